@@ -1,0 +1,64 @@
+"""A multi-layer perceptron on every patch, as LLaVA has it."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from foveal.connectors.connector import Connector, Grid
+from foveal.core import KeyMap
+
+LLAVA = KeyMap({"{}.weight": "layers.{}.weight", "{}.bias": "layers.{}.bias"})
+"""LLaVA's `mlpNx_gelu`, behind `mm_projector.`."""
+
+LLAVA_LINEAR = KeyMap({"weight": "layers.0.weight", "bias": "layers.0.bias"})
+"""LLaVA's `linear`, behind `mm_projector.`."""
+
+TRANSFORMERS = KeyMap(
+    {
+        f"linear_{number}.{kind}": f"layers.{index}.{kind}"
+        for number, index in ((1, 0), (2, 2))
+        for kind in ("weight", "bias")
+    }
+)
+"""transformers' LLaVA, behind `multi_modal_projector.`."""
+
+
+def mlp(in_width: int, out_width: int, depth: int) -> nn.Sequential:
+    """`depth` linear layers with the exact GELU between them; all but the first are square."""
+    layers: list[nn.Module] = [nn.Linear(in_width, out_width)]
+    for _ in range(depth - 1):
+        layers += [nn.GELU(), nn.Linear(out_width, out_width)]
+    return nn.Sequential(*layers)
+
+
+class MlpProjector(Connector):
+    """One token for every patch (LLaVA-1.5, arXiv 2310.03744, section 3.2: `linear`, `mlp2x_gelu`).
+
+    Args:
+        in_width: channels of the features.
+        out_width: channels of the language model.
+        depth: linear layers; 1: LLaVA's `linear`, N: its `mlpNx_gelu`.
+        prefix_tokens: rows before the grid that become tokens too (LLaVA's `cls_patch` has one).
+
+    Raises:
+        ValueError: if there is no layer.
+    """
+
+    def __init__(self, in_width: int, out_width: int, *, depth: int = 2, prefix_tokens: int = 0) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"depth is the number of linear layers, at least 1, not {depth}")
+        self.in_width, self.out_width = in_width, out_width
+        self.depth, self.prefix_tokens = depth, prefix_tokens
+        self.layers = mlp(in_width, out_width, depth)
+
+    def num_tokens(self, grid: Grid) -> int:
+        return self.prefix_tokens + grid[0] * grid[1]
+
+    def out_grid(self, grid: Grid) -> Grid | None:
+        return grid if self.prefix_tokens == 0 else None
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        features, _ = self.single(maps, grids, mask)
+        tokens: Tensor = self.layers(features)
+        return tokens

@@ -1,0 +1,182 @@
+"""Fixed numbers of tokens by cross-attention: the resamplers of LLaVA-UHD."""
+
+from collections.abc import Sequence
+from math import ceil, isqrt, log
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foveal.connectors.connector import Connector, Grid
+from foveal.connectors.sincos import resampled, sincos_grid
+from foveal.core import Backend, KeyMap, attention
+
+UHD = KeyMap(
+    {
+        "query": "query",
+        "pos_embed": "positions",
+        "proj": "projection",
+        "kv_proj.weight": "in_projection.weight",
+        "attn.in_proj_weight": "qkv_weight",
+        "attn.in_proj_bias": "qkv_bias",
+        **{
+            f"{published}.{kind}": f"{ours}.{kind}"
+            for published, ours in {
+                "attn.out_proj": "out",
+                "ln_q": "query_norm",
+                "ln_kv": "key_norm",
+                "ln_post": "post_norm",
+            }.items()
+            for kind in ("weight", "bias")
+        },
+    }
+)
+"""The reference's names, behind `mm_projector.`."""
+
+
+class PerceiverResampler(Connector):
+    """Learned queries on a square grid attend to all features of a view (LLaVA-UHD, arXiv 2403.11703, section 3.2).
+
+        y = LN(x W_in),  q = LN(query) + P,  k = y + P resized to the view's grid
+        tokens = LN(attention(q, k, y)) W_out
+
+    P is the 2-D sin-cos table of the queries' grid. It is added to keys, not to values. One attention layer, no residual
+    path, no feed-forward layer.
+
+    Args:
+        in_width: channels of the features.
+        out_width: channels of the language model.
+        queries: tokens of a view, a square number.
+        heads: attention heads; the published models have one for every 128 channels.
+        train_positions: let the table learn (the released model's did, in stage 1).
+        backend: attention kernel, see `foveal.core.attention`.
+
+    Raises:
+        ValueError: if `queries` is no square, `out_width` no multiple of 4 and of `heads`.
+    """
+
+    supports_mask = True
+
+    def __init__(
+        self,
+        in_width: int,
+        out_width: int,
+        *,
+        queries: int = 64,
+        heads: int = 1,
+        train_positions: bool = False,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        side = isqrt(queries)
+        if queries < 1 or side * side != queries:
+            raise ValueError(f"queries lie on a square grid: {queries} is no square number")
+        if out_width % 4 or out_width % heads:
+            raise ValueError(f"out_width {out_width} must be a multiple of 4 and of heads {heads}")
+        self.in_width, self.out_width = in_width, out_width
+        self.queries, self.heads, self.train_positions, self.backend = queries, heads, train_positions, backend
+        self.side = side
+        self.query = nn.Parameter(nn.init.trunc_normal_(torch.empty(queries, out_width), std=0.02))
+        self.positions = nn.Parameter(sincos_grid(side, side, out_width), requires_grad=train_positions)
+        self.in_projection = nn.Identity() if in_width == out_width else nn.Linear(in_width, out_width, bias=False)
+        self.qkv_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * out_width, out_width)))
+        self.qkv_bias = nn.Parameter(torch.zeros(3 * out_width))
+        self.out = nn.Linear(out_width, out_width)
+        self.query_norm, self.key_norm, self.post_norm = (nn.LayerNorm(out_width, eps=1e-6) for _ in range(3))
+        self.projection = nn.Parameter(torch.randn(out_width, out_width) * out_width**-0.5)
+        for module in (self.in_projection, self.out):
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+
+    def num_tokens(self, grid: Grid) -> int:
+        return self.queries
+
+    def out_grid(self, grid: Grid) -> Grid | None:
+        return self.side, self.side
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        features, grid = self.single(maps, grids, mask)
+        query, key, value = self._projected(features, grid)
+        query = query.expand(len(features), -1, -1)
+        heads = (tensor.unflatten(-1, (self.heads, -1)) for tensor in (query, key, value))
+        return self._finished(attention(*heads, key_mask=mask, backend=self.backend).flatten(2))
+
+    def _sources(self, features: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [1, queries, width], keys and values [views, rows*columns, width], before their projections."""
+        value = self.key_norm(self.in_projection(features))
+        key = value + resampled(self.positions, (self.side, self.side), grid).to(value.dtype)
+        return (self.query_norm(self.query) + self.positions)[None], key, value
+
+    def _projected(self, features: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        sources = self._sources(features, grid)
+        weights, biases = self.qkv_weight.chunk(3), self.qkv_bias.chunk(3)
+        query, key, value = (F.linear(*each) for each in zip(sources, weights, biases, strict=True))
+        return query, key, value
+
+    def _finished(self, attended: Tensor) -> Tensor:
+        return self.post_norm(self.out(attended)) @ self.projection
+
+
+class SpatialResampler(PerceiverResampler):
+    """Every query attends to its own window of the view (LLaVA-UHD, ECCV 2024, section 3.2; 144 queries when released).
+
+    Query (i, j) sees the map's window (i, j), bilinearly sampled to 6 to 12 points whose arrangement follows the view's
+    aspect ratio: the RoI-align of Mask R-CNN (arXiv 1703.06870, section 3) with the original, unshifted corners. Since
+    the windows of all queries form a regular grid, sampling is one matrix for rows and one for columns.
+    """
+
+    supports_mask = False
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        features, grid = self.single(maps, grids, mask)
+        query, key, value = self._sources(features, grid)
+        views, width = len(features), self.out_width
+        key, value = (self._windows(tensor, grid) for tensor in (key, value))
+        weights, biases = self.qkv_weight.chunk(3), self.qkv_bias.chunk(3)
+        query, key, value = (
+            F.linear(tensor, weight, bias)
+            for tensor, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        # Every query is a sequence of one with its own few keys.
+        query = query.expand(views, -1, -1).reshape(views * self.queries, 1, width)
+        heads = (tensor.unflatten(-1, (self.heads, -1)) for tensor in (query, key, value))
+        attended = attention(*heads, backend=self.backend)
+        return self._finished(attended.reshape(views, self.queries, width))
+
+    def _windows(self, features: Tensor, grid: Grid) -> Tensor:
+        """[views, rows*columns, width] -> [views*queries, points of a window, width], windows and points row by row."""
+        points = window_points(grid)
+        plane = features.unflatten(1, grid).float()
+        down, across = (
+            window_matrix(size, self.side, count).to(plane) for size, count in zip(grid, points, strict=True)
+        )
+        sampled = torch.einsum("iay,vyxc->viaxc", down, plane)
+        sampled = torch.einsum("jbx,viaxc->vijabc", across, sampled)
+        return sampled.flatten(3, 4).flatten(0, 2).to(features.dtype)
+
+
+def window_points(grid: Grid) -> Grid:
+    """Rows and columns of points in a window: of seven shapes the one nearest to the view's aspect ratio."""
+    shapes = ((4, 2), (3, 2), (4, 3), (3, 3), (2, 4), (2, 3), (3, 4))
+    wanted = log(grid[1] / grid[0])
+    columns, rows = min(shapes, key=lambda shape: abs(wanted - log(shape[0] / shape[1])))
+    return rows, columns
+
+
+def window_matrix(size: int, windows: int, points: int) -> Tensor:
+    """Along one axis: how much cell x gives to point a of window i, [windows, points, size].
+
+    A point is the mean of ceil(window / points) bilinear samples; a window shorter than a cell is taken as long as one.
+    """
+    starts, ends = (torch.tensor([(i + e) * (size / windows) for i in range(windows)]) for e in (0, 1))
+    bins = (ends - starts).clamp(min=1)[:, None, None] / points
+    samples = ceil(max(size / windows, 1.0) / points)
+    numbers, steps = torch.arange(points)[None, :, None], torch.arange(samples)[None, None]
+    places = starts[:, None, None] + numbers * bins + (steps + 0.5) * bins / samples
+    below = places.floor().clamp(max=size - 1)
+    share = torch.where(below >= size - 1, torch.zeros(()), places - below)
+    above = (below + 1).clamp(max=size - 1)
+    weights = F.one_hot(below.long(), size) * (1 - share)[..., None] + F.one_hot(above.long(), size) * share[..., None]
+    # A sample more than a cell outside of the map counts as nothing.
+    return torch.where((places > size)[..., None], torch.zeros(()), weights).mean(dim=2)

@@ -1,0 +1,42 @@
+"""Fixed 2-D positions."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
+    """Sine and cosine positions of a grid: [rows*columns, width], row by row (LLaVA-UHD, arXiv 2403.11703, section 3.2).
+
+    The first half of the channels encodes the column, the second the row; each half has all sines before all cosines,
+    with frequencies 10000^(-4i/width).
+
+    Raises:
+        ValueError: if `width` is no multiple of 4.
+    """
+    if width % 4:
+        raise ValueError(f"2-D sin-cos positions need a width that is a multiple of 4, not {width}")
+    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4))
+
+    def along(size: int) -> Tensor:
+        angles = torch.arange(size, dtype=torch.float64)[:, None] * frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+    across = along(columns)[None].expand(rows, -1, -1)
+    down = along(rows)[:, None].expand(-1, columns, -1)
+    return torch.cat([across, down], dim=-1).flatten(0, 1).float()
+
+
+def resampled(table: Tensor, native: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """A table of positions for another grid, bicubically and in float32.
+
+    Args:
+        table: [rows*columns of `native`, width].
+        native: its rows and columns.
+        grid: wanted rows and columns.
+
+    Returns:
+        [rows*columns of `grid`, width], float32
+    """
+    plane = table.float().T.unflatten(1, native)[None]
+    return F.interpolate(plane, size=grid, mode="bicubic", align_corners=False)[0].flatten(1).T

@@ -1,0 +1,21 @@
+"""The ground floor: attention with several kernels, packing, key maps, weights, descriptions of parts."""
+
+from foveal.core.attention import Backend, attention, runs_packed
+from foveal.core.describe import build, describe
+from foveal.core.key_map import KeyMap
+from foveal.core.packing import group_by, pack, unpack
+from foveal.core.tensors import load_exact, read_tensors
+
+__all__ = [
+    "Backend",
+    "KeyMap",
+    "attention",
+    "build",
+    "describe",
+    "group_by",
+    "load_exact",
+    "pack",
+    "read_tensors",
+    "runs_packed",
+    "unpack",
+]

@@ -1,0 +1,71 @@
+"""Parts as words: which class, with which arguments; and back again.
+
+By convention every argument of a part's constructor is kept under an attribute of its name.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+
+def describe(part: object) -> dict[str, Any]:
+    """`{"class_path": ..., "init_args": {...}}` of plain values, as a configuration would have it.
+
+    Raises:
+        ValueError: if an argument of the constructor is not an attribute of the same name, or no plain value.
+    """
+    kind = type(part)
+    arguments = {}
+    for name in inspect.signature(kind).parameters:
+        if not hasattr(part, name):
+            raise ValueError(f"{kind.__qualname__} does not keep its argument {name!r} as an attribute")
+        arguments[name] = _plain(getattr(part, name), f"{kind.__qualname__}.{name}")
+    return {"class_path": _public_path(kind), "init_args": arguments}
+
+
+def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",)) -> Any:
+    """The part that `describe` described.
+
+    Args:
+        description: `class_path` and `init_args`.
+        allow: top-level packages from which classes may be taken; others are not even imported.
+
+    Raises:
+        ValueError: if the description is none, names a class that is not allowed or not there, or has arguments that
+            the class does not take.
+    """
+    if not isinstance(description, Mapping) or set(description) != {"class_path", "init_args"}:
+        raise ValueError(f"a description has the keys class_path and init_args, not {description!r}")
+    path = str(description["class_path"])
+    module_name, _, name = path.rpartition(".")
+    if path.split(".")[0] not in allow:
+        raise ValueError(f"{path}: classes are taken from {', '.join(allow)} only")
+    try:
+        kind = getattr(import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"there is no class {path} ({error})") from error
+    if not inspect.isclass(kind):
+        raise ValueError(f"{path} is no class")
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in description["init_args"].items()}
+    try:
+        inspect.signature(kind).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return kind(**arguments)
+
+
+def _public_path(kind: type) -> str:
+    """The package that exports the class rather than the file that defines it, so that files may move."""
+    module = kind.__module__
+    package = module.rpartition(".")[0]
+    exported = package and getattr(import_module(package), kind.__qualname__, None) is kind
+    return f"{package if exported else module}.{kind.__qualname__}"
+
+
+def _plain(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, where) for item in value]
+    raise ValueError(f"{where} is {type(value).__name__}, not a number, text or a sequence of those")

@@ -1,0 +1,95 @@
+"""Published names of weights, and ours: a table and one function that reads it."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Published = str | tuple[str, ...]
+
+
+class KeyMap:
+    """A table from published names to ours.
+
+    `{}` in a name stands for a number, the same on both sides. None instead of our name: left out on purpose. A tuple
+    of published names: they are joined along the first dimension into one of ours, as the projections of query, key and
+    value into one.
+
+    Args:
+        table: published name or names -> our name or None. The first row that fits a name is taken.
+
+    Raises:
+        ValueError: if a row's two sides do not have equally many `{}`.
+    """
+
+    def __init__(self, table: Mapping[Published, str | None]) -> None:
+        self.rows = [
+            ((published,) if isinstance(published, str) else published, ours) for published, ours in table.items()
+        ]
+        for names, ours in self.rows:
+            if ours is not None and any(name.count("{}") != ours.count("{}") for name in names):
+                raise ValueError(f"key map row {names} -> {ours}: both sides need equally many {{}}")
+
+    def read(self, tensors: Mapping[str, Tensor], *, source: str = "the given tensors") -> dict[str, Tensor]:
+        """The tensors under our names.
+
+        Raises:
+            ValueError: for names that no row knows, and for joined names of which some are missing; `source` is named.
+        """
+        read: dict[str, Tensor] = {}
+        unknown: list[str] = []
+        joined: dict[str, tuple[tuple[str, ...], dict[int, Tensor]]] = {}
+        for name, tensor in tensors.items():
+            place = self._place(name)
+            if place is None:
+                unknown.append(name)
+                continue
+            names, ours, numbers, position = place
+            if ours is None:
+                continue
+            target = _fill(ours, numbers)
+            if len(names) == 1:
+                read[target] = tensor
+            else:
+                filled = tuple(_fill(partner, numbers) for partner in names)
+                joined.setdefault(target, (filled, {}))[1][position] = tensor
+        if unknown:
+            raise ValueError(f"{source}: {len(unknown)} tensors of unknown name, among them {sorted(unknown)[:5]}")
+        for target, (names, parts) in joined.items():
+            if missing := [name for position, name in enumerate(names) if position not in parts]:
+                raise ValueError(f"{source}: {missing} missing beside {sorted(set(names) - set(missing))}")
+            read[target] = torch.cat([parts[position] for position in range(len(names))])
+        return read
+
+    def write(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `read`: the tensors under their published names, joined ones split again.
+
+        Raises:
+            ValueError: for names that no row leads to.
+        """
+        written: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            for names, ours in self.rows:
+                if ours is not None and (match := _pattern(ours).fullmatch(name)):
+                    parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+                    written |= {_fill(n, match.groups()): part for n, part in zip(names, parts, strict=True)}
+                    break
+            else:
+                raise ValueError(f"no row of the key map leads to {name}")
+        return written
+
+    def _place(self, name: str) -> tuple[tuple[str, ...], str | None, tuple[str, ...], int] | None:
+        for names, ours in self.rows:
+            for position, published in enumerate(names):
+                if match := _pattern(published).fullmatch(name):
+                    return names, ours, match.groups(), position
+        return None
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name).replace(r"\{\}", r"(\d+)"))
+
+
+def _fill(name: str, numbers: tuple[str, ...]) -> str:
+    return name.format(*numbers) if numbers else name

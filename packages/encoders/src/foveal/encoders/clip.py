@@ -1,0 +1,197 @@
+"""CLIP's image tower: its published sizes, names of weights, and files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from foveal.core import Backend, KeyMap, load_exact, read_tensors
+from foveal.encoders.vit import VisionTransformer
+
+TRANSFORMERS = KeyMap(
+    {
+        "embeddings.class_embedding": "class_token",
+        "embeddings.patch_embedding.weight": "patches.weight",
+        "embeddings.position_embedding.weight": "positions",
+        "embeddings.position_ids": None,
+        "pre_layrnorm.weight": "pre_norm.weight",
+        "pre_layrnorm.bias": "pre_norm.bias",
+        **{
+            f"encoder.layers.{{}}.{published}.{kind}": f"blocks.{{}}.{ours}.{kind}"
+            for published, ours in {
+                "layer_norm1": "attention_norm",
+                "layer_norm2": "mlp_norm",
+                "self_attn.out_proj": "out",
+                "mlp.fc1": "up",
+                "mlp.fc2": "down",
+            }.items()
+            for kind in ("weight", "bias")
+        },
+        **{
+            tuple(f"encoder.layers.{{}}.self_attn.{part}_proj.{kind}" for part in "qkv"): f"blocks.{{}}.qkv.{kind}"
+            for kind in ("weight", "bias")
+        },
+        "post_layernorm.weight": None,
+        "post_layernorm.bias": None,
+    }
+)
+"""transformers' names, without their prefix."""
+
+OPENAI = KeyMap(
+    {
+        "class_embedding": "class_token",
+        "conv1.weight": "patches.weight",
+        "positional_embedding": "positions",
+        "ln_pre.weight": "pre_norm.weight",
+        "ln_pre.bias": "pre_norm.bias",
+        "transformer.resblocks.{}.attn.in_proj_weight": "blocks.{}.qkv.weight",
+        "transformer.resblocks.{}.attn.in_proj_bias": "blocks.{}.qkv.bias",
+        **{
+            f"transformer.resblocks.{{}}.{published}.{kind}": f"blocks.{{}}.{ours}.{kind}"
+            for published, ours in {
+                "ln_1": "attention_norm",
+                "ln_2": "mlp_norm",
+                "attn.out_proj": "out",
+                "mlp.c_fc": "up",
+                "mlp.c_proj": "down",
+            }.items()
+            for kind in ("weight", "bias")
+        },
+        "ln_post.weight": None,
+        "ln_post.bias": None,
+        "proj": None,
+    }
+)
+"""OpenAI's and open_clip's names, without the prefix `visual.`."""
+
+# Longest first: the first that fits is taken. The rest of a file that holds both towers is the text tower's.
+PREFIXES = ("model.vision_tower.vision_tower.vision_model.", "vision_tower.vision_model.", "vision_model.", "visual.", "")
+TEXT_TOWER = (
+    "text_model.",
+    "text_projection",
+    "visual_projection.",
+    "logit_scale",
+    "logit_bias",
+    "transformer.",
+    "token_embedding.",
+    "positional_embedding",
+    "ln_final.",
+    "attn_mask",
+)
+
+
+def clip_vit_large_336(*, layers: tuple[int, ...] = (-2,), keep_class_token: bool = False) -> VisionTransformer:
+    """ViT-L/14 at 336 pixels with new weights: width 1024, 24 blocks, 24 x 24 patches."""
+    return VisionTransformer(1024, 24, 16, 4096, 14, 336, layers=layers, keep_class_token=keep_class_token)
+
+
+def clip_vit_large_224(*, layers: tuple[int, ...] = (-2,), keep_class_token: bool = False) -> VisionTransformer:
+    """ViT-L/14 at 224 pixels with new weights: width 1024, 24 blocks, 16 x 16 patches."""
+    return VisionTransformer(1024, 24, 16, 4096, 14, 224, layers=layers, keep_class_token=keep_class_token)
+
+
+def clip_vit(
+    name_or_folder: str,
+    *,
+    layers: tuple[int, ...] = (-2,),
+    keep_class_token: bool = False,
+    checkpointing: bool = False,
+    backend: Backend = "auto",
+) -> VisionTransformer:
+    """A published CLIP image tower with its weights.
+
+    Args:
+        name_or_folder: local folder with `config.json` and `model.safetensors` in transformers' layout (weights under
+            transformers', OpenAI's or open_clip's names), or a hub name such as `openai/clip-vit-large-patch14-336`,
+            which needs the package huggingface_hub (`foveal-encoders[hub]`).
+        layers: see `VisionTransformer`.
+        keep_class_token: see `VisionTransformer`.
+        checkpointing: see `VisionTransformer`.
+        backend: see `VisionTransformer`.
+
+    Raises:
+        ValueError: if the folder holds no CLIP, or its weights do not fit its configuration.
+        ImportError: if a hub name is given and huggingface_hub is not installed.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        folder = _fetch(name_or_folder)
+    sizes = _vision_config(folder / "config.json")
+    model = VisionTransformer(
+        sizes["hidden_size"],
+        sizes["num_hidden_layers"],
+        sizes["num_attention_heads"],
+        sizes["intermediate_size"],
+        sizes["patch_size"],
+        sizes["image_size"],
+        layers=layers,
+        activation=sizes["hidden_act"],
+        norm_eps=sizes["layer_norm_eps"],
+        keep_class_token=keep_class_token,
+        checkpointing=checkpointing,
+        backend=backend,
+    )
+    tensors = clip_weights(read_tensors(folder), model, source=str(folder))
+    load_exact(model, tensors, source=str(folder))
+    return model
+
+
+def clip_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, source: str) -> dict[str, Tensor]:
+    """Published weights of an image tower under our names, without the blocks that `model` does not build.
+
+    Args:
+        tensors: under transformers', OpenAI's or open_clip's names, with or without prefix, text tower or not.
+        model: that the weights are for.
+        source: named in errors.
+
+    Raises:
+        ValueError: if there is no image tower among the names, or a name is unknown.
+    """
+    for prefix in PREFIXES:
+        tower = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        table = TRANSFORMERS if "embeddings.class_embedding" in tower else OPENAI if "class_embedding" in tower else None
+        if table is not None:
+            break
+    else:
+        raise ValueError(f"{source}: no CLIP image tower among {len(tensors)} tensors such as {sorted(tensors)[:3]}")
+    rest = [name for name in tensors if not name.startswith(prefix) and not name.startswith(TEXT_TOWER)]
+    if rest:
+        raise ValueError(f"{source}: {len(rest)} tensors of unknown name, among them {sorted(rest)[:5]}")
+    read = table.read(tower, source=source)
+    built = len(model.blocks)
+    skipped = {name for name in read if name.startswith("blocks.") and built <= int(name.split(".")[1]) < model.depth}
+    return {name: value for name, value in read.items() if name not in skipped}
+
+
+def _vision_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no config.json: a folder in transformers' layout is expected")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    given = config.get("vision_config", config)
+    # transformers leaves out of the file what has its default value.
+    sizes = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "image_size": 224,
+        "patch_size": 32,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    } | given
+    if given.get("model_type", "clip_vision_model") not in ("clip_vision_model", "clip"):
+        raise ValueError(f"{path} describes a {given['model_type']}, not a CLIP")
+    return sizes
+
+
+def _fetch(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ImportError(
+            f"{name} is no folder here, and to fetch it as a hub name huggingface_hub is needed: "
+            "pip install foveal-encoders[hub]"
+        ) from error
+    return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))

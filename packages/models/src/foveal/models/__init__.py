@@ -1,0 +1,1 @@
+"""Vision-language models put together from exchangeable parts."""

@@ -1,0 +1,102 @@
+"""From a prompt to its answer."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL.Image import Image
+from transformers import TextStreamer
+
+from foveal.models.batch import Batch
+from foveal.models.model import VisionLanguageModel
+from foveal.models.prompts import Turn
+
+
+@torch.inference_mode()
+def generate(
+    model: VisionLanguageModel,
+    batch: Batch,
+    *,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    num_beams: int = 1,
+    on_text: Callable[[str], None] | None = None,
+) -> list[str]:
+    """The answers to a batch of prompts, without special tokens and surrounding white space.
+
+    Args:
+        model: put into evaluation mode for the call.
+        batch: prompts of `Processor.encode_prompt`, collated with `side="left"`.
+        max_new_tokens: longest answer in tokens.
+        temperature: 0 takes the likeliest token; above, tokens are sampled.
+        top_p: sample from the likeliest tokens that hold this much probability.
+        num_beams: beams of a beam search; 1: none.
+        on_text: called with every piece of text as soon as it is there; for one prompt only.
+
+    Raises:
+        ValueError: if the batch is padded on the right, if prompt and answer do not fit the language model's context,
+            or if several prompts or beams are to be streamed.
+    """
+    processor, language_model = model.processor, model.language_model
+    if not bool(batch.attention_mask[:, -1].all()):
+        raise ValueError('the prompts are padded on the right: collate them with side="left" to generate')
+    context = language_model.config.get_text_config().max_position_embeddings
+    if batch.input_ids.shape[1] + max_new_tokens > context:
+        raise ValueError(
+            f"the prompt's {batch.input_ids.shape[1]} tokens and {max_new_tokens} new ones exceed the language model's "
+            f"context of {context}: ask for fewer new tokens or use smaller pictures"
+        )
+    if on_text is not None and (len(batch.input_ids) > 1 or num_beams > 1):
+        raise ValueError(f"one answer can be streamed, not {len(batch.input_ids)} prompts with {num_beams} beams")
+    was_training = model.training
+    model.eval()
+    try:
+        batch = batch.to(model.device)
+        ids = language_model.generate(
+            inputs_embeds=model.embed(batch.input_ids, batch.views),
+            attention_mask=batch.attention_mask.long(),
+            max_new_tokens=max_new_tokens,
+            do_sample=temperature > 0,
+            temperature=temperature if temperature > 0 else None,
+            top_p=top_p if temperature > 0 else None,
+            top_k=0 if temperature > 0 else None,
+            num_beams=num_beams,
+            eos_token_id=processor.stop_ids,
+            pad_token_id=processor.pad_id,
+            streamer=None if on_text is None else _Streamer(processor.tokenizer, on_text),
+        )
+    finally:
+        model.train(was_training)
+    return [processor.decode(row) for row in ids]
+
+
+def answer(
+    model: VisionLanguageModel,
+    pictures: Sequence[Image],
+    question: str,
+    *,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    on_text: Callable[[str], None] | None = None,
+) -> str:
+    """The answer to one question about `pictures` (RGB); `<image>` is put before a question that does not place them.
+
+    Raises:
+        ValueError: if the question has `<image>`, but not once for each picture, or as `generate`.
+    """
+    placed = question if "<image>" in question else "<image>\n" * len(pictures) + question
+    sample = model.processor.encode_prompt(pictures, [Turn("user", placed)])
+    batch = model.processor.collate([sample], side="left")
+    (text,) = generate(model, batch, max_new_tokens=max_new_tokens, temperature=temperature, on_text=on_text)
+    return text
+
+
+class _Streamer(TextStreamer):  # type: ignore[misc]  # transformers is not typed here
+    """Hands finished words to a function instead of printing them."""
+
+    def __init__(self, tokenizer: object, on_text: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_special_tokens=True)
+        self.on_text = on_text
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        self.on_text(text)

@@ -1,0 +1,65 @@
+"""What a user typed, before the parser sees it: shipped configurations by their bare name, and who may be imported."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+CONFIGS = Path(str(files("recipes") / "configs"))
+ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
+
+
+class UsageError(ValueError):
+    """The command line cannot be used as it is; the message says what to type instead."""
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that come with the package, such as `uhd.yaml` and `uhd/13b.yaml`."""
+    return sorted(str(path.relative_to(CONFIGS).as_posix()) for path in CONFIGS.rglob("*.yaml"))
+
+
+def find_config(name: str) -> str:
+    """The file meant by `--config name`: one here, or else the shipped one of that name.
+
+    Raises:
+        UsageError: if there is neither, or `name` is an address: a configuration names code to run, so it is never
+            fetched.
+    """
+    if "://" in name:
+        raise UsageError(f"--config {name}: a configuration can run code, so it is not fetched; download and read it first")
+    if Path(name).is_file():
+        return name
+    if name in (names := shipped_configs()):
+        return str(CONFIGS / name)
+    raise UsageError(f"--config {name}: there is no such file here and none of that name is shipped: {', '.join(names)}")
+
+
+def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments for the parser, and the names of packages that class paths may import.
+
+    `--config NAME` becomes `--config FILE`, `--checkpoint FOLDER` becomes the network of that folder, after all
+    configurations; `--allow_import NAME` is taken out.
+
+    Raises:
+        UsageError: if an option stands without its value, or as `find_config`.
+    """
+    prepared: list[str] = []
+    network: list[str] = []
+    allowed = list(ALLOWED_IMPORTS)
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option not in ("--config", "-c", "--checkpoint", "--allow_import"):
+            prepared.append(argument)
+            continue
+        if not equals:
+            following = next(rest, None)
+            if following is None:
+                raise UsageError(f"{option} needs a value")
+            value = following
+        if option == "--allow_import":
+            allowed.append(value)
+        elif option == "--checkpoint":
+            network = ["--model.network=foveal.models.load", f"--model.network.folder={value}"]
+        else:
+            prepared += ["--config", find_config(value)]
+    return prepared + network, allowed

@@ -1,0 +1,38 @@
+"""What the commands print when something is wrong, and what libraries are kept from printing."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+
+def stop(message: str, advice: str = "") -> NoReturn:
+    """Print what was wrong and end with exit code 2, which the shell reads as wrong usage."""
+    sys.stderr.write(f"error: {message}\n" + (f"{advice}\n" if advice else ""))
+    raise SystemExit(2)
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """End with exit code 1 and one message for an input that cannot be used; programming errors keep their traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if "FOVEAL_TRACEBACK" in os.environ:
+            raise
+        sys.stderr.write(f"error: {error}\n(FOVEAL_TRACEBACK=1 in the environment shows where)\n")
+        raise SystemExit(1) from error
+
+
+def calm() -> None:
+    """Silence what libraries say unasked; warnings about the user's own run stay."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for noise in (".*does not have many workers.*", ".*treespec.*", ".*instantiate_classes.*"):
+        warnings.filterwarnings("ignore", message=noise)

@@ -1,0 +1,140 @@
+"""What is trained, how fast, and what is measured."""
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from foveal.models import Batch, VisionLanguageModel, generate
+from recipes.data.eval_batch import EvalBatch, blanked
+from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
+
+PARTS = ("encoder", "connector", "language_model")
+
+
+class Finetuning(pl.LightningModule):
+    """Train the chosen parts of a vision-language model on conversations.
+
+    The loss of an optimizer step is the mean over all supervised tokens of the step, over its micro-batches and ranks
+    alike: gradients of summed losses are collected and divided once, before the optimizer looks at them.
+
+    Args:
+        network: the model.
+        encoder_lr: peak learning rate of the encoder; null: it is frozen.
+        connector_lr: peak learning rate of the connector; null: it is frozen.
+        language_model_lr: peak learning rate of the language model; null: it is frozen.
+        warmup: share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine.
+        weight_decay: AdamW's decay; biases, norms and other vectors are left alone.
+        betas: AdamW's moments.
+        max_new_tokens: longest answer in validation, in tokens.
+        language_model_checkpointing: recompute the decoder layers in the backward pass instead of keeping their
+            activations (the encoder has a switch of its own).
+
+    Raises:
+        ValueError: if everything is frozen, or `warmup` is no share.
+    """
+
+    def __init__(
+        self,
+        network: VisionLanguageModel,
+        *,
+        encoder_lr: float | None = None,
+        connector_lr: float | None = 1e-3,
+        language_model_lr: float | None = None,
+        warmup: float = 0.03,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        max_new_tokens: int = 32,
+        language_model_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= warmup < 1:
+            raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, not {warmup}")
+        self.network = network
+        self.rates = dict(zip(PARTS, (encoder_lr, connector_lr, language_model_lr), strict=True))
+        if not any(self.rates.values()):
+            raise ValueError("every part is frozen: give at least one of encoder_lr, connector_lr, language_model_lr")
+        self.warmup, self.weight_decay, self.betas = warmup, weight_decay, betas
+        self.max_new_tokens = max_new_tokens
+        self.blank_pictures = False
+        for part, rate in self.rates.items():
+            getattr(network, part).requires_grad_(bool(rate))
+        if language_model_checkpointing:
+            network.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.scores = nn.ModuleDict({"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()})
+        self._step_tokens = 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.network.loss(batch)
+        if not torch.isfinite(loss.total):
+            raise NonFiniteLossError(float(loss.total), batch.keys)
+        self._step_tokens += loss.tokens
+        self.log("train/loss", loss.total.detach() / loss.tokens, prog_bar=True, batch_size=len(batch.keys))
+        return loss.total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn the gradients of summed losses into those of the mean over the whole step's supervised tokens.
+
+        Lightning divides every micro-batch's loss by their number, and the ranks' gradients are averaged: both are
+        undone here.
+        """
+        tokens = torch.tensor(float(self._step_tokens), device=self.device)
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(tokens)
+        self._step_tokens = 0
+        factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / tokens
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> list[str]:
+        seen = blanked(batch) if self.blank_pictures else batch
+        predictions = generate(self.network, seen.batch, max_new_tokens=self.max_new_tokens)
+        for score in self.scores.values():
+            score.update(predictions, batch.references)
+        for name, score in self.scores.items():
+            self.log(f"val/{name}", score, prog_bar=name == "anls", batch_size=len(predictions))
+        return predictions
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a group per part and kind, warmed up linearly and cooled down along a cosine per step."""
+        groups = []
+        for part, rate in self.rates.items():
+            trained = [weight for weight in getattr(self.network, part).parameters() if weight.requires_grad]
+            matrices = [weight for weight in trained if weight.ndim > 1]
+            vectors = [weight for weight in trained if weight.ndim <= 1]
+            groups += [
+                {"params": weights, "lr": rate, "weight_decay": decay, "name": f"{part}/{kind}"}
+                for kind, weights, decay in (("matrices", matrices, self.weight_decay), ("vectors", vectors, 0.0))
+                if weights
+            ]
+        optimizer = AdamW(groups, betas=self.betas)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, WarmupCosine(math.ceil(self.warmup * steps), steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class WarmupCosine:
+    """Share of the peak rate at a step: 0 at step 0, 1 after `warmup_steps`, then half a cosine down to 0 at `steps`."""
+
+    def __init__(self, warmup_steps: int, steps: int) -> None:
+        self.warmup_steps, self.steps = warmup_steps, steps
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or not a number; `keys` are the samples of the batch in which it did."""
+
+    def __init__(self, loss: float, keys: tuple[str, ...]) -> None:
+        super().__init__(f"the loss became {loss} in the batch of the samples {', '.join(keys)}")
+        self.keys = keys

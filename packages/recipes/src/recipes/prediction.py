@@ -1,0 +1,129 @@
+"""Questions to a saved model; builds the model and nothing of the training."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from foveal.models import VisionLanguageModel, answer, load, read_image
+from recipes.console import calm, short_errors, stop
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about pictures; `key` is its id or line."""
+
+    key: str
+    text: str
+    images: tuple[Path, ...]
+
+
+def main() -> None:
+    """The command line of `predict`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used.
+    """
+    calm()
+    options = _parser().parse_args()
+    if (options.question is None) == (options.data is None):
+        stop("give either --question (with --image), or --data")
+    with short_errors():
+        if options.question is not None:
+            questions = iter([Question("", options.question, tuple(options.image))])
+        else:
+            questions = read_questions(options.data, options.images or options.data.parent)
+        model = load(options.checkpoint).to(options.device)
+        if options.question is not None:
+            _print_answer(model, next(questions), options)
+        elif options.output is None:
+            _write_answers(model, questions, options, None)
+        else:
+            with options.output.open("w", encoding="utf-8") as stream:
+                _write_answers(model, questions, options, stream)
+
+
+def read_questions(path: Path, images: Path) -> Iterator[Question]:
+    """The questions of a JSONL file, in its order; the whole file is checked before the first is given.
+
+    Args:
+        path: every line an object with `question`, and if wanted `id` and `image` (a name or a list of names).
+        images: folder of the pictures.
+
+    Raises:
+        ValueError: for a line that is no such object or names a missing picture; the message has file and line.
+        OSError: if the file cannot be read.
+    """
+    questions = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            questions.append(_question(line, f"{path}, line {number}", images, number))
+    if not questions:
+        raise ValueError(f"{path} has no questions")
+    return iter(questions)
+
+
+def _question(line: str, where: str, images: Path, number: int) -> Question:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON ({error})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("question"), str):
+        raise ValueError(f'{where}: expected an object with a text "question"')
+    named = record.get("image", [])
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'{where}: "image" is a name or a list of names, not {named!r}')
+    paths = tuple(images / name for name in names)
+    root = images.resolve()
+    for path in paths:
+        if not path.resolve().is_relative_to(root):
+            raise ValueError(f"{where}: the picture {path} lies outside of {images}")
+        if not path.is_file():
+            raise ValueError(f"{where}: there is no picture {path}")
+    return Question(str(record.get("id", number)), record["question"], paths)
+
+
+def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:
+    """The answer as it is generated."""
+    pictures = [read_image(path) for path in question.images]
+    answer(
+        model,
+        pictures,
+        question.text,
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        on_text=lambda text: print(text, end="", flush=True),
+    )
+    print()
+
+
+def _write_answers(
+    model: VisionLanguageModel, questions: Iterator[Question], options: argparse.Namespace, stream: TextIO | None
+) -> None:
+    """A line of JSON per answer, written at once so that a later fault loses none."""
+    for question in questions:
+        pictures = [read_image(path) for path in question.images]
+        text = answer(
+            model, pictures, question.text, max_new_tokens=options.max_new_tokens, temperature=options.temperature
+        )
+        record = {"id": question.key, "question": question.text, "answer": text}
+        print(json.dumps(record, ensure_ascii=False), file=stream, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
+    parser.add_argument("checkpoint", type=Path, help="folder that recipes.fit has saved")
+    parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
+    parser.add_argument("--question", help="the question; <image> in it places the pictures")
+    parser.add_argument("--data", type=Path, help='JSONL instead: {"id": ..., "image": ..., "question": ...} a line')
+    parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own)")
+    parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
+    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 ...")
+    return parser

@@ -1,0 +1,7 @@
+"""Measure: `python -m recipes.validate --config uhd.yaml --model.network foveal.models.load --model.network.folder FOLDER`."""
+
+from recipes.cli import main
+from recipes.training import ValidateCommand
+
+if __name__ == "__main__":
+    main(ValidateCommand, "validate")
