@@ -8,13 +8,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from foveal.models import save
 from recipes.cli import CommandLine
 from recipes.loss_curve import draw_loss_curve
-from recipes.report import Report, print_report
+from recipes.report import print_report
 from recipes.sheet import draw_sheet
-
-
-def has_validation(datamodule: pl.LightningDataModule) -> bool:
-    """Whether the data module says how to validate: `val_path` is not null where it has one."""
-    return getattr(datamodule, "val_path", "") is not None
 
 
 def scores_of(trainer: pl.Trainer) -> dict[str, float]:
@@ -49,23 +44,25 @@ class FitCommand(CommandLine):
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run or self.trainer.interrupted:
             return
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        if self.trainer.is_global_zero:
+            checkpoint = save(self.model.network, folder / "checkpoint")
         scores = {"trained": self._scores()}
         rows = self.samples.rows
         if self._get(self.config, "controls"):
             self.model.blank_pictures = True
             scores |= {"trained, blank pictures": self._scores(), "before training": self.untrained}
         if self.trainer.is_global_zero:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-            paths = {"checkpoint": save(self.model.network, folder / "checkpoint")}
+            paths = {"checkpoint": checkpoint}
             if rows:
                 paths["predictions"] = draw_sheet(rows, folder / "predictions.png")
             if (curve := draw_loss_curve(folder / "metrics.csv", folder / "loss.png")) is not None:
                 paths["loss curve"] = curve
-            print_report(Report({name: values for name, values in scores.items() if values}, paths))
+            print_report({name: values for name, values in scores.items() if values}, paths)
 
     def _scores(self) -> dict[str, float]:
         """The validation's metrics; empty where the data has no validation."""
-        if not has_validation(self.datamodule):
+        if not self.datamodule.has_validation:
             return {}
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         return scores_of(self.trainer)
@@ -79,11 +76,11 @@ class ValidateCommand(CommandLine):
         return {"validate": {"model", "dataloaders", "datamodule"}}
 
     def before_validate(self) -> None:
-        if not has_validation(self.datamodule):
+        if not self.datamodule.has_validation:
             raise ValueError("the data has no validation part: give --data.val_path")
 
     def after_validate(self) -> None:
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
             paths = {"predictions": draw_sheet(self.samples.rows, folder / "predictions.png")}
-            print_report(Report({"validation": scores_of(self.trainer)}, paths))
+            print_report({"validation": scores_of(self.trainer)}, paths)

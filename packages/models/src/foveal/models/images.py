@@ -1,0 +1,90 @@
+"""Pictures from files, whatever they are."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+from PIL.Image import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+MAX_PIXELS = 50_000_000
+ORIENTATION = 0x0112
+
+
+class BadImage(ValueError):
+    """A picture that cannot be used; the message names it and says why."""
+
+
+def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """The picture as RGB, upright.
+
+    EXIF rotation is applied; transparency is put on white; palettes, grey, CMYK and 16 bits are converted; of an
+    animation the first frame is taken.
+
+    Args:
+        source: a file (JPEG, PNG, WEBP, BMP or GIF) or its bytes.
+        max_pixels: refuse more pixels than this before decoding them.
+
+    Raises:
+        BadImage: if the file is missing, empty, truncated, no picture or too large.
+    """
+    name = "the given bytes" if isinstance(source, bytes) else str(source)
+    with _opened(source, name, max_pixels) as picture:
+        try:
+            picture.load()
+            return _as_rgb(ImageOps.exif_transpose(picture))
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise BadImage(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) of the upright picture, from the file's header alone.
+
+    Raises:
+        BadImage: as `read_image`, as far as the header tells.
+    """
+    name = "the given bytes" if isinstance(source, bytes) else str(source)
+    with _opened(source, name, max_pixels) as picture:
+        width, height = picture.size
+        return (height, width) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (width, height)
+
+
+def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
+    """The picture with its header read and nothing decoded."""
+    if not isinstance(source, bytes):
+        path = Path(source)
+        if not path.is_file():
+            raise BadImage(f"{name}: there is no such file")
+        if path.stat().st_size == 0:
+            raise BadImage(f"{name}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Our own limit is checked right below; Pillow's would only warn.
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            picture = Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise BadImage(f"{name}: not a picture of a known kind ({', '.join(FORMATS)})") from error
+    except Pillow.DecompressionBombError as error:
+        raise BadImage(f"{name}: more pixels than the limit of {max_pixels} ({error})") from error
+    except OSError as error:
+        raise BadImage(f"{name}: cannot be read ({error})") from error
+    width, height = picture.size
+    if width * height > max_pixels:
+        picture.close()
+        raise BadImage(f"{name}: {width}x{height} pixels, more than the limit of {max_pixels}; make it smaller")
+    return picture
+
+
+def _as_rgb(picture: Image) -> Image:
+    if picture.mode.startswith(("I", "F")):
+        # 16 bits: convert() would clip everything above 255 to white.
+        values = np.asarray(picture, dtype=np.float64)
+        return Pillow.fromarray((values / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        transparent = picture.convert("RGBA")
+        ground = Pillow.new("RGBA", transparent.size, (255, 255, 255, 255))
+        return Pillow.alpha_composite(ground, transparent).convert("RGB")
+    return picture.convert("RGB")

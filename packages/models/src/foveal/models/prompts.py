@@ -1,0 +1,174 @@
+"""Conversations as text, with the parts that are learnt marked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+PLACEHOLDER = "<image>"
+Role = Literal["system", "user", "assistant"]
+TemplateName = Literal["plain", "vicuna_v1", "llama_2", "chatml"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says; `<image>` in a user's text is a picture's place."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a prompt; `supervised`: its tokens are learnt."""
+
+    text: str
+    supervised: bool = False
+
+
+@dataclass(frozen=True)
+class Template:
+    """The fixed texts around turns. `{bos}` and `{eos}` are the tokenizer's own tokens.
+
+    A prompt is `before_system` system `after_system`, then for every exchange `before_user` user `after_user` and
+    `header` `before_answer` answer `after_answer` `between`. Only answers with `before_answer` and `after_answer` are
+    learnt. The first user turn stands behind `before_first_user` instead.
+    """
+
+    system: str
+    before_system: str
+    after_system: str
+    before_first_user: str
+    before_user: str
+    after_user: str
+    header: str
+    before_answer: str
+    after_answer: str
+    between: str
+
+
+TEMPLATES: dict[TemplateName, Template] = {
+    # Stage 1 of LLaVA: the picture and its caption, nothing else; what the user says is not shown.
+    "plain": Template("", "", "", "", "", "", "", "", "\n", ""),
+    "vicuna_v1": Template(
+        system="A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions.",
+        before_system="",
+        after_system=" ",
+        before_first_user="USER: ",
+        before_user="USER: ",
+        after_user=" ",
+        header="ASSISTANT:",
+        before_answer=" ",
+        after_answer="{eos}",
+        between="",
+    ),
+    "llama_2": Template(
+        system="You are a helpful language and vision assistant. You are able to understand the visual content that the "
+        "user provides, and assist the user with a variety of tasks using natural language.",
+        before_system="[INST] <<SYS>>\n",
+        after_system="\n<</SYS>>\n\n",
+        before_first_user="",
+        before_user="{bos}[INST] ",
+        after_user=" [/INST]",
+        header="",
+        before_answer=" ",
+        after_answer=" {eos}",
+        between="",
+    ),
+    "chatml": Template(
+        system="You are a helpful assistant.",
+        before_system="<|im_start|>system\n",
+        after_system="<|im_end|>\n",
+        before_first_user="<|im_start|>user\n",
+        before_user="<|im_start|>user\n",
+        after_user="<|im_end|>\n",
+        header="<|im_start|>assistant\n",
+        before_answer="",
+        after_answer="<|im_end|>",
+        between="\n",
+    ),
+}
+
+
+def find_template(name: str) -> Template:
+    """The template of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for known, template in TEMPLATES.items():
+        if known == name:
+            return template
+    raise ValueError(f"there is no prompt template {name!r}: {', '.join(TEMPLATES)}")
+
+
+def check_turns(turns: Sequence[Turn], pictures: int, *, open_ended: bool) -> None:
+    """Refuse a conversation that cannot be rendered.
+
+    Args:
+        turns: an optional system turn, then user and assistant by turns.
+        pictures: how many belong to it.
+        open_ended: whether it ends with a question to be answered, or with an answer to be learnt.
+
+    Raises:
+        ValueError: for turns out of order, an empty answer, `<image>` outside of a user's turn or not once per picture.
+    """
+    spoken = [turn for position, turn in enumerate(turns) if position > 0 or turn.role != "system"]
+    for position, turn in enumerate(spoken):
+        expected = "user" if position % 2 == 0 else "assistant"
+        if turn.role != expected:
+            raise ValueError(f"turn {position + 1} is the {turn.role}'s, expected the {expected}'s: they must take turns")
+        if turn.role == "assistant" and not turn.text.strip():
+            raise ValueError(f"turn {position + 1}: the assistant's answer is empty")
+    last = "user" if open_ended else "assistant"
+    if not spoken or spoken[-1].role != last:
+        raise ValueError(f"the conversation must end with a turn of the {last}; it has {len(spoken)} turns")
+    placed = sum(turn.text.count(PLACEHOLDER) for turn in spoken if turn.role == "user")
+    misplaced = sum(turn.text.count(PLACEHOLDER) for turn in turns if turn.role != "user")
+    if misplaced:
+        raise ValueError(f"{misplaced} {PLACEHOLDER} outside of the user's turns: pictures belong to questions")
+    if placed != pictures:
+        raise ValueError(f"{placed} {PLACEHOLDER} in the text, {pictures} pictures: there must be one for each")
+
+
+def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str) -> list[Segment]:
+    """The conversation as pieces of text; a missing last answer leaves the prompt open for it.
+
+    Args:
+        turns: checked by `check_turns`.
+        name: of the template.
+        bos: the tokenizer's token for the beginning, put in literally where a template repeats it.
+        eos: the tokenizer's token for the end.
+
+    Raises:
+        ValueError: if there is no such template, or `plain` is given more than one exchange.
+    """
+    template = find_template(name)
+
+    def fixed(text: str) -> str:
+        return text.replace("{bos}", bos).replace("{eos}", eos)
+
+    system, spoken = template.system, list(turns)
+    if spoken[0].role == "system":
+        system = spoken.pop(0).text
+    if name == "plain":
+        if len(spoken) > 2:
+            raise ValueError(f"the template plain takes one question and its answer, not {len(spoken)} turns")
+        spoken[0] = Turn("user", PLACEHOLDER * spoken[0].text.count(PLACEHOLDER))
+        system = ""
+    segments = [Segment(template.before_system + system + template.after_system)]
+    for position, turn in enumerate(spoken):
+        if turn.role == "user":
+            before = template.before_first_user if position == 0 else template.before_user
+            segments.append(Segment(fixed(before) + _picture_first(turn.text) + fixed(template.after_user + template.header)))
+        else:
+            segments.append(Segment(fixed(template.before_answer) + turn.text + fixed(template.after_answer), True))
+            segments.append(Segment(template.between))
+    return [segment for segment in segments if segment.text]
+
+
+def _picture_first(text: str) -> str:
+    """A single picture is moved before the text on a line of its own, as LLaVA-1.5 was trained; several stay."""
+    if text.count(PLACEHOLDER) != 1 or text == PLACEHOLDER:
+        return text
+    return f"{PLACEHOLDER}\n{text.replace(PLACEHOLDER, '').strip()}".strip()

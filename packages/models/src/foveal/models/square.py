@@ -1,0 +1,65 @@
+"""One square view: LLaVA-1.5."""
+
+from PIL import Image as Pillow
+from PIL.Image import Image, Resampling
+
+from foveal.models.views import ViewPlan, check_size
+
+CLIP_MEAN_COLOUR = (122, 116, 104)
+
+
+class PadToSquare(ViewPlan):
+    """The whole picture on a square canvas (LLaVA-1.5, arXiv 2310.03744, section 3.2; stage 2 and inference).
+
+    Args:
+        size: side of the view in pixels.
+        fill: colour of the canvas; by default CLIP's mean, in whole numbers.
+    """
+
+    def __init__(self, size: int = 336, *, fill: tuple[int, int, int] = CLIP_MEAN_COLOUR) -> None:
+        self.size, self.fill = size, fill
+
+    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        check_size(width, height)
+        return ((self.size, self.size),)
+
+    def cut(self, image: Image) -> list[Image]:
+        side = max(image.size)
+        if image.width == image.height:
+            return [image.resize((self.size, self.size), Resampling.BICUBIC)]
+        canvas = Pillow.new("RGB", (side, side), tuple(self.fill))
+        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        return [canvas.resize((self.size, self.size), Resampling.BICUBIC)]
+
+
+class CropToSquare(ViewPlan):
+    """The picture's middle: shorter side to `size`, the rest of the longer one cut off (CLIP; LLaVA-1.5's stage 1).
+
+    Args:
+        size: side of the view in pixels.
+    """
+
+    def __init__(self, size: int = 336) -> None:
+        self.size = size
+
+    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        check_size(width, height)
+        return ((self.size, self.size),)
+
+    def cut(self, image: Image) -> list[Image]:
+        width, height = image.size
+        shorter, longer = sorted((width, height))
+        long_side = int(self.size * longer / shorter)
+        size = (self.size, long_side) if width <= height else (long_side, self.size)
+        left, top = (size[0] - self.size) // 2, (size[1] - self.size) // 2
+        # Only what remains is resampled; of a very long picture the whole would not fit into memory.
+        return [_resized_window(image, size, (left, top, left + self.size, top + self.size))]
+
+
+def _resized_window(image: Image, size: tuple[int, int], box: tuple[int, int, int, int]) -> Image:
+    """`image.resize(size).crop(box)`, not more of it than needed for extreme shapes."""
+    if size[0] * size[1] <= 50_000_000:
+        return image.resize(size, Resampling.BICUBIC).crop(box)
+    horizontal, vertical = image.width / size[0], image.height / size[1]
+    source = (box[0] * horizontal, box[1] * vertical, box[2] * horizontal, box[3] * vertical)
+    return image.resize((box[2] - box[0], box[3] - box[1]), Resampling.BICUBIC, box=source)

@@ -1,0 +1,84 @@
+"""Questions with their accepted answers, ready to be answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from PIL.Image import Image
+
+from foveal.models import Batch, Processor, Turn
+
+THUMBNAIL = 640
+
+
+@dataclass(frozen=True)
+class EvalItem:
+    """One question: the conversation up to it, and what is accepted as its answer."""
+
+    key: str
+    pictures: tuple[Image, ...]
+    turns: tuple[Turn, ...]
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Prompts with what belongs to them.
+
+    Attributes:
+        batch: prompts padded on the left.
+        references: accepted answers of each.
+        questions: what was asked, for people.
+        pictures: the first picture of each, small, for people; None: text only.
+        keys: names in messages.
+    """
+
+    batch: Batch
+    references: tuple[tuple[str, ...], ...]
+    questions: tuple[str, ...]
+    pictures: tuple[Image | None, ...]
+    keys: tuple[str, ...]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "EvalBatch":
+        """The same with its prompts on another device."""
+        return replace(self, batch=self.batch.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "EvalBatch":
+        """The same with its prompts in page-locked memory."""
+        return replace(self, batch=self.batch.pin_memory())
+
+
+def questions_of(key: str, pictures: Sequence[Image], turns: Sequence[Turn]) -> list[EvalItem]:
+    """One item per answered question of a conversation; earlier answers are part of a later question's prompt."""
+    items = []
+    for position, turn in enumerate(turns):
+        if turn.role == "assistant":
+            before = tuple(turns[:position])
+            shown = sum(earlier.text.count("<image>") for earlier in before)
+            name = f"{key}#{position // 2 + 1}" if len(turns) > 2 else key
+            items.append(EvalItem(name, tuple(pictures[:shown]), before, (turn.text,)))
+    return items
+
+
+def collate_questions(items: Sequence[EvalItem], processor: Processor) -> EvalBatch:
+    """Items as a batch of prompts."""
+    samples = [processor.encode_prompt(item.pictures, item.turns, key=item.key) for item in items]
+    return EvalBatch(
+        processor.collate(samples, side="left"),
+        tuple(item.references for item in items),
+        tuple(item.turns[-1].text.replace("<image>", "").strip() for item in items),
+        tuple(_thumbnail(item.pictures[0]) if item.pictures else None for item in items),
+        tuple(item.key for item in items),
+    )
+
+
+def blanked(batch: EvalBatch) -> EvalBatch:
+    """The same questions with white views: what can be answered without seeing."""
+    views = tuple(torch.full_like(view, 255) for view in batch.batch.views)
+    return replace(batch, batch=replace(batch.batch, views=views))
+
+
+def _thumbnail(picture: Image) -> Image:
+    small = picture.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL * 2))
+    return small

@@ -1,0 +1,167 @@
+"""Data for training and validation, as Lightning wants it."""
+
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from foveal.models import Processor
+from recipes.data.dataset import (
+    PageDataset,
+    PageQuestions,
+    QuestionCollator,
+    RecordDataset,
+    RecordQuestions,
+    SampleCollator,
+)
+from recipes.data.pages import PageSettings
+from recipes.data.records import read_records
+from recipes.data.sampler import ModalityLengthSampler
+
+
+class ConversationData(pl.LightningDataModule):
+    """What all data modules share: the model's processor, the ranks, and loaders that resume where they were."""
+
+    has_validation = True
+
+    def __init__(self, batch_size: int, val_batch_size: int, workers: int, seed: int) -> None:
+        super().__init__()
+        self.batch_size, self.val_batch_size, self.workers, self.seed = batch_size, val_batch_size, workers, seed
+
+    @property
+    def processor(self) -> Processor:
+        """The model's own: it knows tokenizer, plan and token counts."""
+        processor: Processor = self.trainer.lightning_module.network.processor
+        return processor
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def _train_loader(self, dataset: Any, lengths: list[int] | None) -> StatefulDataLoader:
+        sampler = ModalityLengthSampler(
+            lengths,
+            batch_size=self.batch_size,
+            accumulation=self.trainer.accumulate_grad_batches,
+            ranks=self.trainer.world_size,
+            rank=self.trainer.global_rank,
+            seed=self.seed,
+        ) if lengths is not None else None
+        return StatefulDataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=SampleCollator(self.processor),
+            multiprocessing_context="spawn" if self.workers else None,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _val_loader(self, dataset: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.val_batch_size,
+            num_workers=0,
+            collate_fn=QuestionCollator(self.processor),
+        )
+
+
+class PagesData(ConversationData):
+    """Built-in pages of text, made on the fly: runs anywhere, downloads nothing.
+
+    Args:
+        pages: number of pages to learn from; they get harder on the way.
+        val_pages: number of pages to validate on, all at full difficulty.
+        settings: how pages look.
+        easy_until: share of `pages` that are the easiest.
+        hard_from: share of `pages` after which all are at full difficulty.
+        batch_size: pages of a micro-batch.
+        val_batch_size: questions answered at a time.
+        workers: processes that make pages; 0: the training process does.
+        seed: of the pages; those of the validation are others.
+    """
+
+    def __init__(
+        self,
+        *,
+        pages: int = 50_000,
+        val_pages: int = 256,
+        settings: PageSettings = PageSettings(),
+        easy_until: float = 0.3,
+        hard_from: float = 0.7,
+        batch_size: int = 32,
+        val_batch_size: int = 64,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, val_batch_size, workers, seed)
+        self.pages, self.val_pages, self.settings = pages, val_pages, settings
+        self.easy_until, self.hard_from = easy_until, hard_from
+
+    def train_dataloader(self) -> StatefulDataLoader:
+        dataset = PageDataset(
+            self.settings,
+            self.processor,
+            seed=self.seed,
+            size=self.pages,
+            easy_until=self.easy_until,
+            hard_from=self.hard_from,
+        )
+        return self._train_loader(dataset, None)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._val_loader(PageQuestions(self.settings, seed=self.seed + 1_000_003, size=self.val_pages))
+
+
+class LlavaData(ConversationData):
+    """Conversations in LLaVA's format.
+
+    Args:
+        path: JSON or JSONL to learn from.
+        images: folder that the pictures' names start from; default: the file's own.
+        val_path: JSON or JSONL to validate on; null: no validation.
+        val_images: folder for the pictures of `val_path`; default: as for `images`.
+        val_limit: validate on the first so many questions; null: on all.
+        group_by_modality: put samples of like length and kind together; false: plain random order.
+        on_bad_sample: what to do with a sample that cannot be used: `raise`, or `skip` and log it.
+        batch_size: conversations of a micro-batch.
+        val_batch_size: questions answered at a time.
+        workers: processes that read and cut pictures; 0: the training process does.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        images: str | None = None,
+        val_path: str | None = None,
+        val_images: str | None = None,
+        val_limit: int | None = None,
+        group_by_modality: bool = True,
+        on_bad_sample: Literal["raise", "skip"] = "raise",
+        batch_size: int = 8,
+        val_batch_size: int = 8,
+        workers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, val_batch_size, workers, seed)
+        self.path, self.images, self.val_path, self.val_images = path, images, val_path, val_images
+        self.val_limit, self.group_by_modality, self.on_bad_sample = val_limit, group_by_modality, on_bad_sample
+        self.has_validation = val_path is not None
+        self.records = read_records(path, images)
+        self.val_records = [] if val_path is None else read_records(val_path, val_images)
+
+    def train_dataloader(self) -> StatefulDataLoader:
+        dataset = RecordDataset(self.records, self.processor, on_bad_sample=self.on_bad_sample)
+        signed = [max(record.words, 1) * (1 if record.images else -1) for record in self.records]
+        return self._train_loader(dataset, signed if self.group_by_modality else [1] * len(signed))
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        if not self.val_records:
+            return []
+        questions = RecordQuestions(self.val_records)
+        if self.val_limit is not None:
+            questions.places = questions.places[: self.val_limit]
+        return self._val_loader(questions)

@@ -1,0 +1,80 @@
+"""Pages of text made on the fly: nothing to download, and every answer can only be read."""
+
+import random
+from dataclasses import dataclass
+from functools import cache
+
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+from PIL.Image import Image
+
+from foveal.models import Turn
+
+QUESTION = "<image>\nRead the number."
+
+
+@dataclass(frozen=True)
+class Page:
+    """A picture and what is asked about it."""
+
+    image: Image
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """How pages look at the end of the curriculum.
+
+    Attributes:
+        sides: smallest and largest side in pixels.
+        font_sizes: smallest and largest font size in pixels.
+        digits: fewest and most digits of a number.
+        easy_side: (width, height) of the first pages.
+        easy_font_size: font size of the first pages.
+    """
+
+    sides: tuple[int, int] = (48, 144)
+    font_sizes: tuple[int, int] = (18, 26)
+    digits: tuple[int, int] = (1, 4)
+    easy_side: tuple[int, int] = (64, 32)
+    easy_font_size: int = 22
+
+    def __post_init__(self) -> None:
+        for name in ("sides", "font_sizes", "digits"):
+            low, high = getattr(self, name)
+            if not 1 <= low <= high:
+                raise ValueError(f"{name}: the smallest is at least 1 and at most the largest, not {low} and {high}")
+
+
+def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float = 1.0) -> Page:
+    """Page number `index` of the stream `seed`; the same arguments give the same page.
+
+    A number stands somewhere on the page. Learning to read from nothing begins with finding out where to look, so at
+    `progress` 0 all pages have one size and the number one place and size; towards 1 everything is let loose.
+
+    Args:
+        settings: how pages look at `progress` 1.
+        seed: of the stream.
+        index: in the stream.
+        progress: 0 (easiest) to 1 (as `settings` say).
+    """
+    rng = random.Random(f"{seed}/{index}")
+
+    def between(easy: float, low: float, high: float) -> int:
+        return round(easy + progress * (rng.uniform(low, high) - easy))
+
+    number = "".join(rng.choices("0123456789", k=rng.randint(*settings.digits)))
+    font = _font(between(settings.easy_font_size, *settings.font_sizes))
+    left, top, right, bottom = font.getbbox(number)
+    width = max(between(settings.easy_side[0], *settings.sides), int(right - left) + 4)
+    height = max(between(settings.easy_side[1], *settings.sides), int(bottom - top) + 4)
+    x = between(2, 2, width - (right - left) - 2)
+    y = between(2, 2, height - (bottom - top) - 2)
+    image = Pillow.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).text((x - left, y - top), number, fill="black", font=font)
+    return Page(image, (Turn("user", QUESTION), Turn("assistant", number)))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

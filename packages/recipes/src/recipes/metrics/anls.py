@@ -1,0 +1,49 @@
+"""Average normalised Levenshtein similarity."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from recipes.metrics.answers import check_answers, distance, normalised
+
+
+class ANLS(Metric):
+    """Average normalised Levenshtein similarity (Biten et al., ICDAR 2019, arXiv 1907.00490, equation 1).
+
+    An answer scores 1 - distance / longer length against the accepted answer that it is nearest to, and 0 if that is
+    below `threshold`. Case and repeated white space do not count, as in DocVQA's evaluation.
+
+    Args:
+        threshold: least similarity that scores.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    total: Tensor
+    answers: Tensor
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        """Add answers, each with those accepted for it."""
+        check_answers(predictions, references)
+        for prediction, accepted in zip(predictions, references, strict=True):
+            best = max(similarity(normalised(prediction), normalised(answer)) for answer in accepted)
+            self.total += best if best >= self.threshold else 0.0
+        self.answers += len(predictions)
+
+    def compute(self) -> Tensor:
+        """The mean score, 0 to 1."""
+        return (self.total / self.answers).float()
+
+
+def similarity(first: str, second: str) -> float:
+    """1 - edit distance / longer length; 1 for two empty texts."""
+    longest = max(len(first), len(second))
+    return 1.0 if longest == 0 else 1 - distance(first, second) / longest

@@ -1,0 +1,27 @@
+"""What the metrics of answers share."""
+
+from collections.abc import Sequence
+
+from torchmetrics.functional.text import edit_distance
+
+
+def check_answers(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse answers that cannot be compared.
+
+    Raises:
+        ValueError: if there are not as many references as predictions, or one has no accepted answer.
+    """
+    if len(predictions) != len(references):
+        raise ValueError(f"{len(predictions)} predictions, {len(references)} references")
+    if any(isinstance(accepted, str) or not accepted for accepted in references):
+        raise ValueError("every prediction needs a list of at least one accepted answer")
+
+
+def normalised(text: str) -> str:
+    """Lower case, white space run together: what DocVQA's evaluation compares."""
+    return " ".join(text.lower().split())
+
+
+def distance(first: str, second: str) -> int:
+    """Fewest insertions, deletions and replacements of characters that turn one text into the other (Levenshtein)."""
+    return int(edit_distance(first, second, reduction="sum"))

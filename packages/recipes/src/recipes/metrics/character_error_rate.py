@@ -1,0 +1,38 @@
+"""How many characters must be corrected."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from recipes.metrics.answers import check_answers, distance
+
+
+class CharacterErrorRate(Metric):
+    """Edit distance over all answers, divided by the characters of their references; may exceed 1.
+
+    Every character counts, case and white space too. Of several accepted answers the nearest is taken.
+    """
+
+    higher_is_better = False
+    full_state_update = False
+    edits: Tensor
+    characters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("edits", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("characters", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        """Add answers, each with those accepted for it."""
+        check_answers(predictions, references)
+        for prediction, accepted in zip(predictions, references, strict=True):
+            edits, length = min((distance(prediction, answer), len(answer)) for answer in accepted)
+            self.edits += edits
+            self.characters += length
+
+    def compute(self) -> Tensor:
+        """Edits per character of the references."""
+        return self.edits / self.characters
