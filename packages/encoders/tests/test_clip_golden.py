@@ -1,4 +1,4 @@
-"""CLIP's tower against reference outputs: all states, any grid, all names."""
+"""CLIP's tower against reference outputs: every state, any grid, published names."""
 
 import pytest
 import torch
@@ -7,20 +7,8 @@ from foveal.core import load_exact
 from foveal.encoders import VisionTransformer, clip_weights
 
 
-def tower(sizes, **options):
-    return VisionTransformer(
-        sizes["hidden_size"],
-        sizes["num_hidden_layers"],
-        sizes["num_attention_heads"],
-        sizes["intermediate_size"],
-        sizes["patch_size"],
-        sizes["image_size"],
-        **options,
-    )
-
-
 def loaded(sizes, tensors, **options):
-    model = tower(sizes, **options)
+    model = VisionTransformer(*sizes, **options)
     load_exact(model, clip_weights(tensors, model, source="reference"), source="reference")
     return model.eval()
 
@@ -29,21 +17,62 @@ def close(ours, reference):
     torch.testing.assert_close(ours, reference, atol=1e-5, rtol=0)
 
 
-def test_openai_names_every_state(golden):
+@torch.no_grad()
+def test_openai_names_and_every_state(golden):
     reference = golden("encoders/clip_openai_naming")
-    width = reference.tensors["w.visual.class_embedding"].shape[0]
-    weights = golden.strip(reference.tensors, "w.")
-    depth = 1 + max(int(name.split(".")[3]) for name in weights if "resblocks" in name)
-    assert depth == 3
-    sizes = dict(hidden_size=width, num_hidden_layers=depth, num_attention_heads=reference.meta["config"]["heads"] if "config" in reference.meta else 2, intermediate_size=32, patch_size=7, image_size=28)
-    model = loaded(sizes, weights, layers=(0, 1, 2, 3), keep_class_token=True)
-    with torch.no_grad():
-        states = model(reference.tensors["pixel_values"])
-    for number, state in enumerate(states):
+    meta = reference.meta
+    sizes = [meta[name] for name in ("width", "layers", "heads", "intermediate_size", "patch_size", "image_size")]
+    model = loaded(sizes, golden.strip(reference.tensors, "w."), layers=(0, 1, 2, 3), keep_class_token=True)
+    for number, state in enumerate(model(reference.tensors["pixel_values"])):
         close(state, reference.tensors[f"hidden_states.{number}"])
 
 
 @pytest.fixture
 def slices(golden):
     reference = golden("uhd/vit_slices")
-    return reference, golden.strip(reference.tensors, "w.")
+    config = reference.meta["config"]
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "patch_size", "image_size")
+    return reference, [config[name] for name in names], golden.strip(reference.tensors, "w.")
+
+
+@torch.no_grad()
+def test_any_grid_one_by_one_and_as_a_ragged_list(slices):
+    reference, sizes, weights = slices
+    model = loaded(sizes, weights)
+    views = [reference.tensors[f"{case['name']}.pixels"][0] for case in reference.meta["cases"]]
+    ragged = model.encode_views(views)
+    for case, view, (of_list,) in zip(reference.meta["cases"], views, ragged, strict=True):
+        assert model.grid(view.shape[1], view.shape[2]) == (case["h"], case["w"])
+        expected = reference.tensors[f"{case['name']}.selected"][0]
+        close(model(view[None])[0][0], expected)
+        close(of_list, expected)
+
+
+@torch.no_grad()
+def test_every_state_of_a_flat_view(slices):
+    reference, sizes, weights = slices
+    model = loaded(sizes, weights, layers=(4, 0, 2, 1, 3), keep_class_token=True)
+    for number, state in zip((4, 0, 2, 1, 3), model(reference.tensors["c1.pixels"]), strict=True):
+        close(state, reference.tensors[f"c1.hidden_states.{number}"])
+
+
+def test_positions_on_other_grids(golden):
+    reference = golden("uhd/pos_interp")
+    model = VisionTransformer(reference.meta["dim"], 1, 1, 8, 7, 7 * reference.meta["square"])
+    model.positions.data = reference.tensors["table"]
+    for name, expected in reference.tensors.items():
+        if name != "table":
+            rows, columns = map(int, name.split("x"))
+            close(model.positions_of((rows, columns)).detach(), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("file", "keep"), [("tiny_llava", False), ("tiny_llava_cls_patch", True)])
+def test_features_that_llava_selects(golden, file, keep):
+    weights = golden("llava/tiny_llava_weights").tensors
+    case = "cls_patch" if keep else "pair"
+    tensors = golden(f"llava/{file}_io").tensors
+    prefix = "model.vision_tower."
+    tower = {name: value for name, value in weights.items() if name.startswith(prefix)}
+    model = loaded((32, 4, 4, 64, 7, 28), tower, keep_class_token=keep)
+    close(model(tensors[f"{case}.images"])[0], tensors[f"{case}.selected_features"])

@@ -1,6 +1,6 @@
 """A model as a folder: one safetensors file or folder per part, and a page that says how to put them together.
 
-    config.yaml                 encoder, connector and plan (class and arguments), template, longest sequence
+    config.yaml                 encoder, connector and plan (class and arguments), template, system text, longest sequence
     encoder.safetensors
     connector.safetensors
     language_model/             in transformers' layout: other tools open it
@@ -51,6 +51,7 @@ def save(model: VisionLanguageModel, folder: str | Path) -> Path:
         "connector": describe(model.connector),
         "plan": describe(model.processor.plan),
         "template": model.processor.template,
+        "system": model.processor.system,
         "max_length": model.processor.max_length,
     }
     (partial / "config.yaml").write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
@@ -71,7 +72,7 @@ def load(
     Args:
         folder: written by `save`.
         plan: another plan than the checkpoint's, as between the stages of a training.
-        template: another prompt template than the checkpoint's.
+        template: another prompt template than the checkpoint's, with its own system text.
         max_length: another longest sequence, in tokens.
         dtype: of all weights; `auto`: as they were saved.
 
@@ -91,6 +92,7 @@ def load(
         tokenizer,
         plan if plan is not None else build(config["plan"]),
         template=template if template is not None else config["template"],
+        system=config["system"] if template is None else None,
         max_length=max_length if max_length is not None else config["max_length"],
     )
     if dtype != "auto":
@@ -119,7 +121,7 @@ def _read_config(source: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{source} is no checkpoint: it has no config.yaml (a folder that `save` or `recipes.fit` wrote has)")
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    expected = {"format", "encoder", "connector", "plan", "template", "max_length"}
+    expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}
     if not isinstance(config, dict) or set(config) != expected:
         found = sorted(config) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")

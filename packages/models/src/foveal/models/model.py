@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,9 @@ class VisionLanguageModel(nn.Module):
         tokenizer: the language model's tokenizer.
         plan: from a picture's size to its views and their order.
         template: name of the prompt template.
+        system: instead of the template's system text; empty: none.
         max_length: longest sequence in tokens, visual ones included; a longer sample is an error.
+        overlong: `drop_turns`: leave out last exchanges of a longer sample instead, see `Processor`.
 
     Raises:
         ValueError: if connector and encoder disagree about the class token, or the tokenizer has more tokens than the
@@ -61,7 +63,9 @@ class VisionLanguageModel(nn.Module):
         plan: ViewPlan,
         *,
         template: TemplateName = "vicuna_v1",
+        system: str | None = None,
         max_length: int = 2048,
+        overlong: Literal["raise", "drop_turns"] = "raise",
     ) -> None:
         super().__init__()
         # The declared type is nn.Module because naming transformers' base class here would import its model code.
@@ -83,7 +87,13 @@ class VisionLanguageModel(nn.Module):
                 "they do not belong together"
             )
         self.processor = Processor(
-            tokenizer, plan, template=template, count=TokenCount(encoder, self.connector), max_length=max_length
+            tokenizer,
+            plan,
+            count=TokenCount(encoder, self.connector),
+            template=template,
+            system=system,
+            max_length=max_length,
+            overlong=overlong,
         )
 
     @property

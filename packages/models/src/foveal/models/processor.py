@@ -44,6 +44,7 @@ class Processor:
         *,
         count: Callable[[int, int], int],
         template: TemplateName = "vicuna_v1",
+        system: str | None = None,
         max_length: int = 2048,
         overlong: Literal["raise", "drop_turns"] = "raise",
     ) -> None:
@@ -53,7 +54,7 @@ class Processor:
             raise ValueError("the tokenizer has neither a padding nor an unknown token to pad with")
         self.tokenizer, self.plan, self.count = tokenizer, plan, count
         self.template: TemplateName = template
-        self.max_length, self.overlong = max_length, overlong
+        self.system, self.max_length, self.overlong = system, max_length, overlong
         self.pad_id = int(pad)
         self._separators: dict[str, int] = {}
 
@@ -128,7 +129,11 @@ class Processor:
             pictures = [self._picture(size) for size in sizes]
             while True:
                 segments = render(
-                    kept, self.template, bos=self.tokenizer.bos_token or "", eos=self.tokenizer.eos_token or ""
+                    kept,
+                    self.template,
+                    bos=self.tokenizer.bos_token or "",
+                    eos=self.tokenizer.eos_token or "",
+                    system=self.system,
                 )
                 ids, labels = self._expanded(*tokenize(segments, self.tokenizer), pictures)
                 if len(ids) <= self.max_length:

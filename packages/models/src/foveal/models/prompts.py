@@ -31,7 +31,7 @@ class Template:
 
     A prompt is `before_system` system `after_system`, then for every exchange `before_user` user `after_user` and
     `header` `before_answer` answer `after_answer` `between`. Only answers with `before_answer` and `after_answer` are
-    learnt. The first user turn stands behind `before_first_user` instead.
+    learnt. Behind a system text the first user turn has `before_first_user` before it instead.
     """
 
     system: str
@@ -131,7 +131,7 @@ def check_turns(turns: Sequence[Turn], pictures: int, *, open_ended: bool) -> No
         raise ValueError(f"{placed} {PLACEHOLDER} in the text, {pictures} pictures: there must be one for each")
 
 
-def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str) -> list[Segment]:
+def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str | None = None) -> list[Segment]:
     """The conversation as pieces of text; a missing last answer leaves the prompt open for it.
 
     Args:
@@ -139,6 +139,7 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str) -> list[Segm
         name: of the template.
         bos: the tokenizer's token for the beginning, put in literally where a template repeats it.
         eos: the tokenizer's token for the end.
+        system: instead of the template's system text; empty: none. A system turn wins over both.
 
     Raises:
         ValueError: if there is no such template, or `plain` is given more than one exchange.
@@ -148,7 +149,7 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str) -> list[Segm
     def fixed(text: str) -> str:
         return text.replace("{bos}", bos).replace("{eos}", eos)
 
-    system, spoken = template.system, list(turns)
+    system, spoken = template.system if system is None else system, list(turns)
     if spoken[0].role == "system":
         system = spoken.pop(0).text
     if name == "plain":
@@ -156,10 +157,13 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str) -> list[Segm
             raise ValueError(f"the template plain takes one question and its answer, not {len(spoken)} turns")
         spoken[0] = Turn("user", PLACEHOLDER * spoken[0].text.count(PLACEHOLDER))
         system = ""
-    segments = [Segment(template.before_system + system + template.after_system)]
+    opening = template.before_user.removeprefix("{bos}")
+    if system:
+        opening = template.before_system + system + template.after_system + template.before_first_user
+    segments = []
     for position, turn in enumerate(spoken):
         if turn.role == "user":
-            before = template.before_first_user if position == 0 else template.before_user
+            before = opening if position == 0 else template.before_user
             segments.append(Segment(fixed(before) + _picture_first(turn.text) + fixed(template.after_user + template.header)))
         else:
             segments.append(Segment(fixed(template.before_answer) + turn.text + fixed(template.after_answer), True))

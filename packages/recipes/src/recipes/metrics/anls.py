@@ -35,8 +35,8 @@ class ANLS(Metric):
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
             best = max(similarity(normalised(prediction), normalised(answer)) for answer in accepted)
-            self.total += best if best >= self.threshold else 0.0
-        self.answers += len(predictions)
+            self.total = self.total + (best if best >= self.threshold else 0.0)
+        self.answers = self.answers + len(predictions)
 
     def compute(self) -> Tensor:
         """The mean score, 0 to 1."""

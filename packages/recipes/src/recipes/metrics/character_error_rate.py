@@ -30,8 +30,8 @@ class CharacterErrorRate(Metric):
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
             edits, length = min((distance(prediction, answer), len(answer)) for answer in accepted)
-            self.edits += edits
-            self.characters += length
+            self.edits = self.edits + edits
+            self.characters = self.characters + length
 
     def compute(self) -> Tensor:
         """Edits per character of the references."""

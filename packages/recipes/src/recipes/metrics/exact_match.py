@@ -26,8 +26,8 @@ class ExactMatch(Metric):
         """Add answers, each with those accepted for it."""
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
-            self.right += normalised(prediction) in {normalised(answer) for answer in accepted}
-        self.answers += len(predictions)
+            self.right = self.right + (normalised(prediction) in {normalised(answer) for answer in accepted})
+        self.answers = self.answers + len(predictions)
 
     def compute(self) -> Tensor:
         """The share, 0 to 1."""

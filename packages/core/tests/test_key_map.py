@@ -1,0 +1,46 @@
+"""Names of weights, there and back."""
+
+import pytest
+import torch
+
+from foveal.core import KeyMap
+
+MAP = KeyMap(
+    {
+        "layers.{}.q.weight": "blocks.{}.query.weight",
+        tuple(f"layers.{{}}.{part}.bias" for part in "qkv"): "blocks.{}.qkv",
+        "step": None,
+    }
+)
+
+
+def published():
+    return {
+        "layers.12.q.weight": torch.randn(2, 2),
+        **{f"layers.3.{part}.bias": torch.full((2,), float(number)) for number, part in enumerate("qkv")},
+    }
+
+
+def test_read_renames_joins_and_drops():
+    read = MAP.read({**published(), "step": torch.zeros(())})
+    assert set(read) == {"blocks.12.query.weight", "blocks.3.qkv"}
+    assert read["blocks.3.qkv"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_write_is_the_inverse():
+    written = MAP.write(MAP.read(published()))
+    assert set(written) == set(published())
+    assert written["layers.3.v.bias"].tolist() == [2, 2]
+
+
+def test_faults_are_named():
+    with pytest.raises(ValueError, match=r"file\.x: 1 tensors of unknown name, among them \['strange'\]"):
+        MAP.read({"strange": torch.zeros(1)}, source="file.x")
+    partial = published()
+    del partial["layers.3.k.bias"]
+    with pytest.raises(ValueError, match=r"\['layers.3.k.bias'\] missing beside"):
+        MAP.read(partial)
+    with pytest.raises(ValueError, match="leads to nowhere"):
+        MAP.write({"nowhere": torch.zeros(1)})
+    with pytest.raises(ValueError, match="equally many"):
+        KeyMap({"a.{}": "b"})

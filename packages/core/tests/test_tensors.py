@@ -1,0 +1,64 @@
+"""Weights from files: all or none."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from foveal.core import load_exact, read_tensors
+
+
+def test_a_file_a_folder_and_shards(tmp_path):
+    first, second = {"a": torch.randn(2)}, {"b": torch.randn(3)}
+    save_file(first, tmp_path / "model.safetensors")
+    assert torch.equal(read_tensors(tmp_path)["a"], first["a"])
+    assert torch.equal(read_tensors(tmp_path / "model.safetensors")["a"], first["a"])
+    sharded = tmp_path / "sharded"
+    sharded.mkdir()
+    save_file(first, sharded / "1.safetensors")
+    save_file(second, sharded / "2.safetensors")
+    index = {"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}
+    (sharded / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert set(read_tensors(sharded)) == {"a", "b"}
+    (sharded / "2.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"2 files, 1 are missing: \['2.safetensors'\]"):
+        read_tensors(sharded)
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match="there are no weights"):
+        read_tensors(tmp_path / "nothing.safetensors")
+    path = tmp_path / "cut.safetensors"
+    save_file({"a": torch.randn(100)}, path)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"cut\.safetensors is damaged"):
+        read_tensors(path)
+    pickled = tmp_path / "model.bin"
+    torch.save({}, pickled)
+    with pytest.raises(ValueError, match="pickled weights"):
+        read_tensors(pickled)
+
+
+def test_load_exact_copies_into_the_dtype_of_the_module():
+    module = nn.Linear(2, 3).to(torch.bfloat16)
+    load_exact(module, {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}, source="here")
+    assert module.weight.dtype == torch.bfloat16
+    assert module.weight.sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.ones(3, 2)}, "here does not fit Linear; tensors 1 missing: bias"),
+        ({"weight": torch.ones(3, 2), "bias": torch.zeros(3), "extra": torch.zeros(1)}, "1 unexpected: extra"),
+        ({"weight": torch.ones(2, 3), "bias": torch.zeros(3)}, r"weight is \(2, 3\), the model's \(3, 2\)"),
+    ],
+)
+def test_nothing_is_loaded_when_anything_is_wrong(tensors, message):
+    module = nn.Linear(2, 3)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        load_exact(module, tensors, source="here")
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())

@@ -1,0 +1,151 @@
+"""What the vision transformer promises, without reference data."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from foveal.core import build, describe
+from foveal.encoders import VisionTransformer, clip_vit, clip_vit_large_336, clip_weights
+from foveal.encoders.clip import OPENAI, TRANSFORMERS
+
+
+def tiny(**options):
+    return VisionTransformer(32, 3, 4, 48, 4, 16, **options).eval()
+
+
+def test_published_size():
+    with torch.device("meta"):
+        model = clip_vit_large_336(layers=(-1,))
+        without_last = clip_vit_large_336()
+    count = sum(weight.numel() for weight in model.parameters())
+    assert count + 2 * 1024 == 303_507_456  # the published count has a final norm, which no layer asked for needs
+    assert count - sum(weight.numel() for weight in without_last.parameters()) == 12_596_224
+    assert without_last.grid(336, 672) == (24, 48)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=4))
+def test_ragged_is_one_by_one(grids):
+    model = tiny(layers=(1, -1))
+    views = [torch.randn(3, 4 * rows, 4 * columns) for rows, columns in grids]
+    with torch.no_grad():
+        for view, maps in zip(views, model.encode_views(views), strict=True):
+            for ours, alone in zip(maps, model(view[None]), strict=True):
+                torch.testing.assert_close(ours, alone[0], atol=1e-5, rtol=0)
+
+
+def test_packed_is_grouped(monkeypatch):
+    model = tiny()
+    views = [torch.randn(3, 8, 16), torch.randn(3, 16, 8), torch.randn(3, 8, 16)]
+    with torch.no_grad():
+        grouped = model.encode_views(views)
+        monkeypatch.setattr("foveal.encoders.vit.runs_packed", lambda *_: True)
+        packed = model.encode_views(views)
+    for (ours,), (reference,) in zip(packed, grouped, strict=True):
+        torch.testing.assert_close(ours, reference, atol=1e-5, rtol=0)
+
+
+def test_height_and_width_are_not_confused():
+    model = tiny()
+    view = torch.randn(3, 8, 12)
+    with torch.no_grad():
+        upright = model(view[None])[0]
+        turned = model(view.transpose(1, 2)[None])[0]
+    assert not torch.allclose(upright, turned, atol=1e-3)
+    assert model.grid(8, 12) == (2, 3)
+
+
+def test_no_block_behind_the_deepest_layer_is_built():
+    assert len(tiny(layers=(1, -3)).blocks) == 1
+    assert len(tiny(layers=(0,)).blocks) == 0
+
+
+def test_checkpointing_changes_no_gradient():
+    views = torch.randn(2, 3, 16, 16)
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(1)
+        model = tiny(checkpointing=checkpointing).train()
+        model(views)[0].square().mean().backward()
+        gradients.append([weight.grad for weight in model.parameters()])
+    for ours, reference in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, reference)
+
+
+def test_gradient_reaches_the_position_table_through_another_grid():
+    model = tiny()
+    model(torch.randn(1, 3, 8, 24))[0].sum().backward()
+    assert model.positions.grad.abs().sum() > 0
+
+
+def published(model, table, prefix):
+    names = table.write({name: value for name, value in model.state_dict().items()})
+    return {prefix + name: value.contiguous() for name, value in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("table", "prefix"),
+    [
+        (TRANSFORMERS, ""),
+        (TRANSFORMERS, "vision_model."),
+        (TRANSFORMERS, "model.vision_tower.vision_tower.vision_model."),
+        (OPENAI, "visual."),
+    ],
+)
+def test_weights_are_read_under_every_published_name(table, prefix):
+    model = tiny(layers=(-1,))
+    tensors = published(model, table, prefix) | ({"logit_scale": torch.zeros(())} if prefix else {})
+    read = clip_weights(tensors, model, source="there")
+    assert all(torch.equal(read[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_local_folder(tmp_path):
+    model = tiny(layers=(-1,))
+    config = {
+        "vision_config": {
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "patch_size": 4,
+            "image_size": 16,
+        }
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text_tower = {"text_model.final.weight": torch.zeros(2)}
+    save_file(published(model, TRANSFORMERS, "vision_model.") | text_tower, tmp_path / "model.safetensors")
+    loaded = clip_vit(str(tmp_path), layers=(-2,))
+    views = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        states = VisionTransformer.forward(loaded, views)[0]
+        whole = tiny(layers=(-2,))
+        whole.load_state_dict({name: model.state_dict()[name] for name in whole.state_dict()})
+        torch.testing.assert_close(states, whole(views)[0])
+    save_file(published(model, TRANSFORMERS, "vision_model.") | {"odd": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"unknown name, among them \['odd'\]"):
+        clip_vit(str(tmp_path))
+    save_file({"odd": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="no CLIP image tower"):
+        clip_vit(str(tmp_path))
+
+
+def test_described_and_built_again():
+    model = tiny(layers=(1, 2), activation="gelu")
+    again = build(describe(model))
+    assert describe(again) == describe(model)
+    assert describe(model)["class_path"] == "foveal.encoders.VisionTransformer"
+
+
+def test_faults():
+    with pytest.raises(ValueError, match="16x18 pixels cannot be cut into patches of 4"):
+        tiny()(torch.zeros(1, 3, 16, 18))
+    with pytest.raises(ValueError, match=r"layers \(5,\): .* from -4 to 3"):
+        tiny(layers=(5,))
+    with pytest.raises(ValueError, match="not a multiple of heads"):
+        VisionTransformer(30, 1, 4, 8, 4, 16)
+    with pytest.raises(ValueError, match="not a multiple of patch_size"):
+        VisionTransformer(32, 1, 4, 8, 5, 16)
