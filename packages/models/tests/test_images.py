@@ -1,0 +1,115 @@
+"""Pictures of every sad kind."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveal.models import BadImage, image_size, read_image
+
+
+def saved(tmp_path, image, name, **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+@pytest.fixture
+def picture():
+    values = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def test_a_plain_one(tmp_path, picture):
+    path = saved(tmp_path, picture, "a.png")
+    assert np.array_equal(np.array(read_image(path)), np.array(picture))
+    assert np.array_equal(np.array(read_image(path.read_bytes())), np.array(picture))
+    assert image_size(path) == (60, 40)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(BadImage, match=r"none\.png: there is no such file"):
+        read_image(tmp_path / "none.png")
+
+
+def test_empty(tmp_path):
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(BadImage, match=r"empty\.png: the file is empty"):
+        read_image(tmp_path / "empty.png")
+
+
+@pytest.mark.parametrize("name", ["cut.jpg", "cut.png", "cut.webp", "cut.gif", "cut.bmp"])
+def test_truncated(tmp_path, picture, name):
+    path = saved(tmp_path, picture, name)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BadImage, match=rf"{name}: (damaged or truncated|not a picture|cannot be read)"):
+        read_image(path)
+
+
+def test_a_web_page_by_the_name_of_a_picture(tmp_path):
+    (tmp_path / "a.jpg").write_text("<html>404</html>")
+    with pytest.raises(BadImage, match=r"a\.jpg: not a picture"):
+        read_image(tmp_path / "a.jpg")
+    with pytest.raises(BadImage, match=r"a\.jpg: not a picture"):
+        image_size(tmp_path / "a.jpg")
+
+
+def test_sixty_megapixels_are_refused_before_they_are_decoded(tmp_path):
+    path = saved(tmp_path, Image.new("1", (10_000, 6_000)), "big.png")
+    with pytest.raises(BadImage, match=r"big\.png: 10000x6000 pixels, more than the limit of 50000000"):
+        read_image(path)
+    bomb = saved(tmp_path, Image.new("1", (20_000, 20_000)), "bomb.png")
+    with pytest.raises(BadImage, match=r"bomb\.png: .*more .*than the limit"):
+        image_size(bomb)
+
+
+def test_cmyk(tmp_path):
+    path = saved(tmp_path, Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "ink.jpg")
+    red, green, blue = read_image(path).getpixel((4, 4))
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_palette_with_transparency(tmp_path):
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 1), 1)
+    path = saved(tmp_path, image, "p.png", transparency=0)
+    assert read_image(path).getpixel((0, 0)) == (255, 255, 255)
+    assert read_image(path).getpixel((1, 1)) == (0, 255, 0)
+
+
+def test_alpha_is_put_on_white(tmp_path):
+    path = saved(tmp_path, Image.new("RGBA", (4, 4), (0, 0, 0, 0)), "a.png")
+    assert read_image(path).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    values = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
+    path = saved(tmp_path, Image.fromarray(values), "deep.png")
+    assert [read_image(path).getpixel((x, 0))[0] for x in range(3)] == [0, 100, 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_other_modes(tmp_path, mode):
+    path = saved(tmp_path, Image.new(mode, (4, 4)), "a.png")
+    assert read_image(path).mode == "RGB"
+
+
+def test_rotation_of_cameras_is_applied(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path, picture, "turned.png", exif=exif)
+    assert read_image(path).size == (40, 60) == image_size(path)
+    assert np.array_equal(np.array(read_image(path)), np.rot90(np.array(picture), -1))
+
+
+def test_a_thread(tmp_path):
+    path = saved(tmp_path, Image.new("RGB", (1, 4000)), "thread.png")
+    assert read_image(path).size == (1, 4000)
+
+
+def test_bytes_that_are_no_picture():
+    with pytest.raises(BadImage, match="the given bytes: not a picture"):
+        read_image(io.BytesIO(b"nothing").getvalue())

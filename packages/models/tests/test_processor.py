@@ -1,0 +1,154 @@
+"""From pictures and conversations to tensors."""
+
+import logging
+import multiprocessing
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from foveal.connectors import MlpProjector, PerceiverResampler
+from foveal.encoders import VisionTransformer
+from foveal.models import IGNORE_INDEX, IMAGE_TOKEN_ID, PadToSquare, Processor, Turn, UhdPlan, byte_tokenizer
+from foveal.models.count import TokenCount
+
+QUESTION = Turn("user", "<image>\nWhat?")
+ANSWER = Turn("assistant", "A cat.")
+
+
+def encoder():
+    return VisionTransformer(16, 2, 2, 16, 14, 56)
+
+
+def processor(plan=None, **options):
+    count = TokenCount(encoder(), PerceiverResampler(16, 16, queries=4, heads=2))
+    return Processor(byte_tokenizer(), plan or UhdPlan(56, 14, 6), count=count, system="", **options)
+
+
+def picture(width=131, height=97):
+    return Image.new("RGB", (width, height), "white")
+
+
+def test_uhd_layout():
+    ours = processor()
+    sample = ours.encode([picture()], [QUESTION, ANSWER], key="a")
+    text = ours.tokenizer.decode([token for token in sample.input_ids if token != IMAGE_TOKEN_ID], skip_special_tokens=True)
+    assert text == "USER: ,,\n,,\n\nWhat? ASSISTANT: A cat."
+    assert (sample.input_ids == IMAGE_TOKEN_ID).sum() == 7 * 4
+    assert [tuple(view.shape) for view in sample.views] == [(3, 56, 42)] * 6 + [(3, 42, 56)]
+    assert all(view.dtype == torch.uint8 for view in sample.views)
+    learnt = sample.labels != IGNORE_INDEX
+    assert ours.decode(sample.input_ids[learnt]) == "A cat."
+    assert sample.key == "a"
+
+
+def test_uhd_sequences_of_the_reference(golden):
+    """Runs of placeholders, separators and text against the reference, by putting its ids through our expansion."""
+    compared = 0
+    for case in golden("uhd/layout").meta["cases"]:
+        if case["max_length"] is not None:  # the reference cuts; here it is refused
+            continue
+        for ids, labels, grids, output, output_labels in zip(
+            case["input_ids"], case["labels"], case["grids"], case["output"], case["output_labels"], strict=True
+        ):
+            pictures = []
+            for grid in grids[: ids.count(IMAGE_TOKEN_ID)]:
+                placeholders = [IMAGE_TOKEN_ID] * case["queries_per_view"]
+                columns, rows = grid or (0, 0)
+                standing = []
+                for number in range(columns * rows):
+                    standing += [*placeholders, 13 if (number + 1) % columns == 0 else 29892]
+                pictures.append(standing + placeholders)
+            ours, our_labels = Processor._expanded(ids, labels, pictures)
+            expected = [IMAGE_TOKEN_ID if isinstance(item, str) else item for item in output if item != "pad"]
+            assert ours == expected
+            assert [label for label in our_labels if label != IGNORE_INDEX] == [x for x in output_labels if x != -100]
+            compared += 1
+    assert compared > 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=2), st.text(max_size=20))
+def test_length_needs_no_pixels(sizes, text):
+    ours = processor()
+    asked = Turn("user", "<image>" * len(sizes) + text.replace("<image>", ""))
+    turns = [asked, ANSWER]
+    sample = ours.encode([picture(*size) for size in sizes], turns)
+    assert ours.length(sizes, turns) == len(sample.input_ids) == len(sample.labels)
+    assert sum(ours.count(*view.shape[1:]) for view in sample.views) == (sample.input_ids == IMAGE_TOKEN_ID).sum()
+
+
+def test_a_prompt_is_the_beginning_of_what_is_learnt():
+    ours = processor()
+    whole = ours.encode([picture()], [QUESTION, ANSWER])
+    prompt = ours.encode_prompt([picture()], [QUESTION])
+    assert torch.equal(whole.input_ids[: len(prompt.input_ids)], prompt.input_ids)
+    assert (prompt.labels == IGNORE_INDEX).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding(side):
+    ours = processor()
+    samples = [ours.encode([picture(40, 40)], [QUESTION, ANSWER], key="a"), ours.encode([], [Turn("user", "Q"), ANSWER], key="b")]
+    batch = ours.collate(samples, side=side)
+    for row, sample in enumerate(samples):
+        assert torch.equal(batch.input_ids[row][batch.attention_mask[row]], sample.input_ids)
+        assert torch.equal(batch.labels[row][batch.attention_mask[row]], sample.labels)
+        assert (batch.input_ids[row][~batch.attention_mask[row]] == ours.tokenizer.pad_token_id).all()
+    assert bool(batch.attention_mask[1, 0]) == (side == "right")
+    assert batch.keys == ("a", "b")
+    assert batch.to("cpu").keys == batch.keys
+
+
+def test_too_long_is_an_error_with_numbers():
+    with pytest.raises(ValueError, match=r"page 7: the sample has 66 tokens \(28 of them visual\), the limit is 64"):
+        processor(max_length=64).encode([picture()], [QUESTION, ANSWER], key="page 7")
+
+
+def test_whole_exchanges_are_left_out_and_logged(caplog):
+    turns = [QUESTION, ANSWER, Turn("user", "And?"), Turn("assistant", "x" * 50)]
+    ours = processor(max_length=70, overlong="drop_turns")
+    with caplog.at_level(logging.WARNING):
+        sample = ours.encode([picture()], turns, key="page 7")
+    assert torch.equal(sample.input_ids, processor().encode([picture()], turns[:2]).input_ids)
+    assert "page 7: left out the last 2 of 4 turns" in caplog.text
+    with pytest.raises(ValueError, match="the limit is 20"):
+        processor(max_length=20, overlong="drop_turns").encode([picture()], turns)
+
+
+def test_errors_name_the_sample():
+    with pytest.raises(ValueError, match="page 7: 1 <image> in the text, 2 pictures"):
+        processor().encode([picture(), picture()], [QUESTION, ANSWER], key="page 7")
+    with pytest.raises(ValueError, match="page 7: a view of 15x15 pixels cannot be cut"):
+        processor(PadToSquare(15)).encode([picture()], [QUESTION, ANSWER], key="page 7")
+    with pytest.raises(ValueError, match="at least one sample"):
+        processor().collate([])
+
+
+def test_it_holds_no_weights():
+    count = TokenCount(encoder(), MlpProjector(16, 4096))
+    assert count(56, 28) == 8
+    assert len(pickle.dumps(count)) < 30_000
+
+
+def encode_elsewhere(pickled):
+    return pickle.loads(pickled).encode([picture()], [QUESTION, ANSWER]).input_ids.tolist()
+
+
+@pytest.mark.slow
+def test_spawned_workers_can_use_it():
+    ours = processor()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(encode_elsewhere, (pickle.dumps(ours),))
+    assert there == ours.encode([picture()], [QUESTION, ANSWER]).input_ids.tolist()
+
+
+def test_stop_ids():
+    ours = processor()
+    assert ours.stop_ids == [ours.tokenizer.eos_token_id]
+    ours.tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    chat = Processor(ours.tokenizer, ours.plan, count=ours.count, template="chatml")
+    assert chat.stop_ids == [ours.tokenizer.eos_token_id, 260]
