@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+import transformers
+
 
 def stop(message: str, advice: str = "") -> NoReturn:
     """Print what was wrong and end with exit code 2, which the shell reads as wrong usage."""
@@ -30,9 +32,9 @@ def short_errors() -> Iterator[None]:
 def calm() -> None:
     """Silence what libraries say unasked; warnings about the user's own run stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for noise in (".*does not have many workers.*", ".*treespec.*", ".*instantiate_classes.*"):
+    for noise in (".*does not have many workers.*", ".*treespec.*", ".*instantiate_classes.*", ".*set_vital.*"):
         warnings.filterwarnings("ignore", message=noise)

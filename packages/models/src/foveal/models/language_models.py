@@ -110,6 +110,8 @@ def pretrained_language_model(name_or_folder: str, *, dtype: DType = "auto") -> 
         dtype="auto" if dtype == "auto" else getattr(torch, dtype),
         use_safetensors=True,
         trust_remote_code=False,
+        # Not to use them: only so does the library say which ones they are.
+        ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
