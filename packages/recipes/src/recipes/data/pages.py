@@ -33,8 +33,8 @@ class PageSettings:
         easy_font_size: font size of the first pages.
     """
 
-    sides: tuple[int, int] = (48, 144)
-    font_sizes: tuple[int, int] = (18, 26)
+    sides: tuple[int, int] = (48, 128)
+    font_sizes: tuple[int, int] = (18, 24)
     digits: tuple[int, int] = (1, 4)
     easy_side: tuple[int, int] = (64, 32)
     easy_font_size: int = 22
@@ -50,7 +50,8 @@ def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float 
     """Page number `index` of the stream `seed`; the same arguments give the same page.
 
     A number stands somewhere on the page. Learning to read from nothing begins with finding out where to look, so at
-    `progress` 0 all pages have one size and the number one place and size; towards 1 everything is let loose.
+    `progress` 0 all pages have one size and the number one place and size; towards 1 everything is let loose. On the way
+    easy and hard pages are mixed.
 
     Args:
         settings: how pages look at `progress` 1.
@@ -59,9 +60,10 @@ def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float 
         progress: 0 (easiest) to 1 (as `settings` say).
     """
     rng = random.Random(f"{seed}/{index}")
+    difficulty = rng.uniform(max(0.0, 2 * progress - 1), min(1.0, 2 * progress))
 
     def between(easy: float, low: float, high: float) -> int:
-        return round(easy + progress * (rng.uniform(low, high) - easy))
+        return round(easy + difficulty * (rng.uniform(low, high) - easy))
 
     number = "".join(rng.choices("0123456789", k=rng.randint(*settings.digits)))
     font = _font(between(settings.easy_font_size, *settings.font_sizes))

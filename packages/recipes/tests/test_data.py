@@ -1,0 +1,105 @@
+"""Pages, questions and batches."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from foveal.connectors import AdaptivePool
+from foveal.encoders import VisionTransformer
+from foveal.models import Processor, Turn, UhdPlan, byte_tokenizer
+from foveal.models.count import TokenCount
+from recipes.data.dataset import PageDataset, RecordDataset, RecordQuestions, SampleCollator
+from recipes.data.eval_batch import blanked, collate_questions, questions_of
+from recipes.data.pages import PageSettings, draw_page
+from recipes.data.records import Record, read_records
+
+
+@pytest.fixture
+def processor():
+    count = TokenCount(VisionTransformer(8, 1, 1, 8, 8, 64, layers=(-1,)), AdaptivePool(8, 8, rows=2, columns=2))
+    return Processor(byte_tokenizer(), UhdPlan(64, 8, 6), count=count, system="")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 1))
+def test_a_page_follows_from_its_number(seed, index, progress):
+    ours = PageSettings()
+    page, again = (draw_page(ours, seed, index, progress=progress) for _ in range(2))
+    assert page.image.tobytes() == again.image.tobytes()
+    assert page.turns == again.turns
+    answer = page.turns[1].text
+    assert answer.isdigit()
+    assert 1 <= len(answer) <= 4
+    dark = sum(value < 128 for value in page.image.convert("L").tobytes())
+    assert dark > 5 * len(answer)  # the number is on the page
+    edge = [page.image.getpixel((x, y)) for x in (0, page.image.width - 1) for y in range(page.image.height)]
+    assert all(pixel == (255, 255, 255) for pixel in edge)  # and all of it
+
+
+def test_pages_widen():
+    easy = {draw_page(PageSettings(), 0, index, progress=0.0).image.size for index in range(50)}
+    hard = {draw_page(PageSettings(), 0, index).image.size for index in range(50)}
+    assert len(easy) <= 2  # four wide digits may need a little more room
+    assert len(hard) > 40
+
+
+def test_pages_as_samples(processor):
+    dataset = PageDataset(PageSettings(), processor, seed=1, size=10, easy_until=0.3, hard_from=0.7)
+    assert len(dataset) == 10
+    sample = dataset[9]
+    assert sample.key == "page 9"
+    assert torch.equal(sample.input_ids, dataset[9].input_ids)
+
+
+def test_settings_that_contradict():
+    with pytest.raises(ValueError, match="digits: the smallest is at least 1 and at most the largest, not 3 and 2"):
+        PageSettings(digits=(3, 2))
+
+
+TURNS = (Turn("user", "<image>\nA?"), Turn("assistant", "a"), Turn("user", "B?"), Turn("assistant", "b"))
+
+
+def test_every_answer_is_a_question(processor):
+    picture = Image.new("RGB", (64, 64))
+    first, second = questions_of("r", [picture], TURNS)
+    assert (first.key, second.key) == ("r#1", "r#2")
+    assert (first.references, second.references) == (("a",), ("b",))
+    assert second.turns == TURNS[:3]
+    batch = collate_questions([first, second], processor)
+    assert batch.questions == ("A?", "B?")
+    assert batch.batch.attention_mask[:, -1].all()
+    assert len(batch.batch.views) == 2
+    assert all((view == 255).all() for view in blanked(batch).batch.views)
+    assert not (batch.batch.views[0] == 255).any()
+    assert batch.to("cpu").keys == batch.keys
+
+
+def test_bad_pictures_are_raised_or_skipped_and_logged(tmp_path, processor, caplog):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.new("RGB", (64, 64)).save(good)
+    bad.write_text("<html>")
+    records = [Record("g", (good,), TURNS[:2]), Record("b", (bad,), TURNS[:2])]
+    with pytest.raises(ValueError, match=r"b: .*bad\.png: not a picture"):
+        RecordDataset(records, processor)[1]
+    skipping = RecordDataset(records, processor, on_bad_sample="skip")
+    with caplog.at_level(logging.WARNING):
+        batch = SampleCollator(processor)([skipping[0], skipping[1]])
+    assert batch.keys == ("g",)
+    assert "skipped: b: " in caplog.text
+    with pytest.raises(ValueError, match="all 1 samples of a batch were skipped"):
+        SampleCollator(processor)([skipping[1]])
+
+
+def test_real_receipts(shared, processor):
+    records = read_records(shared / "data" / "receipts" / "val.json")
+    questions = RecordQuestions(records)
+    assert len(questions) > len(records)
+    processor.max_length = 4000
+    batch = collate_questions([questions[0], questions[len(questions) - 1]], processor)
+    assert len(batch.references) == 2
+    sample = RecordDataset(records, processor)[0]
+    assert sample.views

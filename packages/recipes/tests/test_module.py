@@ -1,0 +1,147 @@
+"""Training: the loss of a step, groups of weights, the schedule, what is frozen."""
+
+import json
+import math
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from foveal.connectors import AdaptivePool
+from foveal.encoders import VisionTransformer
+from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama
+from recipes.callbacks import NonFiniteReport
+from recipes.data.dataset import PageDataset
+from recipes.data.pages import PageSettings
+from recipes.module import Finetuning, NonFiniteLossError, WarmupCosine
+
+
+def network():
+    torch.manual_seed(0)
+    return VisionLanguageModel(
+        VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
+        lambda i, o: AdaptivePool(i, o, rows=1, columns=1),
+        llama(260, width=16, depth=1, heads=2, mlp_width=16),
+        byte_tokenizer(),
+        PadToSquare(16),
+        system="",
+    )
+
+
+def module(**options):
+    return Finetuning(network(), **{"encoder_lr": 1e-2, "connector_lr": 1e-2, "language_model_lr": 1e-2, "warmup": 0.0} | options)
+
+
+def trained(batch_size, accumulation, tmp_path, **options):
+    """After one optimizer step on the same four pages."""
+    ours = module(**options)
+    processor = ours.network.processor
+    pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
+    loader = DataLoader(pages, batch_size=batch_size, collate_fn=processor.collate)
+    trainer = pl.Trainer(
+        max_steps=1,
+        accumulate_grad_batches=accumulation,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    gradients = {}
+    ours.on_before_zero_grad = lambda optimizer: gradients.update(
+        {name: weight.grad.clone() for name, weight in ours.network.named_parameters() if weight.grad is not None}
+    )
+    trainer.fit(ours, loader)
+    return ours, gradients
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_step_is_the_same_however_it_is_cut(tmp_path):
+    _, whole = trained(4, 1, tmp_path)
+    _, halves = trained(2, 2, tmp_path)
+    _, singles = trained(1, 4, tmp_path)
+    assert set(whole) == set(halves) == set(singles)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(halves[name], gradient, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(singles[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_gradient_is_that_of_the_mean_over_supervised_tokens(tmp_path):
+    ours, gradients = trained(2, 2, tmp_path)
+    again = network()
+    pages = PageDataset(PageSettings(), again.processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
+    loss = again.loss(again.processor.collate([pages[number] for number in range(4)]))
+    (loss.total / loss.tokens).backward()
+    for name, weight in again.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(gradients[name], weight.grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_frozen_parts_do_not_move(tmp_path):
+    before = {name: weight.clone() for name, weight in network().named_parameters()}
+    ours, _ = trained(4, 1, tmp_path, encoder_lr=None, language_model_lr=None)
+    moved = {name.split(".")[0] for name, weight in ours.network.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {"connector"}
+
+
+def test_groups_of_weights():
+    ours = module(encoder_lr=None, connector_lr=1e-3, language_model_lr=2e-5, weight_decay=0.1)
+
+    class Steps:
+        estimated_stepping_batches = 100
+
+    ours._trainer = Steps()
+    groups = ours.configure_optimizers()["optimizer"].param_groups
+    assert {group["name"]: (group["initial_lr"], group["weight_decay"]) for group in groups} == {
+        "connector/matrices": (1e-3, 0.1),
+        "connector/vectors": (1e-3, 0.0),
+        "language_model/matrices": (2e-5, 0.1),
+        "language_model/vectors": (2e-5, 0.0),
+    }
+    for group in groups:
+        assert all((weight.ndim > 1) == group["name"].endswith("matrices") for weight in group["params"])
+    trained_weights = sum(len(group["params"]) for group in groups)
+    assert trained_weights == sum(weight.requires_grad for weight in ours.network.parameters())
+
+
+def test_schedule_of_the_published_run():
+    share = WarmupCosine(math.ceil(0.03 * 5198), 5198)
+    assert share.warmup_steps == 156
+    assert share(0) == 0
+    assert 2e-5 * share(22) == pytest.approx(2.82e-6, rel=1e-3)
+    assert share(156) == 1
+    assert share(156 + (5198 - 156) // 2) == pytest.approx(0.5)
+    assert share(5198) == pytest.approx(0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path):
+    ours = module()
+    ours.network.language_model.lm_head.weight.data.fill_(float("nan"))
+    processor = ours.network.processor
+    pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
+    trainer = pl.Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[NonFiniteReport()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    with pytest.raises(NonFiniteLossError, match="samples page 0, page 1"):
+        trainer.fit(ours, DataLoader(pages, batch_size=2, collate_fn=processor.collate))
+    report = json.loads((tmp_path / "non_finite_loss.rank0.json").read_text())
+    assert report == {"step": 0, "samples": ["page 0", "page 1"]}
+
+
+def test_faults():
+    with pytest.raises(ValueError, match="every part is frozen"):
+        module(encoder_lr=None, connector_lr=None, language_model_lr=None)
+    with pytest.raises(ValueError, match="warmup is a share"):
+        module(warmup=1.5)

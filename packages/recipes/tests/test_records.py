@@ -1,0 +1,111 @@
+"""Conversations from files, good and bad."""
+
+import json
+import logging
+
+import pytest
+from PIL import Image
+
+from foveal.models import Turn
+from recipes.data.records import read_records
+
+TALK = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    return tmp_path
+
+
+def written(folder, records, name="train.json"):
+    path = folder / name
+    lines = "\n".join(json.dumps(record) for record in records)
+    path.write_text(lines if name.endswith("l") else json.dumps(records))
+    return path
+
+
+@pytest.mark.parametrize("name", ["train.json", "train.jsonl"])
+def test_pictures_and_text_alone(folder, name):
+    text_only = {"id": 7, "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello you"}]}
+    path = written(folder, [{"id": "a", "image": "images/a.png", "conversations": TALK}, text_only], name)
+    first, second = read_records(path)
+    assert (first.key, first.images) == ("a", (folder / "images" / "a.png",))
+    assert first.turns == (Turn("user", "<image>\nWhat?"), Turn("assistant", "A cat."))
+    assert (second.key, second.images, second.words) == ("7", (), 3)
+
+
+def test_an_image_folder_of_its_own(folder):
+    path = written(folder, [{"id": "a", "image": "a.png", "conversations": TALK}])
+    (record,) = read_records(path, folder / "images")
+    assert record.images == (folder / "images" / "a.png",)
+
+
+def test_a_leading_answer_is_left_out_and_logged(folder, caplog):
+    talk = [{"from": "gpt", "value": "Welcome"}, *TALK]
+    path = written(folder, [{"id": "a", "image": "images/a.png", "conversations": talk}])
+    with caplog.at_level(logging.WARNING):
+        (record,) = read_records(path)
+    assert len(record.turns) == 2
+    assert "(id a): left out the first turn" in caplog.text
+
+
+def changed(**changes):
+    return {"id": "a", "image": "images/a.png", "conversations": TALK} | changes
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (changed(conversations=[{"from": "user", "value": "x"}]), r"record 1 \(id a\), turn 1: 'from' is 'user'"),
+        (changed(conversations=[TALK[0], TALK[0]]), r"\(id a\), conversations: turn 2 is the user's"),
+        (changed(conversations=[*TALK, TALK[1]]), "turn 3 is the assistant's"),
+        (changed(conversations=TALK[:1]), "must end with a turn of the assistant"),
+        (changed(conversations=[TALK[0], {"from": "gpt", "value": ""}]), "turn 2: the assistant's answer is empty"),
+        (changed(conversations=[{"from": "human", "value": 5}]), "turn 1: an object with 'from' and a text 'value'"),
+        (changed(image=["images/a.png", "images/a.png"]), "1 <image> in the text, 2 pictures"),
+        ({"id": "a", "conversations": TALK}, "1 <image> in the text, 0 pictures"),
+        (changed(image="images/b.png"), r"image: there is no file .*b\.png"),
+        (changed(image="../secret.png"), r"'\.\./secret\.png' lies outside of the image folder"),
+        (changed(image="/etc/passwd"), "lies outside of the image folder"),
+        (changed(image=3), "a name or a list of names is expected, not 3"),
+        ({"id": "a"}, "an object with a list 'conversations'"),
+        ("text", "an object with a list 'conversations'"),
+    ],
+)
+def test_records_that_are_refused(folder, record, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_records(written(folder, [record]))
+    assert "train.json" in str(caught.value)
+
+
+def test_a_link_that_leaves_the_folder(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "b.png"
+    Image.new("RGB", (8, 8)).save(outside)
+    (folder / "images" / "b.png").symlink_to(outside)
+    with pytest.raises(ValueError, match="lies outside of the image folder"):
+        read_records(written(folder, [changed(image="images/b.png")]))
+
+
+def test_files_that_are_refused(folder):
+    (folder / "broken.json").write_text("[{]")
+    with pytest.raises(ValueError, match=r"broken\.json: not JSON"):
+        read_records(folder / "broken.json")
+    (folder / "broken.jsonl").write_text('{"id": 1}\n{')
+    with pytest.raises(ValueError, match=r"broken\.jsonl, line 1"):
+        read_records(folder / "broken.jsonl")
+    (folder / "object.json").write_text("{}")
+    with pytest.raises(ValueError, match="a list of records is expected, not dict"):
+        read_records(folder / "object.json")
+    with pytest.raises(ValueError, match="has no records"):
+        read_records(written(folder, []))
+    with pytest.raises(ValueError, match="there is no image folder"):
+        read_records(written(folder, []), folder / "pictures")
+
+
+def test_the_real_receipts(shared):
+    train = read_records(shared / "data" / "receipts" / "train.json")
+    val = read_records(shared / "data" / "receipts" / "val.json")
+    assert (len(train), sum(bool(record.images) for record in train)) == (131, 120)
+    assert (len(val), sum(bool(record.images) for record in val)) == (43, 40)

@@ -1,0 +1,129 @@
+"""The commands as processes: the whole way, and what goes wrong."""
+
+import json
+
+import pytest
+import yaml
+from PIL import Image
+
+from recipes.data.pages import PageSettings, draw_page
+
+
+@pytest.fixture
+def fitted(command, tmp_path):
+    done = command("fit", "--config", "uhd.yaml", tiny=True)
+    return done, tmp_path / "runs" / "uhd" / "version_0"
+
+
+def test_from_training_to_an_answer(command, fitted, tmp_path):
+    done, folder = fitted
+    for word in ("ANLS", "trained, blank pictures", "before training", "checkpoint: runs/uhd/version_0/checkpoint"):
+        assert word in done.stdout
+    for noise in ("Warning", "Tip", "GPU available", "LeafSpec"):
+        assert noise not in done.stdout + done.stderr
+    assert {"checkpoint", "config.yaml", "loss.png", "metrics.csv", "predictions.png"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 3
+
+    draw_page(PageSettings(), 0, 0).image.save(tmp_path / "page.png")
+    answered = command("predict", folder / "checkpoint", "--image", "page.png", "--question", "Read the number.")
+    assert answered.stderr == ""
+    assert answered.stdout.endswith("\n")
+
+    questions = [{"id": 7, "image": "page.png", "question": "Read the number."}, {"question": "Hello?"}]
+    (tmp_path / "questions.jsonl").write_text("\n".join(json.dumps(question) for question in questions))
+    command("predict", folder / "checkpoint", "--data", "questions.jsonl", "--output", "answers.jsonl", "--max_new_tokens", "4")
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [answer["id"] for answer in answers] == ["7", "2"]
+    assert all(isinstance(answer["answer"], str) for answer in answers)
+
+    measured = command(
+        "validate", "--config", "uhd.yaml", "--checkpoint", folder / "checkpoint", "--data.val_pages=4", "--trainer.accelerator=cpu"
+    )
+    assert "character error rate" in measured.stdout
+
+
+@pytest.mark.slow
+def test_real_receipts(command, shared, tmp_path):
+    receipts = shared / "data" / "receipts"
+    command(
+        "fit",
+        *("--config", "uhd.yaml", "--config", "data/llava.yaml"),
+        *("--data.path", receipts / "train.json", "--data.val_path", receipts / "val.json", "--data.val_limit=4"),
+        *("--data.batch_size=2", "--data.workers=1"),
+        *("--trainer.accelerator=cpu", "--trainer.max_steps=3", "--trainer.val_check_interval=null"),
+    )
+    checkpoint = tmp_path / "runs" / "uhd" / "version_0" / "checkpoint"
+    image = next((receipts / "images").iterdir())
+    command("predict", checkpoint, "--image", image, "--question", "What is the total amount?", "--max_new_tokens", "4")
+
+
+@pytest.mark.slow
+def test_resuming_is_as_if_nothing_had_happened(command, tmp_path):
+    overlay = {
+        "trainer": {
+            "callbacks": [
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {"every_n_train_steps": 3, "save_top_k": -1, "filename": "{step}"},
+                }
+            ]
+        }
+    }
+    (tmp_path / "often.yaml").write_text(yaml.safe_dump(overlay))
+    arguments = ["--config", "uhd.yaml", "--config", "often.yaml", "--controls=false", "--data.workers=1"]
+    steps = ["--data.pages=12", "--data.val_pages=2", "--data.batch_size=2", "--trainer.accelerator=cpu"]
+    steps += ["--trainer.max_steps=6", "--trainer.val_check_interval=null"]
+    command("fit", *arguments, *steps)
+    runs = tmp_path / "runs" / "uhd"
+    state = runs / "version_0" / "checkpoints" / "step=3.ckpt"
+    command("fit", *arguments, *steps, "--ckpt_path", state)
+    for part in ("encoder.safetensors", "connector.safetensors", "language_model/model.safetensors"):
+        first, second = (runs / version / "checkpoint" / part for version in ("version_0", "version_1"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["llava", "uhd"])
+def test_published_sizes_and_stages_are_understood(command, method, tmp_path):
+    """Parsed only: neither the weights nor the GPUs are here."""
+    size = "llava/7b.yaml" if method == "llava" else "uhd/13b.yaml"
+    data = ["--data.path", "train.json"]
+    command("fit", "--config", f"{method}.yaml", "--config", size, "--config", f"{method}/pretrain.yaml", *data, "--print_config")
+    stage = ["--config", f"{method}.yaml", "--config", size, "--config", f"{method}/finetune.yaml", *data]
+    printed = command("fit", *stage, "--model.network.folder", "there", "--print_config").stdout
+    network = yaml.safe_load(printed)["model"]["network"]
+    assert network["class_path"] == "foveal.models.load"
+    assert network["init_args"]["folder"] == "there"
+
+
+def short(done):
+    assert len(done.stderr.splitlines()) <= 10
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "uhd.yaml", "--model.network.connector.querys=4"], ["querys"]),
+        (["--config", "uhd.yaml", "--model.conector_lr=1"], ["conector_lr"]),
+        (["--config", "uhdd.yaml"], ["uhdd.yaml", "uhd.yaml"]),
+        (["--config", "uhd.yaml", "--data", "os.system"], ["os.system", "--allow_import"]),
+    ],
+)
+def test_wrong_usage(command, arguments, words):
+    message = short(command("fit", *arguments, code=2))
+    assert all(word in message for word in words), message
+
+
+def test_input_that_cannot_be_used(command, tmp_path):
+    (tmp_path / "bad.json").write_text('[{"id": "a", "image": "none.png", "conversations": []}]')
+    message = short(command("fit", "--config", "uhd.yaml", "--config", "data/llava.yaml", "--data.path", "bad.json", code=1))
+    assert "bad.json, record 1 (id a)" in message
+    message = short(command("predict", "nowhere", "--question", "What?", code=1))
+    assert "nowhere is no checkpoint" in message
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    message = short(command("predict", "nowhere", "--image", "a.png", code=2))
+    assert "either --question" in message

@@ -1,0 +1,50 @@
+"""Every package by itself: its wheel in an empty environment imports, and runs its README's example."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("core", "encoders", "connectors", "models", "recipes")
+HEAVY = {"transformers", "lightning", "torchvision", "jsonargparse"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")]
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheels")
+    for package in PACKAGES:
+        run("uv", "build", "--quiet", "--wheel", "--package", f"foveal-{package}", "--out-dir", folder, cwd=ROOT)
+    return folder
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_alone(package, wheels, tmp_path):
+    (wheel,) = wheels.glob(f"foveal_{package}-*.whl")
+    pins = re.search(r"constraint-dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.S)[1]
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("\n".join(re.findall(r'"(.+?)"', pins)))
+    environment = tmp_path / "environment"
+    run("uv", "venv", "--quiet", environment)
+    python = environment / "bin" / "python"
+    run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, "-c", constraints, wheel)
+    installed = {
+        line.split("==")[0].lower()
+        for line in run("uv", "pip", "freeze", "--python", python).splitlines()
+    }
+    if package in ("core", "encoders", "connectors"):
+        assert not installed & HEAVY
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "packages" / package / "README.md").read_text(), re.S | re.M)
+    assert blocks
+    for block in blocks:
+        run(python, "-c", block, cwd=tmp_path)

@@ -1,0 +1,39 @@
+"""The tool that pins versions."""
+
+import pytest
+
+from tools.pins import locked_versions, with_pins
+
+LOCK = """
+[[package]]
+name = "torch"
+version = "2.13.0+cpu"
+source = { registry = "somewhere" }
+[[package]]
+name = "foveal-core"
+version = "0.1.0"
+source = { editable = "packages/core" }
+[[package]]
+name = "attrs"
+version = "1.0"
+source = { registry = "somewhere" }
+"""
+PYPROJECT = 'a = 1\n# pins: begin (by hand)\nconstraint-dependencies = [\n    "old==1",\n]\n# pins: end\nb = 2\n'
+
+
+def test_versions_of_what_comes_from_outside():
+    assert locked_versions(LOCK) == {"attrs": "1.0", "torch": "2.13.0"}
+
+
+def test_only_the_block_is_replaced():
+    replaced = with_pins(PYPROJECT, locked_versions(LOCK))
+    assert replaced == PYPROJECT.replace('    "old==1",\n', '    "attrs==1.0",\n    "torch==2.13.0",\n')
+    assert with_pins(replaced, locked_versions(LOCK)) == replaced
+
+
+def test_faults():
+    twice = LOCK.replace('name = "attrs"', 'name = "torch"')
+    with pytest.raises(ValueError, match=r"several versions: \{'torch': \['1.0', '2.13.0'\]\}"):
+        locked_versions(twice)
+    with pytest.raises(ValueError, match="found 0"):
+        with_pins("a = 1", {})

@@ -1,0 +1,89 @@
+"""What holds for every package: floors, files, versions, links."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("core", "encoders", "connectors", "models", "recipes")
+BELOW = {
+    "core": set(),
+    "encoders": {"core"},
+    "connectors": {"core"},
+    "models": {"core", "encoders", "connectors"},
+    "recipes": {"core", "encoders", "connectors", "models"},
+}
+HEAVY = {"transformers", "lightning", "jsonargparse", "torchvision"}
+
+
+def sources(package):
+    return sorted((ROOT / "packages" / package / "src").rglob("*.py"))
+
+
+def imported(path):
+    """Dotted names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_down(package):
+    assert sources(package)
+    for path in sources(package):
+        for name in imported(path):
+            top, _, rest = name.partition(".")
+            if top == "foveal":
+                other = rest.split(".")[0]
+                assert other == package or other in BELOW[package], f"{path} imports {name}"
+            if top == "recipes":
+                assert package == "recipes", f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("package", ["core", "encoders", "connectors"])
+def test_light_packages_import_nothing_heavy(package):
+    for path in sources(package):
+        assert not {name.split(".")[0] for name in imported(path)} & HEAVY, path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_of_a_package(package):
+    folder = ROOT / "packages" / package
+    for name in ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
+        assert (folder / name).is_file()
+    assert list((folder / "src").rglob("py.typed"))
+    assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    version = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (folder / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == version
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_is_long(package):
+    for path in sources(package):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_example_of_the_readme_runs(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "packages" / package / "README.md").read_text(), re.S | re.M)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, f"{package}/README.md", "exec"), {})
+
+
+def test_links_between_pages():
+    pages = [path for path in ROOT.rglob("*.md") if not {".venv", "runs", "dist"} & set(path.relative_to(ROOT).parts)]
+    assert len(pages) >= 12
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"

@@ -1,0 +1,65 @@
+"""Pin the versions of everything that the workspace depends on: `python -m tools.pins`.
+
+`uv.lock` is not kept, because it names where packages were fetched from. What is kept is the set of versions, in
+`[tool.uv] constraint-dependencies`: everyone resolves to it.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "# pins: begin", "# pins: end"
+
+
+def locked_versions(lock: str) -> dict[str, str]:
+    """name -> version of every package of a uv.lock that comes from outside of the workspace.
+
+    Raises:
+        ValueError: if a package is locked to several versions, which one constraint cannot express.
+    """
+    versions: dict[str, set[str]] = {}
+    for package in tomllib.loads(lock)["package"]:
+        if not {"editable", "virtual"} & set(package["source"]):
+            versions.setdefault(package["name"], set()).add(package["version"].split("+")[0])
+    if several := {name: sorted(found) for name, found in versions.items() if len(found) > 1}:
+        raise ValueError(f"locked to several versions: {several}")
+    return {name: found.pop() for name, found in sorted(versions.items())}
+
+
+def with_pins(pyproject: str, versions: dict[str, str]) -> str:
+    """The text of a pyproject.toml with the block of pins replaced.
+
+    Raises:
+        ValueError: if it has no such block.
+    """
+    block = re.compile(rf"({BEGIN}[^\n]*\n).*?({END})", re.DOTALL)
+    pins = "".join(f'    "{name}=={version}",\n' for name, version in versions.items())
+    replaced, count = block.subn(lambda match: f"{match[1]}constraint-dependencies = [\n{pins}]\n{match[2]}", pyproject)
+    if count != 1:
+        raise ValueError(f"expected one block from '{BEGIN}' to '{END}', found {count}")
+    return replaced
+
+
+def main() -> None:
+    """Rewrite or check the block in the root's pyproject.toml."""
+    parser = argparse.ArgumentParser(prog="python -m tools.pins", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the pins are out of date")
+    parser.add_argument("--upgrade", action="store_true", help="move to the newest versions that fit")
+    options = parser.parse_args()
+    path = ROOT / "pyproject.toml"
+    before = path.read_text(encoding="utf-8")
+    if options.upgrade:
+        path.write_text(with_pins(before, {}), encoding="utf-8")
+    subprocess.run(["uv", "lock", "--quiet", *(["--upgrade"] if options.upgrade else [])], cwd=ROOT, check=True)
+    after = with_pins(before, locked_versions((ROOT / "uv.lock").read_text(encoding="utf-8")))
+    if options.check:
+        sys.exit("the pins are out of date: run `uv run python -m tools.pins`" if after != before else 0)
+    path.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
