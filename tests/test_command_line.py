@@ -27,11 +27,11 @@ def test_from_training_to_an_answer(command, fitted, tmp_path):
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 3
 
     draw_page(PageSettings(), 0, 0).image.save(tmp_path / "page.png")
-    answered = command("predict", folder / "checkpoint", "--image", "page.png", "--question", "Read the number.")
+    answered = command("predict", folder / "checkpoint", "--image", "page.png", "--question", "Read.")
     assert answered.stderr == ""
     assert answered.stdout.endswith("\n")
 
-    questions = [{"id": 7, "image": "page.png", "question": "Read the number."}, {"question": "Hello?"}]
+    questions = [{"id": 7, "image": "page.png", "question": "Read."}, {"question": "Hello?"}]
     (tmp_path / "questions.jsonl").write_text("\n".join(json.dumps(question) for question in questions))
     command("predict", folder / "checkpoint", "--data", "questions.jsonl", "--output", "answers.jsonl", "--max_new_tokens", "4")
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]

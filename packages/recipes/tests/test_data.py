@@ -43,8 +43,8 @@ def test_a_page_follows_from_its_number(seed, index, progress):
 def test_pages_widen():
     easy = {draw_page(PageSettings(), 0, index, progress=0.0).image.size for index in range(50)}
     hard = {draw_page(PageSettings(), 0, index).image.size for index in range(50)}
-    assert len(easy) <= 2  # four wide digits may need a little more room
-    assert len(hard) > 40
+    assert easy == {PageSettings().easy_size}
+    assert hard == set(PageSettings().sizes)
 
 
 def test_pages_as_samples(processor):

@@ -60,14 +60,19 @@ class SheetSamples(Callback):
 
     Args:
         limit: how many.
+
+    Attributes:
+        rows: the samples.
+        step: optimizer step of that validation.
     """
 
     def __init__(self, limit: int = 12) -> None:
         self.limit = limit
         self.rows: list[SheetRow] = []
+        self.step = -1
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.rows = []
+        self.rows, self.step = [], trainer.global_step
 
     def on_validation_batch_end(
         self,

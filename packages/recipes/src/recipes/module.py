@@ -1,7 +1,7 @@
 """What is trained, how fast, and what is measured."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -12,8 +12,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from foveal.models import Batch, VisionLanguageModel, generate
 from recipes.data.eval_batch import EvalBatch, blanked
 from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
+from recipes.optimizer import MuonAdamW
 
 PARTS = ("encoder", "connector", "language_model")
+TABLES = ("positions", "query", "lm_head.weight")
+"""Two-dimensional weights that are tables of rows or the readout, not maps between layers."""
 
 
 class Finetuning(pl.LightningModule):
@@ -28,8 +31,10 @@ class Finetuning(pl.LightningModule):
         connector_lr: peak learning rate of the connector; null: it is frozen.
         language_model_lr: peak learning rate of the language model; null: it is frozen.
         warmup: share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine.
-        weight_decay: AdamW's decay; biases, norms and other vectors are left alone.
+        weight_decay: of matrices; biases, norms and other vectors are left alone.
         betas: AdamW's moments.
+        optimizer: `adamw`, with which the published models were trained; or `muon` for the matrices inside of layers and
+            AdamW for the rest, which gets a small model past the plateau before it reads.
         max_new_tokens: longest answer in validation, in tokens.
         language_model_checkpointing: recompute the decoder layers in the backward pass instead of keeping their
             activations (the encoder has a switch of its own).
@@ -48,6 +53,7 @@ class Finetuning(pl.LightningModule):
         warmup: float = 0.03,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
+        optimizer: Literal["adamw", "muon"] = "adamw",
         max_new_tokens: int = 32,
         language_model_checkpointing: bool = False,
     ) -> None:
@@ -58,7 +64,7 @@ class Finetuning(pl.LightningModule):
         self.rates = dict(zip(PARTS, (encoder_lr, connector_lr, language_model_lr), strict=True))
         if not any(self.rates.values()):
             raise ValueError("every part is frozen: give at least one of encoder_lr, connector_lr, language_model_lr")
-        self.warmup, self.weight_decay, self.betas = warmup, weight_decay, betas
+        self.warmup, self.weight_decay, self.betas, self.optimizer = warmup, weight_decay, betas, optimizer
         self.max_new_tokens = max_new_tokens
         self.blank_pictures = False
         for part, rate in self.rates.items():
@@ -102,18 +108,26 @@ class Finetuning(pl.LightningModule):
         return predictions
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW with a group per part and kind, warmed up linearly and cooled down along a cosine per step."""
-        groups = []
+        """Groups per part and kind, warmed up linearly and cooled down along a cosine per step."""
+        groups: dict[str, list[dict[str, Any]]] = {"hidden": [], "matrices": [], "vectors": []}
         for part, rate in self.rates.items():
-            trained = [weight for weight in getattr(self.network, part).parameters() if weight.requires_grad]
-            matrices = [weight for weight in trained if weight.ndim > 1]
-            vectors = [weight for weight in trained if weight.ndim <= 1]
-            groups += [
-                {"params": weights, "lr": rate, "weight_decay": decay, "name": f"{part}/{kind}"}
-                for kind, weights, decay in (("matrices", matrices, self.weight_decay), ("vectors", vectors, 0.0))
-                if weights
-            ]
-        optimizer = AdamW(groups, betas=self.betas)
+            module = getattr(self.network, part)
+            kinds: dict[str, list[nn.Parameter]] = {kind: [] for kind in groups}
+            # Rows of a table are looked up one by one: to Muon it would look like a matrix.
+            tables = {id(table.weight) for table in module.modules() if isinstance(table, nn.Embedding)}
+            for name, weight in module.named_parameters():
+                if weight.requires_grad:
+                    hidden = self.optimizer == "muon" and weight.ndim == 2 and id(weight) not in tables
+                    hidden = hidden and not name.endswith(TABLES)
+                    kinds["hidden" if hidden else "matrices" if weight.ndim > 1 else "vectors"].append(weight)
+            for kind, weights in kinds.items():
+                if weights:
+                    decay = 0.0 if kind == "vectors" else self.weight_decay
+                    groups[kind].append({"params": weights, "lr": rate, "weight_decay": decay, "name": f"{part}/{kind}"})
+        others = groups["matrices"] + groups["vectors"]
+        optimizer: Optimizer = (
+            MuonAdamW(groups["hidden"], others, betas=self.betas) if groups["hidden"] else AdamW(others, betas=self.betas)
+        )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, WarmupCosine(math.ceil(self.warmup * steps), steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

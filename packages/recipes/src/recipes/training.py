@@ -64,6 +64,9 @@ class FitCommand(CommandLine):
         """The validation's metrics; empty where the data has no validation."""
         if not self.datamodule.has_validation:
             return {}
+        measured = self.samples.step == self.trainer.global_step > 0 and not self.model.blank_pictures
+        if measured:
+            return scores_of(self.trainer)
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         return scores_of(self.trainer)
 

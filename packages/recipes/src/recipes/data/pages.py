@@ -10,7 +10,7 @@ from PIL.Image import Image
 
 from foveal.models import Turn
 
-QUESTION = "<image>\nRead the number."
+QUESTION = "<image>\nRead."
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,32 @@ class PageSettings:
     """How pages look at the end of the curriculum.
 
     Attributes:
-        sides: smallest and largest side in pixels.
+        sizes: (width, height) in pixels that pages have; a page grows where its number needs more room.
         font_sizes: smallest and largest font size in pixels.
         digits: fewest and most digits of a number.
-        easy_side: (width, height) of the first pages.
+        easy_size: (width, height) of the first pages.
         easy_font_size: font size of the first pages.
     """
 
-    sides: tuple[int, int] = (48, 128)
-    font_sizes: tuple[int, int] = (18, 24)
+    sizes: tuple[tuple[int, int], ...] = (
+        (32, 32),
+        (40, 24),
+        (48, 16),
+        (64, 16),
+        (64, 32),
+        (32, 64),
+        (96, 32),
+        (32, 96),
+    )
+    font_sizes: tuple[int, int] = (11, 13)
     digits: tuple[int, int] = (1, 4)
-    easy_side: tuple[int, int] = (64, 32)
-    easy_font_size: int = 22
+    easy_size: tuple[int, int] = (48, 16)
+    easy_font_size: int = 12
 
     def __post_init__(self) -> None:
-        for name in ("sides", "font_sizes", "digits"):
+        if not self.sizes or any(min(size) < 1 for size in (*self.sizes, self.easy_size)):
+            raise ValueError(f"sizes: at least one is needed, of at least 1x1 pixel, not {self.sizes} and {self.easy_size}")
+        for name in ("font_sizes", "digits"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
                 raise ValueError(f"{name}: the smallest is at least 1 and at most the largest, not {low} and {high}")
@@ -68,8 +79,8 @@ def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float 
     number = "".join(rng.choices("0123456789", k=rng.randint(*settings.digits)))
     font = _font(between(settings.easy_font_size, *settings.font_sizes))
     left, top, right, bottom = font.getbbox(number)
-    width = max(between(settings.easy_side[0], *settings.sides), int(right - left) + 4)
-    height = max(between(settings.easy_side[1], *settings.sides), int(bottom - top) + 4)
+    width, height = rng.choice(settings.sizes) if rng.random() < difficulty else settings.easy_size
+    width, height = max(width, int(right - left) + 4), max(height, int(bottom - top) + 4)
     x = between(2, 2, width - (right - left) - 2)
     y = between(2, 2, height - (bottom - top) - 2)
     image = Pillow.new("RGB", (width, height), "white")

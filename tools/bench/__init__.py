@@ -1,0 +1,1 @@
+"""Benchmarks: ratios of two ways, measured side by side in one run."""

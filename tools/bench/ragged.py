@@ -1,0 +1,44 @@
+"""UHD's views of mixed sizes: as they are, against padding each to the largest: `python -m tools.bench.ragged`."""
+
+import random
+
+import torch
+from torch.nn import functional as F
+
+from foveal.encoders import VisionTransformer
+from foveal.models import UhdPlan
+from tools.bench.timing import fastest, machine, row
+
+PATCH, SIDE = 14, 168
+
+
+def padded(encoder: VisionTransformer, views: list[torch.Tensor]) -> None:
+    """Every view on a canvas of the largest height and width, in one batch."""
+    height, width = (max(view.shape[axis] for view in views) for axis in (1, 2))
+    canvas = [F.pad(view, (0, width - view.shape[2], 0, height - view.shape[1])) for view in views]
+    encoder(torch.stack(canvas))
+
+
+def main() -> None:
+    """Print the table."""
+    torch.manual_seed(0)
+    encoder = VisionTransformer(256, 8, 8, 1024, PATCH, SIDE)
+    plan = UhdPlan(SIDE, PATCH, 6)
+    rng = random.Random(0)
+    print(machine())
+    print(f"\nviews of UhdPlan({SIDE}, {PATCH}, 6), width 256, 7 blocks, float32\n")
+    print("| pictures | as they are | padded to the largest | times faster | |\n|---|---|---|---|---|")
+    for name, sizes in {
+        "eight photos, 4:3 and 3:4": [(640, 480), (480, 640)] * 4,
+        "eight receipts, 1:2 to 1:4": [(300, rng.randint(600, 1200)) for _ in range(8)],
+        "eight of any shape, 1:4 to 4:1": [(rng.randint(150, 600), rng.randint(150, 600)) for _ in range(8)],
+    }.items():
+        views = [torch.randn(3, *size) for width, height in sizes for size in plan.views(width, height)]
+        with torch.inference_mode():
+            seconds = fastest({"ragged": lambda v=views: encoder.encode_views(v), "padded": lambda v=views: padded(encoder, v)})
+        shapes = len({view.shape for view in views})
+        print(row(name, seconds["ragged"], seconds["padded"], f"{len(views)} views of {shapes} shapes"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Two ways side by side."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+import torch
+
+
+def fastest(ways: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, float]:
+    """Seconds of the fastest run of every way; ways take turns, so that a busy moment hits all of them.
+
+    Args:
+        ways: what to run, by name; each is run once before the clock counts.
+        rounds: runs that count.
+    """
+    best = dict.fromkeys(ways, float("inf"))
+    for way in ways.values():
+        way()
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def machine() -> str:
+    """Processor, cores and versions, for the head of a table."""
+    processor = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            processor = next(line.split(":")[1].strip() for line in stream if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "lightning"))
+    return f"{processor}, {torch.get_num_threads()} threads, {device}; Python {platform.python_version()}, {versions}"
+
+
+def row(name: str, ours: float, theirs: float, what: str) -> str:
+    """A row of a Markdown table: how many times faster ours is."""
+    return f"| {name} | {ours * 1e3:.1f} ms | {theirs * 1e3:.1f} ms | {theirs / ours:.2f} | {what} |"
