@@ -29,7 +29,9 @@ class GoldenFolder:
         stem = SHARED / "golden" / name
         described, stored = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.safetensors")
         if not (described.exists() or stored.exists()):
-            pytest.skip(f"no reference data {name} under {SHARED / 'golden'} (set FOVEAL_SHARED to the folder that has it)")
+            pytest.skip(
+                f"no reference data {name} under {SHARED / 'golden'} (set FOVEAL_SHARED to the folder that has it)"
+            )
         return Golden(
             meta=json.loads(described.read_text(encoding="utf-8")) if described.exists() else {},
             tensors=load_file(stored) if stored.exists() else {},

@@ -33,13 +33,28 @@ def test_from_training_to_an_answer(command, fitted, tmp_path):
 
     questions = [{"id": 7, "image": "page.png", "question": "Read."}, {"question": "Hello?"}]
     (tmp_path / "questions.jsonl").write_text("\n".join(json.dumps(question) for question in questions))
-    command("predict", folder / "checkpoint", "--data", "questions.jsonl", "--output", "answers.jsonl", "--max_new_tokens", "4")
+    command(
+        "predict",
+        folder / "checkpoint",
+        "--data",
+        "questions.jsonl",
+        "--output",
+        "answers.jsonl",
+        "--max_new_tokens",
+        "4",
+    )
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [answer["id"] for answer in answers] == ["7", "2"]
     assert all(isinstance(answer["answer"], str) for answer in answers)
 
     measured = command(
-        "validate", "--config", "uhd.yaml", "--checkpoint", folder / "checkpoint", "--data.val_pages=4", "--trainer.accelerator=cpu"
+        "validate",
+        "--config",
+        "uhd.yaml",
+        "--checkpoint",
+        folder / "checkpoint",
+        "--data.val_pages=4",
+        "--trainer.accelerator=cpu",
     )
     assert "character error rate" in measured.stdout
 
@@ -90,7 +105,17 @@ def test_published_sizes_and_stages_are_understood(command, method, tmp_path):
     """Parsed only: neither the weights nor the GPUs are here."""
     size = "llava/7b.yaml" if method == "llava" else "uhd/13b.yaml"
     data = ["--data.path", "train.json"]
-    command("fit", "--config", f"{method}.yaml", "--config", size, "--config", f"{method}/pretrain.yaml", *data, "--print_config")
+    command(
+        "fit",
+        "--config",
+        f"{method}.yaml",
+        "--config",
+        size,
+        "--config",
+        f"{method}/pretrain.yaml",
+        *data,
+        "--print_config",
+    )
     stage = ["--config", f"{method}.yaml", "--config", size, "--config", f"{method}/finetune.yaml", *data]
     printed = command("fit", *stage, "--model.network.folder", "there", "--print_config").stdout
     network = yaml.safe_load(printed)["model"]["network"]
@@ -120,7 +145,9 @@ def test_wrong_usage(command, arguments, words):
 
 def test_input_that_cannot_be_used(command, tmp_path):
     (tmp_path / "bad.json").write_text('[{"id": "a", "image": "none.png", "conversations": []}]')
-    message = short(command("fit", "--config", "uhd.yaml", "--config", "data/llava.yaml", "--data.path", "bad.json", code=1))
+    message = short(
+        command("fit", "--config", "uhd.yaml", "--config", "data/llava.yaml", "--data.path", "bad.json", code=1)
+    )
     assert "bad.json, record 1 (id a)" in message
     message = short(command("predict", "nowhere", "--question", "What?", code=1))
     assert "nowhere is no checkpoint" in message

@@ -38,10 +38,7 @@ def test_alone(package, wheels, tmp_path):
     run("uv", "venv", "--quiet", environment)
     python = environment / "bin" / "python"
     run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, "-c", constraints, wheel)
-    installed = {
-        line.split("==")[0].lower()
-        for line in run("uv", "pip", "freeze", "--python", python).splitlines()
-    }
+    installed = {line.split("==")[0].lower() for line in run("uv", "pip", "freeze", "--python", python).splitlines()}
     if package in ("core", "encoders", "connectors"):
         assert not installed & HEAVY
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "packages" / package / "README.md").read_text(), re.S | re.M)

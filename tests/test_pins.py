@@ -1,7 +1,6 @@
 """The tool that pins versions."""
 
 import pytest
-
 from tools.pins import locked_versions, with_pins
 
 LOCK = """

@@ -24,7 +24,10 @@ def main() -> None:
     print(machine())
     torch = seconds("-c", "import torch")
     lightning = seconds("-c", "import lightning.pytorch")
-    print(f"\n`import torch` {torch:.2f} s, `import lightning.pytorch` {lightning:.2f} s; warm file cache, best of {ROUNDS}\n")
+    print(
+        f"\n`import torch` {torch:.2f} s, `import lightning.pytorch` {lightning:.2f} s; warm file cache, "
+        f"best of {ROUNDS}\n"
+    )
     print("| | seconds more | than |\n|---|---|---|")
     for name in ("core", "encoders", "connectors", "models"):
         print(f"| `import foveal.{name}` | {seconds('-c', f'import foveal.{name}') - torch:.2f} | torch |")

@@ -38,7 +38,9 @@ def models() -> tuple[VisionLanguageModel, LlavaForConditionalGeneration]:
         rms_norm_eps=1e-5,
         max_position_embeddings=1024,
     )
-    theirs = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE_ID))
+    theirs = LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE_ID)
+    )
     ours = VisionLanguageModel(
         VisionTransformer(WIDTH, DEPTH, HEADS, MLP, PATCH, SIDE),
         MlpProjector,
@@ -90,7 +92,10 @@ def main() -> None:
         theirs.model.vision_tower(pixels, output_hidden_states=True)
 
     print(machine())
-    print(f"\n{PICTURES} samples of {patches} visual and {TEXT} text tokens, width {WIDTH}, {DEPTH} layers each, float32\n")
+    print(
+        f"\n{PICTURES} samples of {patches} visual and {TEXT} text tokens, width {WIDTH}, {DEPTH} layers each, "
+        "float32\n"
+    )
     print("| | Foveal | transformers | times faster | |\n|---|---|---|---|---|")
     for name, mine, other, what in (
         ("training step", our_step, their_step, f"{ANSWER} supervised tokens a sample"),

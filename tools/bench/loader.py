@@ -38,7 +38,10 @@ def main() -> None:
     print("| picture | UhdPlan (336, 6 slices) | PadToSquare (336) |\n|---|---|---|")
     noise = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        for name, (width, height) in {"640x480 photo": (640, 480), "12-megapixel page (3000x4000)": (3000, 4000)}.items():
+        for name, (width, height) in {
+            "640x480 photo": (640, 480),
+            "12-megapixel page (3000x4000)": (3000, 4000),
+        }.items():
             small = noise.integers(0, 255, (height // 20, width // 20, 3), dtype=np.uint8)
             path = Path(folder) / f"{width}.jpg"
             Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path, quality=90)

@@ -1,6 +1,7 @@
 """UHD's views of mixed sizes: as they are, against padding each to the largest: `python -m tools.bench.ragged`."""
 
 import random
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -35,7 +36,9 @@ def main() -> None:
     }.items():
         views = [torch.randn(3, *size) for width, height in sizes for size in plan.views(width, height)]
         with torch.inference_mode():
-            seconds = fastest({"ragged": lambda v=views: encoder.encode_views(v), "padded": lambda v=views: padded(encoder, v)})
+            seconds = fastest(
+                {"ragged": partial(encoder.encode_views, views), "padded": partial(padded, encoder, views)}
+            )
         shapes = len({view.shape for view in views})
         print(row(name, seconds["ragged"], seconds["padded"], f"{len(views)} views of {shapes} shapes"))
 

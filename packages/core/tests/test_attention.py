@@ -35,7 +35,13 @@ def random_tensors(batch, queries, keys, heads, width, dtype=torch.float32):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.booleans(), st.booleans(), st.booleans()
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
 def test_dense_is_the_plain_loop(batch, queries, keys, heads, causal, masked, scaled):
     keys = queries if causal else keys
@@ -122,7 +128,7 @@ def test_packed_arguments_that_do_not_fit():
 def test_a_kernel_asked_for_by_name_says_why_it_cannot_run():
     tensors = random_tensors(1, 4, 4, 1, 8)
     assert obstacle(tensors[0]) is not None
-    with pytest.raises(RuntimeError, match="'xformers' cannot run: (the package|it runs on CUDA)"):
+    with pytest.raises(RuntimeError, match=r"'xformers' cannot run: (the package|it runs on CUDA)"):
         attention(*tensors, backend="xformers")
     assert not runs_packed(tensors[0])
 

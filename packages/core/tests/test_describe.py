@@ -15,7 +15,7 @@ def test_what_cannot_be_described():
 def test_only_allowed_packages_are_imported():
     with pytest.raises(ValueError, match="from foveal only"):
         build({"class_path": "os.system", "init_args": {}})
-    with pytest.raises(ValueError, match="there is no class foveal.core.Nothing"):
+    with pytest.raises(ValueError, match=r"there is no class foveal\.core\.Nothing"):
         build({"class_path": "foveal.core.Nothing", "init_args": {}})
     with pytest.raises(ValueError, match="is no class"):
         build({"class_path": "foveal.core.attention", "init_args": {}})

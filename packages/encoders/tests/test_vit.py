@@ -83,7 +83,7 @@ def test_gradient_reaches_the_position_table_through_another_grid():
 
 
 def published(model, table, prefix):
-    names = table.write({name: value for name, value in model.state_dict().items()})
+    names = table.write(model.state_dict())
     return {prefix + name: value.contiguous() for name, value in names.items()}
 
 

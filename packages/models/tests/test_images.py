@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.models import BadImage, image_size, read_image
+from foveal.models import BadImageError, image_size, read_image
 
 
 def saved(tmp_path, image, name, **options):
@@ -29,13 +29,13 @@ def test_a_plain_one(tmp_path, picture):
 
 
 def test_missing(tmp_path):
-    with pytest.raises(BadImage, match=r"none\.png: there is no such file"):
+    with pytest.raises(BadImageError, match=r"none\.png: there is no such file"):
         read_image(tmp_path / "none.png")
 
 
 def test_empty(tmp_path):
     (tmp_path / "empty.png").touch()
-    with pytest.raises(BadImage, match=r"empty\.png: the file is empty"):
+    with pytest.raises(BadImageError, match=r"empty\.png: the file is empty"):
         read_image(tmp_path / "empty.png")
 
 
@@ -43,24 +43,24 @@ def test_empty(tmp_path):
 def test_truncated(tmp_path, picture, name):
     path = saved(tmp_path, picture, name)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(BadImage, match=rf"{name}: (damaged or truncated|not a picture|cannot be read)"):
+    with pytest.raises(BadImageError, match=rf"{name}: (damaged or truncated|not a picture|cannot be read)"):
         read_image(path)
 
 
 def test_a_web_page_by_the_name_of_a_picture(tmp_path):
     (tmp_path / "a.jpg").write_text("<html>404</html>")
-    with pytest.raises(BadImage, match=r"a\.jpg: not a picture"):
+    with pytest.raises(BadImageError, match=r"a\.jpg: not a picture"):
         read_image(tmp_path / "a.jpg")
-    with pytest.raises(BadImage, match=r"a\.jpg: not a picture"):
+    with pytest.raises(BadImageError, match=r"a\.jpg: not a picture"):
         image_size(tmp_path / "a.jpg")
 
 
 def test_sixty_megapixels_are_refused_before_they_are_decoded(tmp_path):
     path = saved(tmp_path, Image.new("1", (10_000, 6_000)), "big.png")
-    with pytest.raises(BadImage, match=r"big\.png: 10000x6000 pixels, more than the limit of 50000000"):
+    with pytest.raises(BadImageError, match=r"big\.png: 10000x6000 pixels, more than the limit of 50000000"):
         read_image(path)
     bomb = saved(tmp_path, Image.new("1", (20_000, 20_000)), "bomb.png")
-    with pytest.raises(BadImage, match=r"bomb\.png: .*more .*than the limit"):
+    with pytest.raises(BadImageError, match=r"bomb\.png: .*more .*than the limit"):
         image_size(bomb)
 
 
@@ -111,5 +111,5 @@ def test_a_thread(tmp_path):
 
 
 def test_bytes_that_are_no_picture():
-    with pytest.raises(BadImage, match="the given bytes: not a picture"):
+    with pytest.raises(BadImageError, match="the given bytes: not a picture"):
         read_image(io.BytesIO(b"nothing").getvalue())

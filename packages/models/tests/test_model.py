@@ -71,7 +71,9 @@ def test_loss_is_the_language_models_own():
     batch = model.processor.collate(samples(model))
     ours = model.loss(batch)
     output = model.language_model(
-        inputs_embeds=model.embed(batch.input_ids, batch.views), attention_mask=batch.attention_mask.long(), labels=batch.labels
+        inputs_embeds=model.embed(batch.input_ids, batch.views),
+        attention_mask=batch.attention_mask.long(),
+        labels=batch.labels,
     )
     torch.testing.assert_close(ours.total / ours.tokens, output.loss)
 
@@ -87,7 +89,11 @@ def test_gradient_reaches_every_part():
 @pytest.mark.parametrize("kind", [llama, qwen3])
 def test_greedy_answers_of_a_ragged_batch_are_those_one_by_one(kind):
     model = model_of(kind(260, width=32, depth=2, heads=2, mlp_width=48, context=400))
-    questions = [([picture(60, 40)], "<image>\nWhat?"), ([], "Hi"), ([picture(20, 90)], "<image>\nWhat is this, please?")]
+    questions = [
+        ([picture(60, 40)], "<image>\nWhat?"),
+        ([], "Hi"),
+        ([picture(20, 90)], "<image>\nWhat is this, please?"),
+    ]
     prompts = [model.processor.encode_prompt(pictures, [Turn("user", text)]) for pictures, text in questions]
     together = generate(model, model.processor.collate(prompts, side="left"), max_new_tokens=10)
     alone = [generate(model, model.processor.collate([one], side="left"), max_new_tokens=10)[0] for one in prompts]
@@ -159,7 +165,9 @@ def test_saved_and_loaded_is_the_same(tmp_path):
         assert torch.equal(model(batch.input_ids, batch.views), again(batch.input_ids, batch.views))
     assert again.processor.max_length == model.processor.max_length
     assert again.processor.system == ""
-    assert answer(again, [picture()], "What?", max_new_tokens=5) == answer(model, [picture()], "What?", max_new_tokens=5)
+    assert answer(again, [picture()], "What?", max_new_tokens=5) == answer(
+        model, [picture()], "What?", max_new_tokens=5
+    )
     save(again, folder)  # over an earlier one
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob("*.old"))
 
@@ -190,12 +198,14 @@ def test_checkpoints_that_do_not_fit(tmp_path, part, fault):
     else:
         tensors[name] = torch.zeros(*tensors[name].shape, 2)
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises((ValueError, RuntimeError), match="odd.weight" if fault == "unexpected" else name.split(".")[-1]):
+    with pytest.raises(
+        (ValueError, RuntimeError), match="odd.weight" if fault == "unexpected" else name.split(".")[-1]
+    ):
         load(folder)
 
 
 def test_folders_that_are_no_checkpoint(tmp_path):
-    with pytest.raises(ValueError, match="is no checkpoint: it has no config.yaml"):
+    with pytest.raises(ValueError, match=r"is no checkpoint: it has no config\.yaml"):
         load(tmp_path)
     folder = save(model_of(), tmp_path / "checkpoint")
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -224,7 +234,11 @@ def test_views_and_placeholders_must_agree():
 def test_parts_that_do_not_fit():
     with pytest.raises(ValueError, match="returns 1 prefix tokens before its grid, the connector expects 0"):
         VisionLanguageModel(
-            VisionTransformer(16, 2, 2, 24, 7, 28, keep_class_token=True), MlpProjector, llama_260(), byte_tokenizer(), UhdPlan()
+            VisionTransformer(16, 2, 2, 24, 7, 28, keep_class_token=True),
+            MlpProjector,
+            llama_260(),
+            byte_tokenizer(),
+            UhdPlan(),
         )
     with pytest.raises(ValueError, match="tokenizer has 260 tokens, the language model embeddings for 100"):
         VisionLanguageModel(
@@ -232,7 +246,11 @@ def test_parts_that_do_not_fit():
         )
     with pytest.raises(ValueError, match="one feature map, the encoder returns 2"):
         VisionLanguageModel(
-            VisionTransformer(16, 2, 2, 24, 7, 28, layers=(1, 2)), MlpProjector, llama_260(), byte_tokenizer(), UhdPlan()
+            VisionTransformer(16, 2, 2, 24, 7, 28, layers=(1, 2)),
+            MlpProjector,
+            llama_260(),
+            byte_tokenizer(),
+            UhdPlan(),
         )
 
 

@@ -34,7 +34,11 @@ def small_tokenizer(size):
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {f"w{number}": number for number in range(size - 3)} | {"<pad>": size - 3, "<s>": size - 2, "</s>": size - 1}
+    vocabulary = {f"w{number}": number for number in range(size - 3)} | {
+        "<pad>": size - 3,
+        "<s>": size - 2,
+        "</s>": size - 1,
+    }
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>")),
         pad_token="<pad>",
@@ -116,7 +120,7 @@ def test_llava(golden, tiny_llava, case):
 
 @torch.no_grad()
 def test_llava_cut_to_a_length(golden, tiny_llava):
-    """The reference may cut through a picture, which a processor refuses here; the numbers up to the cut are the same."""
+    """The reference may cut through a picture, which is refused here; the numbers up to the cut are the same."""
     model = tiny_llava()
     tensors = golden("llava/tiny_llava_io").tensors
     limit = golden("llava/tiny_llava").meta["truncated_case_max_length"]
@@ -166,7 +170,12 @@ def transformers_llava(dtype=torch.float32):
     torch.manual_seed(3)
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, image_size=28, patch_size=7
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=28,
+            patch_size=7,
         ),
         text_config=LlamaConfig(
             vocab_size=272,

@@ -112,7 +112,9 @@ def test_slices_cover_every_pixel_once():
     plan = UhdPlan(56, 14, 6)
     *slices, _ = plan.cut(image)
     columns, rows = plan.grid(112, 112)
-    whole = np.vstack([np.hstack([np.array(slices[row * columns + column]) for column in range(columns)]) for row in range(rows)])
+    whole = np.vstack(
+        [np.hstack([np.array(slices[row * columns + column]) for column in range(columns)]) for row in range(rows)]
+    )
     expected = image.resize(whole.shape[1::-1], Image.Resampling.BICUBIC)
     assert np.array_equal(whole, np.array(expected))
 

@@ -35,7 +35,9 @@ def picture(width=131, height=97):
 def test_uhd_layout():
     ours = processor()
     sample = ours.encode([picture()], [QUESTION, ANSWER], key="a")
-    text = ours.tokenizer.decode([token for token in sample.input_ids if token != IMAGE_TOKEN_ID], skip_special_tokens=True)
+    text = ours.tokenizer.decode(
+        [token for token in sample.input_ids if token != IMAGE_TOKEN_ID], skip_special_tokens=True
+    )
     assert text == "USER: ,,\n,,\n\nWhat? ASSISTANT: A cat."
     assert (sample.input_ids == IMAGE_TOKEN_ID).sum() == 7 * 4
     assert [tuple(view.shape) for view in sample.views] == [(3, 56, 42)] * 6 + [(3, 42, 56)]
@@ -92,7 +94,10 @@ def test_a_prompt_is_the_beginning_of_what_is_learnt():
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding(side):
     ours = processor()
-    samples = [ours.encode([picture(40, 40)], [QUESTION, ANSWER], key="a"), ours.encode([], [Turn("user", "Q"), ANSWER], key="b")]
+    samples = [
+        ours.encode([picture(40, 40)], [QUESTION, ANSWER], key="a"),
+        ours.encode([], [Turn("user", "Q"), ANSWER], key="b"),
+    ]
     batch = ours.collate(samples, side=side)
     for row, sample in enumerate(samples):
         assert torch.equal(batch.input_ids[row][batch.attention_mask[row]], sample.input_ids)

@@ -87,7 +87,11 @@ def test_system_text():
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_answers_and_their_end_alone_are_learnt(name):
     tokenizer = byte_tokenizer()
-    turns = QUESTION_AND_ANSWER if name == "plain" else [*QUESTION_AND_ANSWER, Turn("user", "é?"), Turn("assistant", "naïve")]
+    turns = (
+        QUESTION_AND_ANSWER
+        if name == "plain"
+        else [*QUESTION_AND_ANSWER, Turn("user", "é?"), Turn("assistant", "naïve")]
+    )
     ids, labels = tokenize(render(turns, name, bos="<s>", eos="</s>"), tokenizer)
     learnt = tokenizer.decode([label for label in labels if label != IGNORE_INDEX])
     answers = "".join(segment.text for segment in render(turns, name, bos="<s>", eos="</s>") if segment.supervised)

@@ -39,7 +39,9 @@ def test_arguments():
 
 
 def test_faults():
-    with pytest.raises(UsageError, match="no such file here and none of that name is shipped: data/llava.yaml, llava.yaml"):
+    with pytest.raises(
+        UsageError, match=r"no such file here and none of that name is shipped: data/llava\.yaml, llava\.yaml"
+    ):
         prepare(["--config", "uhdd.yaml"])
     with pytest.raises(UsageError, match="it is not fetched"):
         prepare(["--config", "https://example.org/uhd.yaml"])

@@ -30,7 +30,9 @@ def network():
 
 
 def module(**options):
-    return Finetuning(network(), **{"encoder_lr": 1e-2, "connector_lr": 1e-2, "language_model_lr": 1e-2, "warmup": 0.0} | options)
+    return Finetuning(
+        network(), **{"encoder_lr": 1e-2, "connector_lr": 1e-2, "language_model_lr": 1e-2, "warmup": 0.0} | options
+    )
 
 
 def trained(batch_size, accumulation, tmp_path, **options):
@@ -70,7 +72,7 @@ def test_a_step_is_the_same_however_it_is_cut(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_gradient_is_that_of_the_mean_over_supervised_tokens(tmp_path):
-    ours, gradients = trained(2, 2, tmp_path)
+    _, gradients = trained(2, 2, tmp_path)
     again = network()
     pages = PageDataset(PageSettings(), again.processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
     loss = again.loss(again.processor.collate([pages[number] for number in range(4)]))
@@ -84,7 +86,9 @@ def test_the_gradient_is_that_of_the_mean_over_supervised_tokens(tmp_path):
 def test_frozen_parts_do_not_move(tmp_path):
     before = {name: weight.clone() for name, weight in network().named_parameters()}
     ours, _ = trained(4, 1, tmp_path, encoder_lr=None, language_model_lr=None)
-    moved = {name.split(".")[0] for name, weight in ours.network.named_parameters() if not torch.equal(weight, before[name])}
+    moved = {
+        name.split(".")[0] for name, weight in ours.network.named_parameters() if not torch.equal(weight, before[name])
+    }
     assert moved == {"connector"}
 
 

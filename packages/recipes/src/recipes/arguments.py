@@ -25,12 +25,16 @@ def find_config(name: str) -> str:
             fetched.
     """
     if "://" in name:
-        raise UsageError(f"--config {name}: a configuration can run code, so it is not fetched; download and read it first")
+        raise UsageError(
+            f"--config {name}: a configuration can run code, so it is not fetched; download and read it first"
+        )
     if Path(name).is_file():
         return name
     if name in (names := shipped_configs()):
         return str(CONFIGS / name)
-    raise UsageError(f"--config {name}: there is no such file here and none of that name is shipped: {', '.join(names)}")
+    raise UsageError(
+        f"--config {name}: there is no such file here and none of that name is shipped: {', '.join(names)}"
+    )
 
 
 def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

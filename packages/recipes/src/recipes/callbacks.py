@@ -16,7 +16,7 @@ from recipes.sheet import SheetRow
 
 
 class RandomState(Callback):
-    """Keeps the random number generators in the training state, so that a resumed run draws what the first would have."""
+    """Keeps the random number generators in the training state: a resumed run draws what the first would have."""
 
     def state_dict(self) -> dict[str, Any]:
         kind, keys, *rest = np.random.get_state(legacy=True)

@@ -19,7 +19,7 @@ def stop(message: str, advice: str = "") -> NoReturn:
 
 @contextmanager
 def short_errors() -> Iterator[None]:
-    """End with exit code 1 and one message for an input that cannot be used; programming errors keep their traceback."""
+    """Exit code 1 and one message for an input that cannot be used; programming errors keep their traceback."""
     try:
         yield
     except (ValueError, OSError) as error:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
 
 from foveal.models import Batch, VisionLanguageModel, generate
 from recipes.data.eval_batch import EvalBatch, blanked
@@ -33,8 +34,8 @@ class Finetuning(pl.LightningModule):
         warmup: share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine.
         weight_decay: of matrices; biases, norms and other vectors are left alone.
         betas: AdamW's moments.
-        optimizer: `adamw`, with which the published models were trained; or `muon` for the matrices inside of layers and
-            AdamW for the rest, which gets a small model past the plateau before it reads.
+        optimizer: `adamw`, with which the published models were trained; or `muon` for the matrices inside of layers
+            and AdamW for the rest, which gets a small model past the plateau before it reads.
         max_new_tokens: longest answer in validation, in tokens.
         language_model_checkpointing: recompute the decoder layers in the backward pass instead of keeping their
             activations (the encoder has a switch of its own).
@@ -71,7 +72,9 @@ class Finetuning(pl.LightningModule):
             getattr(network, part).requires_grad_(bool(rate))
         if language_model_checkpointing:
             network.language_model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.scores = nn.ModuleDict({"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()})
+        self.scores: dict[str, Metric] = nn.ModuleDict(  # type: ignore[assignment]  # one, with typed values
+            {"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()}
+        )
         self._step_tokens = 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -111,7 +114,7 @@ class Finetuning(pl.LightningModule):
         """Groups per part and kind, warmed up linearly and cooled down along a cosine per step."""
         groups: dict[str, list[dict[str, Any]]] = {"hidden": [], "matrices": [], "vectors": []}
         for part, rate in self.rates.items():
-            module = getattr(self.network, part)
+            module = self.network.get_submodule(part)
             kinds: dict[str, list[nn.Parameter]] = {kind: [] for kind in groups}
             # Rows of a table are looked up one by one: to Muon it would look like a matrix.
             tables = {id(table.weight) for table in module.modules() if isinstance(table, nn.Embedding)}
@@ -123,10 +126,14 @@ class Finetuning(pl.LightningModule):
             for kind, weights in kinds.items():
                 if weights:
                     decay = 0.0 if kind == "vectors" else self.weight_decay
-                    groups[kind].append({"params": weights, "lr": rate, "weight_decay": decay, "name": f"{part}/{kind}"})
+                    groups[kind].append(
+                        {"params": weights, "lr": rate, "weight_decay": decay, "name": f"{part}/{kind}"}
+                    )
         others = groups["matrices"] + groups["vectors"]
         optimizer: Optimizer = (
-            MuonAdamW(groups["hidden"], others, betas=self.betas) if groups["hidden"] else AdamW(others, betas=self.betas)
+            MuonAdamW(groups["hidden"], others, betas=self.betas)
+            if groups["hidden"]
+            else AdamW(others, betas=self.betas)
         )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, WarmupCosine(math.ceil(self.warmup * steps), steps))
@@ -134,7 +141,7 @@ class Finetuning(pl.LightningModule):
 
 
 class WarmupCosine:
-    """Share of the peak rate at a step: 0 at step 0, 1 after `warmup_steps`, then half a cosine down to 0 at `steps`."""
+    """Share of the peak rate at a step: up from 0 in `warmup_steps`, then half a cosine down to 0 at `steps`."""
 
     def __init__(self, warmup_steps: int, steps: int) -> None:
         self.warmup_steps, self.steps = warmup_steps, steps

@@ -125,5 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 ..."
+    )
     return parser

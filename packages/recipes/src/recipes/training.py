@@ -1,4 +1,4 @@
-"""What `fit` and `validate` do around the Trainer: controls before and after, the checkpoint, the pictures, the table."""
+"""What `fit` and `validate` do around the Trainer: controls, checkpoint, pictures, table."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measure: `python -m recipes.validate --config uhd.yaml --model.network foveal.models.load --model.network.folder FOLDER`."""
+"""Measure: `python -m recipes.validate --config uhd.yaml --checkpoint FOLDER`."""
 
 from recipes.cli import main
 from recipes.training import ValidateCommand

@@ -14,8 +14,8 @@ Grid = tuple[int, int]
 class Connector(nn.Module, ABC):
     """Turns the feature maps of views into tokens of the language model.
 
-    The constructor of every connector begins with `in_width, out_width`: the channels of the encoder and of the language
-    model.
+    The constructor of every connector begins with `in_width, out_width`: the channels of the encoder and those of the
+    language model.
 
     Attributes:
         in_width: channels of the features.
@@ -72,9 +72,7 @@ class Connector(nn.Module, ABC):
         return features, grid
 
 
-def grouped(
-    connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Sequence[Sequence[Grid]]
-) -> list[Tensor]:
+def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Sequence[Sequence[Grid]]) -> list[Tensor]:
     """The tokens of views of any grids: one dense call for each kind of grid; the same numbers as one by one.
 
     Args:

@@ -12,8 +12,8 @@ from foveal.connectors.mlp import mlp
 class AdaptivePool(Connector):
     """Average the map down to a fixed grid, then project (DeCo, arXiv 2405.20985, section 4).
 
-    A cell (i, j) is the mean over rows floor(i*h/rows) to ceil((i+1)*h/rows) and likewise columns, so it may overlap its
-    neighbour where the grids do not divide.
+    A cell (i, j) is the mean over rows floor(i*h/rows) to ceil((i+1)*h/rows) and likewise columns, so it may overlap
+    its neighbour where the grids do not divide.
 
     Args:
         in_width: channels of the features.

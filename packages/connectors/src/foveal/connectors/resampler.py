@@ -40,8 +40,8 @@ class PerceiverResampler(Connector):
         y = LN(x W_in),  q = LN(query) + P,  k = y + P resized to the view's grid
         tokens = LN(attention(q, k, y)) W_out
 
-    P is the 2-D sin-cos table of the queries' grid. It is added to keys, not to values. One attention layer, no residual
-    path, no feed-forward layer.
+    P is the 2-D sin-cos table of the queries' grid. It is added to keys, not to values. One attention layer, no
+    residual path, no feed-forward layer.
 
     Args:
         in_width: channels of the features.
@@ -115,7 +115,8 @@ class PerceiverResampler(Connector):
         return query, key, value
 
     def _finished(self, attended: Tensor) -> Tensor:
-        return self.post_norm(self.out(attended)) @ self.projection
+        tokens: Tensor = self.post_norm(self.out(attended)) @ self.projection
+        return tokens
 
 
 class SpatialResampler(PerceiverResampler):

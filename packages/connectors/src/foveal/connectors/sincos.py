@@ -6,8 +6,9 @@ from torch.nn import functional as F
 
 
 def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
-    """Sine and cosine positions of a grid: [rows*columns, width], row by row (LLaVA-UHD, arXiv 2403.11703, section 3.2).
+    """Sine and cosine positions of a grid: [rows*columns, width], row by row.
 
+    The table of LLaVA-UHD's resampler (arXiv 2403.11703, section 3.2).
     The first half of the channels encodes the column, the second the row; each half has all sines before all cosines,
     with frequencies 10000^(-4i/width).
 

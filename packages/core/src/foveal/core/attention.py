@@ -115,8 +115,8 @@ def _grouped(
     keys, values = key[0].split(list(key_lengths)), value[0].split(list(key_lengths))
     results: list[Tensor] = [query[0, :0]] * len(lengths)
     for indices in group_by(zip(lengths, key_lengths, strict=True)).values():
-        stacked = [torch.stack([parts[index] for index in indices]) for parts in (queries, keys, values)]
-        out = torch.zeros_like(stacked[0]) if stacked[1].shape[1] == 0 else _dense(*stacked, causal, None, scale)
+        q, k, v = (torch.stack([parts[index] for index in indices]) for parts in (queries, keys, values))
+        out = torch.zeros_like(q) if k.shape[1] == 0 else _dense(q, k, v, causal, None, scale)
         for index, result in zip(indices, out, strict=True):
             results[index] = result
     return torch.cat(results)[None]
@@ -155,5 +155,6 @@ def _check(
             raise ValueError("a key mask is for dense input: leave masked keys out of the packed sequences")
     if key_mask is not None and (key_mask.shape != key.shape[:2] or key_mask.dtype != torch.bool):
         raise ValueError(
-            f"key_mask must be bool [batch, keys] = {tuple(key.shape[:2])}, got {key_mask.dtype} {tuple(key_mask.shape)}"
+            f"key_mask must be bool [batch, keys] = {tuple(key.shape[:2])}, "
+            f"got {key_mask.dtype} {tuple(key_mask.shape)}"
         )

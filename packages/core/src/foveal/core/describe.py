@@ -47,7 +47,9 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
         raise ValueError(f"there is no class {path} ({error})") from error
     if not inspect.isclass(kind):
         raise ValueError(f"{path} is no class")
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in description["init_args"].items()}
+    arguments = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in description["init_args"].items()
+    }
     try:
         inspect.signature(kind).bind(**arguments)
     except TypeError as error:

@@ -40,7 +40,10 @@ def unpack(packed: Tensor, lengths: Sequence[int]) -> list[Tensor]:
         ValueError: if the lengths do not add up to the packed tokens.
     """
     if packed.shape[0] != 1 or packed.shape[1] != sum(lengths):
-        raise ValueError(f"lengths add up to {sum(lengths)}, a packed tensor [1, {sum(lengths)}, ...] is expected, not {tuple(packed.shape)}")
+        raise ValueError(
+            f"lengths add up to {sum(lengths)}, a packed tensor [1, {sum(lengths)}, ...] is expected, "
+            f"not {tuple(packed.shape)}"
+        )
     return list(packed[0].split(list(lengths)))
 
 

@@ -27,7 +27,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         if index.is_file():
             shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
             if missing := [shard for shard in shards if not (source / shard).is_file()]:
-                raise ValueError(f"{source}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
+                raise ValueError(
+                    f"{source}: the index names {len(shards)} files, {len(missing)} are missing: {missing}"
+                )
             return {name: tensor for shard in shards for name, tensor in read_tensors(source / shard).items()}
         source = single
     if source.suffix in (".bin", ".pt", ".pth", ".ckpt"):
@@ -35,9 +37,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not source.is_file():
         raise ValueError(f"there are no weights {source}")
     try:
-        return load_file(source)
+        tensors: dict[str, Tensor] = load_file(source)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{source} is damaged or no safetensors file: {error}") from error
+    return tensors
 
 
 def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:

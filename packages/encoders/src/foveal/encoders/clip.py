@@ -67,7 +67,13 @@ OPENAI = KeyMap(
 """OpenAI's and open_clip's names, without the prefix `visual.`."""
 
 # Longest first: the first that fits is taken. The rest of a file that holds both towers is the text tower's.
-PREFIXES = ("model.vision_tower.vision_tower.vision_model.", "vision_tower.vision_model.", "vision_model.", "visual.", "")
+PREFIXES = (
+    "model.vision_tower.vision_tower.vision_model.",
+    "vision_tower.vision_model.",
+    "vision_model.",
+    "visual.",
+    "",
+)
 TEXT_TOWER = (
     "text_model.",
     "text_projection",
@@ -151,7 +157,9 @@ def clip_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, sou
     """
     for prefix in PREFIXES:
         tower = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        table = TRANSFORMERS if "embeddings.class_embedding" in tower else OPENAI if "class_embedding" in tower else None
+        table = (
+            TRANSFORMERS if "embeddings.class_embedding" in tower else OPENAI if "class_embedding" in tower else None
+        )
         if table is not None:
             break
     else:
@@ -171,7 +179,7 @@ def _vision_config(path: Path) -> dict[str, Any]:
     config = json.loads(path.read_text(encoding="utf-8"))
     given = config.get("vision_config", config)
     # transformers leaves out of the file what has its default value.
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden_size": 768,
         "intermediate_size": 3072,
         "num_hidden_layers": 12,

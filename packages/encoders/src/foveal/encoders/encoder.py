@@ -33,7 +33,9 @@ class Encoder(nn.Module, ABC):
             ValueError: if the patch does not divide the view.
         """
         if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
-            raise ValueError(f"a view of {height}x{width} pixels cannot be cut into patches of {self.patch_size}: resize it first")
+            raise ValueError(
+                f"a view of {height}x{width} pixels cannot be cut into patches of {self.patch_size}: resize it first"
+            )
         return height // self.patch_size, width // self.patch_size
 
     @abstractmethod

@@ -17,7 +17,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class VisionTransformer(Encoder):
-    """CLIP's image tower (Radford et al., arXiv 2103.00020, section 2.4; Dosovitskiy et al., arXiv 2010.11929) on any grid.
+    """CLIP's image tower on any grid (Radford et al., arXiv 2103.00020, section 2.4; ViT: arXiv 2010.11929).
 
     The learned positions of the native grid are resampled bicubically for other grids (LLaVA-UHD, arXiv 2403.11703,
     section 3.1). Blocks behind the deepest layer asked for are not built.
@@ -67,7 +67,9 @@ class VisionTransformer(Encoder):
         if image_size % patch_size:
             raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
         if not layers or any(not -depth - 1 <= layer <= depth for layer in layers):
-            raise ValueError(f"layers {layers}: name at least one, each from {-depth - 1} to {depth} for a depth of {depth}")
+            raise ValueError(
+                f"layers {layers}: name at least one, each from {-depth - 1} to {depth} for a depth of {depth}"
+            )
         self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width
         self.patch_size, self.image_size, self.layers = patch_size, image_size, tuple(layers)
         self.activation, self.norm_eps, self.keep_class_token = activation, norm_eps, keep_class_token
@@ -96,7 +98,9 @@ class VisionTransformer(Encoder):
             return super().encode_views(views)
         packed, lengths = pack([self._embed(view[None])[0] for view in views])
         states = [unpack(state, lengths) for state in self._run(packed, lengths)]
-        return [tuple(self._without_class(state[None])[0] for state in of_view) for of_view in zip(*states, strict=True)]
+        return [
+            tuple(self._without_class(state[None])[0] for state in of_view) for of_view in zip(*states, strict=True)
+        ]
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """[views, 3, height, width] -> [views, 1 + rows*columns, width], the input of the first block."""

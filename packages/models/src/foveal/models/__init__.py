@@ -5,7 +5,7 @@ from foveal.models.byte_tokenizer import byte_tokenizer
 from foveal.models.checkpoint import load, save
 from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.generation import answer, generate
-from foveal.models.images import BadImage, image_size, read_image
+from foveal.models.images import BadImageError, image_size, read_image
 from foveal.models.language_models import llama, pretrained_language_model, pretrained_tokenizer, qwen3
 from foveal.models.model import TokenLoss, VisionLanguageModel
 from foveal.models.processor import Processor
@@ -17,7 +17,7 @@ from foveal.models.views import ViewPlan
 __all__ = [
     "IGNORE_INDEX",
     "IMAGE_TOKEN_ID",
-    "BadImage",
+    "BadImageError",
     "Batch",
     "CropToSquare",
     "PadToSquare",

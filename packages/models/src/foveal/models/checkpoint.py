@@ -1,10 +1,10 @@
 """A model as a folder: one safetensors file or folder per part, and a page that says how to put them together.
 
-    config.yaml                 encoder, connector and plan (class and arguments), template, system text, longest sequence
-    encoder.safetensors
-    connector.safetensors
-    language_model/             in transformers' layout: other tools open it
-    tokenizer/
+config.yaml                 encoder, connector and plan (class and arguments), template, system text, longest sequence
+encoder.safetensors
+connector.safetensors
+language_model/             in transformers' layout: other tools open it
+tokenizer/
 """
 
 import os
@@ -119,7 +119,9 @@ def _read_part(source: Path, config: dict[str, Any], part: str) -> nn.Module:
 def _read_config(source: Path) -> dict[str, Any]:
     path = source / "config.yaml"
     if not path.is_file():
-        raise ValueError(f"{source} is no checkpoint: it has no config.yaml (a folder that `save` or `recipes.fit` wrote has)")
+        raise ValueError(
+            f"{source} is no checkpoint: it has no config.yaml (a folder that `save` or `recipes.fit` wrote has)"
+        )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}
     if not isinstance(config, dict) or set(config) != expected:

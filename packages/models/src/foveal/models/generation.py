@@ -91,7 +91,7 @@ def answer(
     return text
 
 
-class _Streamer(TextStreamer):  # type: ignore[misc]  # transformers is not typed here
+class _Streamer(TextStreamer):
     """Hands finished words to a function instead of printing them."""
 
     def __init__(self, tokenizer: object, on_text: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ MAX_PIXELS = 50_000_000
 ORIENTATION = 0x0112
 
 
-class BadImage(ValueError):
+class BadImageError(ValueError):
     """A picture that cannot be used; the message names it and says why."""
 
 
@@ -29,7 +29,7 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
         max_pixels: refuse more pixels than this before decoding them.
 
     Raises:
-        BadImage: if the file is missing, empty, truncated, no picture or too large.
+        BadImageError: if the file is missing, empty, truncated, no picture or too large.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, name, max_pixels) as picture:
@@ -37,14 +37,14 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
             picture.load()
             return _as_rgb(ImageOps.exif_transpose(picture))
         except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise BadImage(f"{name}: damaged or truncated picture ({error})") from error
+            raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
 
 
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(width, height) of the upright picture, from the file's header alone.
 
     Raises:
-        BadImage: as `read_image`, as far as the header tells.
+        BadImageError: as `read_image`, as far as the header tells.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, name, max_pixels) as picture:
@@ -57,24 +57,24 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
     if not isinstance(source, bytes):
         path = Path(source)
         if not path.is_file():
-            raise BadImage(f"{name}: there is no such file")
+            raise BadImageError(f"{name}: there is no such file")
         if path.stat().st_size == 0:
-            raise BadImage(f"{name}: the file is empty")
+            raise BadImageError(f"{name}: the file is empty")
     try:
         with warnings.catch_warnings():
             # Our own limit is checked right below; Pillow's would only warn.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
             picture = Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise BadImage(f"{name}: not a picture of a known kind ({', '.join(FORMATS)})") from error
+        raise BadImageError(f"{name}: not a picture of a known kind ({', '.join(FORMATS)})") from error
     except Pillow.DecompressionBombError as error:
-        raise BadImage(f"{name}: more pixels than the limit of {max_pixels} ({error})") from error
+        raise BadImageError(f"{name}: more pixels than the limit of {max_pixels} ({error})") from error
     except OSError as error:
-        raise BadImage(f"{name}: cannot be read ({error})") from error
+        raise BadImageError(f"{name}: cannot be read ({error})") from error
     width, height = picture.size
     if width * height > max_pixels:
         picture.close()
-        raise BadImage(f"{name}: {width}x{height} pixels, more than the limit of {max_pixels}; make it smaller")
+        raise BadImageError(f"{name}: {width}x{height} pixels, more than the limit of {max_pixels}; make it smaller")
     return picture
 
 

@@ -20,7 +20,9 @@ def llama(
     context: int = 2048,
     norm_eps: float = 1e-5,
 ) -> nn.Module:
-    """A LLaMA with new weights (arXiv 2302.13971); with width 4096, depth 32, heads 32, mlp_width 11008 Vicuna-7B's shape.
+    """A LLaMA with new weights (arXiv 2302.13971).
+
+    Width 4096, depth 32, heads 32 and mlp_width 11008 make the shape of Vicuna-7B.
 
     Args:
         vocabulary: rows of the embedding table.
@@ -117,7 +119,9 @@ def pretrained_language_model(name_or_folder: str, *, dtype: DType = "auto") -> 
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading[fault]:
             names = sorted(str(name) for name in loading[fault])
-            raise ValueError(f"{name_or_folder}: {len(names)} {fault.replace('_keys', '')} tensors, among them {names[:5]}")
+            raise ValueError(
+                f"{name_or_folder}: {len(names)} {fault.replace('_keys', '')} tensors, among them {names[:5]}"
+            )
     result: nn.Module = model
     return result
 
@@ -126,8 +130,8 @@ def pretrained_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
     """A tokenizer from a local folder or by its hub name; no code from the hub. Padding is `<unk>` where it has none.
 
     Args:
-        name_or_folder: folder with a tokenizer's files, or hub name. A folder that has only a `tokenizer.model` is taken
-            for LLaMA's, which puts `<s>` in front.
+        name_or_folder: folder with a tokenizer's files, or hub name. A folder that has only a `tokenizer.model` is
+            taken for LLaMA's, which puts `<s>` in front.
 
     Raises:
         ValueError: if it has neither a padding nor an unknown token.

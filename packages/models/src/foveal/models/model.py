@@ -71,7 +71,9 @@ class VisionLanguageModel(nn.Module):
         # The declared type is nn.Module because naming transformers' base class here would import its model code.
         model: Any = language_model
         if len(encoder.widths) != 1:
-            raise ValueError(f"the connector takes one feature map, the encoder returns {len(encoder.widths)}: ask it for one layer")
+            raise ValueError(
+                f"the connector takes one feature map, the encoder returns {len(encoder.widths)}: ask it for one layer"
+            )
         embeddings = model.get_input_embeddings().weight
         self.encoder = encoder
         self.connector = connector(encoder.widths[0], embeddings.shape[1])

@@ -49,22 +49,22 @@ class Processor:
         overlong: Literal["raise", "drop_turns"] = "raise",
     ) -> None:
         find_template(template)
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.unk_token_id
+        pad: int | None = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.unk_token_id
         if pad is None:
             raise ValueError("the tokenizer has neither a padding nor an unknown token to pad with")
         self.tokenizer, self.plan, self.count = tokenizer, plan, count
         self.template: TemplateName = template
         self.system, self.max_length, self.overlong = system, max_length, overlong
-        self.pad_id = int(pad)
+        self.pad_id = pad
         self._separators: dict[str, int] = {}
 
     @property
     def stop_ids(self) -> list[int]:
         """Tokens after which an answer is over."""
         end = find_template(self.template).after_answer.strip()
-        number = self.tokenizer.convert_tokens_to_ids(end) if end and "{" not in end else None
-        known = number is not None and number != self.tokenizer.unk_token_id
-        stops = {self.tokenizer.eos_token_id} | ({int(number)} if known else set())
+        stops: set[int | None] = {self.tokenizer.eos_token_id}
+        if end and end in self.tokenizer.get_added_vocab():
+            stops.add(self.tokenizer.get_added_vocab()[end])
         return sorted(stop for stop in stops if stop is not None)
 
     def encode(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
@@ -86,7 +86,7 @@ class Processor:
         return self._sample(pictures, turns, key, open_ended=True)
 
     def length(self, sizes: Sequence[Size], turns: Sequence[Turn], *, open_ended: bool = False, key: str = "") -> int:
-        """Tokens of the sample that `encode` makes (`encode_prompt` where `open_ended`) of pictures of (width, height)."""
+        """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of (width, height)."""
         return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
 
     def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:

@@ -63,8 +63,8 @@ TEMPLATES: dict[TemplateName, Template] = {
         between="",
     ),
     "llama_2": Template(
-        system="You are a helpful language and vision assistant. You are able to understand the visual content that the "
-        "user provides, and assist the user with a variety of tasks using natural language.",
+        system="You are a helpful language and vision assistant. You are able to understand the visual content that "
+        "the user provides, and assist the user with a variety of tasks using natural language.",
         before_system="[INST] <<SYS>>\n",
         after_system="\n<</SYS>>\n\n",
         before_first_user="",
@@ -117,7 +117,9 @@ def check_turns(turns: Sequence[Turn], pictures: int, *, open_ended: bool) -> No
     for position, turn in enumerate(spoken):
         expected = "user" if position % 2 == 0 else "assistant"
         if turn.role != expected:
-            raise ValueError(f"turn {position + 1} is the {turn.role}'s, expected the {expected}'s: they must take turns")
+            raise ValueError(
+                f"turn {position + 1} is the {turn.role}'s, expected the {expected}'s: they must take turns"
+            )
         if turn.role == "assistant" and not turn.text.strip():
             raise ValueError(f"turn {position + 1}: the assistant's answer is empty")
     last = "user" if open_ended else "assistant"
@@ -164,7 +166,9 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str 
     for position, turn in enumerate(spoken):
         if turn.role == "user":
             before = opening if position == 0 else template.before_user
-            segments.append(Segment(fixed(before) + _picture_first(turn.text) + fixed(template.after_user + template.header)))
+            segments.append(
+                Segment(fixed(before) + _picture_first(turn.text) + fixed(template.after_user + template.header))
+            )
         else:
             segments.append(Segment(fixed(template.before_answer) + turn.text + fixed(template.after_answer), True))
             segments.append(Segment(template.between))

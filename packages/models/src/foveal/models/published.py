@@ -23,7 +23,9 @@ class Layout:
 
 ORIGINAL = Layout("model.vision_tower.", "model.mm_projector.", (("model.", "model."), ("lm_head.", "lm_head.")))
 IN_MEMORY = Layout(
-    "model.vision_tower.", "model.multi_modal_projector.", (("model.language_model.", "model."), ("lm_head.", "lm_head."))
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+    (("model.language_model.", "model."), ("lm_head.", "lm_head.")),
 )
 LEGACY = Layout(
     "vision_tower.",

@@ -49,7 +49,9 @@ class UhdPlan(ViewPlan):
         clamp_ratio: bool = True,
     ) -> None:
         if patch < 1 or scale < patch or max_slices < 1:
-            raise ValueError(f"scale {scale} must be at least the patch {patch}, and max_slices {max_slices} at least 1")
+            raise ValueError(
+                f"scale {scale} must be at least the patch {patch}, and max_slices {max_slices} at least 1"
+            )
         self.scale, self.patch, self.max_slices = scale, patch, max_slices
         self.overview, self.overview_only, self.separators = overview, overview_only, separators
         self.long_side, self.clamp_ratio = long_side, clamp_ratio
@@ -80,8 +82,7 @@ class UhdPlan(ViewPlan):
         if grid is None:
             return (overview[::-1],)
         slices = [self._slice(width, height, grid)[::-1]] * (grid[0] * grid[1])
-        views = (*slices, overview[::-1]) if self.overview == "last" else (overview[::-1], *slices)
-        return views
+        return (*slices, overview[::-1]) if self.overview == "last" else (overview[::-1], *slices)
 
     def layout(self, width: int, height: int) -> tuple[int | str, ...]:
         check_size(width, height)

@@ -7,7 +7,7 @@ from typing import Literal
 from PIL.Image import Image
 from torch.utils.data import Dataset
 
-from foveal.models import BadImage, Batch, Processor, Sample, read_image
+from foveal.models import BadImageError, Batch, Processor, Sample, read_image
 from recipes.data.eval_batch import EvalBatch, EvalItem, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page
 from recipes.data.records import Record
@@ -131,9 +131,9 @@ def pictures_of(record: Record) -> list[Image]:
     """The record's pictures.
 
     Raises:
-        BadImage: naming the record and the file.
+        BadImageError: naming the record and the file.
     """
     try:
         return [read_image(path) for path in record.images]
-    except BadImage as error:
-        raise BadImage(f"{record.key}: {error}") from error
+    except BadImageError as error:
+        raise BadImageError(f"{record.key}: {error}") from error

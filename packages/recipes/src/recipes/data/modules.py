@@ -39,14 +39,18 @@ class ConversationData(pl.LightningDataModule):
         return {}
 
     def _train_loader(self, dataset: Any, lengths: list[int] | None) -> StatefulDataLoader:
-        sampler = ModalityLengthSampler(
-            lengths,
-            batch_size=self.batch_size,
-            accumulation=self.trainer.accumulate_grad_batches,
-            ranks=self.trainer.world_size,
-            rank=self.trainer.global_rank,
-            seed=self.seed,
-        ) if lengths is not None else None
+        sampler = (
+            ModalityLengthSampler(
+                lengths,
+                batch_size=self.batch_size,
+                accumulation=self.trainer.accumulate_grad_batches,
+                ranks=self.trainer.world_size,
+                rank=self.trainer.global_rank,
+                seed=self.seed,
+            )
+            if lengths is not None
+            else None
+        )
         return StatefulDataLoader(
             dataset,
             batch_size=self.batch_size,

@@ -50,7 +50,9 @@ class PageSettings:
 
     def __post_init__(self) -> None:
         if not self.sizes or any(min(size) < 1 for size in (*self.sizes, self.easy_size)):
-            raise ValueError(f"sizes: at least one is needed, of at least 1x1 pixel, not {self.sizes} and {self.easy_size}")
+            raise ValueError(
+                f"sizes: at least one is needed, of at least 1x1 pixel, not {self.sizes} and {self.easy_size}"
+            )
         for name in ("font_sizes", "digits"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
@@ -61,8 +63,8 @@ def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float 
     """Page number `index` of the stream `seed`; the same arguments give the same page.
 
     A number stands somewhere on the page. Learning to read from nothing begins with finding out where to look, so at
-    `progress` 0 all pages have one size and the number one place and size; towards 1 everything is let loose. On the way
-    easy and hard pages are mixed.
+    `progress` 0 all pages have one size and the number one place and size; towards 1 everything is let loose. On the
+    way easy and hard pages are mixed.
 
     Args:
         settings: how pages look at `progress` 1.

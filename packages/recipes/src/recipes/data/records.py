@@ -29,7 +29,7 @@ class Record:
 
 
 def read_records(path: str | Path, images: str | Path | None = None) -> list[Record]:
-    """The conversations of a JSON list or a JSONL file (LLaVA, github.com/haotian-liu/LLaVA, docs/Finetune_Custom_Data.md).
+    """The conversations of a JSON list or a JSONL file, in LLaVA's format (its docs/Finetune_Custom_Data.md).
 
     A record has `id`, `conversations` (`from`: human or gpt by turns, `value`: text) and, unless it is text only,
     `image` (a name or a list). A leading turn of gpt answers nothing and is left out, which is logged.

@@ -11,7 +11,7 @@ class ModalityLengthSampler(Sampler[int]):
     """LLaVA's `group_by_modality_length` (arXiv 2310.03744's code): blocks of one modality, sorted by length inside.
 
     An optimizer step's samples are all with pictures or all without, except in a mixed tail; inside a block they are
-    dealt to ranks and micro-batches so that each has about the same length. The order follows from seed and epoch alone.
+    dealt to ranks and micro-batches so that each has about the same length. The order follows from seed and epoch.
     Every rank gets equally many: the order is filled up from its own beginning where the ranks do not divide it.
 
     Args:
@@ -90,7 +90,11 @@ class ModalityLengthSampler(Sampler[int]):
         shuffled = [indices[number] for number in torch.randperm(len(indices), generator=generator).tolist()]
         blocks = [shuffled[start : start + block] for start in range(0, len(shuffled), block)]
         return [
-            [index for part in _dealt(sorted(each, key=lambda index: -lengths[index]), lengths, self.parts) for index in part]
+            [
+                index
+                for part in _dealt(sorted(each, key=lambda index: -lengths[index]), lengths, self.parts)
+                for index in part
+            ]
             for each in blocks
         ]
 
