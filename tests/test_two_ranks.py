@@ -49,7 +49,8 @@ def one_rank(rank: int, port: int, queue: "mp.SimpleQueue[dict[str, torch.Tensor
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     distributed.init_process_group("gloo", rank=rank, world_size=2)
     model = network()
-    DistributedDataParallel(Loss(model))(batches(model)[rank]).backward()
+    wrapped = DistributedDataParallel(Loss(model))
+    wrapped(batches(model)[rank]).backward()
     if rank == 0:
         gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
         queue.put({name: gradient.tolist() for name, gradient in gradients.items()})

@@ -42,9 +42,9 @@ def test_a_page_follows_from_its_number(seed, index, progress):
 
 def test_pages_widen():
     easy = {draw_page(PageSettings(), 0, index, progress=0.0).image.size for index in range(50)}
-    hard = {draw_page(PageSettings(), 0, index).image.size for index in range(50)}
+    hard = {draw_page(PageSettings(), 0, index).image.size for index in range(200)}
     assert easy == {PageSettings().easy_size}
-    assert hard == set(PageSettings().sizes)
+    assert hard >= set(PageSettings().sizes)  # and some that had to grow
 
 
 def test_pages_as_samples(processor):

@@ -14,7 +14,7 @@ from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llam
 from recipes.callbacks import NonFiniteReport
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
-from recipes.module import Finetuning, NonFiniteLossError, WarmupCosine
+from recipes.module import Finetuning, NonFiniteLossError, warmup_cosine
 
 
 def network():
@@ -113,8 +113,12 @@ def test_groups_of_weights():
 
 
 def test_schedule_of_the_published_run():
-    share = WarmupCosine(math.ceil(0.03 * 5198), 5198)
-    assert share.warmup_steps == 156
+    warmup_steps = math.ceil(0.03 * 5198)
+    assert warmup_steps == 156
+
+    def share(step):
+        return warmup_cosine(step, warmup_steps, 5198)
+
     assert share(0) == 0
     assert 2e-5 * share(22) == pytest.approx(2.82e-6, rel=1e-3)
     assert share(156) == 1
@@ -149,3 +153,33 @@ def test_faults():
         module(encoder_lr=None, connector_lr=None, language_model_lr=None)
     with pytest.raises(ValueError, match="warmup is a share"):
         module(warmup=1.5)
+
+
+def test_tables_that_a_part_keeps_fixed_stay_fixed():
+    given = network()
+    given.encoder.positions.requires_grad_(False)
+    ours = Finetuning(given, encoder_lr=1e-3)
+    assert not ours.network.encoder.positions.requires_grad
+    assert ours.network.encoder.class_token.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_muon_takes_hidden_matrices_and_resumes(tmp_path):
+    ours, _ = trained(4, 1, tmp_path, optimizer="muon")
+    optimizer = ours.trainer.optimizers[0]
+    hidden = {id(weight) for group in optimizer.muon.param_groups for weight in group["params"]}
+    names = {name for name, weight in ours.network.named_parameters() if id(weight) in hidden}
+    assert "encoder.blocks.0.qkv.weight" in names
+    assert "language_model.model.layers.0.mlp.up_proj.weight" in names
+    assert not names & {
+        "encoder.positions",
+        "language_model.lm_head.weight",
+        "language_model.model.embed_tokens.weight",
+    }
+    assert {id(group) for group in optimizer.param_groups} == {
+        id(group) for inner in (optimizer.muon, optimizer.adamw) for group in inner.param_groups
+    }
+    state = optimizer.state_dict()
+    optimizer.load_state_dict(state)
+    optimizer.param_groups[0]["lr"] = 7.0
+    assert optimizer.muon.param_groups[0]["lr"] == 7.0

@@ -69,7 +69,8 @@ class Finetuning(pl.LightningModule):
         self.max_new_tokens = max_new_tokens
         self.blank_pictures = False
         for part, rate in self.rates.items():
-            getattr(network, part).requires_grad_(bool(rate))
+            if not rate:  # otherwise as the part says: some keep tables of their own fixed
+                network.get_submodule(part).requires_grad_(False)
         if language_model_checkpointing:
             network.language_model.gradient_checkpointing_enable({"use_reentrant": False})
         self.scores: dict[str, Metric] = nn.ModuleDict(  # type: ignore[assignment]  # one, with typed values
@@ -135,22 +136,26 @@ class Finetuning(pl.LightningModule):
             if groups["hidden"]
             else AdamW(others, betas=self.betas)
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, WarmupCosine(math.ceil(self.warmup * steps), steps))
+        # A plain function: of anything else LambdaLR would store the attributes in the training state, and a resumed
+        # run would take the old number of steps over the one that was asked for.
+        schedule = LambdaLR(optimizer, lambda step: self._share_of_rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _share_of_rate(self, step: int) -> float:
+        # At step 0 nothing may ask for the number of steps: that would build the data loader before a training state is
+        # restored, and it would begin from its beginning.
+        if step == 0:
+            return 0.0 if self.warmup > 0 else 1.0
+        steps = int(self.trainer.estimated_stepping_batches)
+        return warmup_cosine(step, math.ceil(self.warmup * steps), steps)
 
-class WarmupCosine:
+
+def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
     """Share of the peak rate at a step: up from 0 in `warmup_steps`, then half a cosine down to 0 at `steps`."""
-
-    def __init__(self, warmup_steps: int, steps: int) -> None:
-        self.warmup_steps, self.steps = warmup_steps, steps
-
-    def __call__(self, step: int) -> float:
-        if step < self.warmup_steps:
-            return step / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    if step < warmup_steps:
+        return step / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class NonFiniteLossError(RuntimeError):

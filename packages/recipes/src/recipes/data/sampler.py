@@ -101,7 +101,7 @@ class ModalityLengthSampler(Sampler[int]):
     def _of_rank(self) -> list[int]:
         """This rank's micro-batches of every step."""
         order = self.order()
-        order += order[: len(self) * self.ranks - len(order)]
+        order = [order[number % len(order)] for number in range(len(self) * self.ranks)]
         step = self.batch_size * self.ranks
         mine: list[int] = []
         for start in range(0, len(order), step):
