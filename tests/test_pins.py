@@ -30,9 +30,11 @@ def test_only_the_block_is_replaced():
     assert with_pins(replaced, locked_versions(LOCK)) == replaced
 
 
-def test_faults():
-    twice = LOCK.replace('name = "attrs"', 'name = "torch"')
-    with pytest.raises(ValueError, match=r"several versions: \{'torch': \['1.0', '2.13.0'\]\}"):
-        locked_versions(twice)
+def test_of_several_versions_the_oldest_runs_everywhere():
+    twice = LOCK.replace('version = "1.0"', 'version = "1.10"') + LOCK[LOCK.rindex("[[package]]") :].replace("1.0", "1.9")
+    assert locked_versions(twice)["attrs"] == "1.9"
+
+
+def test_a_file_without_the_block():
     with pytest.raises(ValueError, match="found 0"):
         with_pins("a = 1", {})

@@ -11,6 +11,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from packaging.version import Version
+
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "# pins: begin", "# pins: end"
 
@@ -18,16 +20,13 @@ BEGIN, END = "# pins: begin", "# pins: end"
 def locked_versions(lock: str) -> dict[str, str]:
     """name -> version of every package of a uv.lock that comes from outside of the workspace.
 
-    Raises:
-        ValueError: if a package is locked to several versions, which one constraint cannot express.
+    Of several versions, for several versions of Python, the oldest is taken: it runs on all of them.
     """
     versions: dict[str, set[str]] = {}
     for package in tomllib.loads(lock)["package"]:
         if not {"editable", "virtual"} & set(package["source"]):
             versions.setdefault(package["name"], set()).add(package["version"].split("+")[0])
-    if several := {name: sorted(found) for name, found in versions.items() if len(found) > 1}:
-        raise ValueError(f"locked to several versions: {several}")
-    return {name: found.pop() for name, found in sorted(versions.items())}
+    return {name: min(found, key=Version) for name, found in sorted(versions.items())}
 
 
 def with_pins(pyproject: str, versions: dict[str, str]) -> str:
