@@ -31,7 +31,8 @@ def test_only_the_block_is_replaced():
 
 
 def test_of_several_versions_the_oldest_runs_everywhere():
-    twice = LOCK.replace('version = "1.0"', 'version = "1.10"') + LOCK[LOCK.rindex("[[package]]") :].replace("1.0", "1.9")
+    attrs = LOCK[LOCK.rindex("[[package]]") :]
+    twice = LOCK.replace('version = "1.0"', 'version = "1.10"') + attrs.replace("1.0", "1.9")
     assert locked_versions(twice)["attrs"] == "1.9"
 
 

@@ -4,10 +4,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from foveal.connectors import AdaptivePool, MlpProjector, PerceiverResampler, SpatialResampler, grouped
-from foveal.connectors.mlp import TRANSFORMERS
-from foveal.connectors.resampler import window_matrix
+from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR, TRANSFORMERS
+from foveal.connectors.pool import DECO, pool_matrix
+from foveal.connectors.resampler import UHD, window_matrix
+from foveal.connectors.separable import resized
+from foveal.connectors.sincos import resampled
 from foveal.core import build, describe
 
 GRIDS = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -63,6 +67,56 @@ def test_masked_features_do_not_count():
     assert not torch.allclose(connector([features], [(2, 3)]), before)
 
 
+def test_a_mask_is_a_cut_where_places_do_not_matter():
+    connector = PerceiverResampler(12, 16, queries=4, heads=2)
+    connector.positions.data.zero_()
+    features = torch.randn(2, 6, 12)
+    mask = torch.tensor([[True, True, True, True, False, False]] * 2)
+    cut = connector([features[:, :4]], [(2, 2)])
+    torch.testing.assert_close(connector([features], [(3, 2)], mask), cut, atol=1e-6, rtol=0)
+
+
+def test_features_are_left_as_they_were():
+    for connector in every_connector():
+        features = torch.randn(2, connector.prefix_tokens + 12, 12)
+        before = features.clone()
+        connector([features], [(3, 4)])
+        assert torch.equal(features, before)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
+def test_the_pool_is_adaptive_average_pooling(height, width, rows, columns):
+    features = torch.randn(2, height * width, 3)
+    ours = resized(features, (height, width), pool_matrix(height, rows), pool_matrix(width, columns))
+    torchs = F.adaptive_avg_pool2d(features.mT.unflatten(2, (height, width)), (rows, columns)).movedim(1, -1)
+    torch.testing.assert_close(ours, torchs, atol=1e-6, rtol=0)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.integers(1, 30))
+def test_tables_are_resampled_bicubically(height, width, rows, columns):
+    table = torch.randn(height * width, 3)
+    plane = table.T.unflatten(1, (height, width))[None]
+    torchs = F.interpolate(plane, size=(rows, columns), mode="bicubic", align_corners=False)[0].flatten(1).T
+    torch.testing.assert_close(resampled(table, (height, width), (rows, columns)), torchs, atol=2e-6, rtol=0)
+
+
+def test_resizing_keeps_float32_under_autocast():
+    features, down, across = torch.randn(1, 12, 8), pool_matrix(3, 2), pool_matrix(4, 3)
+    expected = resized(features, (3, 4), down, across)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(resized(features, (3, 4), down, across), expected)
+    assert resized(features.bfloat16(), (3, 4), down, across).dtype == torch.float32
+
+
+def test_half_precision_is_near():
+    for connector in every_connector():
+        features = torch.randn(2, connector.prefix_tokens + 12, 12)
+        expected = connector([features], [(3, 4)])
+        tokens = connector.bfloat16()([features.bfloat16()], [(3, 4)])
+        assert tokens.dtype == torch.bfloat16
+        assert (tokens.float() - expected).norm() < 0.02 * expected.norm()
+
+
 def test_a_window_sees_its_own_place_only():
     connector = SpatialResampler(12, 16, queries=4, heads=1)
     features = torch.randn(1, 64, 12)
@@ -96,6 +150,21 @@ def test_transformers_names():
     assert set(written) == {"linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias"}
 
 
+def test_published_names_there_and_back():
+    for connector, key_map in (
+        (MlpProjector(12, 16, depth=3), LLAVA),
+        (MlpProjector(12, 16, depth=1), LLAVA_LINEAR),
+        (MlpProjector(12, 16), TRANSFORMERS),
+        (AdaptivePool(12, 16, rows=2, columns=3), DECO),
+        (PerceiverResampler(12, 16, queries=9), UHD),
+        (SpatialResampler(16, 16, queries=9), UHD),  # equal widths: no projection to name
+    ):
+        ours = connector.state_dict()
+        again = key_map.read(key_map.write(ours))
+        assert again.keys() == ours.keys()
+        assert all(torch.equal(again[name], ours[name]) for name in ours)
+
+
 def test_described_and_built_again():
     for connector in every_connector():
         again = build(describe(connector))
@@ -113,6 +182,12 @@ def test_faults():
         projector([torch.zeros(1, 6, 12)], [(2, 3)], torch.ones(1, 6, dtype=torch.bool))
     with pytest.raises(ValueError, match="7 is no square number"):
         PerceiverResampler(12, 16, queries=7)
+    with pytest.raises(ValueError, match="-4 is no square number"):
+        PerceiverResampler(12, 16, queries=-4)
+    with pytest.raises(ValueError, match="heads are at least 1, not 0"):
+        PerceiverResampler(12, 16, queries=4, heads=0)
+    with pytest.raises(ValueError, match="a grid of at least 1x1, not 0x3"):
+        projector([torch.zeros(1, 0, 12)], [(0, 3)])
     with pytest.raises(ValueError, match="multiple of 4 and of heads 3"):
         PerceiverResampler(12, 16, queries=4, heads=3)
     with pytest.raises(ValueError, match="at least 1"):
@@ -121,3 +196,5 @@ def test_faults():
         AdaptivePool(12, 16, rows=0)
     with pytest.raises(ValueError, match="2 views, 1 grids"):
         grouped(projector, [[torch.zeros(6, 12)]] * 2, [((2, 3),)])
+    with pytest.raises(ValueError, match=r"view 1: its maps have \[5\] rows, those of its grids would have \[6\]"):
+        grouped(projector, [[torch.zeros(6, 12)], [torch.zeros(5, 12)]], [((2, 3),)] * 2)

@@ -5,6 +5,7 @@ import torch
 
 from foveal.connectors import AdaptivePool, MlpProjector, PerceiverResampler, SpatialResampler
 from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR
+from foveal.connectors.pool import DECO
 from foveal.connectors.resampler import UHD, window_points
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.core import load_exact
@@ -36,9 +37,7 @@ def test_deco(golden, case):
     tensors, sizes = reference.tensors, reference.meta["cases"][case]
     rows, columns = sizes["out"]
     pool = AdaptivePool(sizes["enc"], sizes["llm"], rows=rows, columns=columns, depth=sizes["mlp_depth"])
-    weights = golden.strip(tensors, f"{case}.w.")
-    prefix = next(iter(weights)).split(".")[0]
-    loaded(pool, LLAVA.read(golden.strip(weights, f"{prefix}.")))
+    loaded(pool, DECO.read(golden.strip(tensors, f"{case}.w.")))
     close(pool([tensors[f"{case}.input"]], [tuple(sizes["grid"])]), tensors[f"{case}.output"])
 
 
@@ -97,6 +96,13 @@ def test_windows_of_a_small_grid(golden):
     )
     x, out = reference.tensors["small_grid.x"], reference.tensors["small_grid.out"]
     close(connector([x], [(size["h"], size["w"])]), out)
+
+
+@torch.no_grad()
+def test_values_in_windows(golden):
+    connector, reference = resampler(golden, SpatialResampler, "uhd/spatial_resampler")
+    value = connector.key_norm(connector.in_projection(reference.tensors["c4.x"]))
+    close(connector._windows(value, (3, 7)), reference.tensors["c4.value_windows"])
 
 
 def test_points_of_windows(golden):

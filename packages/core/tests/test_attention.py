@@ -75,22 +75,55 @@ def test_packed_sequences_do_not_see_each_other():
     assert not torch.allclose(before[:, :3], after[:, :3])
 
 
-def test_half_precision_is_near():
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_half_precision_is_near(causal, masked):
     query, key, value = random_tensors(2, 9, 9, 2, 16, torch.bfloat16)
-    ours = attention(query, key, value, causal=True)
+    mask = torch.rand(2, 9) < 0.6 if masked else None
+    ours = attention(query, key, value, causal=causal, key_mask=mask)
     assert ours.dtype == torch.bfloat16
-    torch.testing.assert_close(ours.double(), plain(query, key, value, True), atol=2e-2, rtol=0)
+    torch.testing.assert_close(ours.double(), plain(query, key, value, causal, mask), atol=2e-2, rtol=0)
+
+
+def test_half_precision_is_near_when_packed():
+    query, key, value = random_tensors(1, 9, 9, 2, 16, torch.bfloat16)
+    ours = attention(query, key, value, lengths=[4, 5])
+    expected = [plain(query[:, part], key[:, part], value[:, part]) for part in (slice(0, 4), slice(4, 9))]
+    torch.testing.assert_close(ours.double(), torch.cat(expected, dim=1), atol=2e-2, rtol=0)
+
+
+def test_nothing_to_attend_with_or_to():
+    query, key, value = random_tensors(1, 3, 0, 2, 8)
+    assert torch.equal(attention(query, key, value), torch.zeros_like(query))
+    assert attention(query[:, :0], key, value, lengths=[]).shape == (1, 0, 2, 8)
 
 
 def test_a_row_that_sees_nothing_is_zero_and_has_no_gradient():
     query, key, value = random_tensors(2, 3, 4, 1, 8)
-    value.requires_grad_()
+    for tensor in (query, key, value):
+        tensor.requires_grad_()
     mask = torch.tensor([[False] * 4, [True] * 4])
     out = attention(query, key, value, key_mask=mask)
     assert torch.equal(out[0], torch.zeros_like(out[0]))
     out.sum().backward()
-    assert torch.isfinite(value.grad).all()
-    assert torch.equal(value.grad[0], torch.zeros_like(value.grad[0]))
+    for tensor in (query, key, value):
+        assert torch.isfinite(tensor.grad).all()
+        assert torch.equal(tensor.grad[0], torch.zeros_like(tensor.grad[0]))
+    assert value.grad[1].abs().sum() > 0
+
+
+def test_a_kernel_that_gives_nan_for_rows_that_see_nothing_does_no_harm(monkeypatch):
+    def kernel(query, key, value, attn_mask, is_causal, scale):
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        return scores.masked_fill(~attn_mask, -torch.inf).softmax(dim=-1) @ value
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", kernel)
+    query, key, value = (tensor.requires_grad_() for tensor in random_tensors(2, 4, 4, 1, 8))
+    mask = torch.tensor([[False, True, True, False], [True] * 4])
+    out = attention(query, key, value, causal=True, key_mask=mask)
+    torch.testing.assert_close(out.double(), plain(query, key, value, True, mask), atol=1e-5, rtol=0)
+    out.sum().backward()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in (query, key, value))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +146,8 @@ def test_packed_arguments_that_do_not_fit():
     query, key, value = random_tensors(1, 4, 4, 1, 8)
     with pytest.raises(ValueError, match="add up to 3"):
         attention(query, key, value, lengths=[1, 2])
+    with pytest.raises(ValueError, match=r"negative length in lengths \[5, -1\]"):
+        attention(query, key, value, lengths=[5, -1])
     with pytest.raises(ValueError, match="2 packed queries, 1 packed keys"):
         attention(query, key, value, lengths=[1, 3], key_lengths=[4])
     with pytest.raises(ValueError, match="in every packed sequence"):

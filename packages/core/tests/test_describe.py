@@ -23,6 +23,30 @@ def test_only_allowed_packages_are_imported():
         build({"class_path": "foveal.core.KeyMap"})
 
 
+def test_what_a_module_imports_is_not_the_package_s_own():
+    with pytest.raises(ValueError, match=r"foveal\.core\.tensors\.Path is pathlib\S*\.Path: classes are taken from"):
+        build({"class_path": "foveal.core.tensors.Path", "init_args": {}})
+
+
+def test_descriptions_that_are_none():
+    with pytest.raises(ValueError, match="foveal is a package, a class is expected"):
+        build({"class_path": "foveal", "init_args": {}})
+    with pytest.raises(ValueError, match="init_args are names and values, not None"):
+        build({"class_path": "foveal.core.KeyMap", "init_args": None})
+
+
+class Part:
+    def __init__(self, sizes: tuple[tuple[int, int], ...]) -> None:
+        self.sizes = sizes
+
+
+def test_tuples_in_tuples_come_back():
+    described = describe(Part(((1, 2), (3, 4))))
+    assert described["init_args"] == {"sizes": [[1, 2], [3, 4]]}
+    package = Part.__module__.split(".")[0]
+    assert build(described, allow=(package,)).sizes == ((1, 2), (3, 4))
+
+
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"foveal\.core\.KeyMap: .*'colour'"):
         build({"class_path": "foveal.core.KeyMap", "init_args": {"table": {}, "colour": "red"}})

@@ -33,6 +33,12 @@ def test_write_is_the_inverse():
     assert written["layers.3.v.bias"].tolist() == [2, 2]
 
 
+def test_two_names_never_become_one():
+    two = KeyMap({"old.{}.weight": "layers.{}.weight", "new.{}.weight": "layers.{}.weight"})
+    with pytest.raises(ValueError, match=r"here: new.1.weight and old.1.weight would both become layers.1.weight"):
+        two.read({"old.1.weight": torch.zeros(1), "new.1.weight": torch.ones(1)}, source="here")
+
+
 def test_faults_are_named():
     with pytest.raises(ValueError, match=r"file\.x: 1 tensors of unknown name, among them \['strange'\]"):
         MAP.read({"strange": torch.zeros(1)}, source="file.x")
@@ -40,6 +46,11 @@ def test_faults_are_named():
     del partial["layers.3.k.bias"]
     with pytest.raises(ValueError, match=r"\['layers.3.k.bias'\] missing beside"):
         MAP.read(partial)
+    partial["layers.3.k.bias"] = torch.zeros(3)
+    with pytest.raises(ValueError, match=r"one shape, found .*'layers.3.k.bias': \(3,\)"):
+        MAP.read(partial)
+    with pytest.raises(ValueError, match=r"blocks\.3\.qkv has 4 rows, which do not split into 3 parts"):
+        MAP.write({"blocks.3.qkv": torch.zeros(4)})
     with pytest.raises(ValueError, match="leads to nowhere"):
         MAP.write({"nowhere": torch.zeros(1)})
     with pytest.raises(ValueError, match="equally many"):

@@ -41,6 +41,36 @@ def test_files_that_are_none(tmp_path):
         read_tensors(pickled)
 
 
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("{", r"model\.safetensors\.index\.json is damaged or no index"),
+        ("{}", r"is damaged or no index of shards \(KeyError: 'weight_map'\)"),
+        ('{"weight_map": {"a": "../outside.safetensors"}}', r"shards lie beside their index, not at \['\.\./outside"),
+        ('{"weight_map": {"a": "1.safetensors", "c": "1.safetensors"}}', r"1 tensors .* are in no file: \['c'\]"),
+    ],
+)
+def test_an_index_that_cannot_be_followed(tmp_path, index, message):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save_file({"a": torch.zeros(1)}, folder / "1.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "outside.safetensors")
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ValueError, match=message):
+        read_tensors(folder)
+
+
+def test_a_folder_of_pickled_weights(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no model\.safetensors, only pytorch_model\.bin: pickled weights"):
+        read_tensors(tmp_path)
+
+
+def test_a_module_without_memory_is_refused():
+    with pytest.raises(ValueError, match=r"no memory for 2 tensors, e\.g\. bias: call module\.to_empty"):
+        load_exact(nn.Linear(2, 3, device="meta"), {"weight": torch.ones(3, 2), "bias": torch.ones(3)}, source="here")
+
+
 def test_load_exact_copies_into_the_dtype_of_the_module():
     module = nn.Linear(2, 3).to(torch.bfloat16)
     load_exact(module, {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}, source="here")

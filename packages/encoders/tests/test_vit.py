@@ -1,6 +1,8 @@
 """What the vision transformer promises, without reference data."""
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -38,15 +40,16 @@ def test_ragged_is_one_by_one(grids):
                 torch.testing.assert_close(ours, alone[0], atol=1e-5, rtol=0)
 
 
-def test_packed_is_grouped(monkeypatch):
-    model = tiny()
+@pytest.mark.parametrize("options", [{}, {"layers": (1, 0, -1), "keep_class_token": True}])
+def test_packed_is_grouped(monkeypatch, options):
+    model = tiny(**options)
     views = [torch.randn(3, 8, 16), torch.randn(3, 16, 8), torch.randn(3, 8, 16)]
     with torch.no_grad():
         grouped = model.encode_views(views)
         monkeypatch.setattr("foveal.encoders.vit.runs_packed", lambda *_: True)
         packed = model.encode_views(views)
-    for (ours,), (reference,) in zip(packed, grouped, strict=True):
-        torch.testing.assert_close(ours, reference, atol=1e-5, rtol=0)
+    for maps, reference in zip(packed, grouped, strict=True):
+        torch.testing.assert_close(maps, reference, atol=1e-5, rtol=0)
 
 
 def test_height_and_width_are_not_confused():
@@ -82,6 +85,13 @@ def test_gradient_reaches_the_position_table_through_another_grid():
     assert model.positions.grad.abs().sum() > 0
 
 
+def test_positions_are_interpolated_in_float32():
+    model = tiny().bfloat16()
+    precise = tiny()
+    precise.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
+    assert torch.equal(model.positions_of((3, 7)), precise.positions_of((3, 7)).bfloat16())
+
+
 def published(model, table, prefix):
     names = table.write(model.state_dict())
     return {prefix + name: value.contiguous() for name, value in names.items()}
@@ -93,6 +103,9 @@ def published(model, table, prefix):
         (TRANSFORMERS, ""),
         (TRANSFORMERS, "vision_model."),
         (TRANSFORMERS, "model.vision_tower.vision_tower.vision_model."),
+        (TRANSFORMERS, "vision_tower.vision_tower.vision_model."),
+        (TRANSFORMERS, "model.vision_tower."),
+        (OPENAI, ""),
         (OPENAI, "visual."),
     ],
 )
@@ -149,3 +162,47 @@ def test_faults():
         VisionTransformer(30, 1, 4, 8, 4, 16)
     with pytest.raises(ValueError, match="not a multiple of patch_size"):
         VisionTransformer(32, 1, 4, 8, 5, 16)
+    with pytest.raises(ValueError, match="unknown activation 'gelu_new': quick_gelu or gelu"):
+        tiny(activation="gelu_new")
+    for shape in ((3, 16, 16), (1, 4, 16, 16)):
+        with pytest.raises(ValueError, match=r"views must be \[views, 3, height, width\], got \("):
+            tiny()(torch.zeros(shape))
+
+
+def test_names_that_are_no_folder(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"there is no folder \./models/clip, and a hub name looks like"):
+        clip_vit("./models/clip")
+    hub = ModuleType("huggingface_hub")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    hub.snapshot_download = lambda name, allow_patterns: tmp_path
+    with pytest.raises(ValueError, match="openai/clip publishes no safetensors"):
+        clip_vit("openai/clip")
+
+    def offline(name, allow_patterns):
+        raise FileNotFoundError("outgoing traffic has been disabled")
+
+    hub.snapshot_download = offline
+    with pytest.raises(
+        ValueError, match=r"openai/clip is no folder here, .* traffic has been disabled \(check the name"
+    ):
+        clip_vit("openai/clip")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"pip install foveal-encoders\[hub\]"):
+        clip_vit("openai/clip")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "has no config.json"),
+        ("{", r"config\.json is damaged"),
+        ("[]", r"config\.json is damaged"),
+        ('{"model_type": "siglip_vision_model"}', "describes a siglip_vision_model, not a CLIP"),
+        ('{"hidden_act": "relu"}', "unknown activation 'relu'"),
+    ],
+)
+def test_folders_that_hold_no_clip(tmp_path, config, message):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=message):
+        clip_vit(str(tmp_path))

@@ -50,7 +50,8 @@ class Connector(nn.Module, ABC):
             [views, num_tokens(grid), out_width]
 
         Raises:
-            ValueError: if there is not one map, it does not have the rows of its grid, or a mask is not supported.
+            ValueError: if there is not one map, its grid is empty, it does not have the rows of its grid, or a mask is
+                not supported.
         """
 
     def single(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None) -> tuple[Tensor, Grid]:
@@ -59,6 +60,8 @@ class Connector(nn.Module, ABC):
         if len(maps) != 1 or len(grids) != 1:
             raise ValueError(f"{name} takes one map with its grid, not {len(maps)} maps and {len(grids)} grids")
         (features,), (grid,) = maps, grids
+        if min(grid) < 1:
+            raise ValueError(f"{name} takes a grid of at least 1x1, not {grid[0]}x{grid[1]}")
         rows = self.prefix_tokens + grid[0] * grid[1]
         if features.ndim != 3 or features.shape[1:] != (rows, self.in_width):
             raise ValueError(
@@ -84,10 +87,15 @@ def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Seque
         For each view [tokens, out_width], in the order of `maps`.
 
     Raises:
-        ValueError: if there are not as many grids as views.
+        ValueError: if there are not as many grids as views, or a view's maps do not have the rows of their grids.
     """
     if len(maps) != len(grids):
         raise ValueError(f"{len(maps)} views, {len(grids)} grids")
+    for number, (of_view, grids_of_view) in enumerate(zip(maps, grids, strict=True)):
+        found = [len(each) for each in of_view]
+        wanted = [connector.prefix_tokens + rows * columns for rows, columns in grids_of_view]
+        if found != wanted:
+            raise ValueError(f"view {number}: its maps have {found} rows, those of its grids would have {wanted}")
     tokens: list[Tensor] = [torch.empty(0)] * len(maps)
     for of_views, indices in group_by(tuple(of_view) for of_view in grids).items():
         stacked = [torch.stack(layer) for layer in zip(*(maps[index] for index in indices), strict=True)]

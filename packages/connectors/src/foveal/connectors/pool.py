@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Grid
 from foveal.connectors.mlp import mlp
+from foveal.connectors.separable import resized
+from foveal.core import KeyMap
+
+DECO = KeyMap({f"mlp_projector.{{}}.{kind}": f"layers.{{}}.{kind}" for kind in ("weight", "bias")})
+"""The reference's names; LLaVA's `mlpNx_gelu` fits too, through its own key map."""
 
 
 class AdaptivePool(Connector):
@@ -42,7 +47,13 @@ class AdaptivePool(Connector):
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         features, grid = self.single(maps, grids, mask)
-        plane = features.transpose(1, 2).unflatten(2, grid)
-        pooled = F.adaptive_avg_pool2d(plane, (self.rows, self.columns))
-        tokens: Tensor = self.layers(pooled.flatten(2).transpose(1, 2))
+        pooled = resized(features, grid, pool_matrix(grid[0], self.rows), pool_matrix(grid[1], self.columns))
+        tokens: Tensor = self.layers(pooled.flatten(1, 2).to(features.dtype))
         return tokens
+
+
+def pool_matrix(size: int, cells: int) -> Tensor:
+    """Along one axis: how much row x of the map gives to cell i, [cells, size]; a cell is the mean of its rows."""
+    cell, place = torch.arange(cells)[:, None], torch.arange(size)
+    inside = (place >= cell * size // cells) & (place < ((cell + 1) * size + cells - 1) // cells)
+    return inside / inside.sum(dim=1, keepdim=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Grid
+from foveal.connectors.separable import resized
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.core import Backend, KeyMap, attention
 
@@ -52,7 +53,7 @@ class PerceiverResampler(Connector):
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if `queries` is no square, `out_width` no multiple of 4 and of `heads`.
+        ValueError: if `queries` is no square, `heads` not positive, `out_width` no multiple of 4 and of `heads`.
     """
 
     supports_mask = True
@@ -68,9 +69,11 @@ class PerceiverResampler(Connector):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        side = isqrt(queries)
+        side = isqrt(max(queries, 0))
         if queries < 1 or side * side != queries:
             raise ValueError(f"queries lie on a square grid: {queries} is no square number")
+        if heads < 1:
+            raise ValueError(f"heads are at least 1, not {heads}")
         if out_width % 4 or out_width % heads:
             raise ValueError(f"out_width {out_width} must be a multiple of 4 and of heads {heads}")
         self.in_width, self.out_width = in_width, out_width
@@ -148,13 +151,13 @@ class SpatialResampler(PerceiverResampler):
     def _windows(self, features: Tensor, grid: Grid) -> Tensor:
         """[views, rows*columns, width] -> [views*queries, points of a window, width], windows and points row by row."""
         points = window_points(grid)
-        plane = features.unflatten(1, grid).float()
         down, across = (
-            window_matrix(size, self.side, count).to(plane) for size, count in zip(grid, points, strict=True)
+            window_matrix(size, self.side, count).flatten(0, 1) for size, count in zip(grid, points, strict=True)
         )
-        sampled = torch.einsum("iay,vyxc->viaxc", down, plane)
-        sampled = torch.einsum("jbx,viaxc->vijabc", across, sampled)
-        return sampled.flatten(3, 4).flatten(0, 2).to(features.dtype)
+        sampled = resized(features, grid, down, across).unflatten(2, (self.side, points[1]))
+        sampled = sampled.unflatten(1, (self.side, points[0])).transpose(2, 3)  # [views, i, j, a, b, width]
+        windows: Tensor = sampled.flatten(3, 4).flatten(0, 2).to(features.dtype)
+        return windows
 
 
 def window_points(grid: Grid) -> Grid:

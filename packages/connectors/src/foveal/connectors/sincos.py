@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from foveal.connectors.connector import Grid
+from foveal.connectors.separable import resized
+
 
 def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
     """Sine and cosine positions of a grid: [rows*columns, width], row by row.
@@ -28,7 +31,7 @@ def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
     return torch.cat([across, down], dim=-1).flatten(0, 1).float()
 
 
-def resampled(table: Tensor, native: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def resampled(table: Tensor, native: Grid, grid: Grid) -> Tensor:
     """A table of positions for another grid, bicubically and in float32.
 
     Args:
@@ -39,5 +42,11 @@ def resampled(table: Tensor, native: tuple[int, int], grid: tuple[int, int]) -> 
     Returns:
         [rows*columns of `grid`, width], float32
     """
-    plane = table.float().T.unflatten(1, native)[None]
-    return F.interpolate(plane, size=grid, mode="bicubic", align_corners=False)[0].flatten(1).T
+    down, across = (_bicubic_matrix(before, after) for before, after in zip(native, grid, strict=True))
+    return resized(table[None], native, down, across)[0].flatten(0, 1)
+
+
+def _bicubic_matrix(before: int, after: int) -> Tensor:
+    """What torch's bicubic interpolation does along one axis, [after, before]: its answers to unit vectors."""
+    units = torch.eye(before)[None, :, :, None]
+    return F.interpolate(units, size=(after, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T

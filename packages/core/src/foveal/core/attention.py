@@ -51,7 +51,7 @@ def attention(
     if lengths is not None and key_lengths is None:
         key_lengths = lengths
     _check(query, key, value, lengths, key_lengths, causal, key_mask)
-    if _takes_xformers(query, backend, packed=lengths is not None, masked=key_mask is not None):
+    if _takes_xformers(query, backend, lengths is not None, _hindrance(lengths, key_lengths, key_mask)):
         return xformers_kernel.attend(query, key, value, lengths, key_lengths, causal, scale)
     if lengths is None or key_lengths is None:
         return _dense(query, key, value, causal, key_mask, scale)
@@ -61,20 +61,34 @@ def attention(
 def runs_packed(tensor: Tensor, backend: Backend = "auto") -> bool:
     """Whether sequences like `tensor` are better packed into one call than grouped by length.
 
+    Args:
+        tensor: [..., head_width], on the device and in the dtype of the queries.
+        backend: see `attention`.
+
     Raises:
         RuntimeError: if `backend` names a kernel that cannot run here.
     """
-    return _takes_xformers(tensor, backend, packed=True, masked=False)
+    return _takes_xformers(tensor, backend, packed=True, hindrance=None)
 
 
-def _takes_xformers(tensor: Tensor, backend: Backend, *, packed: bool, masked: bool) -> bool:
+def _hindrance(lengths: Sequence[int] | None, key_lengths: Sequence[int] | None, key_mask: Tensor | None) -> str | None:
+    """What in the arguments keeps xformers from running, wherever it runs."""
+    if key_mask is not None:
+        return "a key mask is given; pack the sequences instead"
+    if lengths is not None and (not lengths or 0 in lengths or 0 in (key_lengths or ())):
+        # What its kernels write for sequences without keys, or into the gradient of those without queries, is open.
+        return "a packed sequence is empty; leave it out"
+    return None
+
+
+def _takes_xformers(tensor: Tensor, backend: Backend, packed: bool, hindrance: str | None) -> bool:
     if backend not in ("auto", "sdpa", "xformers"):
         raise ValueError(f"unknown attention backend {backend!r}: auto, sdpa or xformers")
     if backend == "sdpa":
         return False
     if backend == "auto":
-        return packed and xformers_kernel.obstacle(tensor) is None
-    reason = "a key mask is given; pack the sequences instead" if masked else xformers_kernel.obstacle(tensor)
+        return packed and hindrance is None and xformers_kernel.obstacle(tensor) is None
+    reason = hindrance or xformers_kernel.obstacle(tensor)
     if reason is not None:
         raise RuntimeError(f"attention backend 'xformers' cannot run: {reason}")
     return True
@@ -83,9 +97,17 @@ def _takes_xformers(tensor: Tensor, backend: Backend, *, packed: bool, masked: b
 def _dense(
     query: Tensor, key: Tensor, value: Tensor, causal: bool, key_mask: Tensor | None, scale: float | None
 ) -> Tensor:
-    mask = None if key_mask is None else key_mask[:, None, None, :]
-    if mask is not None and causal:
-        mask = mask & torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device).tril()
+    if key.shape[1] == 0:
+        return torch.zeros_like(query)
+    mask = sees = None
+    if key_mask is not None:
+        mask = key_mask[:, None, None, :]
+        if causal:
+            mask = mask & torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device).tril()
+        # Kernels disagree about rows that see nothing: NaN, the mean of all values, zero. So those rows see everything
+        # here, which keeps values and gradients finite, and are set to zero behind the kernel.
+        sees = mask.any(dim=-1, keepdim=True)
+        mask = mask | ~sees
     out = F.scaled_dot_product_attention(
         query.transpose(1, 2),
         key.transpose(1, 2),
@@ -94,11 +116,7 @@ def _dense(
         is_causal=causal and mask is None,
         scale=scale,
     ).transpose(1, 2)
-    if mask is None:
-        return out
-    # Kernels disagree about rows that see nothing: some give NaN, some the mean of all values.
-    sees = mask.any(dim=-1)[:, 0, :, None, None]
-    return torch.where(sees, out, torch.zeros((), dtype=out.dtype, device=out.device))
+    return out if sees is None else out.masked_fill(~sees.transpose(1, 2), 0.0)
 
 
 def _grouped(
@@ -116,10 +134,9 @@ def _grouped(
     results: list[Tensor] = [query[0, :0]] * len(lengths)
     for indices in group_by(zip(lengths, key_lengths, strict=True)).values():
         q, k, v = (torch.stack([parts[index] for index in indices]) for parts in (queries, keys, values))
-        out = torch.zeros_like(q) if k.shape[1] == 0 else _dense(q, k, v, causal, None, scale)
-        for index, result in zip(indices, out, strict=True):
+        for index, result in zip(indices, _dense(q, k, v, causal, None, scale), strict=True):
             results[index] = result
-    return torch.cat(results)[None]
+    return torch.cat([query[0, :0], *results])[None]  # the first part lets it be no sequence at all
 
 
 def _check(
@@ -142,6 +159,8 @@ def _check(
         if causal and query.shape[1] != key.shape[1]:
             raise ValueError(f"causal attention needs as many queries as keys: {shapes}")
     elif key_lengths is not None:
+        if min([0, *lengths, *key_lengths]) < 0:
+            raise ValueError(f"negative length in lengths {list(lengths)}, key lengths {list(key_lengths)}")
         if query.shape[0] != 1 or sum(lengths) != query.shape[1] or sum(key_lengths) != key.shape[1]:
             raise ValueError(
                 f"packed attention takes batch 1 and lengths that add up: {shapes}, lengths add up to {sum(lengths)}, "

@@ -37,19 +37,24 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
     """
     if not isinstance(description, Mapping) or set(description) != {"class_path", "init_args"}:
         raise ValueError(f"a description has the keys class_path and init_args, not {description!r}")
-    path = str(description["class_path"])
+    path, given = str(description["class_path"]), description["init_args"]
     module_name, _, name = path.rpartition(".")
     if path.split(".")[0] not in allow:
         raise ValueError(f"{path}: classes are taken from {', '.join(allow)} only")
+    if not module_name:
+        raise ValueError(f"{path} is a package, a class is expected (as in foveal.encoders.VisionTransformer)")
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{path}: init_args are names and values, not {given!r}")
     try:
         kind = getattr(import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"there is no class {path} ({error})") from error
     if not inspect.isclass(kind):
         raise ValueError(f"{path} is no class")
-    arguments = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in description["init_args"].items()
-    }
+    # A module also holds what it imports; taking that would open every package that an allowed one uses.
+    if kind.__module__.split(".")[0] not in allow:
+        raise ValueError(f"{path} is {kind.__module__}.{name}: classes are taken from {', '.join(allow)} only")
+    arguments = {key: _tuples(value) for key, value in given.items()}
     try:
         inspect.signature(kind).bind(**arguments)
     except TypeError as error:
@@ -63,6 +68,10 @@ def _public_path(kind: type) -> str:
     package = module.rpartition(".")[0]
     exported = package and getattr(import_module(package), kind.__qualname__, None) is kind
     return f"{package if exported else module}.{kind.__qualname__}"
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _plain(value: Any, where: str) -> Any:

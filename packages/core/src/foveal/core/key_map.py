@@ -35,7 +35,8 @@ class KeyMap:
         """The tensors under our names.
 
         Raises:
-            ValueError: for names that no row knows, and for joined names of which some are missing; `source` is named.
+            ValueError: for names that no row knows, for two that become the same one, and for joined names of which
+                some are missing or whose shapes do not join; `source` is named.
         """
         read: dict[str, Tensor] = {}
         unknown: list[str] = []
@@ -49,29 +50,31 @@ class KeyMap:
             if ours is None:
                 continue
             target = _fill(ours, numbers)
-            if len(names) == 1:
-                read[target] = tensor
-            else:
-                filled = tuple(_fill(partner, numbers) for partner in names)
-                joined.setdefault(target, (filled, {}))[1][position] = tensor
+            filled = tuple(_fill(partner, numbers) for partner in names)
+            taken, parts = joined.setdefault(target, (filled, {}))
+            if taken != filled:
+                raise ValueError(f"{source}: {name} and {taken[0]} would both become {target}")
+            parts[position] = tensor
         if unknown:
             raise ValueError(f"{source}: {len(unknown)} tensors of unknown name, among them {sorted(unknown)[:5]}")
         for target, (names, parts) in joined.items():
             if missing := [name for position, name in enumerate(names) if position not in parts]:
                 raise ValueError(f"{source}: {missing} missing beside {sorted(set(names) - set(missing))}")
-            read[target] = torch.cat([parts[position] for position in range(len(names))])
+            read[target] = parts[0] if len(names) == 1 else _join(names, parts, source)
         return read
 
     def write(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The inverse of `read`: the tensors under their published names, joined ones split again.
 
         Raises:
-            ValueError: for names that no row leads to.
+            ValueError: for names that no row leads to, and for joined tensors that do not split evenly.
         """
         written: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
             for names, ours in self.rows:
                 if ours is not None and (match := _pattern(ours).fullmatch(name)):
+                    if len(names) > 1 and len(tensor) % len(names):
+                        raise ValueError(f"{name} has {len(tensor)} rows, which do not split into {len(names)} parts")
                     parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
                     written |= {_fill(n, match.groups()): part for n, part in zip(names, parts, strict=True)}
                     break
@@ -85,6 +88,13 @@ class KeyMap:
                 if match := _pattern(published).fullmatch(name):
                     return names, ours, match.groups(), position
         return None
+
+
+def _join(names: tuple[str, ...], parts: Mapping[int, Tensor], source: str) -> Tensor:
+    shapes = {name: tuple(parts[position].shape) for position, name in enumerate(names)}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{source}: tensors to be joined must have one shape, found {shapes}")
+    return torch.cat([parts[position] for position in range(len(names))])
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 SHOWN = 5
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+REFUSED = "pickled weights can run code and are not read; convert them to safetensors"
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -19,21 +21,19 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         path: FILE.safetensors, or a folder with `model.safetensors` or `model.safetensors.index.json`.
 
     Raises:
-        ValueError: if there is no such file, it is damaged, or a shard is missing; pickled weights are refused.
+        ValueError: if there is no such file, it is damaged, or a shard or a tensor that the index names is missing;
+            pickled weights are refused.
     """
     source = Path(path)
     if source.is_dir():
         index, single = source / "model.safetensors.index.json", source / "model.safetensors"
         if index.is_file():
-            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            if missing := [shard for shard in shards if not (source / shard).is_file()]:
-                raise ValueError(
-                    f"{source}: the index names {len(shards)} files, {len(missing)} are missing: {missing}"
-                )
-            return {name: tensor for shard in shards for name, tensor in read_tensors(source / shard).items()}
+            return _read_shards(index)
+        if not single.is_file() and (pickled := sorted(p.name for p in source.iterdir() if p.suffix in PICKLED)):
+            raise ValueError(f"{source} has no model.safetensors, only {', '.join(pickled)}: {REFUSED}")
         source = single
-    if source.suffix in (".bin", ".pt", ".pth", ".ckpt"):
-        raise ValueError(f"{source}: pickled weights can run code and are not read; convert them to safetensors")
+    if source.suffix in PICKLED:
+        raise ValueError(f"{source}: {REFUSED}")
     if not source.is_file():
         raise ValueError(f"there are no weights {source}")
     try:
@@ -43,13 +43,36 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    folder = index.parent
+    try:
+        shard_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(shard_of.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
+    if outside := [shard for shard in shards if Path(shard).name != shard]:
+        raise ValueError(f"{index}: shards lie beside their index, not at {outside}")
+    if missing := [shard for shard in shards if not (folder / shard).is_file()]:
+        raise ValueError(f"{folder}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
+    tensors = {name: tensor for shard in shards for name, tensor in read_tensors(folder / shard).items()}
+    if absent := sorted(set(shard_of) - set(tensors)):
+        raise ValueError(f"{folder}: {len(absent)} tensors that the index names are in no file: {absent[:SHOWN]}")
+    return tensors
+
+
 def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
     """Copy `tensors` into the parameters and buffers of `module`, in the module's dtype; nothing if anything is wrong.
 
     Raises:
         ValueError: if a tensor is missing, unexpected or of another shape; `source` and the names are in the message.
+            If the module is on the meta device, where nothing can be copied to.
     """
     expected = module.state_dict()
+    if meta := sorted(name for name, tensor in expected.items() if tensor.is_meta):
+        raise ValueError(
+            f"{type(module).__name__} has no memory for {len(meta)} tensors, e.g. {meta[0]}: "
+            f'call module.to_empty(device="cpu") before {source} is loaded'
+        )
     missing = sorted(set(expected) - set(tensors))
     unexpected = sorted(set(tensors) - set(expected))
     misshapen = [

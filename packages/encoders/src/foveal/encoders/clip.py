@@ -1,6 +1,7 @@
 """CLIP's image tower: its published sizes, names of weights, and files."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,22 @@ OPENAI = KeyMap(
 )
 """OpenAI's and open_clip's names, without the prefix `visual.`."""
 
-# Longest first: the first that fits is taken. The rest of a file that holds both towers is the text tower's.
+# The first under which there is a tower is taken. The rest of a file that holds both towers is the text tower's.
 PREFIXES = (
     "model.vision_tower.vision_tower.vision_model.",
+    "model.vision_tower.vision_tower.",
+    "model.vision_tower.vision_model.",
+    "model.vision_tower.",
+    "vision_tower.vision_tower.vision_model.",
+    "vision_tower.vision_tower.",
     "vision_tower.vision_model.",
+    "vision_tower.",
     "vision_model.",
     "visual.",
     "",
 )
 TEXT_TOWER = (
+    "text.",
     "text_model.",
     "text_projection",
     "visual_projection.",
@@ -86,6 +94,8 @@ TEXT_TOWER = (
     "ln_final.",
     "attn_mask",
 )
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+HUB_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
 
 
 def clip_vit_large_336(*, layers: tuple[int, ...] = (-2,), keep_class_token: bool = False) -> VisionTransformer:
@@ -118,7 +128,8 @@ def clip_vit(
         backend: see `VisionTransformer`.
 
     Raises:
-        ValueError: if the folder holds no CLIP, or its weights do not fit its configuration.
+        ValueError: if the folder holds no CLIP, its weights do not fit its configuration, or there is neither a folder
+            nor a fetchable hub model of that name.
         ImportError: if a hub name is given and huggingface_hub is not installed.
     """
     folder = Path(name_or_folder)
@@ -176,10 +187,16 @@ def clip_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, sou
 def _vision_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} has no config.json: a folder in transformers' layout is expected")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    given = config.get("vision_config", config)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = config.get("vision_config", config)
+        kind = given.get("model_type", "clip_vision_model")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged or no configuration ({error})") from error
+    if kind not in ("clip_vision_model", "clip"):
+        raise ValueError(f"{path} describes a {kind}, not a CLIP")
     # transformers leaves out of the file what has its default value.
-    sizes: dict[str, Any] = {
+    defaults = {
         "hidden_size": 768,
         "intermediate_size": 3072,
         "num_hidden_layers": 12,
@@ -188,13 +205,13 @@ def _vision_config(path: Path) -> dict[str, Any]:
         "patch_size": 32,
         "hidden_act": "quick_gelu",
         "layer_norm_eps": 1e-5,
-    } | given
-    if given.get("model_type", "clip_vision_model") not in ("clip_vision_model", "clip"):
-        raise ValueError(f"{path} describes a {given['model_type']}, not a CLIP")
-    return sizes
+    }
+    return defaults | given
 
 
 def _fetch(name: str) -> Path:
+    if not HUB_NAME.fullmatch(name):
+        raise ValueError(f"there is no folder {name}, and a hub name looks like openai/clip-vit-large-patch14-336")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -202,4 +219,15 @@ def _fetch(name: str) -> Path:
             f"{name} is no folder here, and to fetch it as a hub name huggingface_hub is needed: "
             "pip install foveal-encoders[hub]"
         ) from error
-    return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except (OSError, ValueError) as error:  # its own errors derive from these
+        raise ValueError(
+            f"{name} is no folder here, and could not be fetched as a hub name: {error} "
+            "(check the name; offline, and with HF_HUB_OFFLINE set, a folder or an earlier download is needed)"
+        ) from error
+    if not list(folder.glob("model*.safetensors")):
+        raise ValueError(
+            f"{name} publishes no safetensors, and pickled weights are not read: convert them, and give the folder"
+        )
+    return folder

@@ -49,7 +49,7 @@ class Encoder(nn.Module, ABC):
             One [views, prefix_tokens + rows*columns, width] for each layer asked for, row by row.
 
         Raises:
-            ValueError: if the patch does not divide the views.
+            ValueError: if that is not their shape, or the patch does not divide the views.
         """
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:

@@ -1,14 +1,14 @@
 """The vision transformer, as CLIP has it."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, attention, pack, runs_packed, unpack
+from foveal.core import Backend, attention, group_by, pack, runs_packed, unpack
 from foveal.encoders.encoder import Encoder
 
 Activation = Literal["quick_gelu", "gelu"]
@@ -40,7 +40,7 @@ class VisionTransformer(Encoder):
         image_std: see `Encoder`.
 
     Raises:
-        ValueError: if sizes do not divide each other or a layer does not exist.
+        ValueError: if sizes do not divide each other, a layer does not exist or the activation is unknown.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class VisionTransformer(Encoder):
             raise ValueError(
                 f"layers {layers}: name at least one, each from {-depth - 1} to {depth} for a depth of {depth}"
             )
+        if activation not in get_args(Activation):
+            raise ValueError(f"unknown activation {activation!r}: {' or '.join(get_args(Activation))}")
         self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width
         self.patch_size, self.image_size, self.layers = patch_size, image_size, tuple(layers)
         self.activation, self.norm_eps, self.keep_class_token = activation, norm_eps, keep_class_token
@@ -94,9 +96,14 @@ class VisionTransformer(Encoder):
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """As `Encoder.encode_views`; packed into one sequence where the kernel can."""
-        if not views or not runs_packed(self.class_token, self.backend):
+        if not views or not runs_packed(self.class_token.unflatten(0, (self.heads, -1)), self.backend):
             return super().encode_views(views)
-        packed, lengths = pack([self._embed(view[None])[0] for view in views])
+        embedded = [self.class_token] * len(views)
+        for indices in group_by(view.shape for view in views).values():
+            of_one_shape = self._embed(torch.stack([views[index] for index in indices]))
+            for index, tokens in zip(indices, of_one_shape, strict=True):
+                embedded[index] = tokens
+        packed, lengths = pack(embedded)
         states = [unpack(state, lengths) for state in self._run(packed, lengths)]
         return [
             tuple(self._without_class(state[None])[0] for state in of_view) for of_view in zip(*states, strict=True)
@@ -104,6 +111,8 @@ class VisionTransformer(Encoder):
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """[views, 3, height, width] -> [views, 1 + rows*columns, width], the input of the first block."""
+        if pixels.ndim != 4 or pixels.shape[1] != 3:
+            raise ValueError(f"views must be [views, 3, height, width], got {tuple(pixels.shape)}")
         grid = self.grid(pixels.shape[-2], pixels.shape[-1])
         patches = self.patches(pixels).flatten(2).transpose(1, 2)
         class_token = self.class_token.expand(len(pixels), 1, -1)

@@ -1,0 +1,130 @@
+"""What is handed to xformers, told by a stand-in of its documented interface that follows the bias it is given."""
+
+import sys
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import pytest
+import torch
+
+from foveal.core import attention, runs_packed, xformers_kernel
+
+
+class LowerTriangularMask:
+    """Query i sees keys 0..i."""
+
+
+@dataclass(frozen=True)
+class BlockDiagonalMask:
+    """Sequence s of the queries sees sequence s of the keys."""
+
+    queries: list[int]
+    keys: list[int]
+    device: torch.device
+    causal: bool = False
+
+    @classmethod
+    def from_seqlens(cls, q_seqlen, kv_seqlen=None, *, device=None):
+        return cls(q_seqlen, q_seqlen if kv_seqlen is None else kv_seqlen, device)
+
+    def make_causal(self):
+        return replace(self, causal=True)
+
+
+def visible(bias, queries, keys):
+    everything = torch.ones(queries, keys, dtype=torch.bool)
+    if bias is None:
+        return everything
+    if isinstance(bias, LowerTriangularMask):
+        return everything.tril()
+    blocks = [torch.ones(q, k, dtype=torch.bool) for q, k in zip(bias.queries, bias.keys, strict=True)]
+    return torch.block_diag(*(block.tril() if bias.causal else block for block in blocks)).bool()
+
+
+def memory_efficient_attention(query, key, value, attn_bias=None, p=0.0, scale=None):
+    if isinstance(attn_bias, BlockDiagonalMask):
+        assert attn_bias.device == query.device
+        assert len(query) == 1
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = torch.einsum("bqhd,bkhd->bhqk", query, key) * scale
+    scores = scores.masked_fill(~visible(attn_bias, query.shape[1], key.shape[1]), -torch.inf)
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(dim=-1), value)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """The package as far as it is used here; the test may replace what is in it."""
+    modules = {name: ModuleType(name) for name in ("xformers", "xformers.ops", "xformers.ops.fmha")}
+    biases = ModuleType("xformers.ops.fmha.attn_bias")
+    biases.LowerTriangularMask, biases.BlockDiagonalMask = LowerTriangularMask, BlockDiagonalMask
+    modules["xformers.ops"].memory_efficient_attention = memory_efficient_attention
+    for name, module in (modules | {biases.__name__: biases}).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(xformers_kernel, "obstacle", lambda _: None)
+    xformers_kernel.refusal.cache_clear()
+    yield modules["xformers.ops"]
+    xformers_kernel.refusal.cache_clear()
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize(
+    ("lengths", "key_lengths", "causal"),
+    [
+        (None, None, False),
+        (None, None, True),
+        ([4, 1, 3], None, False),
+        ([4, 1, 3], None, True),
+        ([4, 1, 3], [2, 6, 1], False),
+    ],
+)
+def test_arguments_say_what_torch_computes(lengths, key_lengths, causal, scale):
+    query, key, value = torch.randn(1, 8, 2, 4), torch.randn(1, 9, 2, 4), torch.randn(1, 9, 2, 4)
+    if key_lengths is None:
+        key, value = key[:, :8], value[:, :8]
+    options = {"lengths": lengths, "key_lengths": key_lengths, "causal": causal, "scale": scale}
+    ours = attention(query, key, value, backend="xformers", **options)
+    torch.testing.assert_close(ours, attention(query, key, value, backend="sdpa", **options), atol=1e-5, rtol=0)
+
+
+def test_auto_takes_it_for_packed_input_only(stand_in):
+    calls = []
+    stand_in.memory_efficient_attention = lambda *args, **options: calls.append(1) or args[0]
+    tensor = torch.randn(1, 4, 1, 8)
+    attention(tensor, tensor, tensor)
+    attention(tensor, tensor, tensor, key_mask=torch.ones(1, 4, dtype=torch.bool))
+    attention(tensor, tensor, tensor, lengths=[2, 0, 2])
+    attention(tensor, tensor, tensor, lengths=[2, 2], backend="sdpa")
+    assert not calls
+    attention(tensor, tensor, tensor, lengths=[2, 2])
+    assert len(calls) == 1
+    assert runs_packed(tensor)
+    assert not runs_packed(tensor, "sdpa")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_it_does_not_take_is_said_when_asked_for_by_name():
+    tensor = torch.randn(1, 4, 1, 8)
+    with pytest.raises(RuntimeError, match="'xformers' cannot run: a key mask is given; pack the sequences"):
+        attention(tensor, tensor, tensor, key_mask=torch.ones(1, 4, dtype=torch.bool), backend="xformers")
+    with pytest.raises(RuntimeError, match="'xformers' cannot run: a packed sequence is empty"):
+        attention(tensor, tensor, tensor, lengths=[4, 0], key_lengths=[2, 2], backend="xformers")
+    with pytest.raises(RuntimeError, match="a packed sequence is empty"):
+        attention(tensor, tensor, tensor, lengths=[2, 2], key_lengths=[4, 0], backend="xformers")
+
+
+def test_the_kernel_is_asked_once_whether_it_runs(stand_in):
+    asked = []
+
+    def unbuilt(query, key, value, **_):
+        asked.append(query.shape[-1])
+        raise NotImplementedError("No operator found for `memory_efficient_attention_forward`")
+
+    cpu = torch.device("cpu")
+    with torch.inference_mode():
+        assert xformers_kernel.refusal(cpu, torch.float32, 72) is None
+    stand_in.memory_efficient_attention = unbuilt
+    for _ in range(2):
+        reason = xformers_kernel.refusal(cpu, torch.float16, 72)
+        assert reason.startswith("it refuses torch.float16 with head width 72 on cpu (No operator found")
+    assert asked == [72]
