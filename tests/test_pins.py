@@ -1,7 +1,9 @@
 """The tool that pins versions."""
 
+import subprocess
+
 import pytest
-from tools.pins import locked_versions, with_pins
+from tools.pins import locked_versions, resolved, with_pins
 
 LOCK = """
 [[package]]
@@ -34,6 +36,21 @@ def test_of_several_versions_the_oldest_runs_everywhere():
     attrs = LOCK[LOCK.rindex("[[package]]") :]
     twice = LOCK.replace('version = "1.0"', 'version = "1.10"') + attrs.replace("1.0", "1.9")
     assert locked_versions(twice)["attrs"] == "1.9"
+
+
+def test_an_upgrade_that_fails_leaves_the_pins(tmp_path, monkeypatch):
+    path, seen = tmp_path / "pyproject.toml", []
+    path.write_text(PYPROJECT)
+
+    def fail(command, **options):
+        seen.append(path.read_text())
+        raise subprocess.CalledProcessError(2, command)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(subprocess.CalledProcessError):
+        resolved(path, upgrade=True)
+    assert "old==1" not in seen[0]
+    assert path.read_text() == PYPROJECT
 
 
 def test_a_file_without_the_block():

@@ -43,18 +43,32 @@ def with_pins(pyproject: str, versions: dict[str, str]) -> str:
     return replaced
 
 
+def resolved(path: Path, *, upgrade: bool) -> str:
+    """The uv.lock of the workspace with this pyproject.toml at its root.
+
+    To upgrade, uv must not see the present pins; they are put back whatever happens.
+    """
+    before = path.read_text(encoding="utf-8")
+    if upgrade:
+        path.write_text(with_pins(before, {}), encoding="utf-8")
+    try:
+        subprocess.run(["uv", "lock", "--quiet", *(["--upgrade"] if upgrade else [])], cwd=path.parent, check=True)
+    finally:
+        if upgrade:
+            path.write_text(before, encoding="utf-8")
+    return (path.parent / "uv.lock").read_text(encoding="utf-8")
+
+
 def main() -> None:
     """Rewrite or check the block in the root's pyproject.toml."""
     parser = argparse.ArgumentParser(prog="python -m tools.pins", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the pins are out of date")
-    parser.add_argument("--upgrade", action="store_true", help="move to the newest versions that fit")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the pins are out of date")
+    ways.add_argument("--upgrade", action="store_true", help="move to the newest versions that fit")
     options = parser.parse_args()
     path = ROOT / "pyproject.toml"
     before = path.read_text(encoding="utf-8")
-    if options.upgrade:
-        path.write_text(with_pins(before, {}), encoding="utf-8")
-    subprocess.run(["uv", "lock", "--quiet", *(["--upgrade"] if options.upgrade else [])], cwd=ROOT, check=True)
-    after = with_pins(before, locked_versions((ROOT / "uv.lock").read_text(encoding="utf-8")))
+    after = with_pins(before, locked_versions(resolved(path, upgrade=options.upgrade)))
     if options.check:
         sys.exit("the pins are out of date: run `uv run python -m tools.pins`" if after != before else 0)
     path.write_text(after, encoding="utf-8")

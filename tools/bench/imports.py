@@ -2,38 +2,38 @@
 
 import subprocess
 import sys
-import time
+from functools import partial
 
-from tools.bench.timing import machine
+from tools.bench.timing import fastest, machine
 
-ROUNDS = 5
+ROUNDS = 7
+STARTS = {
+    "import torch": ("-c", "import torch"),
+    "import lightning.pytorch": ("-c", "import lightning.pytorch"),
+    "import foveal.core": ("-c", "import foveal.core"),
+    "import foveal.encoders": ("-c", "import foveal.encoders"),
+    "import foveal.connectors": ("-c", "import foveal.connectors"),
+    "import foveal.models": ("-c", "import foveal.models"),
+    "python -m recipes.predict --help": ("-m", "recipes.predict", "--help"),
+    "python -m recipes.fit --help": ("-m", "recipes.fit", "--help"),
+}
 
 
-def seconds(*arguments: str) -> float:
-    """The fastest of several starts of the interpreter."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        best = min(best, time.perf_counter() - start)
-    return best
+def start(arguments: tuple[str, ...]) -> None:
+    """Start the interpreter and wait for it."""
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
     """Print the table."""
     print(machine())
-    torch = seconds("-c", "import torch")
-    lightning = seconds("-c", "import lightning.pytorch")
-    print(
-        f"\n`import torch` {torch:.2f} s, `import lightning.pytorch` {lightning:.2f} s; warm file cache, "
-        f"best of {ROUNDS}\n"
-    )
-    print("| | seconds more | than |\n|---|---|---|")
-    for name in ("core", "encoders", "connectors", "models"):
-        print(f"| `import foveal.{name}` | {seconds('-c', f'import foveal.{name}') - torch:.2f} | torch |")
-    print(f"| `import recipes` | {seconds('-c', 'import torch, recipes') - torch:.2f} | torch |")
-    print(f"| `python -m recipes.fit --help` | {seconds('-m', 'recipes.fit', '--help') - lightning:.2f} | Lightning |")
-    print(f"| `python -m recipes.predict --help` | {seconds('-m', 'recipes.predict', '--help') - torch:.2f} | torch |")
+    seconds = fastest({name: partial(start, arguments) for name, arguments in STARTS.items()}, rounds=ROUNDS)
+    print(f"\na new process each, files in the cache, best of {ROUNDS}, taking turns\n")
+    print("| | seconds | more than torch | more than Lightning |\n|---|---|---|---|")
+    for name, spent in seconds.items():
+        over_torch = spent - seconds["import torch"]
+        over_lightning = spent - seconds["import lightning.pytorch"]
+        print(f"| `{name}` | {spent:.2f} | {over_torch:+.2f} | {over_lightning:+.2f} |")
 
 
 if __name__ == "__main__":
