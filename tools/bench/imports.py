@@ -6,7 +6,7 @@ from functools import partial
 
 from tools.bench.timing import fastest, machine
 
-ROUNDS = 7
+ROUNDS = 3
 STARTS = {
     "import torch": ("-c", "import torch"),
     "import lightning.pytorch": ("-c", "import lightning.pytorch"),

@@ -59,7 +59,7 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
 
 
 def _short(text: str) -> str:
-    return fill(text if len(text) <= 90 else f"{text[:89]}…", 40)
+    return fill(text if len(text) <= 90 else f"{text[:89]}…", 32)
 
 
 def _plain(text: str) -> str:
