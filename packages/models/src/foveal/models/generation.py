@@ -97,6 +97,11 @@ class _Streamer(TextStreamer):
     def __init__(self, tokenizer: object, on_text: Callable[[str], None]) -> None:
         super().__init__(tokenizer, skip_special_tokens=True)
         self.on_text = on_text
+        self.begun = False
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        self.on_text(text)
+        """The space that most templates put before an answer is not part of it."""
+        text = text if self.begun else text.lstrip()
+        self.begun = self.begun or bool(text)
+        if text:
+            self.on_text(text)
