@@ -134,6 +134,13 @@ def test_one_by_four_thousand():
             assert [view.size[::-1] for view in cut] == list(plan.views(*size))
 
 
+def test_a_shape_whose_canvas_would_not_fit_into_memory():
+    (view,) = PadToSquare(100).cut(Image.new("RGB", (60_000, 800), "white"))
+    assert view.size == (100, 100)
+    assert view.getpixel((50, 49)) == (255, 255, 255)
+    assert view.getpixel((50, 40)) == (122, 116, 104)
+
+
 def test_described_and_built_again():
     for plan in (UhdPlan(56, 14, 7, overview="first"), PadToSquare(28, fill=(1, 2, 3)), CropToSquare(28)):
         assert describe(build(describe(plan))) == describe(plan)
@@ -144,3 +151,10 @@ def test_faults():
         UhdPlan().views(0, 5)
     with pytest.raises(ValueError, match="scale 7 must be at least the patch 14"):
         UhdPlan(7, 14)
+    with pytest.raises(ValueError, match="comes 'last' or 'first', not 'middle'"):
+        UhdPlan(overview="middle")
+    with pytest.raises(ValueError, match="long_side is at least 1 pixel, not 0"):
+        UhdPlan(long_side=0)
+    for plan in (PadToSquare, CropToSquare):
+        with pytest.raises(ValueError, match="at least 1 pixel, not 0"):
+            plan(0)

@@ -129,6 +129,14 @@ def test_errors_name_the_sample():
         processor().encode([picture(), picture()], [QUESTION, ANSWER], key="page 7")
     with pytest.raises(ValueError, match="page 7: a view of 15x15 pixels cannot be cut"):
         processor(PadToSquare(15)).encode([picture()], [QUESTION, ANSWER], key="page 7")
+    with pytest.raises(ValueError, match="mode L where RGB is expected"):
+        processor().encode([picture().convert("L")], [QUESTION, ANSWER])
+    with pytest.raises(ValueError, match="max_length 0 must be at least 1"):
+        processor(max_length=0)
+    with pytest.raises(ValueError, match="overlong 'cut' raise or drop_turns"):
+        processor(overlong="cut")
+    with pytest.raises(ValueError, match="the system text holds <image>"):
+        Processor(byte_tokenizer(), PadToSquare(), count=lambda *_: 1, system="<image>")
     with pytest.raises(ValueError, match="at least one sample"):
         processor().collate([])
 

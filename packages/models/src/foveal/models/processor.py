@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.models.batch import Batch, Sample
 from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
-from foveal.models.prompts import TemplateName, Turn, check_turns, find_template, render
+from foveal.models.prompts import PLACEHOLDER, TemplateName, Turn, check_turns, find_template, render
 from foveal.models.tokenize import separator_id, tokenize
 from foveal.models.views import ViewPlan
 
@@ -34,7 +34,8 @@ class Processor:
             is logged, and raise if the first is still too long. Nothing is ever cut inside.
 
     Raises:
-        ValueError: if there is no such template, or the tokenizer has nothing to pad with.
+        ValueError: if there is no such template, the tokenizer has nothing to pad with, or the system text, the limit
+            or what to do beyond it make no sense.
     """
 
     def __init__(
@@ -49,6 +50,10 @@ class Processor:
         overlong: Literal["raise", "drop_turns"] = "raise",
     ) -> None:
         find_template(template)
+        if max_length < 1 or overlong not in ("raise", "drop_turns"):
+            raise ValueError(f"max_length {max_length} must be at least 1, overlong {overlong!r} raise or drop_turns")
+        if system is not None and PLACEHOLDER in system:
+            raise ValueError(f"the system text holds {PLACEHOLDER}: pictures belong to questions")
         pad: int | None = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.unk_token_id
         if pad is None:
             raise ValueError("the tokenizer has neither a padding nor an unknown token to pad with")
@@ -139,7 +144,7 @@ class Processor:
                 if len(ids) <= self.max_length:
                     break
                 droppable = sum(turn.role == "user" for turn in kept) > 1 and not open_ended
-                if self.overlong == "raise" or not droppable or "<image>" in kept[-2].text:
+                if self.overlong == "raise" or not droppable or PLACEHOLDER in kept[-2].text:
                     visual = ids.count(IMAGE_TOKEN_ID)
                     raise ValueError(
                         f"the sample has {len(ids)} tokens ({visual} of them visual), the limit is {self.max_length}: "
@@ -169,6 +174,8 @@ class Processor:
 
     def _views(self, picture: Image) -> list[Tensor]:
         """The views of a picture in the order of the prompt."""
+        if picture.mode != "RGB":
+            raise ValueError(f"a picture of mode {picture.mode} where RGB is expected: open it with read_image")
         cut = self.plan.cut(picture)
         order = [item for item in self.plan.layout(*picture.size) if isinstance(item, int)]
         return [torch.from_numpy(np.array(cut[number])).permute(2, 0, 1).contiguous() for number in order]

@@ -6,6 +6,8 @@ from PIL.Image import Image, Resampling
 from foveal.models.views import ViewPlan, check_size
 
 CLIP_MEAN_COLOUR = (122, 116, 104)
+LARGEST_CANVAS = 200_000_000
+"""Pixels; a larger one would take more than a gigabyte while it is resized."""
 
 
 class PadToSquare(ViewPlan):
@@ -14,9 +16,13 @@ class PadToSquare(ViewPlan):
     Args:
         size: side of the view in pixels.
         fill: colour of the canvas; by default CLIP's mean, in whole numbers.
+
+    Raises:
+        ValueError: if `size` is below 1.
     """
 
     def __init__(self, size: int = 336, *, fill: tuple[int, int, int] = CLIP_MEAN_COLOUR) -> None:
+        _check_side(size)
         self.size, self.fill = size, fill
 
     def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
@@ -27,9 +33,19 @@ class PadToSquare(ViewPlan):
         side = max(image.size)
         if image.width == image.height:
             return [image.resize((self.size, self.size), Resampling.BICUBIC)]
+        if side * side > LARGEST_CANVAS:
+            return [self._scaled_then_padded(image, side)]
         canvas = Pillow.new("RGB", (side, side), tuple(self.fill))
         canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         return [canvas.resize((self.size, self.size), Resampling.BICUBIC)]
+
+    def _scaled_then_padded(self, image: Image, side: int) -> Image:
+        """The same to within a pixel, for shapes so long that their canvas would not fit into memory."""
+        width, height = (max(1, round(length * self.size / side)) for length in image.size)
+        view = Pillow.new("RGB", (self.size, self.size), tuple(self.fill))
+        place = ((self.size - width) // 2, (self.size - height) // 2)
+        view.paste(image.resize((width, height), Resampling.BICUBIC), place)
+        return view
 
 
 class CropToSquare(ViewPlan):
@@ -37,9 +53,13 @@ class CropToSquare(ViewPlan):
 
     Args:
         size: side of the view in pixels.
+
+    Raises:
+        ValueError: if `size` is below 1.
     """
 
     def __init__(self, size: int = 336) -> None:
+        _check_side(size)
         self.size = size
 
     def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
@@ -54,6 +74,11 @@ class CropToSquare(ViewPlan):
         left, top = (size[0] - self.size) // 2, (size[1] - self.size) // 2
         # Only what remains is resampled; of a very long picture the whole would not fit into memory.
         return [_resized_window(image, size, (left, top, left + self.size, top + self.size))]
+
+
+def _check_side(size: int) -> None:
+    if size < 1:
+        raise ValueError(f"a view's size is at least 1 pixel, not {size}")
 
 
 def _resized_window(image: Image, size: tuple[int, int], box: tuple[int, int, int, int]) -> Image:

@@ -33,7 +33,8 @@ class UhdPlan(ViewPlan):
             than the encoder was made for, or none of their content.
 
     Raises:
-        ValueError: if `scale` is smaller than `patch` or there may be no slice.
+        ValueError: if `scale` is smaller than `patch`, there may be no slice, the overview has no place or `long_side`
+            no pixel.
     """
 
     def __init__(
@@ -52,6 +53,10 @@ class UhdPlan(ViewPlan):
             raise ValueError(
                 f"scale {scale} must be at least the patch {patch}, and max_slices {max_slices} at least 1"
             )
+        if overview not in ("last", "first"):
+            raise ValueError(f"the overview comes 'last' or 'first', not {overview!r}")
+        if long_side is not None and long_side < 1:
+            raise ValueError(f"long_side is at least 1 pixel, not {long_side}")
         self.scale, self.patch, self.max_slices = scale, patch, max_slices
         self.overview, self.overview_only, self.separators = overview, overview_only, separators
         self.long_side, self.clamp_ratio = long_side, clamp_ratio
