@@ -1,12 +1,16 @@
 """Pictures of every sad kind."""
 
+import contextlib
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from foveal.models import BadImageError, image_size, read_image
+from foveal.models.images import ORIENTATION
 
 
 def saved(tmp_path, image, name, **options):
@@ -103,6 +107,54 @@ def test_rotation_of_cameras_is_applied(tmp_path, picture):
     path = saved(tmp_path, picture, "turned.png", exif=exif)
     assert read_image(path).size == (40, 60) == image_size(path)
     assert np.array_equal(np.array(read_image(path)), np.rot90(np.array(picture), -1))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Every decoding of pixels."""
+    seen = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (seen.append(self.format), load(self))[1])
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "bmp", "gif"])
+def test_sizes_need_no_pixels(tmp_path, picture, kind, decoded):
+    path = saved(tmp_path, picture, f"a.{kind}")
+    assert image_size(path) == image_size(path.read_bytes()) == (60, 40)
+    assert decoded == []
+
+
+def with_exif_behind_the_pixels(picture):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    content = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = b"eXIf" + content
+    chunk = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return file.getvalue()[:-12] + chunk + file.getvalue()[-12:]
+
+
+def test_rotation_that_stands_behind_the_pixels(picture):
+    data = with_exif_behind_the_pixels(picture)
+    assert read_image(data).size == (40, 60) == image_size(data)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_whatever_is_damaged_is_told_or_read(picture, deep):
+    """No other error than ours, from any byte."""
+    if deep:
+        picture = Image.fromarray(np.array(picture)[..., 0].astype(np.uint16) * 257)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        data = np.frombuffer(file.getvalue(), dtype=np.uint8).copy()
+        data[generator.integers(8, 80, 4)] = generator.integers(0, 256, 4)
+        for read in (read_image, image_size):
+            with contextlib.suppress(BadImageError):
+                read(data.tobytes())
 
 
 def test_a_thread(tmp_path):

@@ -4,15 +4,26 @@ import logging
 import multiprocessing
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tokenizers.processors import TemplateProcessing
 
 from foveal.connectors import MlpProjector, PerceiverResampler
 from foveal.encoders import VisionTransformer
-from foveal.models import IGNORE_INDEX, IMAGE_TOKEN_ID, PadToSquare, Processor, Turn, UhdPlan, byte_tokenizer
+from foveal.models import (
+    IGNORE_INDEX,
+    IMAGE_TOKEN_ID,
+    PadToSquare,
+    Processor,
+    Turn,
+    UhdPlan,
+    byte_tokenizer,
+    pretrained_tokenizer,
+)
 from foveal.models.count import TokenCount
 
 QUESTION = Turn("user", "<image>\nWhat?")
@@ -47,8 +58,12 @@ def test_uhd_layout():
     assert sample.key == "a"
 
 
-def test_uhd_sequences_of_the_reference(golden):
-    """Runs of placeholders, separators and text against the reference, by putting its ids through our expansion."""
+SIZES = {None: (300, 300), (3, 2): (1008, 672), (2, 2): (640, 480), (1, 2): (300, 600), (2, 1): (600, 300)}
+
+
+def test_uhd_sequences_of_the_reference(golden, shared):
+    """The plan's layout with LLaMA's ids for separators against the reference, its text ids kept."""
+    tokenizer, plan = pretrained_tokenizer(str(shared / "tokenizers" / "llama2")), UhdPlan()
     compared = 0
     for case in golden("uhd/layout").meta["cases"]:
         if case["max_length"] is not None:  # the reference cuts; here it is refused
@@ -56,18 +71,13 @@ def test_uhd_sequences_of_the_reference(golden):
         for ids, labels, grids, output, output_labels in zip(
             case["input_ids"], case["labels"], case["grids"], case["output"], case["output_labels"], strict=True
         ):
-            pictures = []
-            for grid in grids[: ids.count(IMAGE_TOKEN_ID)]:
-                placeholders = [IMAGE_TOKEN_ID] * case["queries_per_view"]
-                columns, rows = grid or (0, 0)
-                standing = []
-                for number in range(columns * rows):
-                    standing += [*placeholders, 13 if (number + 1) % columns == 0 else 29892]
-                pictures.append(standing + placeholders)
-            ours, our_labels = Processor._expanded(ids, labels, pictures)
-            expected = [IMAGE_TOKEN_ID if isinstance(item, str) else item for item in output if item != "pad"]
-            assert ours == expected
-            assert [label for label in our_labels if label != IGNORE_INDEX] == [x for x in output_labels if x != -100]
+            expander = Processor(tokenizer, plan, count=lambda height, width, case=case: case["queries_per_view"])
+            asked = [tuple(grid) if grid else None for grid in grids[: ids.count(IMAGE_TOKEN_ID)]]
+            assert [plan.grid(*SIZES[grid]) for grid in asked] == asked
+            ours = Processor._expanded(ids, labels, [expander._picture(SIZES[grid]) for grid in asked])
+            real = [(item, label) for item, label in zip(output, output_labels, strict=True) if item != "pad"]
+            expected = [(IMAGE_TOKEN_ID if isinstance(item, str) else item, label) for item, label in real]
+            assert list(zip(*ours, strict=True)) == expected
             compared += 1
     assert compared > 3
 
@@ -129,8 +139,9 @@ def test_errors_name_the_sample():
         processor().encode([picture(), picture()], [QUESTION, ANSWER], key="page 7")
     with pytest.raises(ValueError, match="page 7: a view of 15x15 pixels cannot be cut"):
         processor(PadToSquare(15)).encode([picture()], [QUESTION, ANSWER], key="page 7")
-    with pytest.raises(ValueError, match="mode L where RGB is expected"):
-        processor().encode([picture().convert("L")], [QUESTION, ANSWER])
+    for mode in ("L", "RGBA", "P", "CMYK"):
+        with pytest.raises(ValueError, match=f"page 7: a picture of mode {mode} where RGB is expected"):
+            processor().encode([picture().convert(mode)], [QUESTION, ANSWER], key="page 7")
     with pytest.raises(ValueError, match="max_length 0 must be at least 1"):
         processor(max_length=0)
     with pytest.raises(ValueError, match="overlong 'cut' raise or drop_turns"):
@@ -139,6 +150,23 @@ def test_errors_name_the_sample():
         Processor(byte_tokenizer(), PadToSquare(), count=lambda *_: 1, system="<image>")
     with pytest.raises(ValueError, match="at least one sample"):
         processor().collate([])
+
+
+def test_a_tokenizer_that_ends_every_text_is_refused():
+    ours = processor()
+    ours.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    with pytest.raises(ValueError, match=r"puts \['<s>', '</s>'\] around a text"):
+        Processor(ours.tokenizer, ours.plan, count=ours.count)
+
+
+def test_views_hold_the_picture_the_right_way_round():
+    image = Image.new("RGB", (40, 28))
+    image.putpixel((30, 5), (1, 2, 3))
+    (view,) = processor().encode([image], [QUESTION, ANSWER]).views
+    (cut,) = UhdPlan(56, 14, 6).cut(image)
+    assert view.permute(1, 2, 0).tolist() == np.array(cut).tolist()
 
 
 def test_it_holds_no_weights():

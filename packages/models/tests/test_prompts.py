@@ -1,6 +1,9 @@
 """Conversations as text, ids and labels."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
 from foveal.models import Turn, byte_tokenizer, pretrained_tokenizer
@@ -8,6 +11,7 @@ from foveal.models.constants import IGNORE_INDEX
 from foveal.models.prompts import TEMPLATES, check_turns, render
 from foveal.models.tokenize import separator_id, tokenize
 
+BYTES = byte_tokenizer()
 ROLES = {"human": "user", "gpt": "assistant"}
 
 
@@ -124,6 +128,23 @@ def test_other_faults():
         text_of([*QUESTION_AND_ANSWER, *QUESTION_AND_ANSWER], "plain")
     with pytest.raises(ValueError, match="no token that is just 'zz'"):
         separator_id("zz", byte_tokenizer())
+
+
+@given(st.text())
+def test_any_text_comes_back_byte_by_byte(text):
+    ids = BYTES(text, add_special_tokens=False)["input_ids"]
+    assert BYTES.decode(ids) == text
+    if not any(
+        special in text for special in BYTES.all_special_tokens
+    ):  # written out they are one token, as in LLaMA's
+        assert len(ids) == len(text.encode())
+
+
+def test_separators_of_gpt2(shared):
+    folder = shared / "tokenizers" / "gpt2"
+    backend = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer)
+    assert (separator_id(",", tokenizer), separator_id("\n", tokenizer)) == (11, 198)
 
 
 def test_bytes_come_back(tmp_path):

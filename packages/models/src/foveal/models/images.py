@@ -1,6 +1,7 @@
 """Pictures from files, whatever they are."""
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
 
 
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(width, height) of the upright picture, from the file's header alone.
+    """(width, height) of the upright picture, without decoding it.
+
+    The one exception is a PNG with text or EXIF after its pixels, which Pillow reads only together with them.
 
     Raises:
         BadImageError: as `read_image`, as far as the header tells.
@@ -49,7 +52,14 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> t
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, name, max_pixels) as picture:
         width, height = picture.size
-        return (height, width) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (width, height)
+        try:
+            if picture.format == "PNG" and _has_metadata_behind_pixels(source):
+                picture.load()
+            # Not picture.getexif(): a PNG's would decode the pixels in search of what the line above has ruled out.
+            orientation = Image.getexif(picture).get(ORIENTATION, 1)
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
+        return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
@@ -69,13 +79,27 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
         raise BadImageError(f"{name}: not a picture of a known kind ({', '.join(FORMATS)})") from error
     except Pillow.DecompressionBombError as error:
         raise BadImageError(f"{name}: more pixels than the limit of {max_pixels} ({error})") from error
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise BadImageError(f"{name}: cannot be read ({error})") from error
     width, height = picture.size
     if width * height > max_pixels:
         picture.close()
         raise BadImageError(f"{name}: {width}x{height} pixels, more than the limit of {max_pixels}; make it smaller")
     return picture
+
+
+def _has_metadata_behind_pixels(source: str | Path | bytes) -> bool:
+    """Whether a PNG has text or EXIF after its pixels, as some programs write it."""
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        file.seek(8)
+        pixels_seen = False
+        while len(header := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if pixels_seen and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            pixels_seen = pixels_seen or kind == b"IDAT"
+            file.seek(length + 4, io.SEEK_CUR)
+    return False
 
 
 def _as_rgb(picture: Image) -> Image:

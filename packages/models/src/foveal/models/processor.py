@@ -34,8 +34,8 @@ class Processor:
             is logged, and raise if the first is still too long. Nothing is ever cut inside.
 
     Raises:
-        ValueError: if there is no such template, the tokenizer has nothing to pad with, or the system text, the limit
-            or what to do beyond it make no sense.
+        ValueError: if there is no such template, the tokenizer has nothing to pad with or puts more than a token for
+            the beginning around a text, or the system text, the limit or what to do beyond it make no sense.
     """
 
     def __init__(
@@ -57,6 +57,13 @@ class Processor:
         pad: int | None = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.unk_token_id
         if pad is None:
             raise ValueError("the tokenizer has neither a padding nor an unknown token to pad with")
+        around = tokenizer("")["input_ids"]
+        if around not in ([], [tokenizer.bos_token_id]):
+            # Texts between pictures are tokenised by themselves: an end token would come before every picture.
+            raise ValueError(
+                f"the tokenizer puts {tokenizer.convert_ids_to_tokens(around)} around a text, expected at most its "
+                "token for the beginning: switch add_eos_token off"
+            )
         self.tokenizer, self.plan, self.count = tokenizer, plan, count
         self.template: TemplateName = template
         self.system, self.max_length, self.overlong = system, max_length, overlong
@@ -81,8 +88,8 @@ class Processor:
             key: the sample's name in messages.
 
         Raises:
-            ValueError: if the conversation cannot be rendered, is too long, or nothing in it is learnt; the message
-                begins with `key`.
+            ValueError: if a picture is not RGB, or the conversation cannot be rendered, is too long, or nothing in it
+                is learnt; the message begins with `key`.
         """
         return self._sample(pictures, turns, key, open_ended=False)
 
@@ -119,6 +126,12 @@ class Processor:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _sample(self, pictures: Sequence[Image], turns: Sequence[Turn], key: str, *, open_ended: bool) -> Sample:
+        for picture in pictures:
+            if picture.mode != "RGB":
+                where = f"{key}: " if key else ""
+                raise ValueError(
+                    f"{where}a picture of mode {picture.mode} where RGB is expected: open it with read_image"
+                )
         ids, labels = self._sequence([picture.size for picture in pictures], turns, key, open_ended=open_ended)
         views = tuple(view for picture in pictures for view in self._views(picture))
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key)
@@ -174,8 +187,6 @@ class Processor:
 
     def _views(self, picture: Image) -> list[Tensor]:
         """The views of a picture in the order of the prompt."""
-        if picture.mode != "RGB":
-            raise ValueError(f"a picture of mode {picture.mode} where RGB is expected: open it with read_image")
         cut = self.plan.cut(picture)
         order = [item for item in self.plan.layout(*picture.size) if isinstance(item, int)]
         return [torch.from_numpy(np.array(cut[number])).permute(2, 0, 1).contiguous() for number in order]

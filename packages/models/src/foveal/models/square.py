@@ -13,6 +13,9 @@ LARGEST_CANVAS = 200_000_000
 class PadToSquare(ViewPlan):
     """The whole picture on a square canvas (LLaVA-1.5, arXiv 2310.03744, section 3.2; stage 2 and inference).
 
+    Where the canvas would have more than `LARGEST_CANVAS` pixels the view may differ from the reference by the rounding
+    of two grey levels.
+
     Args:
         size: side of the view in pixels.
         fill: colour of the canvas; by default CLIP's mean, in whole numbers.
@@ -27,25 +30,28 @@ class PadToSquare(ViewPlan):
 
     def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
         check_size(width, height)
+        if max(width, height) * self.size > LARGEST_CANVAS:
+            raise ValueError(
+                f"a picture of {width}x{height} pixels is too long for a square canvas: "
+                f"at most {LARGEST_CANVAS // self.size} pixels a side; cut it or make it smaller"
+            )
         return ((self.size, self.size),)
 
     def cut(self, image: Image) -> list[Image]:
+        self.views(*image.size)
         side = max(image.size)
         if image.width == image.height:
             return [image.resize((self.size, self.size), Resampling.BICUBIC)]
+        canvas_size = (side, side)
         if side * side > LARGEST_CANVAS:
-            return [self._scaled_then_padded(image, side)]
-        canvas = Pillow.new("RGB", (side, side), tuple(self.fill))
-        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+            # Nothing is added along the longer side, so that it can shrink before the canvas is made.
+            if image.width > image.height:
+                image, canvas_size = image.resize((self.size, image.height), Resampling.BICUBIC), (self.size, side)
+            else:
+                image, canvas_size = image.resize((image.width, self.size), Resampling.BICUBIC), (side, self.size)
+        canvas = Pillow.new("RGB", canvas_size, tuple(self.fill))
+        canvas.paste(image, ((canvas_size[0] - image.width) // 2, (canvas_size[1] - image.height) // 2))
         return [canvas.resize((self.size, self.size), Resampling.BICUBIC)]
-
-    def _scaled_then_padded(self, image: Image, side: int) -> Image:
-        """The same to within a pixel, for shapes so long that their canvas would not fit into memory."""
-        width, height = (max(1, round(length * self.size / side)) for length in image.size)
-        view = Pillow.new("RGB", (self.size, self.size), tuple(self.fill))
-        place = ((self.size - width) // 2, (self.size - height) // 2)
-        view.paste(image.resize((width, height), Resampling.BICUBIC), place)
-        return view
 
 
 class CropToSquare(ViewPlan):
