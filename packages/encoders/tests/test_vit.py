@@ -160,8 +160,8 @@ def test_faults():
         tiny(layers=(5,))
     with pytest.raises(ValueError, match="not a multiple of heads"):
         VisionTransformer(30, 1, 4, 8, 4, 16)
-    with pytest.raises(ValueError, match="not a multiple of patch_size"):
-        VisionTransformer(32, 1, 4, 8, 5, 16)
+    with pytest.raises(ValueError, match="image_size 4 is smaller than patch_size 5"):
+        VisionTransformer(32, 1, 4, 8, 5, 4)
     with pytest.raises(ValueError, match="unknown activation 'gelu_new': quick_gelu or gelu"):
         tiny(activation="gelu_new")
     for shape in ((3, 16, 16), (1, 4, 16, 16)):

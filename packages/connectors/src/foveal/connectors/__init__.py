@@ -1,8 +1,47 @@
 """Connectors turn image features into language-model tokens."""
 
-from foveal.connectors.connector import Connector, Grid, grouped
+from foveal.connectors.combine import Chain, Parallel, SplitMlp
+from foveal.connectors.connector import Connector, Grid, Widths, grouped
+from foveal.connectors.d_abstractor import DAbstractor
+from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
+from foveal.connectors.honeybee import CAbstractor, HoneybeeResampler
 from foveal.connectors.mlp import MlpProjector
-from foveal.connectors.pool import AdaptivePool
+from foveal.connectors.mmfuser import MMFuser
+from foveal.connectors.perceiver import FlamingoPerceiver, Idefics2Perceiver
+from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
+from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
+from foveal.connectors.shuffle import ConvPool, PixelShuffle
+from foveal.connectors.token_packer import TokenPacker
 
-__all__ = ["AdaptivePool", "Connector", "Grid", "MlpProjector", "PerceiverResampler", "SpatialResampler", "grouped"]
+__all__ = [
+    "AdaptivePool",
+    "Average",
+    "CAbstractor",
+    "Chain",
+    "ConcatChannels",
+    "ConcatTokens",
+    "Connector",
+    "ConvPool",
+    "DAbstractor",
+    "DenseConnector",
+    "FlamingoPerceiver",
+    "Grid",
+    "HoneybeeResampler",
+    "Idefics2Perceiver",
+    "LdpV2",
+    "MMFuser",
+    "MlpProjector",
+    "Parallel",
+    "PerceiverResampler",
+    "PixelShuffle",
+    "Pool",
+    "QFormer",
+    "SpaceTimePool",
+    "SpatialResampler",
+    "SplitMlp",
+    "StridedPool",
+    "TokenPacker",
+    "Widths",
+    "grouped",
+]

@@ -9,70 +9,123 @@ from torch import Tensor, nn
 from foveal.core import group_by
 
 Grid = tuple[int, int]
+Widths = int | tuple[int, ...]
 
 
 class Connector(nn.Module, ABC):
     """Turns the feature maps of views into tokens of the language model.
 
-    The constructor of every connector begins with `in_width, out_width`: the channels of the encoder and those of the
-    language model.
+    The constructor of every connector begins with `in_width, out_width`: the channels of the encoder's map (of several
+    maps a tuple) and those of the language model.
 
     Attributes:
-        in_width: channels of the features.
+        in_width: channels of the features; of connectors that join several maps a tuple.
         out_width: channels of the language model.
         prefix_tokens: rows that each map has before those of its grid, as a class token.
         supports_mask: whether `forward` takes a mask over the rows of the map.
+        needs_grid: whether it matters in which rows and columns the features lie.
     """
 
-    in_width: int
+    in_width: Widths
     out_width: int
     prefix_tokens: int = 0
     supports_mask: bool = False
+    needs_grid: bool = True
+
+    @property
+    def in_widths(self) -> tuple[int, ...]:
+        """Channels of every map that it takes, in their order."""
+        return (self.in_width,) if isinstance(self.in_width, int) else self.in_width
 
     @abstractmethod
-    def num_tokens(self, grid: Grid) -> int:
-        """Tokens of a view whose map has this grid of rows and columns; nothing is computed."""
+    def num_tokens(self, *grids: Grid) -> int:
+        """Tokens of a view whose maps have these grids of rows and columns; nothing is computed.
+
+        Raises:
+            ValueError: if it cannot take such grids.
+        """
 
     @abstractmethod
-    def out_grid(self, grid: Grid) -> Grid | None:
+    def out_grid(self, *grids: Grid) -> Grid | None:
         """Rows and columns in which the tokens lie; None: they have no order in the plane."""
 
     @abstractmethod
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
-        """The tokens of views of one grid.
+        """The tokens of views of one kind of grids.
 
         Args:
-            maps: [views, prefix_tokens + rows*columns, in_width] per layer, row by row.
+            maps: [views, prefix_tokens + rows*columns, width of the map] each, row by row.
             grids: (rows, columns) of each map.
             mask: [views, rows*columns] of bool, True at rows that count; only where `supports_mask`.
 
         Returns:
-            [views, num_tokens(grid), out_width]
+            [views, num_tokens(*grids), out_width]
 
         Raises:
-            ValueError: if there is not one map, its grid is empty, it does not have the rows of its grid, or a mask is
-                not supported.
+            ValueError: if there are not as many maps as `in_widths`, a grid is empty, a map does not have the rows of
+                its grid, or a mask is not supported.
         """
+
+    def checked(
+        self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None
+    ) -> tuple[Sequence[Tensor], Sequence[Grid]]:
+        """The maps and grids of `forward`, refused if they are not what it promises to take."""
+        name, wanted = type(self).__name__, len(self.in_widths)
+        if len(maps) != wanted or len(grids) != wanted:
+            number = "one map with its grid" if wanted == 1 else f"{wanted} maps with their grids"
+            raise ValueError(f"{name} takes {number}, not {len(maps)} maps and {len(grids)} grids")
+        for features, grid, width in zip(maps, grids, self.in_widths, strict=True):
+            if min(grid) < 1:
+                raise ValueError(f"{name} takes a grid of at least 1x1, not {grid[0]}x{grid[1]}")
+            rows = self.prefix_tokens + grid[0] * grid[1]
+            if features.ndim != 3 or features.shape[1:] != (rows, width):
+                raise ValueError(
+                    f"{name} takes [views, {rows}, {width}] for a grid of {grid[0]}x{grid[1]} and "
+                    f"{self.prefix_tokens} prefix tokens, not {tuple(features.shape)}"
+                )
+        if mask is not None and not self.supports_mask:
+            raise ValueError(f"{name} takes no mask: group views by grid instead of padding them")
+        if mask is not None and (mask.shape != maps[0].shape[:2] or mask.dtype != torch.bool):
+            raise ValueError(f"the mask must be bool {tuple(maps[0].shape[:2])}, not {mask.dtype} {tuple(mask.shape)}")
+        return maps, grids
 
     def single(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None) -> tuple[Tensor, Grid]:
         """The one map and its grid, checked; for connectors that take one."""
-        name = type(self).__name__
-        if len(maps) != 1 or len(grids) != 1:
-            raise ValueError(f"{name} takes one map with its grid, not {len(maps)} maps and {len(grids)} grids")
-        (features,), (grid,) = maps, grids
-        if min(grid) < 1:
-            raise ValueError(f"{name} takes a grid of at least 1x1, not {grid[0]}x{grid[1]}")
-        rows = self.prefix_tokens + grid[0] * grid[1]
-        if features.ndim != 3 or features.shape[1:] != (rows, self.in_width):
-            raise ValueError(
-                f"{name} takes [views, {rows}, {self.in_width}] for a grid of {grid[0]}x{grid[1]} and "
-                f"{self.prefix_tokens} prefix tokens, not {tuple(features.shape)}"
-            )
-        if mask is not None and not self.supports_mask:
-            raise ValueError(f"{name} takes no mask: group views by grid instead of padding them")
-        if mask is not None and (mask.shape != features.shape[:2] or mask.dtype != torch.bool):
-            raise ValueError(f"the mask must be bool {tuple(features.shape[:2])}, not {mask.dtype} {tuple(mask.shape)}")
-        return features, grid
+        self.checked(maps, grids, mask)
+        return maps[0], grids[0]
+
+
+def one_width(in_width: Widths) -> int:
+    """The channels of the only map.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    if isinstance(in_width, int):
+        return in_width
+    if len(in_width) != 1:
+        raise ValueError(
+            f"the encoder returns {len(in_width)} maps of widths {tuple(in_width)}, the connector takes one: ask the "
+            "encoder for one layer, or join the maps first (Chain with a fuser, Parallel)"
+        )
+    return in_width[0]
+
+
+def several_widths(in_width: Widths, *, equal: bool = False) -> tuple[int, ...]:
+    """The channels of every map.
+
+    Raises:
+        ValueError: if there is only one map, or they must be `equal` and are not.
+    """
+    widths = (in_width,) if isinstance(in_width, int) else tuple(in_width)
+    if len(widths) < 2:
+        raise ValueError(
+            f"the encoder returns one map of width {widths[0]}, several are joined here: ask it for more layers, or "
+            "use several encoders"
+        )
+    if equal and len(set(widths)) > 1:
+        raise ValueError(f"the maps must have one width to be joined here, they have {widths}")
+    return widths
 
 
 def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Sequence[Sequence[Grid]]) -> list[Tensor]:

@@ -4,11 +4,17 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Connector, Grid
+from foveal.connectors.connector import Connector, Grid, Widths, one_width
 from foveal.core import KeyMap
 
-LLAVA = KeyMap({"{}.weight": "layers.{}.weight", "{}.bias": "layers.{}.bias"})
-"""LLaVA's `mlpNx_gelu`, behind `mm_projector.`."""
+LLAVA = KeyMap(
+    {
+        f"{{}}{inner}.{kind}": f"layers.{{}}{inner}.{kind}"
+        for inner in ("", ".pre_norm", ".proj.{}")
+        for kind in ("weight", "bias")
+    }
+)
+"""LLaVA's `mlpNx_gelu` and LLaVA-NeXT's `mlpNx_resMx_gelu`, behind `mm_projector.`."""
 
 LLAVA_LINEAR = KeyMap({"weight": "layers.0.weight", "bias": "layers.0.bias"})
 """LLaVA's `linear`, behind `mm_projector.`."""
@@ -31,6 +37,21 @@ def mlp(in_width: int, out_width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class ResidualBlock(nn.Module):
+    """Two linear layers behind a norm, added to what the norm gave (not to what it was given), as in LLaVA-NeXT."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.pre_norm = nn.LayerNorm(width)
+        self.proj = mlp(width, width, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[..., width] -> the same."""
+        normed = self.pre_norm(tokens)
+        result: Tensor = normed + self.proj(normed)
+        return result
+
+
 class MlpProjector(Connector):
     """One token for every patch (LLaVA-1.5, arXiv 2310.03744, section 3.2: `linear`, `mlp2x_gelu`).
 
@@ -39,24 +60,39 @@ class MlpProjector(Connector):
         out_width: channels of the language model.
         depth: linear layers; 1: LLaVA's `linear`, N: its `mlpNx_gelu`.
         prefix_tokens: rows before the grid that become tokens too (LLaVA's `cls_patch` has one).
+        residual_blocks: further blocks (M of LLaVA-NeXT's `mlpNx_resMx_gelu`).
 
     Raises:
         ValueError: if there is no layer.
     """
 
-    def __init__(self, in_width: int, out_width: int, *, depth: int = 2, prefix_tokens: int = 0) -> None:
+    needs_grid = False
+
+    def __init__(
+        self,
+        in_width: Widths,
+        out_width: int,
+        *,
+        depth: int = 2,
+        prefix_tokens: int = 0,
+        residual_blocks: int = 0,
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"depth is the number of linear layers, at least 1, not {depth}")
-        self.in_width, self.out_width = in_width, out_width
+        self.in_width = in_width = one_width(in_width)
+        self.out_width = out_width
         self.depth, self.prefix_tokens = depth, prefix_tokens
+        self.residual_blocks = residual_blocks
         self.layers = mlp(in_width, out_width, depth)
+        self.layers.extend(ResidualBlock(out_width) for _ in range(residual_blocks))
 
-    def num_tokens(self, grid: Grid) -> int:
-        return self.prefix_tokens + grid[0] * grid[1]
+    def num_tokens(self, *grids: Grid) -> int:
+        ((rows, columns),) = grids
+        return self.prefix_tokens + rows * columns
 
-    def out_grid(self, grid: Grid) -> Grid | None:
-        return grid if self.prefix_tokens == 0 else None
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return grids[0] if self.prefix_tokens == 0 else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         features, _ = self.single(maps, grids, mask)

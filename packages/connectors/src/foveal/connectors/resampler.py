@@ -1,4 +1,4 @@
-"""Fixed numbers of tokens by cross-attention: the resamplers of LLaVA-UHD."""
+"""Fixed numbers of tokens by cross-attention: the resamplers of Qwen-VL and LLaVA-UHD."""
 
 from collections.abc import Sequence
 from math import ceil, isqrt, log
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Connector, Grid
+from foveal.connectors.connector import Connector, Grid, Widths, one_width
 from foveal.connectors.separable import resized
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.core import Backend, KeyMap, attention
@@ -34,9 +34,32 @@ UHD = KeyMap(
 )
 """The reference's names, behind `mm_projector.`."""
 
+QWEN_VL = KeyMap(
+    {
+        "proj": "projection",
+        "attn_pool.query": "query",
+        "attn_pool.pos_embed": "positions",
+        "attn_pool.kv_proj.weight": "in_projection.weight",
+        "attn_pool.attn.in_proj_weight": "qkv_weight",
+        "attn_pool.attn.in_proj_bias": "qkv_bias",
+        **{
+            f"{published}.{kind}": f"{ours}.{kind}"
+            for published, ours in {
+                "attn_pool.attn.out_proj": "out",
+                "attn_pool.ln_q": "query_norm",
+                "attn_pool.ln_kv": "key_norm",
+                "ln_post": "post_norm",
+            }.items()
+            for kind in ("weight", "bias")
+        },
+    }
+)
+"""Qwen-VL's names, behind `transformer.visual.`: the resampler that LLaVA-UHD took over."""
+
 
 class PerceiverResampler(Connector):
-    """Learned queries on a square grid attend to all features of a view (LLaVA-UHD, arXiv 2403.11703, section 3.2).
+    """Learned queries on a square grid attend to all features of a view (Qwen-VL, arXiv 2308.12966, section 2.1;
+    LLaVA-UHD, arXiv 2403.11703, section 3.2).
 
         y = LN(x W_in),  q = LN(query) + P,  k = y + P resized to the view's grid
         tokens = LN(attention(q, k, y)) W_out
@@ -60,7 +83,7 @@ class PerceiverResampler(Connector):
 
     def __init__(
         self,
-        in_width: int,
+        in_width: Widths,
         out_width: int,
         *,
         queries: int = 64,
@@ -76,7 +99,8 @@ class PerceiverResampler(Connector):
             raise ValueError(f"heads are at least 1, not {heads}")
         if out_width % 4 or out_width % heads:
             raise ValueError(f"out_width {out_width} must be a multiple of 4 and of heads {heads}")
-        self.in_width, self.out_width = in_width, out_width
+        self.in_width = in_width = one_width(in_width)
+        self.out_width = out_width
         self.queries, self.heads, self.train_positions, self.backend = queries, heads, train_positions, backend
         self.side = side
         self.query = nn.Parameter(nn.init.trunc_normal_(torch.empty(queries, out_width), std=0.02))
@@ -92,10 +116,10 @@ class PerceiverResampler(Connector):
                 nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
 
-    def num_tokens(self, grid: Grid) -> int:
+    def num_tokens(self, *grids: Grid) -> int:
         return self.queries
 
-    def out_grid(self, grid: Grid) -> Grid | None:
+    def out_grid(self, *grids: Grid) -> Grid | None:
         return self.side, self.side
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:

@@ -1,21 +1,25 @@
-"""The ground floor: attention with several kernels, packing, key maps, weights, descriptions of parts."""
+"""The ground floor: attention with several kernels, packing, stacks of tokens, key maps, weights, descriptions."""
 
 from foveal.core.attention import Backend, attention, runs_packed
 from foveal.core.describe import build, describe
 from foveal.core.key_map import KeyMap
 from foveal.core.packing import group_by, pack, unpack
+from foveal.core.stacks import Sampling, mosaic, stacks_of
 from foveal.core.tensors import load_exact, read_tensors
 
 __all__ = [
     "Backend",
     "KeyMap",
+    "Sampling",
     "attention",
     "build",
     "describe",
     "group_by",
     "load_exact",
+    "mosaic",
     "pack",
     "read_tensors",
     "runs_packed",
+    "stacks_of",
     "unpack",
 ]

@@ -1,12 +1,15 @@
 """Parts as words: which class, with which arguments; and back again.
 
-By convention every argument of a part's constructor is kept under an attribute of its name.
+By convention every argument of a part's constructor is kept under an attribute of its name. An argument may be a part
+itself, or a list of parts.
 """
 
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
+
+from torch import nn
 
 
 def describe(part: object) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
     # A module also holds what it imports; taking that would open every package that an allowed one uses.
     if kind.__module__.split(".")[0] not in allow:
         raise ValueError(f"{path} is {kind.__module__}.{name}: classes are taken from {', '.join(allow)} only")
-    arguments = {key: _tuples(value) for key, value in given.items()}
+    arguments = {key: _built(value, allow) for key, value in given.items()}
     try:
         inspect.signature(kind).bind(**arguments)
     except TypeError as error:
@@ -70,13 +73,19 @@ def _public_path(kind: type) -> str:
     return f"{package if exported else module}.{kind.__qualname__}"
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _built(value: Any, allow: Sequence[str]) -> Any:
+    """Lists as tuples, and descriptions as the parts that they describe."""
+    if isinstance(value, list):
+        return tuple(_built(item, allow) for item in value)
+    described = isinstance(value, Mapping) and set(value) == {"class_path", "init_args"}
+    return build(value, allow=allow) if described else value
 
 
 def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | nn.ModuleList):
         return [_plain(item, where) for item in value]
-    raise ValueError(f"{where} is {type(value).__name__}, not a number, text or a sequence of those")
+    if isinstance(value, nn.Module):
+        return describe(value)
+    raise ValueError(f"{where} is {type(value).__name__}, not a number, text, part or a sequence of those")

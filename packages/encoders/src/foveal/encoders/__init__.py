@@ -1,7 +1,53 @@
 """Vision encoders: views in, feature maps of the layers asked for out."""
 
 from foveal.encoders.clip import clip_vit, clip_vit_large_224, clip_vit_large_336, clip_weights
-from foveal.encoders.encoder import Encoder
+from foveal.encoders.convnext import ConvNeXt, convnext, convnext_large, convnext_weights, convnext_xxlarge
+from foveal.encoders.deepstack import StackedVisionTransformer
+from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, dinov2_weights
+from foveal.encoders.encoder import Encoder, Grid
+from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
+from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
+from foveal.encoders.parallel import ParallelEncoder
+from foveal.encoders.sam import SamViTDet
+from foveal.encoders.sam_weights import sam_vit, sam_weights
+from foveal.encoders.siglip import (
+    siglip_tower,
+    siglip_vit,
+    siglip_vit_large_384,
+    siglip_vit_so400m_384,
+    siglip_weights,
+)
 from foveal.encoders.vit import VisionTransformer
 
-__all__ = ["Encoder", "VisionTransformer", "clip_vit", "clip_vit_large_224", "clip_vit_large_336", "clip_weights"]
+__all__ = [
+    "ConvNeXt",
+    "Encoder",
+    "Grid",
+    "MixtureOfResolution",
+    "ParallelEncoder",
+    "SamSiglipHybrid",
+    "SamViTDet",
+    "StackedVisionTransformer",
+    "VisionTransformer",
+    "clip_vit",
+    "clip_vit_large_224",
+    "clip_vit_large_336",
+    "clip_weights",
+    "convnext",
+    "convnext_large",
+    "convnext_weights",
+    "convnext_xxlarge",
+    "deepseek_vl_weights",
+    "dinov2_tower",
+    "dinov2_vit",
+    "dinov2_vit_large",
+    "dinov2_weights",
+    "llava_hr_weights",
+    "sam_vit",
+    "sam_weights",
+    "siglip_tower",
+    "siglip_vit",
+    "siglip_vit_large_384",
+    "siglip_vit_so400m_384",
+    "siglip_weights",
+]

@@ -1,14 +1,11 @@
 """CLIP's image tower: its published sizes, names of weights, and files."""
 
-import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from foveal.core import Backend, KeyMap, load_exact, read_tensors
+from foveal.encoders.hub import folder_of, tower_weights, vision_config
 from foveal.encoders.vit import VisionTransformer
 
 TRANSFORMERS = KeyMap(
@@ -78,6 +75,7 @@ PREFIXES = (
     "vision_tower.vision_model.",
     "vision_tower.",
     "vision_model.",
+    "visual.trunk.",
     "visual.",
     "",
 )
@@ -86,6 +84,7 @@ TEXT_TOWER = (
     "text_model.",
     "text_projection",
     "visual_projection.",
+    "visual.head.",
     "logit_scale",
     "logit_bias",
     "transformer.",
@@ -94,8 +93,6 @@ TEXT_TOWER = (
     "ln_final.",
     "attn_mask",
 )
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-HUB_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
 
 
 def clip_vit_large_336(*, layers: tuple[int, ...] = (-2,), keep_class_token: bool = False) -> VisionTransformer:
@@ -132,10 +129,18 @@ def clip_vit(
             nor a fetchable hub model of that name.
         ImportError: if a hub name is given and huggingface_hub is not installed.
     """
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
-        folder = _fetch(name_or_folder)
-    sizes = _vision_config(folder / "config.json")
+    folder = folder_of(name_or_folder)
+    defaults = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "image_size": 224,
+        "patch_size": 32,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    }
+    sizes = vision_config(folder, {"clip_vision_model": "CLIP", "clip": "CLIP"}, defaults)
     model = VisionTransformer(
         sizes["hidden_size"],
         sizes["num_hidden_layers"],
@@ -166,68 +171,5 @@ def clip_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, sou
     Raises:
         ValueError: if there is no image tower among the names, or a name is unknown.
     """
-    for prefix in PREFIXES:
-        tower = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        table = (
-            TRANSFORMERS if "embeddings.class_embedding" in tower else OPENAI if "class_embedding" in tower else None
-        )
-        if table is not None:
-            break
-    else:
-        raise ValueError(f"{source}: no CLIP image tower among {len(tensors)} tensors such as {sorted(tensors)[:3]}")
-    rest = [name for name in tensors if not name.startswith(prefix) and not name.startswith(TEXT_TOWER)]
-    if rest:
-        raise ValueError(f"{source}: {len(rest)} tensors of unknown name, among them {sorted(rest)[:5]}")
-    read = table.read(tower, source=source)
-    built = len(model.blocks)
-    skipped = {name for name in read if name.startswith("blocks.") and built <= int(name.split(".")[1]) < model.depth}
-    return {name: value for name, value in read.items() if name not in skipped}
-
-
-def _vision_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"{path.parent} has no config.json: a folder in transformers' layout is expected")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        given: dict[str, Any] = config.get("vision_config", config)
-        kind = given.get("model_type", "clip_vision_model")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged or no configuration ({error})") from error
-    if kind not in ("clip_vision_model", "clip"):
-        raise ValueError(f"{path} describes a {kind}, not a CLIP")
-    # transformers leaves out of the file what has its default value.
-    defaults = {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "image_size": 224,
-        "patch_size": 32,
-        "hidden_act": "quick_gelu",
-        "layer_norm_eps": 1e-5,
-    }
-    return defaults | given
-
-
-def _fetch(name: str) -> Path:
-    if not HUB_NAME.fullmatch(name):
-        raise ValueError(f"there is no folder {name}, and a hub name looks like openai/clip-vit-large-patch14-336")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise ImportError(
-            f"{name} is no folder here, and to fetch it as a hub name huggingface_hub is needed: "
-            "pip install foveal-encoders[hub]"
-        ) from error
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    except (OSError, ValueError) as error:  # its own errors derive from these
-        raise ValueError(
-            f"{name} is no folder here, and could not be fetched as a hub name: {error} "
-            "(check the name; offline, and with HF_HUB_OFFLINE set, a folder or an earlier download is needed)"
-        ) from error
-    if not list(folder.glob("model*.safetensors")):
-        raise ValueError(
-            f"{name} publishes no safetensors, and pickled weights are not read: convert them, and give the folder"
-        )
-    return folder
+    tables = {"embeddings.class_embedding": TRANSFORMERS, "class_embedding": OPENAI}
+    return tower_weights(model, tensors, tables, kind="CLIP", prefixes=PREFIXES, ignored=TEXT_TOWER, source=source)

@@ -8,45 +8,72 @@ from torch import Tensor, nn
 
 from foveal.core import group_by
 
+Grid = tuple[int, int]
+Colour = tuple[float, float, float]
+CLIP_MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Colour = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
+HALF: Colour = (0.5, 0.5, 0.5)
+"""SigLIP's mean and standard deviation."""
+
 
 class Encoder(nn.Module, ABC):
     """Turns views into feature maps: for every layer asked for, a row of channels per patch.
 
+    Most encoders look at one view. Some look at several together, as one encoder per view side by side, or a view and
+    its enlarged crops: `inputs` consecutive views of a plan make one set of maps.
+
     Attributes:
+        inputs: views that are looked at together.
         widths: channels of each map that is returned.
-        patch_size: pixels along one side of a map's cell.
+        patch_size: pixels along one side of a map's cell, where all maps have the same.
         prefix_tokens: rows before those of the grid in every map (a class token that is kept).
         image_mean: what is subtracted from each colour in 0..1 before the encoder.
         image_std: what it is divided by.
     """
 
+    inputs: int = 1
     widths: tuple[int, ...]
     patch_size: int
-    prefix_tokens: int
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
+    prefix_tokens: int = 0
+    image_mean: Colour
+    image_std: Colour
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the maps of a view of height x width pixels.
+    @property
+    def statistics(self) -> tuple[tuple[Colour, Colour], ...]:
+        """(mean, std) of the colours of each of the views that are looked at together."""
+        return ((self.image_mean, self.image_std),) * self.inputs
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Rows and columns of cells of `patch_size` in a view of height x width pixels.
 
         Raises:
             ValueError: if the patch does not divide the view.
         """
-        if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
-            raise ValueError(
-                f"a view of {height}x{width} pixels cannot be cut into patches of {self.patch_size}: resize it first"
-            )
-        return height // self.patch_size, width // self.patch_size
+        return cells(height, width, self.patch_size)
+
+    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+        """Rows and columns of every map that is returned.
+
+        Args:
+            sizes: (height, width) in pixels of each of the views that are looked at together.
+
+        Raises:
+            ValueError: if there are not `inputs` of them, or the encoder cannot look at such views.
+        """
+        self.check_inputs(len(sizes))
+        return (self.grid(*sizes[0]),) * len(self.widths)
 
     @abstractmethod
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
         """The maps of views of one size.
 
         Args:
-            pixels: [views, 3, height, width], normalised by `image_mean` and `image_std`.
+            pixels: `inputs` times [views, 3, height, width], normalised by `statistics`.
 
         Returns:
-            One [views, prefix_tokens + rows*columns, width] for each layer asked for, row by row.
+            One [views, prefix_tokens + rows*columns, width] for each map, row by row.
 
         Raises:
             ValueError: if that is not their shape, or the patch does not divide the views.
@@ -56,14 +83,61 @@ class Encoder(nn.Module, ABC):
         """The maps of views of any sizes; the same numbers as one by one.
 
         Args:
-            views: [3, height, width] each, normalised.
+            views: [3, height, width] each, normalised; those that are looked at together follow each other.
 
         Returns:
-            For each view, one [prefix_tokens + rows*columns, width] per layer asked for.
+            For each view (each `inputs` views), one [prefix_tokens + rows*columns, width] per map.
+
+        Raises:
+            ValueError: if their number is no multiple of `inputs`.
         """
-        maps: list[tuple[Tensor, ...]] = [()] * len(views)
-        for indices in group_by(view.shape for view in views).values():
-            layers = self(torch.stack([views[index] for index in indices]))
+        if len(views) % self.inputs:
+            raise ValueError(f"{len(views)} views, of which {type(self).__name__} looks at {self.inputs} together")
+        together = [views[start : start + self.inputs] for start in range(0, len(views), self.inputs)]
+        maps: list[tuple[Tensor, ...]] = [()] * len(together)
+        for indices in group_by(tuple(view.shape for view in each) for each in together).values():
+            stacked = [torch.stack(of_input) for of_input in zip(*(together[index] for index in indices), strict=True)]
+            layers = self(*stacked)
             for position, index in enumerate(indices):
                 maps[index] = tuple(layer[position] for layer in layers)
         return maps
+
+    def check_inputs(self, number: int) -> None:
+        """Refuse another number of views than `inputs`.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if number != self.inputs:
+            raise ValueError(f"{type(self).__name__} looks at {self.inputs} views together, not {number}")
+
+    def one_input(self, pixels: tuple[Tensor, ...]) -> Tensor:
+        """The only input of `forward`, [views, 3, height, width], checked."""
+        self.check_inputs(len(pixels))
+        if pixels[0].ndim != 4 or pixels[0].shape[1] != 3:
+            raise ValueError(f"views must be [views, 3, height, width], got {tuple(pixels[0].shape)}")
+        return pixels[0]
+
+
+def cells(height: int, width: int, side: int) -> Grid:
+    """Rows and columns of square cells of `side` pixels in a view of height x width pixels.
+
+    Raises:
+        ValueError: if they do not fill it.
+    """
+    if height < 1 or width < 1 or height % side or width % side:
+        raise ValueError(f"a view of {height}x{width} pixels cannot be cut into patches of {side}: resize it first")
+    return height // side, width // side
+
+
+def hidden_states(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Layers counted from either end as hidden states from 0, the input of the first block, to `depth`.
+
+    Raises:
+        ValueError: if there is none, or one does not exist.
+    """
+    if not layers or any(not -depth - 1 <= layer <= depth for layer in layers):
+        raise ValueError(
+            f"layers {tuple(layers)}: name at least one, each from {-depth - 1} to {depth} for a depth of {depth}"
+        )
+    return tuple(layer if layer >= 0 else depth + 1 + layer for layer in layers)

@@ -1,23 +1,20 @@
-"""The vision transformer, as CLIP has it."""
+"""The vision transformer of CLIP, SigLIP and DINOv2."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, attention, group_by, pack, runs_packed, unpack
-from foveal.encoders.encoder import Encoder
-
-Activation = Literal["quick_gelu", "gelu"]
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from foveal.core import Backend, group_by, pack, runs_packed, unpack
+from foveal.encoders.block import Activation, Block
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, Grid, hidden_states
 
 
 class VisionTransformer(Encoder):
-    """CLIP's image tower on any grid (Radford et al., arXiv 2103.00020, section 2.4; ViT: arXiv 2010.11929).
+    """An image tower on any grid (ViT: arXiv 2010.11929; by default CLIP's: arXiv 2103.00020, section 2.4).
 
     The learned positions of the native grid are resampled bicubically for other grids (LLaVA-UHD, arXiv 2403.11703,
     section 3.1). Blocks behind the deepest layer asked for are not built.
@@ -28,19 +25,30 @@ class VisionTransformer(Encoder):
         heads: attention heads.
         mlp_width: channels inside the feed-forward layers.
         patch_size: pixels along one side of a patch.
-        image_size: pixels along one side of the native, square view; its grid is that of the position table.
+        image_size: pixels along one side of the native, square view; its grid (a rest that is no whole patch is left
+            out) is that of the position table.
         layers: which hidden states to return: 0 is the input of the first block, i the output of block i, -1 the output
-            of the last, -2 LLaVA's choice. No norm is applied to them.
-        activation: `quick_gelu`: x sigmoid(1.702 x), OpenAI's; `gelu`: the exact one.
+            of the last, -2 LLaVA's choice. No norm is applied to them unless `use_final_norm` says so.
+        activation: `quick_gelu`: x sigmoid(1.702 x), OpenAI's; `gelu`: the exact one; `gelu_tanh`: its approximation;
+            `swiglu`: gated, of the largest DINOv2.
         norm_eps: epsilon of the layer norms.
+        use_class_token: put a learned token before the patches; SigLIP has none.
+        num_registers: learned tokens without position between class token and patches (arXiv 2309.16588); they are never
+            returned.
+        patch_bias: the patch embedding has a bias (SigLIP, DINOv2).
+        use_pre_norm: a norm before the first block (CLIP).
+        use_final_norm: a norm on the last block's output, where that is asked for.
+        layer_scale: see `Block` (DINOv2).
         keep_class_token: return the class token before the grid (LLaVA's `cls_patch`).
+        antialias: smooth the positions when they are resampled, as LLaVA-HR does.
         checkpointing: recompute blocks in the backward pass instead of keeping their activations.
         backend: attention kernel, see `foveal.core.attention`.
         image_mean: see `Encoder`.
         image_std: see `Encoder`.
 
     Raises:
-        ValueError: if sizes do not divide each other, a layer does not exist or the activation is unknown.
+        ValueError: if sizes do not divide each other, a layer does not exist, the activation is unknown or there is no
+            class token to keep.
     """
 
     def __init__(
@@ -55,26 +63,35 @@ class VisionTransformer(Encoder):
         layers: tuple[int, ...] = (-2,),
         activation: Activation = "quick_gelu",
         norm_eps: float = 1e-5,
+        use_class_token: bool = True,
+        num_registers: int = 0,
+        patch_bias: bool = False,
+        use_pre_norm: bool = True,
+        use_final_norm: bool = False,
+        layer_scale: bool = False,
         keep_class_token: bool = False,
+        antialias: bool = False,
         checkpointing: bool = False,
         backend: Backend = "auto",
-        image_mean: tuple[float, float, float] = CLIP_MEAN,
-        image_std: tuple[float, float, float] = CLIP_STD,
+        image_mean: Colour = CLIP_MEAN,
+        image_std: Colour = CLIP_STD,
     ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        if image_size % patch_size:
-            raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
-        if not layers or any(not -depth - 1 <= layer <= depth for layer in layers):
-            raise ValueError(
-                f"layers {layers}: name at least one, each from {-depth - 1} to {depth} for a depth of {depth}"
-            )
+        if image_size < patch_size:
+            raise ValueError(f"image_size {image_size} is smaller than patch_size {patch_size}")
         if activation not in get_args(Activation):
             raise ValueError(f"unknown activation {activation!r}: {' or '.join(get_args(Activation))}")
+        if keep_class_token and not use_class_token:
+            raise ValueError("keep_class_token is set, but there is no class token")
+        self.states = hidden_states(layers, depth)
         self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width
         self.patch_size, self.image_size, self.layers = patch_size, image_size, tuple(layers)
         self.activation, self.norm_eps, self.keep_class_token = activation, norm_eps, keep_class_token
+        self.use_class_token, self.num_registers, self.patch_bias = use_class_token, num_registers, patch_bias
+        self.use_pre_norm, self.use_final_norm = use_pre_norm, use_final_norm
+        self.layer_scale, self.antialias = layer_scale, antialias
         self.checkpointing, self.backend = checkpointing, backend
         self.image_mean, self.image_std = image_mean, image_std
         self.widths = (width,) * len(self.layers)
@@ -82,91 +99,90 @@ class VisionTransformer(Encoder):
 
         side = image_size // patch_size
         self.native_grid = (side, side)
-        self.patches = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=False)
-        self.class_token = nn.Parameter(torch.empty(width).normal_(std=width**-0.5))
-        self.positions = nn.Parameter(torch.empty(1 + side * side, width).normal_(std=0.02))
-        self.pre_norm = nn.LayerNorm(width, eps=norm_eps)
-        self.states = tuple(layer if layer >= 0 else depth + 1 + layer for layer in self.layers)
+        self.patches = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=patch_bias)
+        self.class_token = nn.Parameter(torch.empty(width).normal_(std=width**-0.5)) if use_class_token else None
+        self.registers = nn.Parameter(torch.empty(num_registers, width).normal_(std=0.02)) if num_registers else None
+        self.positions = nn.Parameter(torch.empty(int(use_class_token) + side * side, width).normal_(std=0.02))
+        self.pre_norm = nn.LayerNorm(width, eps=norm_eps) if use_pre_norm else None
         self.blocks = nn.ModuleList(
-            Block(width, heads, mlp_width, activation, norm_eps, backend) for _ in range(max(self.states))
+            Block(width, heads, mlp_width, activation, norm_eps, backend, layer_scale=layer_scale)
+            for _ in range(max(self.states))
         )
+        normed = use_final_norm and depth in self.states
+        self.final_norm = nn.LayerNorm(width, eps=norm_eps) if normed else None
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self._without_class(state) for state in self._run(self._embed(pixels), None))
+    def grid(self, height: int, width: int) -> Grid:
+        """As `Encoder.grid`; in a native view a rest that is no whole patch is left out, as in SigLIP's 384 by 14."""
+        return self.native_grid if height == width == self.image_size else super().grid(height, width)
+
+    def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self._grid_only(state) for state in self._run(self.embed(self.one_input(pixels)), None))
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """As `Encoder.encode_views`; packed into one sequence where the kernel can."""
-        if not views or not runs_packed(self.class_token.unflatten(0, (self.heads, -1)), self.backend):
+        if not views or not runs_packed(self.positions[0].unflatten(0, (self.heads, -1)), self.backend):
             return super().encode_views(views)
-        embedded = [self.class_token] * len(views)
+        embedded = [self.positions] * len(views)
         for indices in group_by(view.shape for view in views).values():
-            of_one_shape = self._embed(torch.stack([views[index] for index in indices]))
+            of_one_shape = self.embed(torch.stack([views[index] for index in indices]))
             for index, tokens in zip(indices, of_one_shape, strict=True):
                 embedded[index] = tokens
         packed, lengths = pack(embedded)
         states = [unpack(state, lengths) for state in self._run(packed, lengths)]
-        return [
-            tuple(self._without_class(state[None])[0] for state in of_view) for of_view in zip(*states, strict=True)
-        ]
+        return [tuple(self._grid_only(state[None])[0] for state in of_view) for of_view in zip(*states, strict=True)]
 
-    def _embed(self, pixels: Tensor) -> Tensor:
-        """[views, 3, height, width] -> [views, 1 + rows*columns, width], the input of the first block."""
-        if pixels.ndim != 4 or pixels.shape[1] != 3:
-            raise ValueError(f"views must be [views, 3, height, width], got {tuple(pixels.shape)}")
+    @property
+    def extra_tokens(self) -> int:
+        """Tokens before the patches inside of the tower: the class token and the registers."""
+        return int(self.use_class_token) + self.num_registers
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """[views, 3, height, width] -> [views, extra_tokens + rows*columns, width], the input of the first block."""
         grid = self.grid(pixels.shape[-2], pixels.shape[-1])
-        patches = self.patches(pixels).flatten(2).transpose(1, 2)
-        class_token = self.class_token.expand(len(pixels), 1, -1)
-        embedded: Tensor = self.pre_norm(torch.cat([class_token, patches], dim=1) + self.positions_of(grid))
+        tokens = self.patches(pixels).flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            tokens = torch.cat([self.class_token.expand(len(pixels), 1, -1), tokens], dim=1)
+        tokens = tokens + self.positions_of(grid)
+        if self.registers is not None:
+            registers, first = self.registers.expand(len(pixels), -1, -1), int(self.use_class_token)
+            tokens = torch.cat([tokens[:, :first], registers, tokens[:, first:]], dim=1)
+        embedded: Tensor = tokens if self.pre_norm is None else self.pre_norm(tokens)
         return embedded
 
-    def positions_of(self, grid: tuple[int, int]) -> Tensor:
-        """The position table for a grid of rows and columns: [1 + rows*columns, width].
+    def positions_of(self, grid: Grid) -> Tensor:
+        """The position table for a grid of rows and columns: [rows*columns, width], before it the class token's row.
 
         Interpolated in float32 whatever the weights are: in half precision neighbouring positions would collapse.
         """
         if grid == self.native_grid:
             return self.positions
-        native = self.positions[1:].unflatten(0, self.native_grid).permute(2, 0, 1)[None]
-        resized = F.interpolate(native.float(), size=grid, mode="bicubic", align_corners=False)
-        return torch.cat([self.positions[:1], resized[0].flatten(1).T.to(self.positions.dtype)])
+        first = int(self.use_class_token)
+        native = self.positions[first:].unflatten(0, self.native_grid).permute(2, 0, 1)[None]
+        resized = F.interpolate(
+            native.float(), size=grid, mode="bicubic", align_corners=False, antialias=self.antialias
+        )
+        return torch.cat([self.positions[:first], resized[0].flatten(1).T.to(self.positions.dtype)])
+
+    def run_block(self, number: int, hidden: Tensor, lengths: list[int] | None = None) -> Tensor:
+        """Block `number`, counted from 0, on [batch, tokens, width]; checkpointed if that is wanted."""
+        block = self.blocks[number]
+        if self.checkpointing and self.training:
+            recomputed: Tensor = checkpoint(block, hidden, lengths, use_reentrant=False)
+            return recomputed
+        result: Tensor = block(hidden, lengths)
+        return result
 
     def _run(self, hidden: Tensor, lengths: list[int] | None) -> list[Tensor]:
         """The hidden states asked for, in the order asked."""
         kept = {0: hidden}
-        for number, block in enumerate(self.blocks, start=1):
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, lengths, use_reentrant=False)
-            else:
-                hidden = block(hidden, lengths)
-            if number in self.states:
-                kept[number] = hidden
+        for number in range(len(self.blocks)):
+            hidden = self.run_block(number, hidden, lengths)
+            if number + 1 in self.states:
+                kept[number + 1] = hidden
+        if self.final_norm is not None:
+            kept[self.depth] = self.final_norm(kept[self.depth])
         return [kept[state] for state in self.states]
 
-    def _without_class(self, state: Tensor) -> Tensor:
-        return state if self.keep_class_token else state[:, 1:]
-
-
-class Block(nn.Module):
-    """Attention and a feed-forward layer, each behind a norm and beside a residual path."""
-
-    def __init__(
-        self, width: int, heads: int, mlp_width: int, activation: Activation, norm_eps: float, backend: Backend
-    ) -> None:
-        super().__init__()
-        self.heads, self.activation, self.backend = heads, activation, backend
-        self.attention_norm = nn.LayerNorm(width, eps=norm_eps)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.mlp_norm = nn.LayerNorm(width, eps=norm_eps)
-        self.up = nn.Linear(width, mlp_width)
-        self.down = nn.Linear(mlp_width, width)
-
-    def forward(self, hidden: Tensor, lengths: list[int] | None) -> Tensor:
-        """[batch, tokens, width] -> the same; `lengths` are those of packed sequences."""
-        query, key, value = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        attended = attention(query, key, value, lengths=lengths, backend=self.backend)
-        hidden = hidden + self.out(attended.flatten(2))
-        inner = self.up(self.mlp_norm(hidden))
-        inner = inner * torch.sigmoid(1.702 * inner) if self.activation == "quick_gelu" else F.gelu(inner)
-        result: Tensor = hidden + self.down(inner)
-        return result
+    def _grid_only(self, state: Tensor) -> Tensor:
+        patches = state[:, self.extra_tokens :]
+        return torch.cat([state[:, :1], patches], dim=1) if self.keep_class_token else patches

@@ -1,0 +1,196 @@
+"""Connectors made of connectors."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from foveal.connectors.connector import Connector, Grid, Widths, several_widths
+
+Stage = Callable[[Widths], Connector]
+Last = Callable[[Widths, int], Connector]
+
+
+class Chain(Connector):
+    """One after the other: first stages that keep to the encoder's side (fusers, pools), last a connector.
+
+    Args:
+        in_width: channels of the map, of several maps a tuple.
+        out_width: channels of the language model.
+        stages: called with the width of what comes before; of a class such as `MMFuser`.
+        last: called with the last stage's width and `out_width`.
+
+    Raises:
+        ValueError: if there is no stage, or one does not fit the one before.
+    """
+
+    def __init__(
+        self, in_width: Widths, out_width: int, *, stages: Sequence[Stage | Connector], last: Last | Connector
+    ) -> None:
+        super().__init__()
+        if not stages:
+            raise ValueError("a chain has at least one stage; without any, take the last connector alone")
+        self.in_width, self.out_width = in_width, out_width
+        width, built = in_width, []
+        for stage in stages:
+            built.append(stage if isinstance(stage, Connector) else stage(width))
+            width = built[-1].out_width
+        self.stages = nn.ModuleList(built)
+        self.last = last if isinstance(last, Connector) else last(width, out_width)
+        widths = [self.in_widths, *((each.out_width,) for each in built)]
+        for part, given in zip(self.parts, widths, strict=True):
+            if part.in_widths != given:
+                raise ValueError(f"{type(part).__name__} takes widths {part.in_widths}, before it come {given}")
+        self.in_width = in_width if isinstance(in_width, int) else tuple(in_width)
+        self.prefix_tokens = built[0].prefix_tokens
+        self.supports_mask = False
+
+    @property
+    def parts(self) -> list[Connector]:
+        """All of them, in order."""
+        return [part for part in (*self.stages, self.last) if isinstance(part, Connector)]
+
+    def num_tokens(self, *grids: Grid) -> int:
+        return self.last.num_tokens(self._before_last(grids)[0])
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        before, in_order = self._before_last(grids)
+        return self.last.out_grid(before) if in_order else None
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        self.checked(maps, grids, mask)
+        for stage, following in zip(self.parts[:-1], self.parts[1:], strict=True):
+            maps, grids = [stage(maps, grids)], [self._after(stage, following, grids)[0]]
+        result: Tensor = self.last(maps, grids)
+        return result
+
+    def _before_last(self, grids: Sequence[Grid]) -> tuple[Grid, bool]:
+        """The grid that the last part gets, and whether the features still lie in order."""
+        in_order = True
+        for stage, following in zip(self.parts[:-1], self.parts[1:], strict=True):
+            grid, kept = self._after(stage, following, grids)
+            grids, in_order = [grid], in_order and kept
+        return grids[0], in_order
+
+    @staticmethod
+    def _after(stage: Connector, following: Connector, grids: Sequence[Grid]) -> tuple[Grid, bool]:
+        grid = stage.out_grid(*grids)
+        if grid is not None:
+            return grid, True
+        tokens = stage.num_tokens(*grids)
+        if following.needs_grid:
+            raise ValueError(
+                f"{type(stage).__name__} gives {tokens} tokens without rows and columns, which "
+                f"{type(following).__name__} needs: let an MlpProjector or a query connector follow"
+            )
+        return (1, tokens), False
+
+
+class Parallel(Connector):
+    """One connector for each map, side by side: of several encoders, or of several layers.
+
+        channels: results side by side, `out_width` divided among them (Vary, arXiv 2312.06109, section 3.3)
+        tokens: one result after the other
+        interleave: first tokens of all, second tokens of all, ... (MMVP, arXiv 2401.06209, section 4.2)
+
+    Args:
+        in_width: channels of every map.
+        out_width: channels of the language model.
+        branches: one for each map, called with its width and its share of `out_width`.
+        join: how.
+
+    Raises:
+        ValueError: if there are not as many branches as maps, or the width does not divide.
+    """
+
+    def __init__(
+        self,
+        in_width: Widths,
+        out_width: int,
+        *,
+        branches: Sequence[Last | Connector],
+        join: Literal["channels", "tokens", "interleave"] = "channels",
+    ) -> None:
+        super().__init__()
+        self.in_width = several_widths(in_width)
+        if len(branches) != len(self.in_width):
+            raise ValueError(f"{len(branches)} branches for {len(self.in_width)} maps: one for each")
+        if join not in ("channels", "tokens", "interleave"):
+            raise ValueError(f"join is channels, tokens or interleave, not {join!r}")
+        if join == "channels" and out_width % len(branches):
+            raise ValueError(f"{out_width} channels do not divide among {len(branches)} branches")
+        self.out_width, self.join = out_width, join
+        share = out_width // len(branches) if join == "channels" else out_width
+        self.branches = nn.ModuleList(
+            branch if isinstance(branch, Connector) else branch(width, share)
+            for branch, width in zip(branches, self.in_width, strict=True)
+        )
+        for branch, width in zip(self.parts, self.in_width, strict=True):
+            if (branch.in_widths, branch.out_width) != ((width,), share):
+                raise ValueError(
+                    f"{type(branch).__name__} turns {branch.in_widths} into {branch.out_width}, not "
+                    f"{width} into {share}"
+                )
+        self.prefix_tokens = self.parts[0].prefix_tokens
+
+    @property
+    def parts(self) -> list[Connector]:
+        """The branches, typed."""
+        return [branch for branch in self.branches if isinstance(branch, Connector)]
+
+    def num_tokens(self, *grids: Grid) -> int:
+        counts = [branch.num_tokens(grid) for branch, grid in zip(self.parts, grids, strict=True)]
+        if self.join != "tokens" and len(set(counts)) > 1:
+            raise ValueError(f"the branches give {counts} tokens, which cannot be joined by {self.join}")
+        return counts[0] if self.join == "channels" else sum(counts)
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        found = {branch.out_grid(grid) for branch, grid in zip(self.parts, grids, strict=True)}
+        return found.pop() if self.join == "channels" and len(found) == 1 else None
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        maps, grids = self.checked(maps, grids, mask)
+        self.num_tokens(*grids)
+        tokens = [branch([features], [grid]) for branch, features, grid in zip(self.parts, maps, grids, strict=True)]
+        if self.join == "interleave":
+            return torch.stack(tokens, dim=2).flatten(1, 2)
+        return torch.cat(tokens, dim=-1 if self.join == "channels" else 1)
+
+
+class SplitMlp(Connector):
+    """A linear layer for each map, side by side, then GELU and a linear layer over both (DeepSeek-VL, arXiv 2403.05525,
+    section 3.1).
+
+    Args:
+        in_width: channels of every map.
+        out_width: channels of the language model, divided among the maps.
+
+    Raises:
+        ValueError: if there is one map only, or the width does not divide.
+    """
+
+    def __init__(self, in_width: Widths, out_width: int) -> None:
+        super().__init__()
+        self.in_width = several_widths(in_width)
+        self.out_width = out_width
+        if out_width % len(self.in_width):
+            raise ValueError(f"{out_width} channels do not divide among {len(self.in_width)} maps")
+        share = out_width // len(self.in_width)
+        self.up = nn.ModuleList(nn.Linear(width, share) for width in self.in_width)
+        self.out = nn.Linear(out_width, out_width)
+
+    def num_tokens(self, *grids: Grid) -> int:
+        if len(set(grids)) > 1:
+            raise ValueError(f"SplitMlp joins maps cell by cell, their grids differ: {list(grids)}")
+        return grids[0][0] * grids[0][1]
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return grids[0]
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        maps, grids = self.checked(maps, grids, mask)
+        self.num_tokens(*grids)
+        joined = torch.cat([up(features) for up, features in zip(self.up, maps, strict=True)], dim=-1)
+        result: Tensor = self.out(nn.functional.gelu(joined))
+        return result

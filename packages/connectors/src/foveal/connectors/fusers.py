@@ -1,0 +1,154 @@
+"""Several maps joined into one without attention: sums, channels, tokens, Dense Connector."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from foveal.connectors.connector import Connector, Grid, Widths, several_widths
+
+MERGED = 8
+
+
+class Fuser(Connector):
+    """Stages of a `Chain` that join several maps of one grid; the width of the result follows from theirs."""
+
+    def num_tokens(self, *grids: Grid) -> int:
+        rows, columns = self.one_grid(grids)
+        return rows * columns
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return self.one_grid(grids)
+
+    def one_grid(self, grids: Sequence[Grid]) -> Grid:
+        """The grid of all maps.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        if len(set(grids)) > 1:
+            raise ValueError(f"{type(self).__name__} joins maps cell by cell, their grids differ: {list(grids)}")
+        return grids[0]
+
+
+class Average(Fuser):
+    """The mean of the maps (MMFuser, arXiv 2410.11829, table 1; additive mixture of features, MMVP, arXiv 2401.06209,
+    section 4.1).
+
+    Args:
+        in_width: channels of every map, all equal.
+        shares: of each map; by default all alike.
+        learn_shares: let the shares learn, as the softmax of one number for each map.
+
+    Raises:
+        ValueError: if widths differ, or there are not as many shares as maps.
+    """
+
+    def __init__(
+        self, in_width: Widths, *, shares: tuple[float, ...] | None = None, learn_shares: bool = False
+    ) -> None:
+        super().__init__()
+        self.in_width = several_widths(in_width, equal=True)
+        self.out_width = self.in_width[0]
+        if shares is not None and (len(shares) != len(self.in_width) or (learn_shares and min(shares) <= 0)):
+            raise ValueError(
+                f"shares {tuple(shares)} for {len(self.in_width)} maps: one for each, above 0 if they learn"
+            )
+        self.shares, self.learn_shares = None if shares is None else tuple(shares), learn_shares
+        begun = (
+            torch.tensor(shares) if shares is not None else torch.full((len(self.in_width),), 1 / len(self.in_width))
+        )
+        self.logits = nn.Parameter(begun.log()) if learn_shares else None
+        self.register_buffer("fixed", begun, persistent=False)
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        maps, grids = self.checked(maps, grids, mask)
+        self.one_grid(grids)
+        shares = self.get_buffer("fixed") if self.logits is None else self.logits.softmax(dim=0)
+        return torch.stack([share * features for share, features in zip(shares.to(maps[0]), maps, strict=True)]).sum(0)
+
+
+class ConcatChannels(Fuser):
+    """All maps' channels, one map after the other: as wide as all together."""
+
+    def __init__(self, in_width: Widths) -> None:
+        super().__init__()
+        self.in_width = several_widths(in_width)
+        self.out_width = sum(self.in_width)
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        maps, grids = self.checked(maps, grids, mask)
+        self.one_grid(grids)
+        return torch.cat(list(maps), dim=-1)
+
+
+class ConcatTokens(Fuser):
+    """All maps' tokens, one map after the other: as many as all together. The grids may differ."""
+
+    def __init__(self, in_width: Widths) -> None:
+        super().__init__()
+        self.in_width = several_widths(in_width, equal=True)
+        self.out_width = self.in_width[0]
+
+    def num_tokens(self, *grids: Grid) -> int:
+        return sum(rows * columns for rows, columns in grids)
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return None
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        return torch.cat(list(self.checked(maps, grids, mask)[0]), dim=1)
+
+
+class DenseConnector(Fuser):
+    """Shallow layers beside the last (Dense Connector, arXiv 2405.13800, section 3.2); the last map is the final one.
+
+        sti: tokens of [final, every other map averaged over 8 tokens in a row]; a rest below 8 is left out
+        sci: channels of [final, every other map]
+        dci: channels of [final, mean of the first half of the maps, mean of the second half]
+
+    The published ones have CLIP's layers 7, 15, 23 (sti, sci) and 0 to 23 (dci).
+
+    Args:
+        in_width: channels of every map, all equal.
+        kind: of the three.
+        final_in_mean: the final map belongs to the second half too (CLIP); else (SigLIP) it is left out of the means.
+
+    Raises:
+        ValueError: if widths differ, the kind is unknown, or the maps of `dci` are no two halves.
+    """
+
+    def __init__(
+        self, in_width: Widths, *, kind: Literal["sti", "sci", "dci"] = "dci", final_in_mean: bool = True
+    ) -> None:
+        super().__init__()
+        self.in_width = several_widths(in_width, equal=True)
+        if kind not in ("sti", "sci", "dci"):
+            raise ValueError(f"kind is sti, sci or dci, not {kind!r}")
+        self.kind, self.final_in_mean = kind, final_in_mean
+        self.averaged = len(self.in_width) - (not final_in_mean)
+        if kind == "dci" and (self.averaged % 2 or not self.averaged):
+            raise ValueError(f"dci takes the means of two halves, but {self.averaged} maps have none")
+        parts = {"sti": 1, "sci": len(self.in_width), "dci": 3}
+        self.out_width = self.in_width[0] * parts[kind]
+
+    def num_tokens(self, *grids: Grid) -> int:
+        cells = super().num_tokens(*grids)
+        return cells + (len(grids) - 1) * (cells // MERGED) if self.kind == "sti" else cells
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return None if self.kind == "sti" else super().out_grid(*grids)
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        maps, grids = self.checked(maps, grids, mask)
+        self.one_grid(grids)
+        final, others = maps[-1], list(maps[:-1])
+        if self.kind == "sci":
+            return torch.cat([final, *others], dim=-1)
+        if self.kind == "sti":
+            whole = final.shape[1] // MERGED * MERGED
+            short = [other[:, :whole].unflatten(1, (-1, MERGED)).mean(dim=2) for other in others]
+            return torch.cat([final, *short], dim=1)
+        halves = torch.stack(list(maps[: self.averaged])).unflatten(0, (2, -1)).mean(dim=1)
+        return torch.cat([final, *halves], dim=-1)

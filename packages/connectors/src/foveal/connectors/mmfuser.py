@@ -1,0 +1,134 @@
+"""Several layers of one encoder fused into its deepest: MMFuser."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foveal.connectors.attention import CrossAttention
+from foveal.connectors.connector import Connector, Grid, Widths, several_widths
+from foveal.connectors.deformable import DeformableAttention, centres
+from foveal.connectors.pool import pool_matrix
+from foveal.connectors.separable import resized
+from foveal.core import Backend, KeyMap
+
+REDUCED = 7
+
+MMFUSER = KeyMap(
+    {
+        "gamma1": "fused_scale",
+        "gamma2": "self_scale",
+        **{
+            f"{published}.{kind}": f"{ours}.{kind}"
+            for published, ours in {
+                "query_norm": "query_norm",
+                "feat_norm": "map_norm",
+                "norm1": "self_norm",
+                **{
+                    f"{attention}_attn.{part}": f"{attention}_attention.{part}"
+                    for attention in ("cross", "self")
+                    for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj")
+                },
+            }.items()
+            for kind in ("weight", "bias")
+        },
+    }
+)
+"""The reference's names, behind `mm_projector.0.`."""
+
+
+class MMFuser(Connector):
+    """The deepest map fetches details from the shallower ones (MMFuser, arXiv 2410.11829, section 3.2).
+
+        F = cross(LN(Q), LN(X)),  F' = self(LN(F)),  result = Q + fused_scale (F + self_scale F')
+
+    Q is the last map, X all others. Both scales begin at 0, so that it begins as the last map alone. A stage of a
+    `Chain`: the width stays, a projector follows.
+
+    Args:
+        in_width: channels of every map, all equal.
+        heads: attention heads.
+        points: samples of a query in every map and head.
+        attention: `deformable`; `global`: every query looks at every cell; `linear_sra`: at every map averaged to 7x7
+            cells first (PVT v2, arXiv 2106.13797, section 3.2).
+        use_self_attention: with the second attention.
+        init_scale: both scales at the beginning.
+        backend: attention kernel of the two dense kinds, see `foveal.core.attention`.
+
+    Raises:
+        ValueError: if there is one map only, or widths differ.
+    """
+
+    def __init__(
+        self,
+        in_width: Widths,
+        *,
+        heads: int = 16,
+        points: int = 4,
+        attention: Literal["deformable", "global", "linear_sra"] = "deformable",
+        use_self_attention: bool = True,
+        init_scale: float = 0.0,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        if attention not in ("deformable", "global", "linear_sra"):
+            raise ValueError(f"attention is deformable, global or linear_sra, not {attention!r}")
+        self.in_width = several_widths(in_width, equal=True)
+        self.out_width = width = self.in_width[-1]
+        self.heads, self.points, self.attention, self.backend = heads, points, attention, backend
+        self.init_scale, self.use_self_attention = init_scale, use_self_attention
+        levels = len(self.in_width) - 1
+
+        def attend(maps: int) -> nn.Module:
+            if attention == "deformable":
+                return DeformableAttention(width, heads, maps, points)
+            return DenseAttention(width, heads, backend, reduced=attention == "linear_sra")
+
+        self.query_norm, self.map_norm = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.cross_attention = attend(levels)
+        self.fused_scale = nn.Parameter(torch.full((width,), init_scale))
+        self.self_norm = nn.LayerNorm(width, eps=1e-6) if use_self_attention else None
+        self.self_attention = attend(1) if use_self_attention else None
+        self.self_scale = nn.Parameter(torch.full((width,), init_scale)) if use_self_attention else None
+
+    def num_tokens(self, *grids: Grid) -> int:
+        return grids[-1][0] * grids[-1][1]
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return grids[-1]
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        maps, grids = self.checked(maps, grids, mask)
+        query, own = maps[-1], grids[-1]
+        reference = centres(own, query.device)
+        normed = self.map_norm(torch.cat(list(maps[:-1]), dim=1))
+        fused = self.cross_attention(self.query_norm(query), reference, normed, grids[:-1])
+        if self.self_attention is not None and self.self_norm is not None and self.self_scale is not None:
+            inner = self.self_norm(fused)
+            fused = fused + self.self_scale * self.self_attention(inner, reference, inner, [own])
+        result: Tensor = query + self.fused_scale * fused
+        return result
+
+
+class DenseAttention(nn.Module):
+    """Attention to all cells of all maps, called as `DeformableAttention` is."""
+
+    def __init__(self, width: int, heads: int, backend: Backend, *, reduced: bool) -> None:
+        super().__init__()
+        self.inner = CrossAttention(width, heads, backend=backend)
+        self.reduce = nn.Linear(width, width) if reduced else None
+        self.reduce_norm = nn.LayerNorm(width, eps=1e-6) if reduced else None
+
+    def forward(self, query: Tensor, reference: Tensor, values: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """[batch, queries, width], [batch, keys, width] -> [batch, queries, width]; reference points are not used."""
+        if self.reduce is not None and self.reduce_norm is not None:
+            planes = zip(values.split([rows * columns for rows, columns in grids], dim=1), grids, strict=True)
+            few = [
+                resized(plane, grid, pool_matrix(grid[0], REDUCED), pool_matrix(grid[1], REDUCED)).flatten(1, 2)
+                for plane, grid in planes
+            ]
+            values = F.gelu(self.reduce_norm(self.reduce(torch.cat(few, dim=1).to(values))))
+        result: Tensor = self.inner(query, values, values)
+        return result

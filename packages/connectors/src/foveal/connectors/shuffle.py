@@ -1,0 +1,129 @@
+"""Neighbouring cells side by side on the channels, or under one convolution."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from foveal.connectors.connector import Connector, Grid, Widths, one_width
+from foveal.connectors.mlp import mlp
+from foveal.core import KeyMap
+
+KINDS = ("weight", "bias")
+
+TRANSFORMERS = KeyMap(
+    {
+        f"{published}.{kind}": f"{ours}.{kind}"
+        for published, ours in {"layer_norm": "norm", "linear_1": "layers.0", "linear_2": "layers.2"}.items()
+        for kind in KINDS
+    }
+)
+"""transformers' InternVL, behind `model.multi_modal_projector.`."""
+
+INTERNVL = KeyMap(
+    {
+        f"{published}.{kind}": f"{ours}.{kind}"
+        for published, ours in {"0": "norm", "1": "layers.0", "3": "layers.2"}.items()
+        for kind in KINDS
+    }
+)
+"""InternVL's own repository, behind `mlp1.`."""
+
+POOLER = KeyMap(
+    {
+        f"{published}.{kind}": f"{ours}.{kind}"
+        for published, ours in {"conv_pool": "convolution", "proj.1": "projection"}.items()
+        for kind in KINDS
+    }
+)
+"""LLaVA-NeXT's `pooler`, behind `mm_projector.`."""
+
+
+class PixelShuffle(Connector):
+    """Blocks of `ratio` x `ratio` cells become one token (InternVL 1.5, arXiv 2404.16821, section 3.1): space to depth,
+    layer norm, two linear layers.
+
+    Args:
+        in_width: channels of the features.
+        out_width: channels of the language model.
+        ratio: cells along one side of a block.
+
+    Raises:
+        ValueError: if `ratio` is below 1.
+    """
+
+    def __init__(self, in_width: Widths, out_width: int, *, ratio: int = 2) -> None:
+        super().__init__()
+        self.in_width = in_width = one_width(in_width)
+        if ratio < 1:
+            raise ValueError(f"ratio is at least 1, not {ratio}")
+        self.out_width, self.ratio = out_width, ratio
+        self.norm = nn.LayerNorm(ratio * ratio * in_width)
+        self.layers = mlp(ratio * ratio * in_width, out_width, 2)
+
+    def num_tokens(self, *grids: Grid) -> int:
+        rows, columns = self.blocks(grids[0])
+        return rows * columns
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return self.blocks(grids[0])
+
+    def blocks(self, grid: Grid) -> Grid:
+        """Rows and columns of blocks.
+
+        Raises:
+            ValueError: if they do not fill the grid.
+        """
+        if grid[0] % self.ratio or grid[1] % self.ratio:
+            raise ValueError(
+                f"a grid of {grid[0]}x{grid[1]} has no whole blocks of {self.ratio}x{self.ratio} cells: choose views "
+                "whose grid does, or another ratio"
+            )
+        return grid[0] // self.ratio, grid[1] // self.ratio
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        features, grid = self.single(maps, grids, mask)
+        tokens: Tensor = self.layers(self.norm(shuffled(features, self.blocks(grid), self.ratio)))
+        return tokens
+
+
+class ConvPool(Connector):
+    """A 2x2 convolution of stride 2, GELU and a linear layer (`pooler` of LLaVA-NeXT).
+
+    Args:
+        in_width: channels of the features.
+        out_width: channels of the language model.
+    """
+
+    def __init__(self, in_width: Widths, out_width: int) -> None:
+        super().__init__()
+        self.in_width = in_width = one_width(in_width)
+        self.out_width = out_width
+        self.convolution = nn.Conv2d(in_width, out_width, 2, stride=2)
+        self.projection = nn.Linear(out_width, out_width)
+
+    def num_tokens(self, *grids: Grid) -> int:
+        rows, columns = self._halved(grids[0])
+        return rows * columns
+
+    def out_grid(self, *grids: Grid) -> Grid | None:
+        return self._halved(grids[0])
+
+    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        features, grid = self.single(maps, grids, mask)
+        self._halved(grid)
+        plane = self.convolution(features.mT.unflatten(2, grid))
+        tokens: Tensor = self.projection(nn.functional.gelu(plane.flatten(2).mT))
+        return tokens
+
+    @staticmethod
+    def _halved(grid: Grid) -> Grid:
+        if grid[0] % 2 or grid[1] % 2:
+            raise ValueError(f"a grid of {grid[0]}x{grid[1]} does not halve: its last row or column would be lost")
+        return grid[0] // 2, grid[1] // 2
+
+
+def shuffled(features: Tensor, blocks: Grid, ratio: int) -> Tensor:
+    """[views, rows*columns, width] -> [views, blocks, ratio*ratio*width], inside of a block row by row."""
+    plane = features.unflatten(1, (blocks[0], ratio, blocks[1], ratio)).transpose(2, 3)
+    side_by_side: Tensor = plane.flatten(3, 5).flatten(1, 2)
+    return side_by_side

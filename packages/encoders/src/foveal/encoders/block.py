@@ -1,0 +1,58 @@
+"""The transformer block of vision encoders."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foveal.core import Backend, attention
+
+Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "swiglu"]
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward layer, each behind a norm and beside a residual path.
+
+    With `layer_scale` each path is multiplied channel by channel before it is added (CaiT, arXiv 2103.17239, equation
+    4); with `swiglu` the feed-forward layer is gated (arXiv 2002.05202, equation 6).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        activation: Activation,
+        norm_eps: float,
+        backend: Backend,
+        *,
+        layer_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.heads, self.activation, self.backend = heads, activation, backend
+        self.attention_norm = nn.LayerNorm(width, eps=norm_eps)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width, eps=norm_eps)
+        self.up = nn.Linear(width, 2 * mlp_width if activation == "swiglu" else mlp_width)
+        self.down = nn.Linear(mlp_width, width)
+        self.attention_scale = nn.Parameter(torch.ones(width)) if layer_scale else None
+        self.mlp_scale = nn.Parameter(torch.ones(width)) if layer_scale else None
+
+    def forward(self, hidden: Tensor, lengths: list[int] | None = None) -> Tensor:
+        """[batch, tokens, width] -> the same; `lengths` are those of packed sequences."""
+        query, key, value = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        attended = self.out(attention(query, key, value, lengths=lengths, backend=self.backend).flatten(2))
+        hidden = hidden + (attended if self.attention_scale is None else self.attention_scale * attended)
+        inner = self.down(self._activated(self.up(self.mlp_norm(hidden))))
+        result: Tensor = hidden + (inner if self.mlp_scale is None else self.mlp_scale * inner)
+        return result
+
+    def _activated(self, inner: Tensor) -> Tensor:
+        if self.activation == "quick_gelu":
+            return inner * torch.sigmoid(1.702 * inner)
+        if self.activation == "swiglu":
+            gate, value = inner.chunk(2, dim=-1)
+            return F.silu(gate) * value
+        return F.gelu(inner, approximate="tanh" if self.activation == "gelu_tanh" else "none")

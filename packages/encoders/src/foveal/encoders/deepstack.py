@@ -1,0 +1,85 @@
+"""High-resolution tokens stacked into the layers of a vision transformer: DeepStack-V."""
+
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+
+from foveal.core import stacks_of
+from foveal.encoders.block import Block
+from foveal.encoders.encoder import Encoder, Grid
+from foveal.encoders.vit import VisionTransformer
+
+
+class StackedVisionTransformer(Encoder):
+    """A view and its enlarged crops in, the view's map out (DeepStack-V, arXiv 2406.04334, section 3.3).
+
+    All of them go through the first `start` blocks alone. The crops' maps are laid side by side and regrouped into as
+    many stacks of the view's size; one is added to its patches before each of the next blocks. The class token is
+    never changed.
+
+    Args:
+        tower: the transformer, with one layer asked for.
+        start: number of the block before which the first stack is added, counted from 0; the paper's best is 20 of 24.
+        crops: a square number; the plan cuts the enlarged picture into a square grid of them.
+        post_blocks: new blocks behind the tower, whose last output is returned; the reference has 5 when `start` is the
+            tower's depth.
+
+    Raises:
+        ValueError: if `crops` is no square number or a stack would come behind the layer that is returned.
+    """
+
+    def __init__(self, tower: VisionTransformer, *, start: int, crops: int = 4, post_blocks: int = 0) -> None:
+        super().__init__()
+        side = isqrt(max(crops, 0))
+        if crops < 1 or side * side != crops:
+            raise ValueError(f"the crops lie on a square grid: {crops} is no square number")
+        if len(tower.states) != 1 or tower.keep_class_token:
+            raise ValueError("the tower is asked for one layer without class token")
+        self.tower, self.start, self.crops, self.post_blocks = tower, start, crops, post_blocks
+        self.side = side
+        self.widths, self.patch_size = tower.widths, tower.patch_size
+        self.image_mean, self.image_std = tower.image_mean, tower.image_std
+        self.inputs = 1 + crops
+        built = len(tower.blocks)
+        if post_blocks and built < tower.depth:
+            raise ValueError("new blocks come behind the whole tower: ask it for its last layer, layers [-1]")
+        last = built + post_blocks
+        if start < 0 or start + crops - 1 > last:
+            raise ValueError(
+                f"stacks before blocks {start} to {start + crops - 1} do not fit: the layer that is returned is the "
+                f"output of {last} blocks, so that the last stack comes before block {last} at most"
+            )
+        self.post = nn.ModuleList(
+            Block(tower.width, tower.heads, tower.mlp_width, tower.activation, tower.norm_eps, tower.backend)
+            for _ in range(post_blocks)
+        )
+
+    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+        self.check_inputs(len(sizes))
+        if len(set(sizes)) > 1:
+            raise ValueError(f"the view and its crops must have one size, they have {sorted(set(sizes))}")
+        return (self.grid(*sizes[0]),)
+
+    def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        (grid,) = self.grids(*((views.shape[-2], views.shape[-1]) for views in pixels))
+        hidden = self.tower.embed(torch.cat(pixels))
+        for number in range(self.start):
+            hidden = self._run(number, hidden)
+        low, *crops = hidden.chunk(self.inputs)
+        first = self.tower.extra_tokens
+        stacks = stacks_of([crop[:, first:] for crop in crops], (self.side, self.side), grid)
+        last = len(self.tower.blocks) + len(self.post)
+        for number in range(self.start, last + 1):
+            if number - self.start < len(stacks):
+                low = torch.cat([low[:, :first], low[:, first:] + stacks[number - self.start]], dim=1)
+            if number < last:
+                low = self._run(number, low)
+        return (low[:, first:],)
+
+    def _run(self, number: int, hidden: Tensor) -> Tensor:
+        built = len(self.tower.blocks)
+        if number < built:
+            return self.tower.run_block(number, hidden)
+        result: Tensor = self.post[number - built](hidden)
+        return result

@@ -1,0 +1,134 @@
+"""Published towers on disk or on the hub: their folder, sizes and weights."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from foveal.core import KeyMap
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+HUB_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+
+
+def folder_of(name_or_folder: str) -> Path:
+    """The folder itself, or the one to which a hub model of that name was fetched.
+
+    Raises:
+        ValueError: if there is neither a folder nor a fetchable hub model of that name, or it has no safetensors.
+        ImportError: if a hub name is given and huggingface_hub is not installed.
+    """
+    folder = Path(name_or_folder)
+    return folder if folder.is_dir() else _fetch(name_or_folder)
+
+
+def vision_config(folder: Path, kinds: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of an image tower from its config.json in transformers' layout.
+
+    Args:
+        folder: that holds the file.
+        kinds: accepted `model_type` -> name of the tower in messages.
+        defaults: transformers leaves out of the file what has its default value.
+
+    Raises:
+        ValueError: if the file is missing, damaged or describes something else.
+    """
+    path, name = folder / "config.json", next(iter(kinds.values()))
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no config.json: a folder in transformers' layout is expected")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = config.get("vision_config", config)
+        kind = given.get("model_type", next(iter(kinds)))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged or no configuration ({error})") from error
+    if kind not in kinds:
+        raise ValueError(f"{path} describes a {kind}, not a {name}")
+    return {**defaults, **given}
+
+
+def tower_weights(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    tables: Mapping[str, KeyMap],
+    *,
+    kind: str,
+    prefixes: tuple[str, ...] = ("",),
+    ignored: tuple[str, ...] = (),
+    source: str,
+) -> dict[str, Tensor]:
+    """Published weights of a tower under our names; what the tower does not build is left out.
+
+    Args:
+        model: the tower.
+        tensors: under published names.
+        tables: a name by which the naming is recognised -> its key map.
+        kind: the tower's name in messages.
+        prefixes: those under which a tower may lie; the first that fits is taken.
+        ignored: beginnings of other names that belong to the same file.
+        source: named in errors.
+
+    Raises:
+        ValueError: if no naming is recognised or a name is unknown.
+    """
+    table, prefix, tower = _recognised(tensors, tables, prefixes, f"{source}: no {kind} image tower")
+    if rest := [name for name in tensors if not name.startswith(prefix) and not name.startswith(ignored)]:
+        raise ValueError(f"{source}: {len(rest)} tensors of unknown name, among them {sorted(rest)[:5]}")
+    expected = model.state_dict()
+    depth = getattr(model, "depth", 0)
+    built = len(getattr(model, "blocks", ()))
+    weights = {}
+    for name, tensor in table.read(tower, source=source).items():
+        if re.match(r"final_norm\.", name) and name not in expected:
+            continue
+        block = re.match(r"blocks\.(\d+)\.", name)
+        if block and built <= int(block[1]) < depth:
+            continue
+        if name in expected and tensor.numel() == expected[name].numel() and _leading_ones(tensor, expected[name]):
+            tensor = tensor.reshape(expected[name].shape)
+        weights[name] = tensor
+    return weights
+
+
+def _recognised(
+    tensors: Mapping[str, Tensor], tables: Mapping[str, KeyMap], prefixes: tuple[str, ...], complaint: str
+) -> tuple[KeyMap, str, dict[str, Tensor]]:
+    for prefix in prefixes:
+        for mark, table in tables.items():
+            if prefix + mark in tensors:
+                tower = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+                return table, prefix, tower
+    raise ValueError(f"{complaint} among {len(tensors)} tensors such as {sorted(tensors)[:3]}")
+
+
+def _leading_ones(tensor: Tensor, wanted: Tensor) -> bool:
+    """Whether the shapes differ by leading dimensions of one only, as timm keeps for its batch."""
+    extra = tensor.ndim - wanted.ndim
+    return extra > 0 and set(tensor.shape[:extra]) == {1} and tensor.shape[extra:] == wanted.shape
+
+
+def _fetch(name: str) -> Path:
+    if not HUB_NAME.fullmatch(name):
+        raise ValueError(f"there is no folder {name}, and a hub name looks like openai/clip-vit-large-patch14-336")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ImportError(
+            f"{name} is no folder here, and to fetch it as a hub name huggingface_hub is needed: "
+            "pip install foveal-encoders[hub]"
+        ) from error
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except (OSError, ValueError) as error:  # its own errors derive from these
+        raise ValueError(
+            f"{name} is no folder here, and could not be fetched as a hub name: {error} "
+            "(check the name; offline, and with HF_HUB_OFFLINE set, a folder or an earlier download is needed)"
+        ) from error
+    if not list(folder.glob("model*.safetensors")):
+        raise ValueError(
+            f"{name} publishes no safetensors, and pickled weights are not read: convert them, and give the folder"
+        )
+    return folder

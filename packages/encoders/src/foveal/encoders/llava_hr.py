@@ -1,0 +1,169 @@
+"""A vision transformer at low and a ConvNeXt at high resolution, mixed: LLaVA-HR."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foveal.core import KeyMap
+from foveal.encoders.clip import clip_weights
+from foveal.encoders.convnext import ConvNeXt, convnext_weights
+from foveal.encoders.encoder import Encoder, Grid
+from foveal.encoders.vit import VisionTransformer
+
+GROUPS = 4
+
+
+class MixtureOfResolution(Encoder):
+    """Two encoders of one view, the high resolution led into the low one (LLaVA-HR, arXiv 2403.03003, section 3.2).
+
+    The convolutional path sees the view as it is, the transformer a smaller copy of 14/32 of its side (at least
+    `fast_size`) without class token. Behind each of the first three quarters of its blocks an adapter adds the
+    convolutional map, and behind the last both are added as tokens. All blocks run, no last norm.
+
+    Args:
+        fast: the transformer, asked for its last layer; its positions are smoothed when they are resampled.
+        slow: the ConvNeXt, asked for its last stage.
+        fast_size: smallest side in pixels of the transformer's copy; 336 in the released models.
+        adapters: with the adapters between blocks; without them only the last sum is there (stage 1).
+
+    Raises:
+        ValueError: if the towers return something else, or the transformer's blocks are no multiple of four.
+    """
+
+    def __init__(self, fast: VisionTransformer, slow: ConvNeXt, *, fast_size: int = 336, adapters: bool = True) -> None:
+        super().__init__()
+        if fast.states != (fast.depth,) or slow.states != (len(slow.depths),):
+            raise ValueError("both towers give their last layer to each other: set their layers to [-1]")
+        if fast.depth % GROUPS or not fast.use_class_token:
+            raise ValueError(
+                f"the transformer's {fast.depth} blocks must be a multiple of {GROUPS}, and have a class token to drop"
+            )
+        self.fast, self.slow, self.fast_size, self.adapters = fast, slow, fast_size, adapters
+        (width,), (slow_width,) = fast.widths, slow.widths
+        self.widths = (width,)
+        self.image_mean, self.image_std = fast.image_mean, fast.image_std
+        self.mixers = nn.ModuleList(SlowToFast(width, slow_width) for _ in range(GROUPS - 1) if adapters)
+        self.align_fast = nn.Linear(width, width)
+        self.align_slow = nn.Linear(slow_width, width)
+
+    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+        self.check_inputs(len(sizes))
+        self.slow.grids(*sizes)
+        low = self.fast.grid(*(self._low(side) for side in sizes[0]))
+        self._check_nested(low, self.slow.grids(*sizes)[0])
+        return (low,)
+
+    def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        views = self.one_input(pixels)
+        size = (views.shape[-2], views.shape[-1])
+        (grid,) = self.grids(size)
+        (slow,) = self.slow.planes(views)
+        low = F.interpolate(views, size=tuple(self._low(side) for side in size), mode="bilinear", align_corners=True)
+        hidden = self._embedded(low)
+        per_group = self.fast.depth // GROUPS
+        for number in range(self.fast.depth):
+            hidden = self.fast.run_block(number, hidden)
+            if self.adapters and (number + 1) % per_group == 0 and number + 1 < self.fast.depth:
+                hidden = self.mixers[(number + 1) // per_group - 1](hidden, slow, grid)
+        aligned = self.align_slow(resized_to(slow, grid).flatten(2).mT)
+        return (self.align_fast(hidden) + aligned,)
+
+    def _low(self, side: int) -> int:
+        """Pixels along a side of the copy that the transformer sees."""
+        return max(int(side / self.slow.patch_size * self.fast.patch_size), self.fast_size)
+
+    def _embedded(self, low: Tensor) -> Tensor:
+        """The input of the first block, where the class token has been dropped before the norm."""
+        fast = self.fast
+        grid = fast.grid(low.shape[-2], low.shape[-1])
+        tokens = fast.patches(low).flatten(2).mT + fast.positions_of(grid)[1:]
+        embedded: Tensor = tokens if fast.pre_norm is None else fast.pre_norm(tokens)
+        return embedded
+
+    @staticmethod
+    def _check_nested(low: Grid, slow: Grid) -> None:
+        for ours, other in zip(low, slow, strict=True):
+            if max(ours, other) % min(ours, other):
+                raise ValueError(f"the two grids {low} and {slow} must divide one another: choose another view size")
+
+
+class SlowToFast(nn.Module):
+    """Adds the convolutional map to the transformer's, by a gate that looks at both (LLaVA-HR, equations 3 and 4)."""
+
+    def __init__(self, width: int, slow_width: int) -> None:
+        super().__init__()
+        self.slow_conv = nn.Conv2d(slow_width, slow_width, 1)
+        self.slow_proj = nn.Conv2d(slow_width, width, 1)
+        self.fast_conv = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.fast_proj = nn.Conv2d(width, width, 1)
+        self.gate = nn.Sequential(nn.Linear(2 * width, width // 2), nn.GELU(), nn.Linear(width // 2, 1))
+        for convolution in (self.slow_conv, self.fast_conv):
+            nn.init.xavier_uniform_(convolution.weight)
+        for convolution in (self.slow_proj, self.fast_proj):  # at first nothing is added
+            nn.init.zeros_(convolution.weight)
+        for convolution in (self.slow_conv, self.slow_proj, self.fast_conv, self.fast_proj):
+            if convolution.bias is not None:
+                nn.init.zeros_(convolution.bias)
+
+    def forward(self, hidden: Tensor, slow: Tensor, grid: Grid) -> Tensor:
+        """[views, cells, width] and [views, slow_width, slow rows, slow columns] -> [views, cells, width]"""
+        projected = resized_to(self.slow_proj(F.gelu(self.slow_conv(slow))), grid).flatten(2).mT
+        plane = hidden.mT.unflatten(2, grid)
+        mixed = (plane + self.fast_proj(F.gelu(self.fast_conv(plane)))).flatten(2).mT
+        gate = torch.tanh(self.gate(torch.cat([mixed, projected], dim=-1).mean(dim=1, keepdim=True)))
+        result: Tensor = mixed + gate * projected
+        return result
+
+
+def resized_to(plane: Tensor, grid: Grid) -> Tensor:
+    """[views, width, rows, columns] on another grid: averaged to a coarser, bilinear with aligned corners to a finer."""
+    rows, columns = plane.shape[-2:]
+    if rows * columns < grid[0] * grid[1]:
+        finer = F.interpolate(plane.float(), size=grid, mode="bilinear", align_corners=True)
+        return finer.to(plane.dtype)
+    if rows * columns > grid[0] * grid[1]:
+        return F.avg_pool2d(plane, (rows // grid[0], columns // grid[1]))
+    return plane
+
+
+ADAPTERS = KeyMap(
+    {
+        **{
+            f"align_stages_latent.{{}}.{name}.{kind}": f"mixers.{{}}.{name}.{kind}"
+            for name in ("slow_conv", "slow_proj", "fast_conv", "fast_proj", "gate.0", "gate.2")
+            for kind in ("weight", "bias")
+        },
+        **{
+            f"align_stages.0.{path}_proj.{kind}": f"align_{path}.{kind}"
+            for path in ("fast", "slow")
+            for kind in ("weight", "bias")
+        },
+    }
+)
+"""The reference's names of what lies beside its two towers."""
+
+
+def llava_hr_weights(tensors: Mapping[str, Tensor], model: MixtureOfResolution, *, source: str) -> dict[str, Tensor]:
+    """Published weights of LLaVA-HR's vision tower under our names.
+
+    Args:
+        tensors: `fast_vision_tower.`, `slow_vision_tower.`, `align_stages.` and `align_stages_latent.`, without prefix.
+        model: that the weights are for; without adapters theirs are left out.
+        source: named in errors.
+
+    Raises:
+        ValueError: if a name is unknown.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"fast": {}, "slow": {}, "": {}}
+    for name, tensor in tensors.items():
+        part = name.split("_")[0] if name.startswith(("fast_vision_tower.", "slow_vision_tower.")) else ""
+        bare = name.removeprefix(f"{part}_vision_tower.vision_tower.") if part else name
+        parts[part][bare] = tensor
+    beside = ADAPTERS.read(parts[""], source=source)
+    return {
+        **{f"fast.{name}": value for name, value in clip_weights(parts["fast"], model.fast, source=source).items()},
+        **{f"slow.{name}": value for name, value in convnext_weights(parts["slow"], model.slow, source=source).items()},
+        **{name: value for name, value in beside.items() if model.adapters or not name.startswith("mixers.")},
+    }

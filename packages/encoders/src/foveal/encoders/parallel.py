@@ -1,0 +1,55 @@
+"""Several encoders side by side."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from foveal.encoders.encoder import Colour, Encoder, Grid
+
+
+class ParallelEncoder(Encoder):
+    """Several encoders, whose maps a connector joins: Vary (arXiv 2312.06109, section 3.3), mixtures of features (MMVP,
+    arXiv 2401.06209, section 4).
+
+    Args:
+        encoders: at least two; their maps are returned in this order.
+        one_view: all look at the same view, normalised as the first wants it (the released mixture of features shows
+            CLIP's colours to DINOv2); otherwise each has a view of its own and `inputs` is their number.
+
+    Raises:
+        ValueError: if there are fewer than two, one of them looks at several views, or some keep a class token and
+            others do not.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder], *, one_view: bool = False) -> None:
+        super().__init__()
+        if len(encoders) < 2 or any(encoder.inputs != 1 for encoder in encoders):
+            raise ValueError(f"at least two encoders of one view each stand side by side, not {len(encoders)}")
+        if len({encoder.prefix_tokens for encoder in encoders}) > 1:
+            raise ValueError("some encoders keep their class token and others do not: set keep_class_token alike")
+        self.encoders = nn.ModuleList(encoders)
+        self.one_view = one_view
+        self.inputs = 1 if one_view else len(encoders)
+        self.widths = tuple(width for encoder in encoders for width in encoder.widths)
+        self.prefix_tokens = encoders[0].prefix_tokens
+        self.image_mean, self.image_std = encoders[0].image_mean, encoders[0].image_std
+
+    @property
+    def members(self) -> list[Encoder]:
+        """The encoders, typed."""
+        return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
+
+    @property
+    def statistics(self) -> tuple[tuple[Colour, Colour], ...]:
+        every = tuple(encoder.statistics[0] for encoder in self.members)
+        return every[: self.inputs]
+
+    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+        self.check_inputs(len(sizes))
+        seen = sizes * len(self.members) if self.one_view else sizes
+        return tuple(grid for encoder, size in zip(self.members, seen, strict=True) for grid in encoder.grids(size))
+
+    def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        self.check_inputs(len(pixels))
+        seen = pixels * len(self.members) if self.one_view else pixels
+        return tuple(features for encoder, views in zip(self.members, seen, strict=True) for features in encoder(views))

@@ -1,0 +1,181 @@
+"""SigLIP's image tower: its published sizes, names of weights, and files."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from foveal.core import Backend, KeyMap, load_exact, read_tensors
+from foveal.encoders.block import Activation
+from foveal.encoders.clip import PREFIXES, TEXT_TOWER
+from foveal.encoders.encoder import HALF
+from foveal.encoders.hub import folder_of, tower_weights, vision_config
+from foveal.encoders.vit import VisionTransformer
+
+KINDS = ("weight", "bias")
+LAYERS = {"layer_norm1": "attention_norm", "layer_norm2": "mlp_norm", "self_attn.out_proj": "out"}
+POOLING = ("attention.out_proj", "layernorm", "mlp.fc1", "mlp.fc2")
+TIMM_POOLING = ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")
+
+TRANSFORMERS = KeyMap(
+    {
+        **{f"embeddings.patch_embedding.{kind}": f"patches.{kind}" for kind in KINDS},
+        "embeddings.position_embedding.weight": "positions",
+        "embeddings.position_ids": None,
+        **{
+            f"encoder.layers.{{}}.{published}.{kind}": f"blocks.{{}}.{ours}.{kind}"
+            for published, ours in {**LAYERS, "mlp.fc1": "up", "mlp.fc2": "down"}.items()
+            for kind in KINDS
+        },
+        **{
+            tuple(f"encoder.layers.{{}}.self_attn.{part}_proj.{kind}" for part in "qkv"): f"blocks.{{}}.qkv.{kind}"
+            for kind in KINDS
+        },
+        **{f"post_layernorm.{kind}": f"final_norm.{kind}" for kind in KINDS},
+        **dict.fromkeys(("head.probe", "head.attention.in_proj_weight", "head.attention.in_proj_bias")),
+        **dict.fromkeys(f"head.{part}.{kind}" for part in POOLING for kind in KINDS),
+    }
+)
+"""transformers' names, without their prefix; the pooling head is left out."""
+
+TIMM = KeyMap(
+    {
+        **{f"patch_embed.proj.{kind}": f"patches.{kind}" for kind in KINDS},
+        "pos_embed": "positions",
+        **{
+            f"blocks.{{}}.{published}.{kind}": f"blocks.{{}}.{ours}.{kind}"
+            for published, ours in {
+                "norm1": "attention_norm",
+                "norm2": "mlp_norm",
+                "attn.qkv": "qkv",
+                "attn.proj": "out",
+                "mlp.fc1": "up",
+                "mlp.fc2": "down",
+            }.items()
+            for kind in KINDS
+        },
+        **{f"norm.{kind}": f"final_norm.{kind}" for kind in KINDS},
+        "attn_pool.latent": None,
+        **dict.fromkeys(f"attn_pool.{part}.{kind}" for part in TIMM_POOLING for kind in KINDS),
+    }
+)
+"""timm's names, which open_clip's SigLIP and DeepSeek-VL use; the pooling head is left out."""
+
+
+def siglip_tower(
+    width: int,
+    depth: int,
+    heads: int,
+    mlp_width: int,
+    patch_size: int,
+    image_size: int,
+    *,
+    layers: tuple[int, ...] = (-2,),
+    use_final_norm: bool = False,
+    activation: Activation = "gelu_tanh",
+    norm_eps: float = 1e-6,
+    checkpointing: bool = False,
+    backend: Backend = "auto",
+) -> VisionTransformer:
+    """A `VisionTransformer` as SigLIP has it (arXiv 2303.15343): no class token, no first norm, a patch bias.
+
+    transformers computes the approximate GELU, timm (and DeepSeek-VL) for the first SigLIPs the exact one: `gelu`.
+    """
+    return VisionTransformer(
+        width,
+        depth,
+        heads,
+        mlp_width,
+        patch_size,
+        image_size,
+        layers=layers,
+        activation=activation,
+        norm_eps=norm_eps,
+        use_class_token=False,
+        patch_bias=True,
+        use_pre_norm=False,
+        use_final_norm=use_final_norm,
+        checkpointing=checkpointing,
+        backend=backend,
+        image_mean=HALF,
+        image_std=HALF,
+    )
+
+
+def siglip_vit_so400m_384(*, layers: tuple[int, ...] = (-2,)) -> VisionTransformer:
+    """The so400m/14 at 384 pixels with new weights: width 1152, 27 blocks, 27 x 27 patches (6 pixels are left out)."""
+    return siglip_tower(1152, 27, 16, 4304, 14, 384, layers=layers)
+
+
+def siglip_vit_large_384(*, layers: tuple[int, ...] = (-2,)) -> VisionTransformer:
+    """The L/16 at 384 pixels with new weights: width 1024, 24 blocks, 24 x 24 patches."""
+    return siglip_tower(1024, 24, 16, 4096, 16, 384, layers=layers)
+
+
+def siglip_vit(
+    name_or_folder: str,
+    *,
+    layers: tuple[int, ...] = (-2,),
+    use_final_norm: bool = False,
+    checkpointing: bool = False,
+    backend: Backend = "auto",
+) -> VisionTransformer:
+    """A published SigLIP (or SigLIP 2 of fixed resolution) image tower with its weights.
+
+    Args:
+        name_or_folder: local folder in transformers' layout, or a hub name such as `google/siglip-so400m-patch14-384`,
+            which needs the package huggingface_hub (`foveal-encoders[hub]`).
+        layers: see `VisionTransformer`.
+        use_final_norm: see `VisionTransformer`.
+        checkpointing: see `VisionTransformer`.
+        backend: see `VisionTransformer`.
+
+    Raises:
+        ValueError: as of `clip_vit`.
+        ImportError: as of `clip_vit`.
+    """
+    folder = folder_of(name_or_folder)
+    defaults = {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "image_size": 224,
+        "patch_size": 16,
+        "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-6,
+    }
+    sizes = vision_config(folder, {"siglip_vision_model": "SigLIP", "siglip": "SigLIP"}, defaults)
+    activations: dict[str, Activation] = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+    if sizes["hidden_act"] not in activations:
+        raise ValueError(f"{folder}: unknown activation {sizes['hidden_act']!r}: {' or '.join(activations)}")
+    model = siglip_tower(
+        sizes["hidden_size"],
+        sizes["num_hidden_layers"],
+        sizes["num_attention_heads"],
+        sizes["intermediate_size"],
+        sizes["patch_size"],
+        sizes["image_size"],
+        layers=layers,
+        use_final_norm=use_final_norm,
+        activation=activations[sizes["hidden_act"]],
+        norm_eps=sizes["layer_norm_eps"],
+        checkpointing=checkpointing,
+        backend=backend,
+    )
+    load_exact(model, siglip_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
+    return model
+
+
+def siglip_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, source: str) -> dict[str, Tensor]:
+    """Published weights of a SigLIP under our names, without the blocks that `model` does not build.
+
+    Args:
+        tensors: under transformers' or timm's names, with or without prefix, text tower or not.
+        model: that the weights are for.
+        source: named in errors.
+
+    Raises:
+        ValueError: if there is no image tower among the names, or a name is unknown.
+    """
+    tables = {"embeddings.patch_embedding.weight": TRANSFORMERS, "patch_embed.proj.weight": TIMM}
+    return tower_weights(model, tensors, tables, kind="SigLIP", prefixes=PREFIXES, ignored=TEXT_TOWER, source=source)
