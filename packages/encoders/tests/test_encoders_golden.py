@@ -86,7 +86,7 @@ def test_sam_at_other_sizes(golden, vary_tower, antialias):
 
 
 def test_tables_of_relative_positions(golden, vary_tower):
-    reference, build = vary_tower
+    _, build = vary_tower
     table = build().blocks[1].rows
     for name, expected in golden("vary/sam_vary_resized").tensors.items():
         if name.startswith("rel_pos."):
@@ -208,11 +208,7 @@ def test_deepstack_v(golden, name, layer):
     tower = VisionTransformer(
         clip["hidden"], clip["layers"], clip["heads"], clip["inter"], clip["patch"], clip["image"], layers=(layer,)
     )
-    weights = {key: value for key, value in tensors.items() if key.startswith("w.")}
-    if name == "deepstack_v":
-        weights = golden.strip(weights, "w.")
-    else:
-        weights = golden.strip(weights, "w.")
+    weights = golden.strip(tensors, "w.")
     model = StackedVisionTransformer(
         tower, start=meta["start_layer"], crops=meta["num_crops"], post_blocks=meta["post_encoder_layers"]
     ).eval()

@@ -118,7 +118,7 @@ class SlowToFast(nn.Module):
 
 
 def resized_to(plane: Tensor, grid: Grid) -> Tensor:
-    """[views, width, rows, columns] on another grid: averaged to a coarser, bilinear with aligned corners to a finer."""
+    """[views, width, rows, columns] on another grid: averaged to a coarser, interpolated bilinearly to a finer."""
     rows, columns = plane.shape[-2:]
     if rows * columns < grid[0] * grid[1]:
         finer = F.interpolate(plane.float(), size=grid, mode="bilinear", align_corners=True)

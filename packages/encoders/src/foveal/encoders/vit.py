@@ -33,8 +33,7 @@ class VisionTransformer(Encoder):
             `swiglu`: gated, of the largest DINOv2.
         norm_eps: epsilon of the layer norms.
         use_class_token: put a learned token before the patches; SigLIP has none.
-        num_registers: learned tokens without position between class token and patches (arXiv 2309.16588); they are never
-            returned.
+        num_registers: learned tokens without position between class token and patches (2309.16588); never returned.
         patch_bias: the patch embedding has a bias (SigLIP, DINOv2).
         use_pre_norm: a norm before the first block (CLIP).
         use_final_norm: a norm on the last block's output, where that is asked for.

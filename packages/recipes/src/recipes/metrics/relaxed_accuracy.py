@@ -1,0 +1,73 @@
+"""Answers that are right or, as numbers, nearly so."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from recipes.metrics.answers import check_answers
+
+
+class RelaxedAccuracy(Metric):
+    """Share of answers that match an accepted one, numbers up to a relative error (ChartQA).
+
+    Defined by Masry et al. (arXiv 2203.10244, end of section 5.1); what counts as a number, and how others are
+    compared, is as in lmms-eval: see `relaxed_match`. The figure that is printed for ChartQA is the mean of the shares
+    of its human and its augmented questions.
+
+    Args:
+        tolerance: largest relative error of a number, included.
+
+    Raises:
+        ValueError: if the tolerance is negative or not a number.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    right: Tensor
+    answers: Tensor
+
+    def __init__(self, tolerance: float = 0.05) -> None:
+        super().__init__()
+        if not tolerance >= 0:
+            raise ValueError(f"tolerance is a relative error, at least 0, not {tolerance}")
+        self.tolerance = tolerance
+        self.add_state("right", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        """Add answers, each with those accepted for it.
+
+        Raises:
+            ValueError: if there are not as many references as predictions, or one has no accepted answer.
+        """
+        check_answers(predictions, references)
+        for prediction, accepted in zip(predictions, references, strict=True):
+            self.right = self.right + any(relaxed_match(prediction, answer, self.tolerance) for answer in accepted)
+        self.answers = self.answers + len(predictions)
+
+    def compute(self) -> Tensor:
+        """The share, 0 to 1."""
+        return self.right / self.answers
+
+
+def relaxed_match(prediction: str, answer: str, tolerance: float) -> bool:
+    """Whether two numbers differ by at most a share of the answer, or two texts are equal but for case.
+
+    Texts are compared where one of the two is no number or the answer is 0; there white space counts, and "0.0" does
+    not match "0". A number is what `float` reads, or that with "%" behind it, a hundredth: "50%" matches "0.5", not
+    "50", and "1,000" is a text.
+    """
+    predicted, true = number(prediction), number(answer)
+    if predicted is None or true is None or true == 0:
+        return prediction.lower() == answer.lower()
+    return abs(predicted - true) / abs(true) <= tolerance
+
+
+def number(text: str) -> float | None:
+    """The number that a text is; None if it is none."""
+    try:
+        return float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        return None
