@@ -21,7 +21,7 @@ def per_second(path: Path, plan: ViewPlan, seconds: float = 4.0) -> float:
     """Samples a second: read, decoded, cut, tokenised."""
     with torch.device("meta"):
         encoder = VisionTransformer(64, 1, 1, 64, 14, 336, layers=(-1,))
-        count = TokenCount(encoder, PerceiverResampler(64, 64))
+        count = TokenCount(encoder, PerceiverResampler(64, 64), plan)
     processor = Processor(byte_tokenizer(), plan, count=count, max_length=4096)
     made, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:

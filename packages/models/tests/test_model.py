@@ -71,7 +71,7 @@ def test_loss_is_the_language_models_own():
     batch = model.processor.collate(samples(model))
     ours = model.loss(batch)
     output = model.language_model(
-        inputs_embeds=model.embed(batch.input_ids, batch.views),
+        inputs_embeds=model.embed(batch.input_ids, batch.views).embeddings,
         attention_mask=batch.attention_mask.long(),
         labels=batch.labels,
     )
@@ -244,7 +244,7 @@ def test_parts_that_do_not_fit():
         VisionLanguageModel(
             VisionTransformer(16, 2, 2, 24, 7, 28), MlpProjector, llama_260(100), byte_tokenizer(), UhdPlan()
         )
-    with pytest.raises(ValueError, match="one feature map, the encoder returns 2"):
+    with pytest.raises(ValueError, match=r"the encoder returns 2 maps of widths \(16, 16\), the connector takes one"):
         VisionLanguageModel(
             VisionTransformer(16, 2, 2, 24, 7, 28, layers=(1, 2)),
             MlpProjector,

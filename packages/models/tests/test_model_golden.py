@@ -29,26 +29,8 @@ def close(ours, reference):
     torch.testing.assert_close(ours, reference, atol=1e-5, rtol=0)
 
 
-def small_tokenizer(size):
-    """A tokenizer that fits a reference's small vocabulary; only its special tokens are used."""
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {f"w{number}": number for number in range(size - 3)} | {
-        "<pad>": size - 3,
-        "<s>": size - 2,
-        "</s>": size - 1,
-    }
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>")),
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-    )
-
-
 @pytest.fixture
-def tiny_llava(golden):
+def tiny_llava(golden, small_tokenizer):
     def build(keep_class_token=False):
         meta = golden("llava/tiny_llava").meta
         vision, text = meta["vision"], meta["text"]
@@ -110,7 +92,7 @@ def test_llava(golden, tiny_llava, case):
     mask = pad([torch.ones(len(row)) for row in rows], batch_first=True, padding_side=side).bool()
     assert torch.equal(mask, tensors[f"{case}.merged_attention_mask"].bool())
     views = [images[number] for number in used]
-    close(model.embed(ids, views)[mask], tensors[f"{case}.merged_embeds"][mask])
+    close(model.embed(ids, views).embeddings[mask], tensors[f"{case}.merged_embeds"][mask])
     close(model(ids, views, mask)[mask], tensors[f"{case}.logits"][mask])
     targets = pad(labels, batch_first=True, padding_value=IGNORE_INDEX, padding_side=side)
     assert torch.equal(targets, tensors[f"{case}.merged_labels"])
@@ -129,7 +111,7 @@ def test_llava_cut_to_a_length(golden, tiny_llava):
     mask = tensors["truncated.merged_attention_mask"].bool()
     for number, row in enumerate(rows):
         count = int((row == IMAGE_TOKEN_ID).sum()) // 16
-        embedded = model.embed(row[None], [views.pop(0) for _ in range(count)])[:, :limit]
+        embedded = model.embed(row[None], [views.pop(0) for _ in range(count)]).embeddings[:, :limit]
         close(embedded[0], tensors["truncated.merged_embeds"][number][mask[number]])
         logits = model.language_model(inputs_embeds=embedded).logits
         close(logits[0], tensors["truncated.logits"][number][mask[number]])

@@ -35,8 +35,9 @@ def encoder():
 
 
 def processor(plan=None, **options):
-    count = TokenCount(encoder(), PerceiverResampler(16, 16, queries=4, heads=2))
-    return Processor(byte_tokenizer(), plan or UhdPlan(56, 14, 6), count=count, system="", **options)
+    plan = plan or UhdPlan(56, 14, 6)
+    count = TokenCount(encoder(), PerceiverResampler(16, 16, queries=4, heads=2), plan)
+    return Processor(byte_tokenizer(), plan, count=count, system="", **options)
 
 
 def picture(width=131, height=97):
@@ -71,7 +72,10 @@ def test_uhd_sequences_of_the_reference(golden, shared):
         for ids, labels, grids, output, output_labels in zip(
             case["input_ids"], case["labels"], case["grids"], case["output"], case["output_labels"], strict=True
         ):
-            expander = Processor(tokenizer, plan, count=lambda height, width, case=case: case["queries_per_view"])
+            def count(width, height, queries=case["queries_per_view"]):
+                return [queries if isinstance(item, int) else item for item in plan.layout(width, height)]
+
+            expander = Processor(tokenizer, plan, count=count)
             asked = [tuple(grid) if grid else None for grid in grids[: ids.count(IMAGE_TOKEN_ID)]]
             assert [plan.grid(*SIZES[grid]) for grid in asked] == asked
             ours = Processor._expanded(ids, labels, [expander._picture(SIZES[grid]) for grid in asked])
@@ -90,7 +94,10 @@ def test_length_needs_no_pixels(sizes, text):
     turns = [asked, ANSWER]
     sample = ours.encode([picture(*size) for size in sizes], turns)
     assert ours.length(sizes, turns) == len(sample.input_ids) == len(sample.labels)
-    assert sum(ours.count(*view.shape[1:]) for view in sample.views) == (sample.input_ids == IMAGE_TOKEN_ID).sum()
+    runs = [item for size in sizes for item in ours.count(*size) if isinstance(item, int)]
+    assert len(runs) == len(sample.views)
+    assert sum(runs) == (sample.input_ids == IMAGE_TOKEN_ID).sum()
+    assert sample.sizes == tuple(sizes)
 
 
 def test_a_prompt_is_the_beginning_of_what_is_learnt():
@@ -147,7 +154,7 @@ def test_errors_name_the_sample():
     with pytest.raises(ValueError, match="overlong 'cut' raise or drop_turns"):
         processor(overlong="cut")
     with pytest.raises(ValueError, match="the system text holds <image>"):
-        Processor(byte_tokenizer(), PadToSquare(), count=lambda *_: 1, system="<image>")
+        Processor(byte_tokenizer(), PadToSquare(), count=lambda *_: [1], system="<image>")
     with pytest.raises(ValueError, match="at least one sample"):
         processor().collate([])
 
@@ -170,8 +177,8 @@ def test_views_hold_the_picture_the_right_way_round():
 
 
 def test_it_holds_no_weights():
-    count = TokenCount(encoder(), MlpProjector(16, 4096))
-    assert count(56, 28) == 8
+    count = TokenCount(encoder(), MlpProjector(16, 4096), UhdPlan(56, 14, 6))
+    assert count(56, 56) == [16]
     assert len(pickle.dumps(count)) < 30_000
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from foveal.models import Turn, byte_tokenizer, pretrained_tokenizer
@@ -67,6 +68,9 @@ QUESTION_AND_ANSWER = [Turn("user", "<image>\nWhat?"), Turn("assistant", "A cat.
         ("vicuna_v1", "questions. USER: <image>\nWhat? ASSISTANT: A cat.</s>"),
         ("llama_2", "natural language.\n<</SYS>>\n\n<image>\nWhat? [/INST] A cat. </s>"),
         ("chatml", "<|im_end|>\n<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\nA cat.<|im_end|>\n"),
+        ("phi3", "assistant.<|end|>\n<|user|>\n<image>\nWhat?<|end|>\n<|assistant|>\nA cat.<|end|>"),
+        ("vary", "detail.<|im_end|><|im_start|>user\n<image>\nWhat?<|im_end|><|im_start|>assistant\nA cat.<|im_end|>"),
+        ("vary_tiny", "<image>\nA cat.\n</s>"),
     ],
 )
 def test_templates(name, end):
@@ -80,12 +84,33 @@ def test_later_turns():
     turns = [*QUESTION_AND_ANSWER, Turn("user", "Sure?"), Turn("assistant", "Yes.")]
     assert text_of(turns, "vicuna_v1").endswith(" ASSISTANT: A cat.</s>USER: Sure? ASSISTANT: Yes.</s>")
     assert text_of(turns, "llama_2").endswith(" A cat. </s><s>[INST] Sure? [/INST] Yes. </s>")
+    assert text_of(turns, "phi3") == (
+        "<|system|>\nYou are a helpful AI assistant.<|end|>\n"
+        "<|user|>\n<image>\nWhat?<|end|>\n<|assistant|>\nA cat.<|end|>\n"
+        "<|user|>\nSure?<|end|>\n<|assistant|>\nYes.<|end|>"
+    )
+
+
+def test_a_picture_behind_the_question():
+    question = [Turn("user", "What is <image> this?")]
+    assert "<|user|>\n<image>\nWhat is  this?<|end|>" in text_of(question, "phi3")
+    assert "user\nWhat is <image> this?<|im_end|>" in text_of(question, "vary")
+
+
+@pytest.mark.parametrize("name", ["plain", "vary_tiny"])
+def test_what_the_user_says_is_not_shown(name):
+    turns = [Turn("system", "Be brief."), Turn("user", "a <image> b <image>\nc"), Turn("assistant", "A cat.")]
+    text = text_of(turns, name, system="Be kind.")
+    assert text.startswith("<image><image>")
+    assert not set("abc") & set(text.replace("<image>", "").replace("A cat.", "").replace("</s>", ""))
 
 
 def test_system_text():
     assert text_of(QUESTION_AND_ANSWER, "vicuna_v1", system="") == "USER: <image>\nWhat? ASSISTANT: A cat.</s>"
     assert text_of(QUESTION_AND_ANSWER, "llama_2", system="").startswith("[INST] <image>\nWhat? [/INST]")
     assert text_of([Turn("system", "Be brief."), *QUESTION_AND_ANSWER], "vicuna_v1").startswith("Be brief. USER: ")
+    assert text_of(QUESTION_AND_ANSWER, "phi3", system="").startswith("<|user|>\n<image>\nWhat?<|end|>")
+    assert text_of(QUESTION_AND_ANSWER, "vary", system="").startswith("<|im_start|>user\n<image>\nWhat?<|im_end|>")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -93,7 +118,7 @@ def test_answers_and_their_end_alone_are_learnt(name):
     tokenizer = byte_tokenizer()
     turns = (
         QUESTION_AND_ANSWER
-        if name == "plain"
+        if name in ("plain", "vary_tiny")
         else [*QUESTION_AND_ANSWER, Turn("user", "é?"), Turn("assistant", "naïve")]
     )
     ids, labels = tokenize(render(turns, name, bos="<s>", eos="</s>"), tokenizer)
@@ -124,10 +149,111 @@ def test_conversations_that_are_refused(turns, pictures, message):
 def test_other_faults():
     with pytest.raises(ValueError, match="no prompt template 'vicuna': plain, vicuna_v1"):
         text_of(QUESTION_AND_ANSWER, "vicuna")
-    with pytest.raises(ValueError, match="one question and its answer, not 4 turns"):
-        text_of([*QUESTION_AND_ANSWER, *QUESTION_AND_ANSWER], "plain")
+    for name in ("plain", "vary_tiny"):
+        with pytest.raises(ValueError, match=f"{name} takes one question and its answer, not 4 turns"):
+            text_of([*QUESTION_AND_ANSWER, *QUESTION_AND_ANSWER], name)
     with pytest.raises(ValueError, match="no token that is just 'zz'"):
         separator_id("zz", byte_tokenizer())
+
+
+def learnt_parts(segments, picture):
+    """[text, learnt] as the reference of Vary writes it: neighbours of one kind are one."""
+    parts = []
+    for segment in segments:
+        text = segment.text.replace("<image>", picture)
+        if parts and parts[-1][1] == segment.supervised:
+            parts[-1][0] += text
+        else:
+            parts.append([text, segment.supervised])
+    return parts
+
+
+@pytest.mark.parametrize(("name", "cases", "bos"), [("vary_tiny", "vary_tiny", "</s>"), ("vary", "vary_qwen", "")])
+def test_every_reference_conversation_of_vary(golden, name, cases, bos):
+    meta = golden("vary/prompts").meta
+    picture = f"<img>{{IMGPAD*{meta['image_tokens']}}}</img>"
+    compared = 0
+    for case in meta[cases]:
+        turns = [Turn(ROLES[turn["from"]], turn["value"]) for turn in case["conversation"]]
+        if turns[-1].text == "":
+            # The reference learns that an empty page has an end, and takes a picture that the text has no place for.
+            # Here both are refused; the template is the same.
+            with pytest.raises(ValueError, match="turn 2: the assistant's answer is empty"):
+                check_turns(turns, 1, open_ended=False)
+            with pytest.raises(ValueError, match="0 <image> in the text, 1 pictures"):
+                check_turns([turns[0], Turn("assistant", "A")], 1, open_ended=False)
+            turns[0] = Turn("user", "<image>")
+        else:
+            pictures = sum(turn.text.count("<image>") for turn in turns)
+            check_turns(turns, pictures, open_ended=False)
+        parts = learnt_parts(render(turns, name, bos=bos, eos="</s>"), picture)
+        parts[0][0] = bos + parts[0][0]  # the tokenizer's work
+        assert parts == case["segments"]
+        compared += 1
+    assert compared == {"vary_tiny": 3, "vary_qwen": 4}[cases]
+
+
+def test_every_reference_prompt_of_vary(golden):
+    meta = golden("vary/prompts").meta
+    picture = f"<img>{{IMGPAD*{meta['image_tokens']}}}</img>"
+
+    def prompt(text, name):
+        return text_of([Turn("user", text)], name).replace("<image>", picture)
+
+    for case in meta["inference"]:
+        question = case["question"]
+        assert prompt(f"<image>{question}", "vary") == case["vary_base"]
+        assert prompt(f"<image>\n{question}", "vary") == case["vary_toy"]
+        assert prompt(f"<image>\n{question}", "vicuna_v1") == case["vary_tiny_plus"]
+        # The reference asks without the newline behind which it has learnt.
+        assert prompt(f"<image>\n{question}", "vary_tiny") == case["vary_tiny"] + "\n"
+
+
+def gpt2(shared):
+    """GPT-2's vocabulary as OPT uses it: `</s>` in front."""
+    folder = shared / "tokenizers" / "gpt2"
+    if not folder.is_dir():
+        pytest.skip(f"no vocabulary {folder}")
+    backend = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer, bos_token="</s>", eos_token="</s>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>", "<|im_start|>"]})
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="</s> $A", special_tokens=[("</s>", tokenizer.bos_token_id)]
+    )
+    return tokenizer
+
+
+def beginnings(answer, name, tokenizer):
+    """Ids and labels with an answer, and ids of the prompt that asks for it."""
+    turns = [Turn("user", "<image>"), Turn("assistant", answer)]
+    ends = {"bos": tokenizer.bos_token, "eos": tokenizer.eos_token}
+    whole = tokenize(render(turns, name, **ends), tokenizer)
+    return *whole, tokenize(render(turns[:1], name, **ends), tokenizer)[0]
+
+
+ANSWERS = ["Chapter 1", " indented", "  twice", "\n\nafter a blank line", "\n new", "\t\n\n\n\nx\n", "\n\n\n\n\n1"]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("name", ["vary", "vary_tiny"])
+@pytest.mark.parametrize("vocabulary", ["bytes", "gpt2"])
+def test_a_prompt_is_the_beginning_whatever_the_answer_begins_with(name, answer, vocabulary, request):
+    if vocabulary == "bytes":
+        tokenizer = byte_tokenizer(("<|im_start|>", "<|im_end|>"))
+    else:
+        tokenizer = gpt2(request.getfixturevalue("shared"))
+    ids, labels, prompt = beginnings(answer, name, tokenizer)
+    assert ids[: len(prompt)] == prompt
+    assert labels == [IGNORE_INDEX] * len(prompt) + ids[len(prompt) :]
+    end = "\n</s>" if name == "vary_tiny" else "<|im_end|>"
+    assert tokenizer.decode(ids[len(prompt) :], clean_up_tokenization_spaces=False) == answer + end
+    assert ids.count(tokenizer.bos_token_id) == (2 if name == "vary_tiny" and vocabulary == "gpt2" else 1)
+
+
+def test_blank_lines_are_one_token_with_the_newline_before_where_they_do_not_stand_apart(shared):
+    """What `answer_apart` is for; ChatML keeps to LLaVA's way."""
+    ids, _, prompt = beginnings("\n\nafter a blank line", "chatml", gpt2(shared))
+    assert ids[: len(prompt)] != prompt
 
 
 @given(st.text())

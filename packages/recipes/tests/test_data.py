@@ -20,8 +20,10 @@ from recipes.data.records import Record, read_records
 
 @pytest.fixture
 def processor():
-    count = TokenCount(VisionTransformer(8, 1, 1, 8, 8, 64, layers=(-1,)), AdaptivePool(8, 8, rows=2, columns=2))
-    return Processor(byte_tokenizer(), UhdPlan(64, 8, 6), count=count, system="")
+    plan = UhdPlan(64, 8, 6)
+    encoder = VisionTransformer(8, 1, 1, 8, 8, 64, layers=(-1,))
+    count = TokenCount(encoder, AdaptivePool(8, 8, rows=2, columns=2), plan)
+    return Processor(byte_tokenizer(), plan, count=count, system="")
 
 
 @settings(max_examples=25, deadline=None)

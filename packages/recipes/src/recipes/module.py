@@ -1,6 +1,7 @@
 """What is trained, how fast, and what is measured."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -12,12 +13,9 @@ from torchmetrics import Metric
 
 from foveal.models import Batch, VisionLanguageModel, generate
 from recipes.data.eval_batch import EvalBatch, blanked
+from recipes.groups import Rates
 from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
 from recipes.optimizer import MuonAdamW
-
-PARTS = ("encoder", "connector", "language_model")
-TABLES = ("positions", "query", "lm_head.weight")
-"""Two-dimensional weights that are tables of rows or the readout, not maps between layers."""
 
 
 class Finetuning(pl.LightningModule):
@@ -29,8 +27,10 @@ class Finetuning(pl.LightningModule):
     Args:
         network: the model.
         encoder_lr: peak learning rate of the encoder; null: it is frozen.
-        connector_lr: peak learning rate of the connector; null: it is frozen.
+        connector_lr: peak learning rate of the connector and of what merges its tokens; null: they are frozen.
         language_model_lr: peak learning rate of the language model; null: it is frozen.
+        rates: peak learning rates of single submodules instead, by their names in the network, as in
+            `{connector.stages.0: 1.0e-4}`; null: frozen.
         warmup: share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine.
         weight_decay: of matrices; biases, norms and other vectors are left alone.
         betas: AdamW's moments.
@@ -51,6 +51,7 @@ class Finetuning(pl.LightningModule):
         encoder_lr: float | None = None,
         connector_lr: float | None = 1e-3,
         language_model_lr: float | None = None,
+        rates: Mapping[str, float | None] | None = None,
         warmup: float = 0.03,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -62,17 +63,16 @@ class Finetuning(pl.LightningModule):
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, not {warmup}")
         self.network = network
-        self.rates = dict(zip(PARTS, (encoder_lr, connector_lr, language_model_lr), strict=True))
-        if not any(self.rates.values()):
-            raise ValueError("every part is frozen: give at least one of encoder_lr, connector_lr, language_model_lr")
+        parts = {"encoder": encoder_lr, "connector": connector_lr, "language_model": language_model_lr}
+        if network.merge is not None:
+            parts["merge"] = connector_lr
+        self.rates = Rates(network, {**parts, **(rates or {})})
+        self.rates.freeze()
         self.warmup, self.weight_decay, self.betas, self.optimizer = warmup, weight_decay, betas, optimizer
         self.max_new_tokens = max_new_tokens
         self.blank_pictures = False
-        for part, rate in self.rates.items():
-            if not rate:  # otherwise as the part says: some keep tables of their own fixed
-                network.get_submodule(part).requires_grad_(False)
         if language_model_checkpointing:
-            network.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+            network.language_model.activation_checkpointing_enable({"use_reentrant": False})
         self.scores: dict[str, Metric] = nn.ModuleDict(  # type: ignore[assignment]  # one, with typed values
             {"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()}
         )
@@ -112,24 +112,8 @@ class Finetuning(pl.LightningModule):
         return predictions
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Groups per part and kind, warmed up linearly and cooled down along a cosine per step."""
-        groups: dict[str, list[dict[str, Any]]] = {"hidden": [], "matrices": [], "vectors": []}
-        for part, rate in self.rates.items():
-            module = self.network.get_submodule(part)
-            kinds: dict[str, list[nn.Parameter]] = {kind: [] for kind in groups}
-            # Rows of a table are looked up one by one: to Muon it would look like a matrix.
-            tables = {id(table.weight) for table in module.modules() if isinstance(table, nn.Embedding)}
-            for name, weight in module.named_parameters():
-                if weight.requires_grad:
-                    hidden = self.optimizer == "muon" and weight.ndim == 2 and id(weight) not in tables
-                    hidden = hidden and not name.endswith(TABLES)
-                    kinds["hidden" if hidden else "matrices" if weight.ndim > 1 else "vectors"].append(weight)
-            for kind, weights in kinds.items():
-                if weights:
-                    decay = 0.0 if kind == "vectors" else self.weight_decay
-                    groups[kind].append(
-                        {"params": weights, "lr": rate, "weight_decay": decay, "name": f"{part}/{kind}"}
-                    )
+        """Groups per submodule and kind, warmed up linearly and cooled down along a cosine per step."""
+        groups = self.rates.groups(weight_decay=self.weight_decay, muon=self.optimizer == "muon")
         others = groups["matrices"] + groups["vectors"]
         optimizer: Optimizer = (
             MuonAdamW(groups["hidden"], others, betas=self.betas)

@@ -1,6 +1,7 @@
 """One conversation, and several, as tensors."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,12 +16,14 @@ class Sample:
         labels: [tokens], `IGNORE_INDEX` where nothing is learnt.
         views: [3, height, width] each, uint8, in the order of their placeholders.
         key: the sample's name in messages.
+        sizes: (width, height) in pixels of each picture before it was cut into views.
     """
 
     input_ids: Tensor
     labels: Tensor
     views: tuple[Tensor, ...]
     key: str
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Batch:
         attention_mask: [batch, tokens], True at real tokens.
         views: [3, height, width] each, uint8; all samples', one sample after the other.
         keys: the samples' names in messages.
+        sizes: (width, height) in pixels of each picture, in the order of their views.
     """
 
     input_ids: Tensor
@@ -40,23 +44,21 @@ class Batch:
     attention_mask: Tensor
     views: tuple[Tensor, ...]
     keys: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same on another device."""
-        return Batch(
-            self.input_ids.to(device, non_blocking=non_blocking),
-            self.labels.to(device, non_blocking=non_blocking),
-            self.attention_mask.to(device, non_blocking=non_blocking),
-            tuple(view.to(device, non_blocking=non_blocking) for view in self.views),
-            self.keys,
-        )
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory, from which copies to a GPU are faster."""
-        return Batch(
-            self.input_ids.pin_memory(),
-            self.labels.pin_memory(),
-            self.attention_mask.pin_memory(),
-            tuple(view.pin_memory() for view in self.views),
-            self.keys,
+        return self._with_tensors(lambda tensor: tensor.pin_memory())
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return replace(
+            self,
+            input_ids=change(self.input_ids),
+            labels=change(self.labels),
+            attention_mask=change(self.attention_mask),
+            views=tuple(change(view) for view in self.views),
         )

@@ -1,14 +1,24 @@
 """A tokenizer without a file: one token per byte."""
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
+
+from foveal.models.tokenize import add_special_tokens
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
 
 
-def byte_tokenizer() -> PreTrainedTokenizerBase:
+def byte_tokenizer(tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
     """260 tokens: `<unk>`, `<s>`, `</s>`, `<pad>` and the 256 bytes of UTF-8; any text comes back as it was.
 
     `<s>` is put in front, as LLaMA's tokenizer does.
+
+    Args:
+        tokens: further special tokens, from 260 on.
+
+    Raises:
+        ValueError: if one of them is empty.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -30,4 +40,5 @@ def byte_tokenizer() -> PreTrainedTokenizerBase:
         clean_up_tokenization_spaces=False,
         padding_side="right",
     )
+    add_special_tokens(tokens, fast)
     return fast

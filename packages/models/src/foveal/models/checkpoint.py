@@ -1,8 +1,9 @@
 """A model as a folder: one safetensors file or folder per part, and a page that says how to put them together.
 
-config.yaml                 encoder, connector and plan (class and arguments), template, system text, longest sequence
+config.yaml                 encoder, connector, plan, merge (class and arguments), template, system text, max_length
 encoder.safetensors
 connector.safetensors
+merge.safetensors           only of models that merge the views' tokens
 language_model/             in transformers' layout: other tools open it
 tokenizer/
 """
@@ -22,6 +23,7 @@ from foveal.connectors import Connector
 from foveal.core import build, describe, load_exact, read_tensors
 from foveal.encoders import Encoder
 from foveal.models.language_models import DType, pretrained_language_model, pretrained_tokenizer
+from foveal.models.merge import Merge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts import TemplateName
 from foveal.models.views import ViewPlan
@@ -43,6 +45,8 @@ def save(model: VisionLanguageModel, folder: str | Path) -> Path:
     partial.mkdir(parents=True)
     _write_part(model.encoder, partial / "encoder.safetensors")
     _write_part(model.connector, partial / "connector.safetensors")
+    if model.merge is not None:
+        _write_part(model.merge, partial / "merge.safetensors")
     model.language_model.save_pretrained(partial / "language_model")
     model.processor.tokenizer.save_pretrained(partial / "tokenizer")
     described = {
@@ -50,6 +54,7 @@ def save(model: VisionLanguageModel, folder: str | Path) -> Path:
         "encoder": describe(model.encoder),
         "connector": describe(model.connector),
         "plan": describe(model.processor.plan),
+        **({} if model.merge is None else {"merge": describe(model.merge)}),
         "template": model.processor.template,
         "system": model.processor.system,
         "max_length": model.processor.max_length,
@@ -82,8 +87,13 @@ def load(
     source = Path(folder)
     config = _read_config(source)
     encoder, connector = (_read_part(source, config, part) for part in ("encoder", "connector"))
-    if not isinstance(encoder, Encoder) or not isinstance(connector, Connector):
-        raise ValueError(f"{source / 'config.yaml'}: 'encoder' or 'connector' describes something else")
+    merge = _read_part(source, config, "merge") if "merge" in config else None
+    if (
+        not isinstance(encoder, Encoder)
+        or not isinstance(connector, Connector)
+        or not (merge is None or isinstance(merge, Merge))
+    ):
+        raise ValueError(f"{source / 'config.yaml'}: 'encoder', 'connector' or 'merge' describes something else")
     tokenizer: PreTrainedTokenizerBase = pretrained_tokenizer(_existing(source / "tokenizer"))
     model = VisionLanguageModel(
         encoder,
@@ -91,6 +101,7 @@ def load(
         pretrained_language_model(_existing(source / "language_model"), dtype=dtype),
         tokenizer,
         plan if plan is not None else build(config["plan"]),
+        merge=None if merge is None else lambda _width: merge,
         template=template if template is not None else config["template"],
         system=config["system"] if template is None else None,
         max_length=max_length if max_length is not None else config["max_length"],
@@ -98,6 +109,19 @@ def load(
     if dtype != "auto":
         model.to(getattr(torch, dtype))
     return model.eval()
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """The encoder of a checkpoint folder alone: a vision vocabulary that one model has learnt, for another (Vary).
+
+    Raises:
+        ValueError: as `load`.
+    """
+    source = Path(folder)
+    encoder = _read_part(source, _read_config(source), "encoder")
+    if not isinstance(encoder, Encoder):
+        raise ValueError(f"{source / 'config.yaml'}: 'encoder' describes something else")
+    return encoder.eval()
 
 
 def _write_part(part: nn.Module, path: Path) -> None:
@@ -124,7 +148,7 @@ def _read_config(source: Path) -> dict[str, Any]:
         )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}
-    if not isinstance(config, dict) or set(config) != expected:
+    if not isinstance(config, dict) or set(config) - {"merge"} != expected:
         found = sorted(config) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
     if config["format"] != FORMAT:

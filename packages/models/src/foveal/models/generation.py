@@ -9,6 +9,7 @@ from transformers import TextStreamer
 from foveal.models.batch import Batch
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts import Turn
+from foveal.models.stack_injection import injected
 
 
 @torch.inference_mode()
@@ -52,19 +53,21 @@ def generate(
     model.eval()
     try:
         batch = batch.to(model.device)
-        ids = language_model.generate(
-            inputs_embeds=model.embed(batch.input_ids, batch.views),
-            attention_mask=batch.attention_mask.long(),
-            max_new_tokens=max_new_tokens,
-            do_sample=temperature > 0,
-            temperature=temperature if temperature > 0 else None,
-            top_p=top_p if temperature > 0 else None,
-            top_k=0 if temperature > 0 else None,
-            num_beams=num_beams,
-            eos_token_id=processor.stop_ids,
-            pad_token_id=processor.pad_id,
-            streamer=None if on_text is None else _Streamer(processor.tokenizer, on_text),
-        )
+        prompt = model.embed(batch.input_ids, batch.views, batch.sizes)
+        with injected(language_model, prompt.stacks, len(batch.input_ids)):
+            ids = language_model.generate(
+                inputs_embeds=prompt.embeddings,
+                attention_mask=batch.attention_mask.long(),
+                max_new_tokens=max_new_tokens,
+                do_sample=temperature > 0,
+                temperature=temperature if temperature > 0 else None,
+                top_p=top_p if temperature > 0 else None,
+                top_k=0 if temperature > 0 else None,
+                num_beams=num_beams,
+                eos_token_id=processor.stop_ids,
+                pad_token_id=processor.pad_id,
+                streamer=None if on_text is None else _Streamer(processor.tokenizer, on_text),
+            )
     finally:
         model.train(was_training)
     return [processor.decode(row) for row in ids]

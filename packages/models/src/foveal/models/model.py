@@ -10,14 +10,19 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector, grouped
-from foveal.core import group_by
 from foveal.encoders import Encoder
+from foveal.models.agreement import check_count, check_views, check_vocabulary, check_widths
 from foveal.models.batch import Batch
 from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
-from foveal.models.count import TokenCount
+from foveal.models.count import TokenCount, token_grids
+from foveal.models.merge import Merge, Merged
+from foveal.models.pixels import normalised
 from foveal.models.processor import Processor
 from foveal.models.prompts import TemplateName
+from foveal.models.stack_injection import Stack, injected
 from foveal.models.views import ViewPlan
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -31,37 +36,53 @@ class TokenLoss:
     tokens: int
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """A batch of prompts for the language model.
+
+    Attributes:
+        embeddings: [batch, tokens, width].
+        stacks: what is added to hidden states on the way.
+    """
+
+    embeddings: Tensor
+    stacks: tuple[Stack, ...]
+
+
 class VisionLanguageModel(nn.Module):
     """Pictures and text in, text out; the method lies in which parts are passed.
 
     views -> encoder -> connector -> visual tokens, written over the placeholders of the prompt -> language model
     (LLaVA, arXiv 2304.08485, section 4.1). The length of a sequence never changes on its way: the processor has put as
-    many placeholders as `plan` and `connector` promise, and a disagreement is an error with both numbers.
+    many placeholders as `plan`, `connector` and `merge` promise, and a disagreement is an error with both numbers.
 
     Args:
         encoder: turns views into feature maps.
-        connector: called with the encoder's width and the language model's width, gives the connector.
+        connector: called with the encoder's width (of several maps a tuple) and the language model's, gives the
+            connector.
         language_model: any causal language model of transformers; held and called, never subclassed.
         tokenizer: the language model's tokenizer.
         plan: from a picture's size to its views and their order.
+        merge: called with the language model's width, makes one run of the tokens of all views of a picture, and
+            perhaps stacks for decoder layers (AnyRes, DeepStack); None: every view is a run of its own.
         template: name of the prompt template.
         system: instead of the template's system text; empty: none.
         max_length: longest sequence in tokens, visual ones included; a longer sample is an error.
         overlong: `drop_turns`: leave out last exchanges of a longer sample instead, see `Processor`.
 
     Raises:
-        ValueError: if connector and encoder disagree about the class token, or the tokenizer has more tokens than the
-            language model has embeddings.
+        ValueError: if the parts do not go together; the reason names widths, grids or numbers of tokens.
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        connector: Callable[[int, int], Connector],
+        connector: Callable[[Any, int], Connector],
         language_model: nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         plan: ViewPlan,
         *,
+        merge: Callable[[int], Merge] | None = None,
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
@@ -70,77 +91,94 @@ class VisionLanguageModel(nn.Module):
         super().__init__()
         # The declared type is nn.Module because naming transformers' base class here would import its model code.
         model: Any = language_model
-        if len(encoder.widths) != 1:
-            raise ValueError(
-                f"the connector takes one feature map, the encoder returns {len(encoder.widths)}: ask it for one layer"
-            )
-        embeddings = model.get_input_embeddings().weight
+        width = model.get_input_embeddings().weight.shape[1]
         self.encoder = encoder
-        self.connector = connector(encoder.widths[0], embeddings.shape[1])
+        self.connector = connector(encoder.widths[0] if len(encoder.widths) == 1 else encoder.widths, width)
+        self.merge = None if merge is None else merge(width)
         self.language_model = model
-        if self.connector.prefix_tokens != encoder.prefix_tokens:
-            raise ValueError(
-                f"the encoder returns {encoder.prefix_tokens} prefix tokens before its grid, the connector expects "
-                f"{self.connector.prefix_tokens}: set keep_class_token and prefix_tokens to agree"
-            )
-        if len(tokenizer) > embeddings.shape[0]:
-            raise ValueError(
-                f"the tokenizer has {len(tokenizer)} tokens, the language model embeddings for {embeddings.shape[0]}: "
-                "they do not belong together"
-            )
+        check_widths(encoder, self.connector, width)
+        check_vocabulary(tokenizer, model)
+        check_views(encoder, plan, self.merge, model)
+        count = TokenCount(encoder, self.connector, plan, self.merge)
         self.processor = Processor(
             tokenizer,
             plan,
-            count=TokenCount(encoder, self.connector),
+            count=count,
             template=template,
             system=system,
             max_length=max_length,
             overlong=overlong,
         )
+        check_count(count, max_length)
 
     @property
     def device(self) -> torch.device:
-        """Where the connector is; pixels are normalised there."""
-        return next(self.connector.parameters()).device
+        """Where the language model's embeddings are."""
+        weight: Tensor = self.language_model.get_input_embeddings().weight
+        return weight.device
 
     def visual_tokens(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """Per view its tokens [tokens, language model's width].
+        """Per view (per set of views that the encoder looks at together) its tokens [tokens, language model's width].
 
         Args:
             views: [3, height, width] each, of any sizes; uint8 in 0..255, or float and already normalised.
         """
-        pixels = self._normalised(views)
-        grids = [(self.encoder.grid(view.shape[-2], view.shape[-1]),) for view in pixels]
-        return grouped(self.connector, self.encoder.encode_views(pixels), grids)
+        pixels = normalised(views, self.encoder)
+        return grouped(self.connector, self.encoder.encode_views(pixels), self._grids(pixels))
 
-    def embed(self, input_ids: Tensor, views: Sequence[Tensor]) -> Tensor:
-        """Embeddings of a prompt: rows of the embedding table, visual tokens at the placeholders.
+    def merged(self, views: Sequence[Tensor], sizes: Sequence[Size]) -> list[Merged]:
+        """Per picture (without a merge: per view) what goes into the language model.
+
+        Args:
+            views: those of all pictures, one picture after the other, as for `visual_tokens`.
+            sizes: (width, height) in pixels of each picture; only a merge needs them.
+
+        Raises:
+            ValueError: if a merge is not given sizes, or pictures of such sizes have another number of views.
+        """
+        tokens = self.visual_tokens(views)
+        if self.merge is None:
+            return [Merged(each) for each in tokens]
+        plan, planes = self.processor.plan, token_grids(self.connector, self._grids(views))
+        numbers = [len(plan.views(*size)) // plan.inputs for size in sizes]
+        if sum(numbers) != len(tokens):
+            raise ValueError(
+                f"{len(sizes)} pictures of sizes {list(sizes)} have {sum(numbers)} sets of views, {len(tokens)} were "
+                "given: pass the sizes of the pictures, as the processor's batch has them"
+            )
+        pictures, start = [], 0
+        for number, size in zip(numbers, sizes, strict=True):
+            own = slice(start, start + number)
+            pictures.append(self.merge(tokens[own], planes[own], plan.tile_grid(*size), size))
+            start += number
+        return pictures
+
+    def embed(self, input_ids: Tensor, views: Sequence[Tensor], sizes: Sequence[Size] = ()) -> Embedded:
+        """A prompt for the language model: rows of the embedding table, visual tokens at the placeholders.
 
         Args:
             input_ids: [batch, tokens], `IMAGE_TOKEN_ID` at placeholders.
             views: those of all sequences in reading order, [3, height, width] each.
-
-        Returns:
-            [batch, tokens, width]
+            sizes: (width, height) in pixels of the pictures that they were cut from; only a merge needs them.
 
         Raises:
-            ValueError: if the number of placeholders is not the number of visual tokens.
+            ValueError: if the number of placeholders is not the number of visual tokens, or as `merged`.
         """
         placeholders = input_ids == IMAGE_TOKEN_ID
         embedded: Tensor = self.language_model.get_input_embeddings()(input_ids.masked_fill(placeholders, 0))
         expected = int(placeholders.sum())
-        if views:
-            tokens = torch.cat(self.visual_tokens(views)).to(embedded)
-        elif expected == 0:
-            return embedded + self._nothing() if self._must_run_everything() else embedded
-        else:
-            tokens = embedded.new_zeros(0, embedded.shape[-1])
+        if not views and expected == 0:
+            return Embedded(embedded + self._nothing() if self._must_run_everything() else embedded, ())
+        pictures = self.merged(views, sizes) if views else []
+        tokens = torch.cat(
+            [embedded.new_zeros(0, embedded.shape[-1])] + [each.tokens.to(embedded) for each in pictures]
+        )
         if len(tokens) != expected:
             raise ValueError(
                 f"{len(views)} views gave {len(tokens)} visual tokens, the prompt has {expected} placeholders: "
                 "the batch was made by a processor with another plan or connector"
             )
-        return embedded.masked_scatter(placeholders[..., None], tokens)
+        return Embedded(embedded.masked_scatter(placeholders[..., None], tokens), self._stacks(pictures, placeholders))
 
     def forward(
         self,
@@ -148,6 +186,7 @@ class VisionLanguageModel(nn.Module):
         views: Sequence[Tensor] = (),
         attention_mask: Tensor | None = None,
         columns: Tensor | None = None,
+        sizes: Sequence[Size] = (),
     ) -> Tensor:
         """Logits of the next token.
 
@@ -156,17 +195,20 @@ class VisionLanguageModel(nn.Module):
             views: those of all sequences in reading order, [3, height, width] each.
             attention_mask: [batch, tokens], True at real tokens; None: all are.
             columns: positions at which logits are wanted, [positions]; None: everywhere.
+            sizes: (width, height) in pixels of the pictures that the views were cut from; only a merge needs them.
 
         Returns:
             [batch, tokens or positions, vocabulary]
         """
-        output = self.language_model(
-            inputs_embeds=self.embed(input_ids, views),
-            attention_mask=attention_mask,
-            position_ids=position_ids(attention_mask),
-            use_cache=False,
-            logits_to_keep=0 if columns is None else columns,
-        )
+        embedded = self.embed(input_ids, views, sizes)
+        with injected(self.language_model, embedded.stacks, len(input_ids)):
+            output = self.language_model(
+                inputs_embeds=embedded.embeddings,
+                attention_mask=attention_mask,
+                position_ids=position_ids(attention_mask),
+                use_cache=False,
+                logits_to_keep=0 if columns is None else columns,
+            )
         logits: Tensor = output.logits
         return logits
 
@@ -179,35 +221,43 @@ class VisionLanguageModel(nn.Module):
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORE_INDEX
         columns = supervised.any(dim=0).nonzero().squeeze(1)
-        logits = self(batch.input_ids, batch.views, batch.attention_mask, columns)
+        logits = self(batch.input_ids, batch.views, batch.attention_mask, columns, batch.sizes)
         total = F.cross_entropy(
             logits.float().flatten(0, 1), targets[:, columns].flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
         )
         return TokenLoss(total, int(supervised.sum()))
 
-    def _normalised(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """Views as the encoder wants them; equal shapes are worked on together."""
-        weight = next(self.encoder.parameters())
-        mean = torch.tensor(self.encoder.image_mean, device=weight.device)[:, None, None]
-        std = torch.tensor(self.encoder.image_std, device=weight.device)[:, None, None]
-        ready: list[Tensor] = list(views)
-        for indices in group_by((view.shape, view.dtype) for view in views).values():
-            pixels = torch.stack([views[index] for index in indices]).to(weight.device)
-            if not pixels.is_floating_point():
-                pixels = (pixels / 255 - mean) / std
-            for index, view in zip(indices, pixels.to(weight.dtype), strict=True):
-                ready[index] = view
-        return ready
+    def _grids(self, views: Sequence[Tensor]) -> list[tuple[Size, ...]]:
+        """Of every set of views the grids of its maps."""
+        inputs, shapes = self.encoder.inputs, [(view.shape[-2], view.shape[-1]) for view in views]
+        return [self.encoder.grids(*shapes[start : start + inputs]) for start in range(0, len(shapes), inputs)]
+
+    def _stacks(self, pictures: Sequence[Merged], placeholders: Tensor) -> tuple[Stack, ...]:
+        """The pictures' stacks with their places in the batch, those of one layer together."""
+        if self.merge is None or not self.merge.layers:
+            return ()
+        places = placeholders.nonzero().split([len(picture.tokens) for picture in pictures])
+        stacks = []
+        for number, layer in enumerate(self.merge.layers):
+            having = [
+                (place, picture.stacks[number])
+                for place, picture in zip(places, pictures, strict=True)
+                if number < len(picture.stacks)
+            ]
+            if having:
+                rows, columns = torch.cat([place for place, _ in having]).unbind(dim=1)
+                stacks.append(Stack(layer, rows, columns, torch.cat([values for _, values in having])))
+        return tuple(stacks)
 
     def _must_run_everything(self) -> bool:
         """Whether other ranks wait for gradients of parts that a batch without pictures would not touch."""
         return self.training and torch.distributed.is_available() and torch.distributed.is_initialized()
 
     def _nothing(self) -> Tensor:
-        """Zero, by way of the encoder and the connector."""
-        (height, width), *_ = self.processor.plan.views(1, 1)
-        blank = torch.zeros(3, height, width, device=self.device)
-        return 0.0 * torch.cat(self.visual_tokens([blank])).sum()
+        """Zero, by way of the encoder, the connector and the merge."""
+        size = (1, 1)
+        blank = [torch.zeros(3, *view, device=self.device) for view in self.processor.plan.views(*size)]
+        return 0.0 * sum(part.sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks))
 
 
 def position_ids(attention_mask: Tensor | None) -> Tensor | None:

@@ -28,7 +28,7 @@ class Processor:
         tokenizer: the language model's.
         plan: from a picture's size to its views.
         template: name of the prompt template.
-        count: tokens of a view of (height, width) pixels.
+        count: of a picture of (width, height) pixels, the lengths of its runs of visual tokens and the texts between.
         max_length: longest sequence in tokens, visual ones included.
         overlong: what to do with a longer one: `raise`; or `drop_turns`: leave out whole exchanges from the end, which
             is logged, and raise if the first is still too long. Nothing is ever cut inside.
@@ -43,7 +43,7 @@ class Processor:
         tokenizer: PreTrainedTokenizerBase,
         plan: ViewPlan,
         *,
-        count: Callable[[int, int], int],
+        count: Callable[[int, int], Sequence[int | str]],
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
@@ -119,6 +119,7 @@ class Processor:
             padded([torch.ones(len(sample.input_ids), dtype=torch.long) for sample in samples], 0).bool(),
             tuple(view for sample in samples for view in sample.views),
             tuple(sample.key for sample in samples),
+            tuple(size for sample in samples for size in sample.sizes),
         )
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
@@ -132,9 +133,10 @@ class Processor:
                 raise ValueError(
                     f"{where}a picture of mode {picture.mode} where RGB is expected: open it with read_image"
                 )
-        ids, labels = self._sequence([picture.size for picture in pictures], turns, key, open_ended=open_ended)
+        sizes = tuple(picture.size for picture in pictures)
+        ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
         views = tuple(view for picture in pictures for view in self._views(picture))
-        return Sample(torch.tensor(ids), torch.tensor(labels), views, key)
+        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
 
     def _sequence(
         self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool
@@ -174,11 +176,10 @@ class Processor:
 
     def _picture(self, size: Size) -> list[int]:
         """The ids that stand for a picture of (width, height): placeholders and separators."""
-        views = self.plan.views(*size)
         ids: list[int] = []
-        for item in self.plan.layout(*size):
+        for item in self.count(*size):
             if isinstance(item, int):
-                ids += [IMAGE_TOKEN_ID] * self.count(*views[item])
+                ids += [IMAGE_TOKEN_ID] * item
             else:
                 if item not in self._separators:
                     self._separators[item] = separator_id(item, self.tokenizer)
@@ -186,10 +187,11 @@ class Processor:
         return ids
 
     def _views(self, picture: Image) -> list[Tensor]:
-        """The views of a picture in the order of the prompt."""
-        cut = self.plan.cut(picture)
+        """The views of a picture in the order of the prompt; those that are seen together stay together."""
+        cut, inputs = self.plan.cut(picture), self.plan.inputs
         order = [item for item in self.plan.layout(*picture.size) if isinstance(item, int)]
-        return [torch.from_numpy(np.array(cut[number])).permute(2, 0, 1).contiguous() for number in order]
+        views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
+        return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]
 
     @staticmethod
     def _expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 PLACEHOLDER = "<image>"
 Role = Literal["system", "user", "assistant"]
-TemplateName = Literal["plain", "vicuna_v1", "llama_2", "chatml"]
+TemplateName = Literal["plain", "vicuna_v1", "llama_2", "chatml", "phi3", "vary", "vary_tiny"]
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a prompt; `supervised`: its tokens are learnt."""
+    """A piece of a prompt.
+
+    Attributes:
+        text: literally.
+        supervised: its tokens are learnt.
+        apart: none of its tokens begins in the text before it.
+    """
 
     text: str
     supervised: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,13 @@ class Template:
     A prompt is `before_system` system `after_system`, then for every exchange `before_user` user `after_user` and
     `header` `before_answer` answer `after_answer` `between`. Only answers with `before_answer` and `after_answer` are
     learnt. Behind a system text the first user turn has `before_first_user` before it instead.
+
+    Attributes:
+        picture_first: a single picture moves to the front of its turn, on a line of its own; otherwise it stays.
+        shows_user: what the user says is shown; otherwise only the places of pictures are, there is no system text, and
+            a conversation has one exchange.
+        answer_apart: answers are tokenised by themselves. Otherwise blank lines at the beginning of one may become one
+            token with the template's newline before it: then the prompt is no beginning of what was learnt.
     """
 
     system: str
@@ -44,11 +58,14 @@ class Template:
     before_answer: str
     after_answer: str
     between: str
+    picture_first: bool = True
+    shows_user: bool = True
+    answer_apart: bool = False
 
 
 TEMPLATES: dict[TemplateName, Template] = {
     # Stage 1 of LLaVA: the picture and its caption, nothing else; what the user says is not shown.
-    "plain": Template("", "", "", "", "", "", "", "", "\n", ""),
+    "plain": Template("", "", "", "", "", "", "", "", "\n", "", shows_user=False),
     "vicuna_v1": Template(
         system="A chat between a curious user and an artificial intelligence assistant. "
         "The assistant gives helpful, detailed, and polite answers to the user's questions.",
@@ -86,6 +103,39 @@ TEMPLATES: dict[TemplateName, Template] = {
         before_answer="",
         after_answer="<|im_end|>",
         between="\n",
+    ),
+    # DeepStack with Phi-3 (arXiv 2406.04334); the words of its system text are the release's.
+    "phi3": Template(
+        system="You are a helpful AI assistant.",
+        before_system="<|system|>\n",
+        after_system="<|end|>\n",
+        before_first_user="<|user|>\n",
+        before_user="\n<|user|>\n",
+        after_user="<|end|>\n",
+        header="<|assistant|>\n",
+        before_answer="",
+        after_answer="<|end|>",
+        between="",
+    ),
+    # Vary-base and Vary-toy with Qwen (arXiv 2312.06109): ChatML whose turns end without a newline.
+    "vary": Template(
+        system="You should follow the instructions carefully and explain your answers in detail.",
+        before_system="<|im_start|>system\n",
+        after_system="<|im_end|>",
+        before_first_user="<|im_start|>user\n",
+        before_user="<|im_start|>user\n",
+        after_user="<|im_end|>",
+        header="<|im_start|>assistant\n",
+        before_answer="",
+        after_answer="<|im_end|>",
+        between="",
+        picture_first=False,
+        answer_apart=True,
+    ),
+    # Stage 1 of Vary: a page and its text. The reference left the newline out when it asked, though it had learnt
+    # texts only behind it.
+    "vary_tiny": Template(
+        "", "", "", "", "", "\n", "", "", "\n{eos}", "", picture_first=False, shows_user=False, answer_apart=True
     ),
 }
 
@@ -144,7 +194,7 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str 
         system: instead of the template's system text; empty: none. A system turn wins over both.
 
     Raises:
-        ValueError: if there is no such template, or `plain` is given more than one exchange.
+        ValueError: if there is no such template, or one that does not show the user is given more than one exchange.
     """
     template = find_template(name)
 
@@ -154,23 +204,24 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str 
     system, spoken = template.system if system is None else system, list(turns)
     if spoken[0].role == "system":
         system = spoken.pop(0).text
-    if name == "plain":
+    if not template.shows_user:
         if len(spoken) > 2:
-            raise ValueError(f"the template plain takes one question and its answer, not {len(spoken)} turns")
+            raise ValueError(f"the template {name} takes one question and its answer, not {len(spoken)} turns")
         spoken[0] = Turn("user", PLACEHOLDER * spoken[0].text.count(PLACEHOLDER))
         system = ""
-    opening = template.before_user.removeprefix("{bos}")
+    # At the beginning there is no turn that has to be set off from the one before.
+    opening = template.before_user.removeprefix("{bos}").removeprefix("\n")
     if system:
         opening = template.before_system + system + template.after_system + template.before_first_user
     segments = []
     for position, turn in enumerate(spoken):
         if turn.role == "user":
             before = opening if position == 0 else template.before_user
-            segments.append(
-                Segment(fixed(before) + _picture_first(turn.text) + fixed(template.after_user + template.header))
-            )
+            text = _picture_first(turn.text) if template.picture_first else turn.text
+            segments.append(Segment(fixed(before) + text + fixed(template.after_user + template.header)))
         else:
-            segments.append(Segment(fixed(template.before_answer) + turn.text + fixed(template.after_answer), True))
+            text = fixed(template.before_answer) + turn.text + fixed(template.after_answer)
+            segments.append(Segment(text, supervised=True, apart=template.answer_apart))
             segments.append(Segment(template.between))
     return [segment for segment in segments if segment.text]
 

@@ -41,7 +41,7 @@ def load_llava(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, sou
     (`multi_modal_projector.linear_1.weight`) and of its models in memory (`model.multi_modal_projector...`).
 
     Args:
-        model: with a `VisionTransformer` and an `MlpProjector`.
+        model: with a `VisionTransformer` and an `MlpProjector`; its merge, if it has one, gets the learned newline.
         tensors: of the checkpoint; without a vision tower, as the original has none, the encoder's weights stay.
         source: named in errors.
 
@@ -53,6 +53,7 @@ def load_llava(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, sou
     layout = _layout_of(tensors, source)
     tower: dict[str, Tensor] = {}
     connector: dict[str, Tensor] = {}
+    merge: dict[str, Tensor] = {}
     language_model: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.endswith("rotary_emb.inv_freq"):
@@ -61,6 +62,8 @@ def load_llava(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, sou
             tower[name.removeprefix(layout.tower)] = tensor
         elif name.startswith(layout.connector):
             connector[name.removeprefix(layout.connector)] = tensor
+        elif name.removeprefix("model.") == "image_newline":
+            merge["newline"] = tensor
         else:
             language_model[_renamed(name, layout, source)] = tensor
     if tower:
@@ -68,6 +71,7 @@ def load_llava(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, sou
         load_exact(model.encoder, read, source=f"{source} (encoder)")
     table = LLAVA_LINEAR if "weight" in connector else TRANSFORMERS if "linear_1.weight" in connector else LLAVA
     load_exact(model.connector, table.read(connector, source=source), source=f"{source} (connector)")
+    load_exact(model.merge if model.merge is not None else nn.Module(), merge, source=f"{source} (merge)")
     part: nn.Module = model.language_model
     load_exact(part, language_model, source=f"{source} (language model)")
 

@@ -1,0 +1,90 @@
+"""Whether the parts of a model go together, before anything is computed."""
+
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from foveal.connectors import Connector
+from foveal.encoders import Encoder
+from foveal.models.count import TokenCount
+from foveal.models.merge import Merge
+from foveal.models.stack_injection import decoder_layers
+from foveal.models.views import ViewPlan
+
+PROBES = ((672, 672), (336, 336), (1000, 400), (400, 1000))
+"""(width, height) in pixels of pictures that every model must be able to take."""
+
+
+def check_widths(encoder: Encoder, connector: Connector, width: int) -> None:
+    """Refuse a connector that takes other maps than the encoder's, or makes other tokens than the language model's.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if connector.in_widths != encoder.widths:
+        raise ValueError(
+            f"the encoder returns maps of widths {encoder.widths}, the connector takes {connector.in_widths}"
+        )
+    if connector.out_width != width:
+        raise ValueError(f"the connector makes tokens of width {connector.out_width}, the language model has {width}")
+    if connector.prefix_tokens != encoder.prefix_tokens:
+        raise ValueError(
+            f"the encoder returns {encoder.prefix_tokens} prefix tokens before its grid, the connector expects "
+            f"{connector.prefix_tokens}: set keep_class_token and prefix_tokens to agree"
+        )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, language_model: Any) -> None:
+    """Refuse a tokenizer with more tokens than the language model has embeddings.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    rows = language_model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens, the language model embeddings for {rows}: they do not belong "
+            "together"
+        )
+
+
+def check_views(encoder: Encoder, plan: ViewPlan, merge: Merge | None, language_model: Any) -> None:
+    """Refuse a plan that makes other sets of views than the encoder looks at, and stacks beyond the last layer.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if plan.inputs != encoder.inputs:
+        raise ValueError(
+            f"{type(encoder).__name__} looks at {encoder.inputs} views together, {type(plan).__name__} makes sets of "
+            f"{plan.inputs}"
+        )
+    if merge is not None and merge.layers:
+        depth = len(decoder_layers(language_model))
+        if max(merge.layers) >= depth:
+            raise ValueError(
+                f"{type(merge).__name__} adds stacks before layers {merge.layers}, the language model has {depth}: "
+                "begin earlier or use fewer stacks"
+            )
+
+
+def check_count(count: TokenCount, max_length: int) -> None:
+    """Refuse parts that cannot take ordinary pictures, or leave no room for text.
+
+    Raises:
+        ValueError: with the size of a picture and the reason.
+    """
+    counts = []
+    for width, height in PROBES:
+        try:
+            tokens = sum(item for item in count(width, height) if isinstance(item, int))
+        except ValueError as error:
+            raise ValueError(f"the parts do not go together for a picture of {width}x{height}: {error}") from error
+        if tokens < 1:
+            raise ValueError(f"the parts do not go together: a picture of {width}x{height} becomes no token")
+        counts.append(tokens)
+    if min(counts) >= max_length:
+        raise ValueError(
+            f"a picture becomes {min(counts)} tokens or more, the longest sequence has {max_length}: raise max_length "
+            "or choose a plan or a connector with fewer tokens"
+        )

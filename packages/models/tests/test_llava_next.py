@@ -1,0 +1,154 @@
+"""LLaVA-NeXT: the merge of tiles against the reference, every kind of it counted."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from foveal.connectors import MlpProjector, QFormer
+from foveal.encoders import VisionTransformer
+from foveal.models import (
+    IMAGE_TOKEN_ID,
+    AnyResMerge,
+    AnyResPlan,
+    VisionLanguageModel,
+    byte_tokenizer,
+    llama,
+)
+from foveal.models.count import TokenCount
+from foveal.models.published import load_llava
+
+
+def close(ours, reference):
+    torch.testing.assert_close(ours, reference, atol=1e-5, rtol=0)
+
+
+@pytest.fixture
+def tiny(golden, small_tokenizer):
+    meta = golden("llava/tiny_llava_anyres").meta
+    vision, text = meta["vision"], meta["text"]
+    model = VisionLanguageModel(
+        VisionTransformer(
+            vision["hidden_size"],
+            vision["num_hidden_layers"],
+            vision["num_attention_heads"],
+            vision["intermediate_size"],
+            vision["patch_size"],
+            vision["image_size"],
+        ),
+        MlpProjector,
+        llama(
+            text["vocab_size"],
+            width=text["hidden_size"],
+            depth=text["num_hidden_layers"],
+            heads=text["num_attention_heads"],
+            mlp_width=text["intermediate_size"],
+            context=text["max_position_embeddings"],
+            norm_eps=text["rms_norm_eps"],
+        ),
+        small_tokenizer(text["vocab_size"]),
+        AnyResPlan(vision["image_size"]),
+        merge=AnyResMerge,
+    )
+    load_llava(model, golden("llava/tiny_llava_anyres_weights").tensors, source="tiny_llava_anyres")
+    return model.eval()
+
+
+@torch.no_grad()
+def test_from_tiles_to_logits(golden, tiny):
+    meta, tensors = golden("llava/tiny_llava_anyres").meta, golden("llava/tiny_llava_anyres_io").tensors
+    views, sizes = list(tensors["images"]), [tuple(size) for size in meta["image_sizes_wh"]]
+    close(torch.stack(tiny.visual_tokens(views)), tensors["image_features"])
+    pictures = tiny.merged(views, sizes)
+    for number, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
+        close(picture.tokens, tensors[f"packed_features.{number}"])
+        assert tiny.processor.count(*size) == [meta["tokens_per_image"][number]]
+        assert len(tiny.processor.plan.views(*size)) == meta["tiles_per_image"][number]
+    rows, used = [], 0
+    for row, valid in zip(tensors["input_ids"], tensors["attention_mask"].bool(), strict=True):
+        repeats = torch.ones_like(row)
+        for place in (row == IMAGE_TOKEN_ID).nonzero().squeeze(1):
+            repeats[place] = meta["tokens_per_image"][used]
+            used += 1
+        rows.append(row.repeat_interleave(repeats * valid))
+    mask = tensors["merged_attention_mask"].bool()
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    assert ids.shape == mask.shape
+    close(tiny(ids, views, mask, sizes=sizes)[mask], tensors["logits"][mask])
+
+
+def test_token_table(golden):
+    """A patch of one pixel would change the choice of the canvas, so the plan works at the table's own size."""
+    meta = golden("llava/anyres_table").meta
+    with torch.device("meta"):
+        encoder = VisionTransformer(8, 1, 1, 8, 14, 336, layers=(-1,))
+        counts = {
+            kind: TokenCount(encoder, MlpProjector(8, 8), AnyResPlan(), AnyResMerge(8, kind=kind))
+            for kind in ("flat", "spatial", "spatial_unpad")
+        }
+        swapped = TokenCount(encoder, MlpProjector(8, 8), AnyResPlan(tie_order="height_first"), AnyResMerge(8))
+    for row in meta["rows"]:
+        size = row["width"], row["height"]
+        for kind, count in counts.items():
+            assert count(*size) == [row[f"tokens_{kind}"]], size
+        assert swapped(*size) == [row["transformers_tokens"]], size
+
+
+def test_token_table_with_most_tiles(golden):
+    meta = golden("llava/anyres_table").meta["anyres_max"]
+    plan = AnyResPlan(meta["tile"], [(columns, rows) for columns in range(1, 7) for rows in range(1, 7)])
+    with torch.device("meta"):
+        # 384 px and 27 tokens a side: a patch of 14 with a rest of 6 px, which our encoders refuse; 27 * 14 they take.
+        encoder = VisionTransformer(8, 1, 1, 8, 14, 378, layers=(-1,))
+        merge = AnyResMerge(8, max_tiles=9)
+    grid = encoder.grid(378, 378)
+    assert grid == (27, 27)
+    for row in meta["rows"]:
+        size = row["width"], row["height"]
+        views = len(plan.views(*size))
+        assert merge.num_tokens([grid] * views, plan.tile_grid(*size), size) == row["tokens"], size
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.sampled_from(["flat", "spatial", "spatial_unpad"]),
+    st.sampled_from([None, 1, 2]),
+)
+def test_as_many_tokens_as_promised(width, height, kind, most):
+    merge = AnyResMerge(5, kind=kind, max_tiles=most if kind == "spatial_unpad" else None)
+    plan, grid = AnyResPlan(28), (4, 4)
+    views = len(plan.views(width, height))
+    tokens = [torch.randn(16, 5) for _ in range(views)]
+    tile_grid, size = plan.tile_grid(width, height), (width, height)
+    merged = merge(tokens, [grid] * views, tile_grid, size)
+    assert merged.tokens.shape == (merge.num_tokens([grid] * views, tile_grid, size), 5)
+    assert not merged.stacks
+    assert torch.equal(merged.tokens[:16], tokens[0])
+
+
+def test_a_connector_without_a_plane_is_refused():
+    def build(connector, **options):
+        return VisionLanguageModel(
+            VisionTransformer(16, 2, 2, 24, 7, 28),
+            connector,
+            llama(260, width=32, depth=1, heads=2, mlp_width=32),
+            byte_tokenizer(),
+            AnyResPlan(28),
+            merge=AnyResMerge,
+            **options,
+        )
+
+    with pytest.raises(ValueError, match="QFormer lie in no rows and columns, a merge needs them"):
+        build(lambda i, o: QFormer(i, o, queries=4, hidden_width=16, depth=1, heads=2))
+    with pytest.raises(ValueError, match="a picture becomes 60 tokens or more, the longest sequence has 50"):
+        build(MlpProjector, max_length=50)
+
+
+def test_settings_that_make_no_sense():
+    with pytest.raises(ValueError, match="spatial_unpad, spatial or flat, not 'wild'"):
+        AnyResMerge(8, kind="wild")
+    with pytest.raises(ValueError, match="belongs to spatial_unpad, not to flat"):
+        AnyResMerge(8, kind="flat", max_tiles=2)

@@ -1,0 +1,85 @@
+"""Which weights are trained, at which rate, by which optimizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+TABLES = (
+    "positions",
+    "query",
+    "latents",
+    "frames",
+    "registers",
+    "rows",
+    "columns",
+    "reference_points",
+    "lm_head.weight",
+)
+"""Two-dimensional weights that are tables of rows or the readout, not maps between layers."""
+
+
+class Rates:
+    """Peak learning rates of a network's submodules; the longest name that fits a weight decides.
+
+    Args:
+        network: the model.
+        rates: from the name of a submodule to its rate; None: it is frozen.
+
+    Raises:
+        ValueError: if the network has no such submodule, a rate is negative, or everything is frozen.
+    """
+
+    def __init__(self, network: nn.Module, rates: Mapping[str, float | None]) -> None:
+        known = dict(network.named_modules())
+        for name, rate in rates.items():
+            if not name or name not in known:
+                near = ", ".join(sorted(child for child in known if child and child.count(".") <= name.count(".")))
+                raise ValueError(f"the network has no submodule {name!r} to give a learning rate: {near}")
+            if rate is not None and rate < 0:
+                raise ValueError(f"the learning rate of {name} is {rate}, expected at least 0")
+        if not any(rates.values()):
+            raise ValueError("every part is frozen: give at least one of encoder_lr, connector_lr, language_model_lr")
+        self.network, self.rates = network, dict(rates)
+
+    def owner(self, name: str) -> str | None:
+        """The submodule whose rate the weight of that name has; None: no rate was given for it."""
+        fitting = [prefix for prefix in self.rates if name.startswith(f"{prefix}.")]
+        return max(fitting, key=len, default=None)
+
+    def freeze(self) -> None:
+        """Freeze the weights without a rate; the others stay as they are: some parts keep tables of their own fixed."""
+        for name, weight in self.network.named_parameters():
+            owner = self.owner(name)
+            if owner is None or not self.rates[owner]:
+                weight.requires_grad_(False)
+
+    def groups(self, *, weight_decay: float, muon: bool) -> dict[str, list[dict[str, Any]]]:
+        """Groups for optimizers: `hidden` matrices (only with `muon`), other `matrices`, and `vectors`.
+
+        Args:
+            weight_decay: of matrices; biases, norms and other vectors are left alone.
+            muon: whether the maps between layers are apart.
+        """
+        # Rows of a table are looked up one by one: to Muon it would look like a matrix.
+        tables = {id(table.weight) for table in self.network.modules() if isinstance(table, nn.Embedding)}
+        sorted_out: dict[str, dict[str, list[nn.Parameter]]] = {"hidden": {}, "matrices": {}, "vectors": {}}
+        for name, weight in self.network.named_parameters():
+            owner = self.owner(name)
+            if not weight.requires_grad or owner is None:
+                continue
+            hidden = muon and weight.ndim == 2 and id(weight) not in tables and not name.endswith(TABLES)
+            kind = "hidden" if hidden else "matrices" if weight.ndim > 1 else "vectors"
+            sorted_out[kind].setdefault(owner, []).append(weight)
+        return {
+            kind: [
+                {
+                    "params": weights,
+                    "lr": self.rates[owner],
+                    "weight_decay": 0.0 if kind == "vectors" else weight_decay,
+                    "name": f"{owner}/{kind}",
+                }
+                for owner, weights in owners.items()
+            ]
+            for kind, owners in sorted_out.items()
+        }
