@@ -5,6 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 
 CONFIGS = Path(str(files("recipes") / "configs"))
+LAPTOP = CONFIGS / "laptop.yaml"
+"""What the shipped configurations of methods share; they hold only what is their own."""
 ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
 
 
@@ -40,8 +42,8 @@ def find_config(name: str) -> str:
 def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments for the parser, and the names of packages that class paths may import.
 
-    `--config NAME` becomes `--config FILE`, `--checkpoint FOLDER` becomes the network of that folder, after all
-    configurations; `--allow_import NAME` is taken out.
+    `--config NAME` becomes `--config FILE`, with `laptop.yaml` before the first of the shipped methods; `--checkpoint
+    FOLDER` becomes the network of that folder, after all configurations; `--allow_import NAME` is taken out.
 
     Raises:
         UsageError: if an option stands without its value, or as `find_config`.
@@ -65,5 +67,8 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif option == "--checkpoint":
             network = ["--model.network=foveal.models.load", f"--model.network.folder={value}"]
         else:
-            prepared += ["--config", find_config(value)]
+            found = find_config(value)
+            configs = [found] if Path(found).parent != CONFIGS or str(LAPTOP) in prepared else [str(LAPTOP), found]
+            for config in dict.fromkeys(configs):
+                prepared += ["--config", config]
     return prepared + network, allowed
