@@ -42,6 +42,8 @@ class Chain(Connector):
         for part, given in zip(self.parts, widths, strict=True):
             if part.in_widths != given:
                 raise ValueError(f"{type(part).__name__} takes widths {part.in_widths}, before it come {given}")
+        if self.last.prefix_tokens:
+            raise ValueError("what comes before the last part has no class token: set its prefix_tokens to 0")
         self.in_width = in_width if isinstance(in_width, int) else tuple(in_width)
         self.prefix_tokens = built[0].prefix_tokens
         self.supports_mask = False
@@ -143,6 +145,9 @@ class Parallel(Connector):
         counts = [branch.num_tokens(grid) for branch, grid in zip(self.parts, grids, strict=True)]
         if self.join != "tokens" and len(set(counts)) > 1:
             raise ValueError(f"the branches give {counts} tokens, which cannot be joined by {self.join}")
+        planes = {branch.out_grid(grid) for branch, grid in zip(self.parts, grids, strict=True)} - {None}
+        if self.join == "channels" and len(planes) > 1:
+            raise ValueError(f"the branches' tokens lie in {sorted(planes, key=str)} rows and columns: no place agrees")
         return counts[0] if self.join == "channels" else sum(counts)
 
     def out_grid(self, *grids: Grid) -> Grid | None:

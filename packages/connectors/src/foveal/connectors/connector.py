@@ -56,7 +56,7 @@ class Connector(nn.Module, ABC):
         Args:
             maps: [views, prefix_tokens + rows*columns, width of the map] each, row by row.
             grids: (rows, columns) of each map.
-            mask: [views, rows*columns] of bool, True at rows that count; only where `supports_mask`.
+            mask: [views, prefix_tokens + rows*columns] of bool, True at rows that count; only where `supports_mask`.
 
         Returns:
             [views, num_tokens(*grids), out_width]

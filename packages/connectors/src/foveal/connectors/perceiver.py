@@ -97,6 +97,7 @@ class FlamingoPerceiver(Connector):
         if len(widths) > max(num_frames, 1) or len(set(widths)) > 1:
             raise ValueError(f"{len(widths)} maps of widths {widths}: at most {max(num_frames, 1)} frames of one width")
         self.in_width, width = in_width if isinstance(in_width, int) else widths, widths[0]
+        self.supports_mask = len(widths) == 1
         self.out_width, self.num_latents, self.depth = out_width, num_latents, depth
         self.heads, self.head_width, self.num_frames, self.backend = heads, head_width, num_frames, backend
         self.latents = nn.Parameter(torch.randn(num_latents, width))

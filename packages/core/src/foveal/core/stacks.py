@@ -48,9 +48,9 @@ def stacks_of(tiles: Sequence[Tensor], tile_grid: Grid, grid: Grid, sampling: Sa
     Raises:
         ValueError: as `mosaic`, and for an unknown sampling.
     """
+    whole = mosaic(tiles, tile_grid, grid)
     if sampling == "grid":
         return list(tiles)
-    whole = mosaic(tiles, tile_grid, grid)
     if sampling == "1d":
         flat = whole.flatten(-3, -2)
         return [flat[..., number :: len(tiles), :] for number in range(len(tiles))]

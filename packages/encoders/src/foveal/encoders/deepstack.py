@@ -38,7 +38,7 @@ class StackedVisionTransformer(Encoder):
             raise ValueError("the tower is asked for one layer without class token")
         self.tower, self.start, self.crops, self.post_blocks = tower, start, crops, post_blocks
         self.side = side
-        self.widths, self.patch_size = tower.widths, tower.patch_size
+        self.widths = tower.widths
         self.image_mean, self.image_std = tower.image_mean, tower.image_std
         self.inputs = 1 + crops
         built = len(tower.blocks)
@@ -59,10 +59,10 @@ class StackedVisionTransformer(Encoder):
         self.check_inputs(len(sizes))
         if len(set(sizes)) > 1:
             raise ValueError(f"the view and its crops must have one size, they have {sorted(set(sizes))}")
-        return (self.grid(*sizes[0]),)
+        return (self.tower.grid(*sizes[0]),)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
-        (grid,) = self.grids(*((views.shape[-2], views.shape[-1]) for views in pixels))
+        (grid,) = self.grids(*((views.shape[-2], views.shape[-1]) for views in self.checked(pixels)))
         hidden = self.tower.embed(torch.cat(pixels))
         for number in range(self.start):
             hidden = self._run(number, hidden)

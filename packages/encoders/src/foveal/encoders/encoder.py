@@ -27,7 +27,6 @@ class Encoder(nn.Module, ABC):
     Attributes:
         inputs: views that are looked at together.
         widths: channels of each map that is returned.
-        patch_size: pixels along one side of a map's cell, where all maps have the same.
         prefix_tokens: rows before those of the grid in every map (a class token that is kept).
         image_mean: what is subtracted from each colour in 0..1 before the encoder.
         image_std: what it is divided by.
@@ -35,7 +34,6 @@ class Encoder(nn.Module, ABC):
 
     inputs: int = 1
     widths: tuple[int, ...]
-    patch_size: int
     prefix_tokens: int = 0
     image_mean: Colour
     image_std: Colour
@@ -45,14 +43,7 @@ class Encoder(nn.Module, ABC):
         """(mean, std) of the colours of each of the views that are looked at together."""
         return ((self.image_mean, self.image_std),) * self.inputs
 
-    def grid(self, height: int, width: int) -> Grid:
-        """Rows and columns of cells of `patch_size` in a view of height x width pixels.
-
-        Raises:
-            ValueError: if the patch does not divide the view.
-        """
-        return cells(height, width, self.patch_size)
-
+    @abstractmethod
     def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
         """Rows and columns of every map that is returned.
 
@@ -62,8 +53,6 @@ class Encoder(nn.Module, ABC):
         Raises:
             ValueError: if there are not `inputs` of them, or the encoder cannot look at such views.
         """
-        self.check_inputs(len(sizes))
-        return (self.grid(*sizes[0]),) * len(self.widths)
 
     @abstractmethod
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
@@ -111,12 +100,17 @@ class Encoder(nn.Module, ABC):
         if number != self.inputs:
             raise ValueError(f"{type(self).__name__} looks at {self.inputs} views together, not {number}")
 
+    def checked(self, pixels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The inputs of `forward`, refused if they are not what it promises to take."""
+        self.check_inputs(len(pixels))
+        if any(views.ndim != 4 or views.shape[1] != 3 or len(views) != len(pixels[0]) for views in pixels):
+            shapes = ", ".join(str(tuple(views.shape)) for views in pixels)
+            raise ValueError(f"views must be [views, 3, height, width], the same number of each input, got {shapes}")
+        return pixels
+
     def one_input(self, pixels: tuple[Tensor, ...]) -> Tensor:
         """The only input of `forward`, [views, 3, height, width], checked."""
-        self.check_inputs(len(pixels))
-        if pixels[0].ndim != 4 or pixels[0].shape[1] != 3:
-            raise ValueError(f"views must be [views, 3, height, width], got {tuple(pixels[0].shape)}")
-        return pixels[0]
+        return self.checked(pixels)[0]
 
 
 def cells(height: int, width: int, side: int) -> Grid:

@@ -40,6 +40,9 @@ class MixtureOfResolution(Encoder):
             raise ValueError(
                 f"the transformer's {fast.depth} blocks must be a multiple of {GROUPS}, and have a class token to drop"
             )
+        # Dropped before the first block: it would wait for a gradient that never comes.
+        if fast.class_token is not None:
+            fast.class_token.requires_grad_(False)
         self.fast, self.slow, self.fast_size, self.adapters = fast, slow, fast_size, adapters
         (width,), (slow_width,) = fast.widths, slow.widths
         self.widths = (width,)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, attention
-from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder, Grid
+from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder, Grid, cells
 
 
 class SamViTDet(Encoder):
@@ -59,7 +59,7 @@ class SamViTDet(Encoder):
         image_std: Colour = IMAGENET_STD,
     ) -> None:
         super().__init__()
-        if width % heads or image_size % patch_size:
+        if min(heads, patch_size) < 1 or width % heads or image_size % patch_size:
             raise ValueError(
                 f"width {width} must be a multiple of heads {heads}, image_size {image_size} of patch_size {patch_size}"
             )
@@ -94,6 +94,14 @@ class SamViTDet(Encoder):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False) for before, after in pairwise(channels)
         )
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Rows and columns of patches in a view of height x width pixels, before the strided convolutions.
+
+        Raises:
+            ValueError: if the patch does not divide the view.
+        """
+        return cells(height, width, self.patch_size)
 
     def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
         """Of the tokens, after the strided convolutions."""

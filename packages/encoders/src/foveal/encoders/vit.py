@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, group_by, pack, runs_packed, unpack
 from foveal.encoders.block import Activation, Block
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, Grid, hidden_states
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, Grid, cells, hidden_states
 
 
 class VisionTransformer(Encoder):
@@ -76,10 +76,10 @@ class VisionTransformer(Encoder):
         image_std: Colour = CLIP_STD,
     ) -> None:
         super().__init__()
-        if width % heads:
+        if heads < 1 or width < 1 or width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        if image_size < patch_size:
-            raise ValueError(f"image_size {image_size} is smaller than patch_size {patch_size}")
+        if not 1 <= patch_size <= image_size:
+            raise ValueError(f"image_size {image_size} is smaller than patch_size {patch_size}, or there is no patch")
         if activation not in get_args(Activation):
             raise ValueError(f"unknown activation {activation!r}: {' or '.join(get_args(Activation))}")
         if keep_class_token and not use_class_token:
@@ -111,8 +111,18 @@ class VisionTransformer(Encoder):
         self.final_norm = nn.LayerNorm(width, eps=norm_eps) if normed else None
 
     def grid(self, height: int, width: int) -> Grid:
-        """As `Encoder.grid`; in a native view a rest that is no whole patch is left out, as in SigLIP's 384 by 14."""
-        return self.native_grid if height == width == self.image_size else super().grid(height, width)
+        """Rows and columns of patches in a view of height x width pixels.
+
+        In a native view a rest that is no whole patch is left out, as in SigLIP's 384 by 14.
+
+        Raises:
+            ValueError: if the patch does not divide another view.
+        """
+        return self.native_grid if height == width == self.image_size else cells(height, width, self.patch_size)
+
+    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+        self.check_inputs(len(sizes))
+        return (self.grid(*sizes[0]),) * len(self.widths)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
         return tuple(self._grid_only(state) for state in self._run(self.embed(self.one_input(pixels)), None))

@@ -1,0 +1,463 @@
+"""What every connector promises, without reference data."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import foveal.connectors
+from foveal.connectors import (
+    AdaptivePool,
+    Average,
+    CAbstractor,
+    Chain,
+    ConcatChannels,
+    ConcatTokens,
+    Connector,
+    ConvPool,
+    DAbstractor,
+    DenseConnector,
+    FlamingoPerceiver,
+    HoneybeeResampler,
+    Idefics2Perceiver,
+    LdpV2,
+    MlpProjector,
+    MMFuser,
+    Parallel,
+    PerceiverResampler,
+    PixelShuffle,
+    Pool,
+    QFormer,
+    SpaceTimePool,
+    SpatialResampler,
+    SplitMlp,
+    StridedPool,
+    TokenPacker,
+    grouped,
+)
+from foveal.core import build, describe
+
+THREE = (12, 12, 12)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A connector, and which grids it takes.
+
+    Args:
+        build: makes it.
+        sides: multiples of this many cells.
+        own_grids: its maps may differ in their grids.
+        smallest: cells along one side, in `sides`.
+    """
+
+    build: Callable[[], Connector]
+    sides: int = 1
+    own_grids: bool = False
+    smallest: int = 1
+
+    def connector(self):
+        """The same weights in every call; away from values such as 0, behind which a fault would hide."""
+        torch.manual_seed(0)
+        connector = self.build().eval()
+        with torch.no_grad():
+            for weight in connector.parameters():
+                if weight.requires_grad:
+                    weight += 0.1 * torch.randn_like(weight)
+        return connector
+
+    def grids(self):
+        """Grids of the maps of one view."""
+        side = st.integers(self.smallest, 5).map(lambda cells: cells * self.sides)
+        grid, maps = st.tuples(side, side), len(self.connector().in_widths)
+        return st.tuples(*[grid] * maps) if self.own_grids else grid.map(lambda one: (one,) * maps)
+
+    def wrong_grids(self):
+        """Grids of the maps of one view that it refuses."""
+        connector = self.connector()
+        maps, wrong = len(connector.in_widths), []
+        if self.sides > 1:
+            wrong += [((4, 3),) * maps, ((3, 4),) * maps]
+        if self.smallest > 1:
+            wrong += [((self.smallest - 1, 4),) * maps]
+        if maps > 1 and not self.own_grids:
+            wrong += [((4, 6),) * (maps - 1) + ((2, 2),)]
+        if maps > 1 and not self.own_grids and not isinstance(connector, Parallel):  # joins what is equally many
+            wrong += [((4, 6),) * (maps - 1) + ((6, 4),)]
+        return wrong
+
+    def usual(self):
+        """Grids that are no square, several times as large as blocks and pooled grids."""
+        shapes = [(4, 6), (6, 4), (8, 6)] if self.own_grids else [(4, 6)] * 3
+        return tuple(shapes[number % 3] for number in range(len(self.connector().in_widths)))
+
+
+ABSTRACTOR = {"rows": 2, "columns": 3, "base_grid": (4, 4), "hidden_width": 8}
+D_ABSTRACTOR = ABSTRACTOR | {"depth": 2, "heads": 2, "points": 2, "mlp_width": 12}
+QFORMER = {"queries": 3, "hidden_width": 8, "depth": 3, "heads": 2, "mlp_width": 12}
+FLAMINGO = {"num_latents": 3, "depth": 2, "heads": 2, "head_width": 5}
+IDEFICS2 = {"num_latents": 3, "depth": 2, "heads": 4, "head_width": 6, "key_heads": 2, "mlp_width": 10}
+RESAMPLER = {"base_grid": (4, 4), "hidden_width": 8, "depth": 2, "heads": 2, "mlp_width": 12}
+FUSER = partial(MMFuser, heads=2, points=2, init_scale=0.5)
+
+CASES = {
+    "linear": Case(lambda: MlpProjector(12, 16, depth=1)),
+    "mlp": Case(lambda: MlpProjector((12,), 16, depth=3, prefix_tokens=1, residual_blocks=1)),
+    "adaptive_pool": Case(lambda: AdaptivePool(12, 16, rows=2, columns=3)),
+    "pool": Case(lambda: Pool(12, rows=3, columns=2)),
+    "strided_average": Case(lambda: StridedPool(12), smallest=2),
+    "strided_max": Case(lambda: StridedPool(12, stride=3, mode="max"), smallest=3),
+    "strided_bilinear": Case(lambda: StridedPool(12, mode="bilinear")),
+    "ldp_v2": Case(lambda: LdpV2(12, 16, rows=2, columns=3)),
+    "video": Case(lambda: SpaceTimePool(THREE, 16, slots=2, rows=2, columns=3), own_grids=True),
+    "video_pool_first": Case(
+        lambda: SpaceTimePool(THREE, 16, slots=2, rows=2, columns=3, pool_first=True), own_grids=True
+    ),
+    "pixel_shuffle": Case(lambda: PixelShuffle(12, 16), sides=2),
+    "conv_pool": Case(lambda: ConvPool(12, 16), sides=2),
+    "c_abstractor": Case(lambda: CAbstractor(12, 16, **ABSTRACTOR, depth=1)),
+    "c_abstractor_ended": Case(
+        lambda: CAbstractor(8, 16, **ABSTRACTOR, depth=2, mlp_depth=1, use_prenorm=True, num_end_tokens=2)
+    ),
+    "c_abstractor_plain": Case(lambda: CAbstractor(12, 16, **ABSTRACTOR, depth=0)),
+    "d_abstractor": Case(lambda: DAbstractor(12, 16, **D_ABSTRACTOR)),
+    "d_abstractor_target": Case(lambda: DAbstractor(8, 8, **D_ABSTRACTOR, pooled="target", num_end_tokens=1)),
+    "d_abstractor_levels": Case(lambda: DAbstractor((12, 8), 16, **D_ABSTRACTOR, pooled="none")),
+    "honeybee_resampler": Case(lambda: HoneybeeResampler(12, 16, queries=3, **RESAMPLER, num_end_tokens=1)),
+    "q_former": Case(lambda: QFormer(12, 16, **QFORMER)),
+    "q_former_class_token": Case(lambda: QFormer(12, 16, **QFORMER, prefix_tokens=1)),
+    "flamingo": Case(lambda: FlamingoPerceiver(12, 16, **FLAMINGO)),
+    "flamingo_frames": Case(lambda: FlamingoPerceiver(THREE, 16, **FLAMINGO, num_frames=3), own_grids=True),
+    "idefics2": Case(lambda: Idefics2Perceiver(12, 16, **IDEFICS2)),
+    "perceiver": Case(lambda: PerceiverResampler(12, 16, queries=9, heads=2)),
+    "perceiver_positions": Case(lambda: PerceiverResampler(16, 16, queries=4, heads=1, train_positions=True)),
+    "spatial_resampler": Case(lambda: SpatialResampler(12, 16, queries=4, heads=2)),
+    "token_packer": Case(lambda: TokenPacker((12, 8, 10), 16, hidden_width=8, heads=2), sides=2),
+    "average": Case(lambda: Average(THREE, shares=(0.5, 0.3, 0.2))),
+    "average_learned": Case(lambda: Average(THREE, learn_shares=True)),
+    "channels": Case(lambda: ConcatChannels((12, 8))),
+    "tokens": Case(lambda: ConcatTokens(THREE), own_grids=True),
+    "dense_sti": Case(lambda: DenseConnector(THREE, kind="sti")),
+    "dense_sci": Case(lambda: DenseConnector(THREE, kind="sci")),
+    "dense_dci": Case(lambda: DenseConnector((12,) * 5, final_in_mean=False)),
+    "mmfuser": Case(lambda: FUSER(THREE), own_grids=True),
+    "mmfuser_one_attention": Case(lambda: FUSER((12, 12), use_self_attention=False), own_grids=True),
+    "mmfuser_global": Case(lambda: FUSER(THREE, attention="global"), own_grids=True),
+    "mmfuser_reduced": Case(lambda: FUSER(THREE, attention="linear_sra"), own_grids=True),
+    "split_mlp": Case(lambda: SplitMlp((12, 8), 16)),
+    "parallel_channels": Case(lambda: Parallel((12, 8), 16, branches=[MlpProjector, MlpProjector])),
+    "parallel_tokens": Case(
+        lambda: Parallel((12, 8), 16, branches=[partial(LdpV2, rows=2, columns=2), MlpProjector], join="tokens"),
+        own_grids=True,
+    ),
+    "parallel_interleave": Case(
+        lambda: Parallel((12, 12), 16, branches=[MlpProjector, MlpProjector], join="interleave")
+    ),
+    "chain_fuser": Case(lambda: Chain(THREE, 16, stages=[FUSER], last=MlpProjector), own_grids=True),
+    "chain_of_three": Case(
+        lambda: Chain(THREE, 16, stages=[ConcatChannels, partial(StridedPool, mode="bilinear")], last=MlpProjector)
+    ),
+    "chain_without_order": Case(
+        lambda: Chain(THREE, 16, stages=[ConcatTokens], last=partial(QFormer, **QFORMER)), own_grids=True
+    ),
+}
+EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+TURNING_CHANGES = [
+    *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
+    *("pixel_shuffle", "conv_pool", "c_abstractor", "d_abstractor", "d_abstractor_levels", "honeybee_resampler"),
+    *("perceiver", "spatial_resampler", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser", "chain_of_three"),
+]
+
+
+def those(condition):
+    """The cases whose connector is so."""
+    names = [name for name, case in CASES.items() if condition(case.build())]
+    return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
+
+
+MASKED = those(lambda connector: connector.supports_mask)
+
+
+def maps_of(connector, grids, *, number=2):
+    return [
+        torch.randn(number, connector.prefix_tokens + rows * columns, width)
+        for (rows, columns), width in zip(grids, connector.in_widths, strict=True)
+    ]
+
+
+def close(ours, reference):
+    torch.testing.assert_close(ours, reference, atol=1e-5, rtol=0)
+
+
+def test_every_connector_is_here():
+    """A new connector needs a line in the table above."""
+    public = {getattr(foveal.connectors, name) for name in foveal.connectors.__all__}
+    connectors = {
+        kind
+        for kind in public
+        if inspect.isclass(kind) and issubclass(kind, Connector) and not inspect.isabstract(kind)
+    }
+    assert {type(case.build()) for case in CASES.values()} == connectors
+
+
+@EVERY
+@settings(max_examples=8, deadline=None)
+@given(st.data())
+def test_the_number_of_tokens_is_known_before(case, data):
+    connector, grids = case.connector(), data.draw(case.grids())
+    with torch.no_grad():
+        tokens = connector(maps_of(connector, grids), grids)
+    assert tokens.shape == (2, connector.num_tokens(*grids), connector.out_width)
+    out_grid = connector.out_grid(*grids)
+    assert out_grid is None or out_grid[0] * out_grid[1] == connector.num_tokens(*grids)
+
+
+@EVERY
+@settings(max_examples=5, deadline=None)
+@given(st.data())
+def test_grouped_is_one_by_one(case, data):
+    connector = case.connector()
+    grids = data.draw(st.lists(case.grids(), min_size=1, max_size=4))
+    maps = [[features[0] for features in maps_of(connector, each, number=1)] for each in grids]
+    with torch.no_grad():
+        for tokens, of_view, each in zip(grouped(connector, maps, grids), maps, grids, strict=True):
+            close(tokens, connector([features[None] for features in of_view], each)[0])
+
+
+@EVERY
+def test_views_of_a_batch_do_not_see_each_other(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    with torch.no_grad():
+        before = connector(maps, grids)
+        for features in maps:
+            features[1] = torch.randn_like(features[1])
+        after = connector(maps, grids)
+    close(after[0], before[0])
+    assert not torch.allclose(after[1], before[1], atol=1e-3)
+
+
+@EVERY
+def test_features_are_left_as_they_were(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    before = [features.clone() for features in maps]
+    connector(maps, grids)
+    assert all(torch.equal(ours, reference) for ours, reference in zip(maps, before, strict=True))
+
+
+@EVERY
+def test_gradient_reaches_every_parameter_and_every_map(case):
+    connector, grids = case.connector(), case.usual()
+    maps = [features.requires_grad_() for features in maps_of(connector, grids)]
+    tokens = connector(maps, grids)
+    (tokens * torch.randn_like(tokens)).sum().backward()
+    learned = {name: weight for name, weight in connector.named_parameters() if weight.requires_grad}
+    sources = learned | {f"map {number}": features for number, features in enumerate(maps)}
+    assert [name for name, source in sources.items() if source.grad is None or not source.grad.any()] == []
+    fixed = [weight for weight in connector.parameters() if not weight.requires_grad]
+    assert all(weight.grad is None for weight in fixed)
+
+
+@EVERY
+def test_described_and_built_again(case):
+    connector, grids = case.connector(), case.usual()
+    again = build(describe(connector)).eval()
+    assert type(again) is type(connector)
+    assert describe(again) == describe(connector)
+    again.load_state_dict(connector.state_dict())
+    maps = maps_of(connector, grids)
+    with torch.no_grad():
+        torch.testing.assert_close(again(maps, grids), connector(maps, grids), atol=0, rtol=0)
+    for promise in ("in_widths", "out_width", "prefix_tokens", "supports_mask", "needs_grid"):
+        assert getattr(again, promise) == getattr(connector, promise)
+
+
+@pytest.mark.parametrize("name", TURNING_CHANGES)
+def test_rows_and_columns_are_not_confused(name):
+    connector, grids = CASES[name].connector(), CASES[name].usual()
+    maps, turned = maps_of(connector, grids), tuple((columns, rows) for rows, columns in grids)
+    with torch.no_grad():
+        assert not torch.allclose(connector(maps, turned), connector(maps, grids), atol=1e-4)
+
+
+@those(lambda connector: not connector.needs_grid)
+def test_any_grid_of_the_same_rows_will_do_where_none_is_needed(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    with torch.no_grad():
+        close(connector(maps, [(1, rows * columns) for rows, columns in grids]), connector(maps, grids))
+
+
+@MASKED
+def test_masked_rows_change_nothing(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    mask = torch.ones(maps[0].shape[:2], dtype=torch.bool)
+    with torch.no_grad():
+        close(connector(maps, grids, mask), connector(maps, grids))
+        mask[0, -5:] = False
+        mask[1, 3] = False
+        before, unmasked = connector(maps, grids, mask), connector(maps, grids)
+        maps[0][~mask] += 10
+        close(connector(maps, grids, mask), before)
+    for masked, all_rows in zip(before, unmasked, strict=True):
+        assert not torch.allclose(masked, all_rows, atol=1e-4)
+
+
+@those(lambda connector: connector.supports_mask and not connector.needs_grid and len(connector.in_widths) == 1)
+def test_a_mask_is_a_cut_where_places_do_not_matter(case):
+    connector = case.connector()
+    maps = maps_of(connector, [(4, 3)])
+    mask = torch.ones(maps[0].shape[:2], dtype=torch.bool)
+    mask[:, -4:] = False
+    with torch.no_grad():
+        close(connector(maps, [(4, 3)], mask), connector([maps[0][:, :-4]], [(4, 2)]))
+
+
+@MASKED
+def test_a_mask_of_another_shape_or_kind_is_refused(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    mask = torch.ones(maps[0].shape[:2], dtype=torch.bool)
+    for wrong in (mask[:, 1:], mask[:1], mask.float()):
+        with pytest.raises(ValueError, match="the mask must be bool"):
+            connector(maps, grids, wrong)
+
+
+@those(lambda connector: not connector.supports_mask)
+def test_a_mask_that_is_not_supported_is_refused(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    with pytest.raises(ValueError, match=f"{type(connector).__name__} takes no mask"):
+        connector(maps, grids, torch.ones(maps[0].shape[:2], dtype=torch.bool))
+
+
+@EVERY
+def test_maps_that_do_not_fit_are_refused(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    first, others = maps[0], maps[1:]
+    for wrong in (first[..., 1:], torch.cat([first, first], dim=-1), first[:, 1:], first[0]):
+        with pytest.raises(ValueError, match=rf"{type(connector).__name__} takes \[views, \d+, \d+\]"):
+            connector([wrong, *others], grids)
+
+
+@EVERY
+def test_another_number_of_maps_is_refused(case):
+    connector, grids = case.connector(), case.usual()
+    maps = maps_of(connector, grids)
+    for wrong_maps, wrong_grids in (([*maps, maps[0]], (*grids, grids[0])), (maps[1:], grids[1:]), (maps, grids[1:])):
+        with pytest.raises(ValueError, match=r"takes (one map with its grid|\d maps with their grids), not"):
+            connector(wrong_maps, wrong_grids)
+
+
+@EVERY
+@pytest.mark.parametrize("empty", [(0, 4), (4, 0), (0, 0)])
+def test_an_empty_grid_is_refused(case, empty):
+    connector = case.connector()
+    grids = (empty,) * len(connector.in_widths)
+    with pytest.raises(ValueError, match=f"a grid of at least 1x1, not {empty[0]}x{empty[1]}"):
+        connector(maps_of(connector, grids), grids)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.wrong_grids()])
+def test_grids_that_do_not_fit_are_refused(name):
+    """By `num_tokens` as by `forward`: sides without whole blocks, and maps that are joined cell by cell."""
+    connector = CASES[name].connector()
+    message = "no whole blocks|not halve|smaller than a window|grids differ|takes (maps of )?one grid|cannot be joined"
+    for grids in CASES[name].wrong_grids():
+        with pytest.raises(ValueError, match=message):
+            connector.num_tokens(*grids)
+        with pytest.raises(ValueError, match=message):
+            connector(maps_of(connector, grids), grids)
+
+
+def test_mmfuser_looks_around_its_own_place():
+    fuser, grid = FUSER((12, 12), use_self_attention=False), (4, 6)
+    torch.nn.init.zeros_(fuser.cross_attention.sampling_offsets.bias)
+    shallow, deep = maps_of(fuser, [grid] * 2)
+    before = fuser([shallow, deep], [grid] * 2)
+    shallow.unflatten(1, grid)[:, 1, 5] = 3 * torch.randn(2, 12)
+    changed = (fuser([shallow, deep], [grid] * 2) - before).abs().amax(dim=-1) > 1e-5
+    assert changed.nonzero().tolist() == [[0, 11], [1, 11]]
+
+
+def test_what_comes_without_order_cannot_lie_on_a_grid():
+    chain = Chain(THREE, 16, stages=[ConcatTokens], last=PixelShuffle)
+    for refused in (chain.num_tokens, chain.out_grid, lambda *grids: chain(maps_of(chain, grids), grids)):
+        with pytest.raises(
+            ValueError, match="ConcatTokens gives 12 tokens without rows and columns, which PixelShuffle"
+        ):
+            refused((2, 2), (2, 2), (2, 2))
+
+
+def test_order_that_is_lost_once_is_lost():
+    chain = Chain(THREE, 16, stages=[ConcatTokens], last=MlpProjector)
+    assert chain.out_grid((2, 2), (1, 3), (2, 2)) is None
+    assert chain.num_tokens((2, 2), (1, 3), (2, 2)) == 11
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MlpProjector((12, 12), 16), "returns 2 maps .* the connector takes one"),
+        (lambda: PixelShuffle((12, 12), 16), "returns 2 maps"),
+        (lambda: PixelShuffle(12, 16, ratio=0), "ratio is at least 1, not 0"),
+        (lambda: Pool(12, rows=0), "rows and columns are at least 1"),
+        (lambda: StridedPool(12, stride=0), "stride 0 must be at least 1"),
+        (lambda: StridedPool(12, mode="median"), "'median' average, max or bilinear"),
+        (lambda: SpaceTimePool(12, 16), "one map of width 12, several are joined here"),
+        (lambda: SpaceTimePool((12, 8), 16), "the maps must have one width"),
+        (lambda: SpaceTimePool(THREE, 16, slots=0), "slots are at least 1"),
+        (lambda: CAbstractor(12, 16, depth=-1), "depth -1 .* too small"),
+        (lambda: CAbstractor(12, 16, mlp_depth=0), "mlp_depth 0 is too small"),
+        (lambda: DAbstractor(THREE, 16), "of 3 maps none, not 'query'"),
+        (lambda: DAbstractor(12, 16, hidden_width=8, heads=3), "heads 3 must divide width 8"),
+        (lambda: HoneybeeResampler(12, 16, hidden_width=8, heads=3), "heads 3 must divide width 8"),
+        (lambda: QFormer(12, 16, queries=0), "queries 0"),
+        (lambda: QFormer(12, 16, cross_every=0), "cross_every 0"),
+        (lambda: FlamingoPerceiver(THREE, 16), "3 maps .* at most 1 frames of one width"),
+        (lambda: FlamingoPerceiver(THREE, 16, num_frames=2), "at most 2 frames"),
+        (lambda: FlamingoPerceiver((12, 8), 16, num_frames=2), "frames of one width"),
+        (lambda: Idefics2Perceiver(12, 16, heads=4, key_heads=3), "multiple of key_heads 3"),
+        (lambda: TokenPacker(12, 16), "several are joined here"),
+        (lambda: TokenPacker(THREE, 16, scale=0), "scale 0 is at least 1"),
+        (lambda: TokenPacker(THREE, 16, hidden_width=10, heads=4), "heads 4 divide hidden_width 10"),
+        (lambda: Average((12, 8)), "the maps must have one width"),
+        (lambda: Average(THREE, shares=(0.5, 0.5)), r"shares \(0.5, 0.5\) for 3 maps"),
+        (lambda: Average((12, 12), shares=(1.0, 0.0), learn_shares=True), "above 0 if they learn"),
+        (lambda: ConcatChannels(12), "several are joined here"),
+        (lambda: ConcatTokens((12, 8)), "the maps must have one width"),
+        (lambda: DenseConnector(THREE, kind="dsi"), "kind is sti, sci or dci, not 'dsi'"),
+        (lambda: DenseConnector(THREE), "3 maps have none"),
+        (lambda: DenseConnector((12,) * 4, final_in_mean=False), "3 maps have none"),
+        (lambda: MMFuser(12), "several are joined here"),
+        (lambda: MMFuser((12, 8)), "the maps must have one width"),
+        (lambda: MMFuser(THREE, attention="local"), "not 'local'"),
+        (lambda: MMFuser(THREE, heads=5), "heads 5 must divide width 12"),
+        (lambda: SplitMlp(12, 16), "several are joined here"),
+        (lambda: SplitMlp(THREE, 16), "16 channels do not divide among 3 maps"),
+        (lambda: Parallel((12, 8), 16, branches=[MlpProjector]), "1 branches for 2 maps"),
+        (lambda: Parallel(THREE, 16, branches=[MlpProjector] * 3), "16 channels do not divide among 3 branches"),
+        (lambda: Parallel((12, 8), 16, branches=[MlpProjector] * 2, join="sum"), "not 'sum'"),
+        (
+            lambda: Parallel((12, 8), 16, branches=[MlpProjector(12, 8), MlpProjector(12, 8)]),
+            r"MlpProjector turns \(12,\) into 8, not 8 into 8",
+        ),
+        (lambda: Chain(12, 16, stages=[], last=MlpProjector), "at least one stage"),
+        (
+            lambda: Chain(12, 16, stages=[Pool], last=MlpProjector(8, 16)),
+            r"MlpProjector takes widths \(8,\), before it come \(12,\)",
+        ),
+        (lambda: Chain(THREE, 16, stages=[Pool], last=MlpProjector), "returns 3 maps"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
