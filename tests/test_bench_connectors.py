@@ -94,7 +94,7 @@ def test_a_way_that_is_wrong_is_refused(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("way", [deformable.gathered, deformable.bagged])
+@pytest.mark.parametrize("way", [deformable.gathered, deformable.sampled])
 def test_ways_to_sample_take_a_batch(way):
     grids = [(5, 3), (2, 4)]
     views = [deformable.inputs(grids, CPU, torch.float64) for _ in range(3)]
@@ -104,7 +104,7 @@ def test_ways_to_sample_take_a_batch(way):
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("way", [deformable.gathered, deformable.bagged])
+@pytest.mark.parametrize("way", [deformable.gathered, deformable.sampled])
 def test_gradients_agree_in_the_middle_of_a_cell(way):
     """Where offsets begin, and where the gradient jumps: all take the same side. Cells of 4x2 are exact in binary."""
     value = torch.randn(1, 8, 2, 4, dtype=torch.float64).requires_grad_()

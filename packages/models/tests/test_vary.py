@@ -1,4 +1,4 @@
-"""Vary against the reference: the tiny one whole, the base one up to the language model; tiny's vocabulary into base."""
+"""Vary against the reference: the tiny one whole, the base one up to the language model."""
 
 import pytest
 import torch

@@ -1,6 +1,7 @@
 """What a user typed, before the parser sees it: shipped configurations by their bare name, and who may be imported."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,8 +35,12 @@ def find_config(name: str) -> str:
         return name
     if name in (names := shipped_configs()):
         return str(CONFIGS / name)
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    methods = ", ".join(known for known in names if "/" not in known and known != LAPTOP.name)
     raise UsageError(
-        f"--config {name}: there is no such file here and none of that name is shipped: {', '.join(names)}"
+        f"--config {name}: there is no such file here and none of that name is shipped; {hint}Methods: {methods}; "
+        "sizes and stages lie in a folder of the method's name, as in llava/7b.yaml"
     )
 
 

@@ -25,24 +25,45 @@ def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor
     Returns:
         [batch, queries, heads*head_width], in the dtype of `value`
     """
-    batch, _, heads, head_width = value.shape
-    queries, points = locations.shape[1], locations.shape[4]
+    batch, keys, heads, head_width = value.shape
     with torch.autocast(value.device.type, enabled=False):
         kind = torch.promote_types(value.dtype, torch.float32)
-        planes = value.to(kind).permute(0, 2, 3, 1).flatten(0, 1)  # [batch*heads, head_width, keys]
-        places = (2 * locations.to(kind) - 1).transpose(1, 2).flatten(0, 1)  # [batch*heads, queries, maps, points, 2]
-        sampled = [
-            F.grid_sample(plane.unflatten(2, grid), places[:, :, level], align_corners=False)
-            for level, (plane, grid) in enumerate(
-                zip(planes.split([rows * columns for rows, columns in grids], dim=2), grids, strict=True)
-            )
-        ]
-        shares = weights.to(kind).transpose(1, 2).reshape(batch * heads, 1, queries, len(grids) * points)
-        attended = (torch.cat(sampled, dim=-1) * shares).sum(dim=-1)
-    result: Tensor = (
-        attended.unflatten(0, (batch, heads)).permute(0, 3, 1, 2).reshape(batch, queries, heads * head_width).to(value)
-    )
+        found, shares = neighbours(grids, locations.to(kind))
+        views = torch.arange(batch, device=value.device)[:, None] * keys * heads
+        planes = (views + torch.arange(heads, device=value.device)).view(batch, 1, heads, 1, 1, 1)
+        # All neighbours of a query as one bag that is summed while it is fetched: faster than F.grid_sample for each
+        # map (tools/bench/deformable.py), and its backward pass is deterministic on every device.
+        summed = F.embedding_bag(
+            (found * heads + planes).flatten(3).flatten(0, 2),
+            value.to(kind).reshape(-1, head_width),
+            mode="sum",
+            per_sample_weights=(shares * weights.to(kind)[..., None]).flatten(3).flatten(0, 2),
+        )
+    result: Tensor = summed.view(batch, -1, heads * head_width).to(value)
     return result
+
+
+def neighbours(grids: Sequence[Grid], locations: Tensor) -> tuple[Tensor, Tensor]:
+    """The four keys around every location, and their shares in the bilinear sample there.
+
+    Args:
+        grids: rows and columns of each map.
+        locations: [..., maps, points, 2], (x, y) in 0..1 from edge to edge.
+
+    Returns:
+        twice [..., maps, points, 4]; a neighbour outside of its map has no share.
+    """
+    sizes = torch.tensor([(columns, rows) for rows, columns in grids], device=locations.device)
+    cells = sizes.prod(dim=1)
+    first, columns, last = (cells.cumsum(dim=0) - cells)[:, None, None, None], sizes[:, :1, None, None], sizes - 1
+    places = (locations * sizes[:, None] - 0.5)[..., None]
+    low = places.floor()
+    cell = torch.cat([low, low + 1], dim=-1)  # [..., maps, points, 2 of x and y, 2 sides]
+    held = cell.clamp(torch.zeros_like(last)[:, None, :, None], last[:, None, :, None])
+    shares = torch.cat([1 - (places - low), places - low], dim=-1) * (cell == held)
+    across, down = held.long()[..., None, :].unbind(dim=-3)
+    keys = first + down.mT * columns + across
+    return keys.flatten(-2), (shares[..., 1, :, None] * shares[..., 0, None, :]).flatten(-2)
 
 
 class DeformableAttention(nn.Module):
