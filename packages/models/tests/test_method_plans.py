@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.core import build, describe
-from foveal.models import CropToSquare, anyres
-from foveal.models.anyres import AnyResPlan, best_canvas, fitted_box, kept_region, stretched
+from foveal.models import CropToSquare, canvas
+from foveal.models.anyres import AnyResPlan, best_canvas, kept_region
+from foveal.models.canvas import fitted_box, stretched
 from foveal.models.deepstack_plan import DeepStackHdPlan, DeepStackPlan
 from foveal.models.vary_plan import VaryPlan
 
@@ -317,7 +318,7 @@ def test_a_strip_of_millions_of_pixels(size, monkeypatch):
     def watched(image, size, resample, box=None):
         # Pillow changes the width first, of the rows that it needs.
         height = image.height if box is None else box[3] - box[1]
-        assert size[0] * height <= anyres.LARGEST_CANVAS
+        assert size[0] * height <= canvas.LARGEST_CANVAS
         return original(image, size, resample, box)
 
     monkeypatch.setattr(Image.Image, "resize", watched)
@@ -336,7 +337,7 @@ def test_changing_the_height_first_gives_the_same_pixels(width, height, side):
     image = noise(width, height).point(lambda value: 64 + value // 2)
     usual = np.array(stretched(image, (side, side))).astype(int)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(anyres, "LARGEST_CANVAS", 500)
+        patch.setattr(canvas, "LARGEST_CANVAS", 500)
         assert np.abs(np.array(stretched(image, (side, side))) - usual).max() <= 2
 
 

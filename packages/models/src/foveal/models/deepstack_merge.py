@@ -114,7 +114,7 @@ class DeepStackHdMerge(Merge):
         width: channels of the language model.
         start_layer: decoder layer before which the first stack is added.
         interval: layers from one stack to the next.
-        stacks: crops of every view, a square number; the `crops` of `DeepStackHdPlan`.
+        stacks: crops of every view: of `DeepStackHdPlan`'s `crops` the largest square number.
 
     Raises:
         ValueError: for settings that make no sense.

@@ -4,7 +4,8 @@ from math import isqrt
 
 from PIL.Image import Image
 
-from foveal.models.anyres import Pair, best_canvas, centred, check_canvas, stretched, tiles_of
+from foveal.models.anyres import best_canvas
+from foveal.models.canvas import Pair, centred, check_canvas, stretched, tiles_of
 from foveal.models.views import ViewPlan, check_size
 
 

@@ -257,7 +257,8 @@ class VisionLanguageModel(nn.Module):
         """Zero, by way of the encoder, the connector and the merge."""
         size = (1, 1)
         blank = [torch.zeros(3, *view, device=self.device) for view in self.processor.plan.views(*size)]
-        return 0.0 * sum(part.sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks))
+        parts = [part.sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
+        return 0.0 * torch.stack(parts).sum()
 
 
 def position_ids(attention_mask: Tensor | None) -> Tensor | None:

@@ -13,8 +13,8 @@ LARGEST_CANVAS = 200_000_000
 class PadToSquare(ViewPlan):
     """The whole picture on a square canvas (LLaVA-1.5, arXiv 2310.03744, section 3.2; stage 2 and inference).
 
-    Where the canvas would have more than `LARGEST_CANVAS` pixels the view may differ from the reference by the rounding
-    of two grey levels.
+    Where the canvas would have more than `LARGEST_CANVAS` pixels the longer side is resized first, and the view may
+    differ from the reference by some grey levels at sharp edges.
 
     Args:
         size: side of the view in pixels.

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.Image import Image
 
-from foveal.models.anyres import stretched
+from foveal.models.canvas import stretched
 from foveal.models.square import CropToSquare
 from foveal.models.views import ViewPlan, check_size
 
