@@ -8,10 +8,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from foveal.connectors import AdaptivePool, MlpProjector, PerceiverResampler
-from foveal.encoders import VisionTransformer
+from foveal.connectors import AdaptivePool, MlpProjector, Parallel, PerceiverResampler
+from foveal.encoders import ParallelEncoder, VisionTransformer
 from foveal.models import (
     IGNORE_INDEX,
+    AnyResMerge,
+    AnyResPlan,
     PadToSquare,
     Turn,
     UhdPlan,
@@ -21,6 +23,7 @@ from foveal.models import (
     generate,
     llama,
     load,
+    load_encoder,
     qwen3,
     save,
 )
@@ -280,3 +283,31 @@ def test_deco_in_place_of_the_resampler():
         PadToSquare(28),
     )
     assert isinstance(answer(model, [picture()], "What?", max_new_tokens=2), str)
+
+
+def test_a_checkpoint_with_a_merge_and_its_encoder_alone(tmp_path):
+    model = VisionLanguageModel(
+        ParallelEncoder(
+            [VisionTransformer(16, 2, 2, 24, 7, 28), VisionTransformer(16, 2, 2, 24, 7, 28)], one_view=True
+        ),
+        lambda i, o: Parallel(i, o, branches=[MlpProjector, MlpProjector]),
+        llama_260(),
+        byte_tokenizer(),
+        AnyResPlan(28),
+        merge=AnyResMerge,
+    ).eval()
+    folder = save(model, tmp_path / "checkpoint")
+    again = load(folder)
+    assert torch.equal(again.merge.newline, model.merge.newline)
+    batch = model.processor.collate([model.processor.encode_prompt([picture()], [Turn("user", "<image> What?")])])
+    with torch.no_grad():
+        logits, theirs = (each(batch.input_ids, batch.views, sizes=batch.sizes) for each in (model, again))
+        assert torch.equal(logits, theirs)
+        encoder = load_encoder(folder)
+        views = torch.randn(1, 3, 28, 28)
+        assert all(torch.equal(ours, other) for ours, other in zip(encoder(views), model.encoder(views), strict=True))
+    (folder / "merge.safetensors").unlink()
+    with pytest.raises((ValueError, OSError), match="merge"):
+        load(folder)
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        load_encoder(tmp_path)

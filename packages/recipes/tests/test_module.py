@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from foveal.connectors import AdaptivePool
+from foveal.connectors import AdaptivePool, MlpProjector
 from foveal.encoders import VisionTransformer
-from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama
+from foveal.models import AnyResMerge, AnyResPlan, PadToSquare, VisionLanguageModel, byte_tokenizer, llama
 from recipes.callbacks import NonFiniteReport
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
+from recipes.groups import Rates
 from recipes.module import Finetuning, NonFiniteLossError, warmup_cosine
 
 
@@ -183,3 +184,47 @@ def test_muon_takes_hidden_matrices_and_resumes(tmp_path):
     optimizer.load_state_dict(state)
     optimizer.param_groups[0]["lr"] = 7.0
     assert optimizer.muon.param_groups[0]["lr"] == 7.0
+
+
+def test_a_submodule_may_have_a_rate_of_its_own():
+    ours = module(rates={"encoder.blocks": None, "encoder.blocks.0.out": 1e-4})
+    trained = {name for name, weight in ours.network.encoder.blocks.named_parameters() if weight.requires_grad}
+    assert trained == {"0.out.weight", "0.out.bias"}
+    assert ours.network.encoder.patches.weight.requires_grad
+    groups = [group for groups in ours.rates.groups(weight_decay=0.1, muon=False).values() for group in groups]
+    rates = {group["name"]: group["lr"] for group in groups}
+    assert rates["encoder.blocks.0.out/matrices"] == 1e-4
+    assert rates["encoder/matrices"] == 1e-2
+    assert sum(len(group["params"]) for group in groups) == sum(
+        weight.requires_grad for weight in ours.network.parameters()
+    )
+    with pytest.raises(ValueError, match=r"no submodule 'encoder\.block' to give a learning rate"):
+        module(rates={"encoder.block": 1e-4})
+    with pytest.raises(ValueError, match="learning rate of encoder is -1"):
+        module(encoder_lr=-1)
+
+
+def test_names_that_begin_alike_are_not_mixed_up():
+    part = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(11))
+    rates = Rates(part, {"1": 1e-3, "10": None})
+    rates.freeze()
+    assert part[1].weight.requires_grad
+    assert not part[10].weight.requires_grad
+    assert not part[0].weight.requires_grad
+
+
+def test_what_merges_follows_the_connector():
+    given = VisionLanguageModel(
+        VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
+        MlpProjector,
+        llama(260, width=16, depth=1, heads=2, mlp_width=16),
+        byte_tokenizer(),
+        AnyResPlan(16),
+        merge=AnyResMerge,
+    )
+    ours = Finetuning(given, connector_lr=1e-3)
+    assert ours.network.merge.newline.requires_grad
+    assert not any(weight.requires_grad for weight in ours.network.encoder.parameters())
+    names = {group["name"] for group in ours.rates.groups(weight_decay=0.0, muon=False)["vectors"]}
+    assert "merge/vectors" in names
+    assert not Finetuning(given, encoder_lr=1e-3, connector_lr=None).network.merge.newline.requires_grad
