@@ -72,6 +72,7 @@ def test_uhd_sequences_of_the_reference(golden, shared):
         for ids, labels, grids, output, output_labels in zip(
             case["input_ids"], case["labels"], case["grids"], case["output"], case["output_labels"], strict=True
         ):
+
             def count(width, height, queries=case["queries_per_view"]):
                 return [queries if isinstance(item, int) else item for item in plan.layout(width, height)]
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Grid
+from foveal.core import without_autocast
 
 
 def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor, weights: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor
         [batch, queries, heads*head_width], in the dtype of `value`
     """
     batch, keys, heads, head_width = value.shape
-    with torch.autocast(value.device.type, enabled=False):
+    with without_autocast(value.device):
         kind = torch.promote_types(value.dtype, torch.float32)
         found, shares = neighbours(grids, locations.to(kind))
         views = torch.arange(batch, device=value.device)[:, None] * keys * heads

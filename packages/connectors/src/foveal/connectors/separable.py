@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from foveal.connectors.connector import Grid
+from foveal.core import without_autocast
 
 
 def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tenso
     Returns:
         [views, new rows, new columns, width], float32 (float64 if the features are)
     """
-    with torch.autocast(features.device.type, enabled=False):
+    with without_autocast(features.device):
         plane = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(1, grid)
         plane = torch.einsum("iy,vyxc->vixc", down.to(plane), plane)
         return torch.einsum("jx,vixc->vijc", across.to(plane), plane)

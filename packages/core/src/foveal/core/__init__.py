@@ -4,6 +4,7 @@ from foveal.core.attention import Backend, attention, runs_packed
 from foveal.core.describe import build, describe
 from foveal.core.key_map import KeyMap
 from foveal.core.packing import group_by, pack, unpack
+from foveal.core.precision import without_autocast
 from foveal.core.stacks import Sampling, mosaic, stacks_of
 from foveal.core.tensors import load_exact, read_tensors
 
@@ -22,4 +23,5 @@ __all__ = [
     "runs_packed",
     "stacks_of",
     "unpack",
+    "without_autocast",
 ]
