@@ -1,0 +1,476 @@
+"""Plans x merges x encoders x connectors: whatever is put together is refused with the reason, or it trains."""
+
+import inspect
+import random
+import re
+from collections import Counter
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import foveal.connectors
+import foveal.encoders
+import foveal.models
+from foveal.connectors import (
+    AdaptivePool,
+    Average,
+    CAbstractor,
+    Chain,
+    ConcatChannels,
+    ConcatTokens,
+    Connector,
+    ConvPool,
+    DAbstractor,
+    DenseConnector,
+    FlamingoPerceiver,
+    HoneybeeResampler,
+    Idefics2Perceiver,
+    LdpV2,
+    MlpProjector,
+    MMFuser,
+    Parallel,
+    PerceiverResampler,
+    PixelShuffle,
+    Pool,
+    QFormer,
+    SpaceTimePool,
+    SpatialResampler,
+    SplitMlp,
+    StridedPool,
+    TokenPacker,
+)
+from foveal.encoders import (
+    ConvNeXt,
+    Encoder,
+    MixtureOfResolution,
+    ParallelEncoder,
+    SamSiglipHybrid,
+    SamViTDet,
+    StackedVisionTransformer,
+    VisionTransformer,
+    dinov2_tower,
+    siglip_tower,
+)
+from foveal.models import (
+    IMAGE_TOKEN_ID,
+    AnyResMerge,
+    AnyResPlan,
+    CropToSquare,
+    DeepStackHdMerge,
+    DeepStackHdPlan,
+    DeepStackMerge,
+    DeepStackPlan,
+    Merge,
+    PadToSquare,
+    SequenceMerge,
+    Turn,
+    UhdPlan,
+    VaryPlan,
+    ViewPlan,
+    VisionLanguageModel,
+    byte_tokenizer,
+    llama,
+)
+
+WIDTH = 32
+SIDE = 64
+"""Pixels along one side of a view; the encoders have cells of 16, 32 or 64."""
+
+PLANS = {
+    "square": PadToSquare(SIDE),
+    "crop": CropToSquare(SIDE),
+    "uhd": UhdPlan(SIDE, 16, 4),
+    "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
+    "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
+    "anyres": AnyResPlan(SIDE),
+    "deepstack": DeepStackPlan(SIDE),
+    "deepstack_together": DeepStackPlan(SIDE, square=True, together=True),
+    "deepstack_hd": DeepStackHdPlan(SIDE),
+    "vary_tiny": VaryPlan(2 * SIDE),
+    "vary_base": VaryPlan(2 * SIDE, SIDE),
+}
+MERGES = {
+    "none": None,
+    "anyres": AnyResMerge,
+    "anyres_at_most": partial(AnyResMerge, max_tiles=1),
+    "anyres_flat": partial(AnyResMerge, kind="flat"),
+    "deepstack": DeepStackMerge,
+    "sequence": SequenceMerge,
+    "deepstack_hd": DeepStackHdMerge,
+}
+METHODS = [
+    *((plan, "none") for plan in PLANS),
+    ("anyres", "anyres"),
+    ("anyres", "anyres_at_most"),
+    ("anyres", "anyres_flat"),
+    ("deepstack", "deepstack"),
+    ("deepstack", "sequence"),
+    ("deepstack_hd", "deepstack_hd"),
+]
+"""Plans with the merges that are made for them."""
+
+CLIP = partial(VisionTransformer, 16, 2, 2, 24, 16, SIDE)
+SAM = partial(
+    SamViTDet, 16, 2, 2, 16, 2 * SIDE, window=3, global_blocks=(1,), neck_width=12, downsample=(24,), mlp_ratio=2
+)
+CONVNEXT = partial(ConvNeXt, (8, 12, 16, 16), (1, 1, 1, 1))
+ENCODERS = {
+    "clip": CLIP,
+    "clip_class_token": partial(CLIP, keep_class_token=True),
+    "clip_layers": partial(VisionTransformer, 16, 5, 2, 24, 16, SIDE, layers=(0, 1, 3, -2)),
+    "siglip": partial(siglip_tower, 24, 2, 2, 32, 16, SIDE),
+    "dinov2": partial(dinov2_tower, 16, 2, 2, 24, 16, SIDE, num_registers=2),
+    "convnext": CONVNEXT,
+    "convnext_five_stages": partial(ConvNeXt, (8, 12, 16, 16, 24), (1, 1, 1, 1, 1)),
+    "convnext_layers": partial(CONVNEXT, layers=(3, 4)),
+    "sam": SAM,
+    "mixture_of_resolution": lambda: MixtureOfResolution(
+        VisionTransformer(16, 4, 2, 24, 16, SIDE, layers=(-1,)), CONVNEXT(), fast_size=SIDE
+    ),
+    "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
+    "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
+    "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
+    "stacked": lambda: StackedVisionTransformer(VisionTransformer(16, 5, 2, 24, 16, SIDE), start=1),
+}
+
+POOL = {"rows": 2, "columns": 3}
+ABSTRACTOR = POOL | {"base_grid": (4, 4), "hidden_width": 16}
+D_ABSTRACTOR = ABSTRACTOR | {"depth": 1, "heads": 2, "points": 2, "mlp_width": 24}
+Q_FORMER = {"queries": 4, "hidden_width": 16, "depth": 2, "heads": 2, "mlp_width": 24, "dropout": 0.0}
+FLAMINGO = {"num_latents": 4, "depth": 1, "heads": 2, "head_width": 8}
+FUSER = partial(MMFuser, heads=2, points=2)
+
+
+def chain(*stages, last=MlpProjector):
+    return partial(Chain, stages=stages, last=last)
+
+
+CONNECTORS = {
+    "linear": partial(MlpProjector, depth=1),
+    "mlp": MlpProjector,
+    "mlp_class_token": partial(MlpProjector, prefix_tokens=1),
+    "adaptive_pool": partial(AdaptivePool, **POOL),
+    "ldp_v2": partial(LdpV2, **POOL),
+    "space_time_pool": partial(SpaceTimePool, slots=2, **POOL),
+    "pixel_shuffle": PixelShuffle,
+    "conv_pool": ConvPool,
+    "c_abstractor": partial(CAbstractor, **ABSTRACTOR, depth=1),
+    "c_abstractor_ended": partial(CAbstractor, **ABSTRACTOR, depth=1, num_end_tokens=1),
+    "d_abstractor": partial(DAbstractor, **D_ABSTRACTOR),
+    "d_abstractor_maps": partial(DAbstractor, **D_ABSTRACTOR, pooled="none"),
+    "honeybee_resampler": partial(
+        HoneybeeResampler, queries=4, base_grid=(4, 4), hidden_width=16, depth=1, heads=2, mlp_width=24
+    ),
+    "q_former": partial(QFormer, **Q_FORMER),
+    "q_former_class_token": partial(QFormer, **Q_FORMER, prefix_tokens=1),
+    "flamingo": partial(FlamingoPerceiver, **FLAMINGO),
+    "flamingo_frames": partial(FlamingoPerceiver, **FLAMINGO, num_frames=4),
+    "idefics2": partial(Idefics2Perceiver, num_latents=4, depth=1, heads=2, head_width=8, key_heads=1, mlp_width=24),
+    "perceiver": partial(PerceiverResampler, queries=4, heads=2),
+    "spatial_resampler": partial(SpatialResampler, queries=4, heads=2),
+    "token_packer": partial(TokenPacker, hidden_width=16, heads=2),
+    "split_mlp": SplitMlp,
+    "parallel_channels": partial(Parallel, branches=[MlpProjector] * 2),
+    "parallel_pools": partial(Parallel, branches=[partial(AdaptivePool, **POOL)] * 2),
+    "parallel_tokens": partial(Parallel, branches=[partial(QFormer, **Q_FORMER), MlpProjector], join="tokens"),
+    "parallel_interleave": partial(Parallel, branches=[MlpProjector] * 2, join="interleave"),
+    "mmfuser": chain(FUSER),
+    "mmfuser_global": chain(partial(FUSER, attention="global")),
+    "mmfuser_reduced": chain(partial(FUSER, attention="linear_sra", use_self_attention=False)),
+    "average": chain(Average),
+    "average_learned": chain(partial(Average, learn_shares=True)),
+    "channels": chain(ConcatChannels),
+    "tokens": chain(ConcatTokens),
+    "tokens_q_former": chain(ConcatTokens, last=partial(QFormer, **Q_FORMER)),
+    "dense_sti": chain(partial(DenseConnector, kind="sti")),
+    "dense_sci": chain(partial(DenseConnector, kind="sci")),
+    "dense_dci": chain(DenseConnector),
+    "dense_resampler": chain(DenseConnector, last=partial(SpatialResampler, queries=4, heads=2)),
+    "pool": chain(partial(Pool, **POOL)),
+    "strided_pool": chain(StridedPool),
+    "strided_max": chain(partial(StridedPool, mode="max")),
+    "strided_bilinear": chain(partial(StridedPool, mode="bilinear")),
+}
+
+SENSIBLE = [
+    ("uhd", "none", "clip", "spatial_resampler"),
+    ("uhd", "none", "clip_layers", "mmfuser"),
+    ("uhd", "none", "clip_layers", "dense_resampler"),
+    ("uhd", "none", "clip", "q_former"),
+    ("uhd", "none", "sam_siglip", "split_mlp"),
+    ("uhd_whole_cells", "none", "convnext", "mlp"),
+    ("uhd_whole_cells", "none", "mixture_of_resolution", "c_abstractor"),
+    ("anyres", "anyres", "clip", "c_abstractor"),
+    ("anyres", "anyres", "siglip", "pixel_shuffle"),
+    ("anyres", "anyres", "clip_layers", "token_packer"),
+    ("anyres", "anyres", "parallel_one_view", "parallel_channels"),
+    ("anyres", "anyres_at_most", "convnext_five_stages", "mlp"),
+    ("anyres", "deepstack", "clip", "mlp"),
+    ("deepstack", "deepstack", "sam_siglip", "split_mlp"),
+    ("deepstack", "deepstack", "clip_layers", "dense_dci"),
+    ("deepstack", "deepstack", "clip_layers", "mmfuser"),
+    ("deepstack", "deepstack", "convnext_five_stages", "linear"),
+    ("deepstack", "sequence", "dinov2", "mlp"),
+    ("deepstack", "anyres", "clip", "mlp"),
+    ("deepstack_hd", "deepstack_hd", "siglip", "adaptive_pool"),
+    ("deepstack_together", "none", "stacked", "pixel_shuffle"),
+    ("vary_tiny", "none", "sam", "adaptive_pool"),
+    ("vary_base", "none", "parallel_two_views", "parallel_pools"),
+    ("vary_base", "none", "parallel_two_views", "split_mlp"),
+]
+"""What somebody may want to put together, across papers."""
+
+REFUSED = {
+    ("uhd", "none", "clip", "pixel_shuffle"): "grids",
+    ("uhd", "none", "convnext", "mlp"): "grids",
+    ("uhd", "anyres", "clip", "mlp"): "texts between views",
+    ("uhd_first", "anyres", "clip", "mlp"): "plane",
+    ("square", "deepstack", "clip", "mlp"): "plane",
+    ("anyres", "anyres", "clip", "q_former"): "plane",
+    ("deepstack", "deepstack", "clip_layers", "dense_sti"): "plane",
+    ("deepstack", "deepstack", "convnext_layers", "split_mlp"): "grids",
+    ("anyres", "deepstack_hd", "clip", "mlp"): "number of views",
+    ("square", "none", "stacked", "mlp"): "views seen together",
+    ("vary_base", "none", "sam", "mlp"): "views seen together",
+    ("square", "none", "clip", "mmfuser"): "number of maps",
+    ("square", "none", "clip_layers", "mlp"): "number of maps",
+    ("square", "none", "sam_siglip", "average"): "widths",
+    ("square", "none", "clip_class_token", "mlp"): "class token",
+    ("vary_base", "none", "clip", "mlp_class_token"): "class token",
+    ("square", "none", "convnext_layers", "parallel_interleave"): "number of tokens",
+}
+REASONS = {
+    "views seen together": r"looks at \d+ views together, \w+ makes sets of \d+",
+    "number of maps": (
+        r"returns one map|connector takes one:|maps of widths .*: at most|branches for \d+ maps|of \d+ maps none"
+    ),
+    "widths": r"must have one width",
+    "class token": r"prefix tokens before its grid|has no class token",
+    "plane": r"lie in no rows and columns|lie in a plane",
+    "texts between views": r"puts texts or another order between them",
+    "number of views": r"takes \d+ views for \d+x\d+ tiles, the plan makes \d+",
+    "number of tokens": r"give \[.*\] tokens|becomes \d+ tokens or more",
+    "grids": r"grids? |maps of one grid|cut into patches|lie in \[.*\] rows and columns",
+}
+"""Every kind of refusal, by what its message says; none is of two kinds."""
+
+
+def picture(width, height, seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+class Workshop:
+    """Encoders and a language model that all combinations share."""
+
+    def __init__(self):
+        self.encoders = {name: shaken(build()) for name, build in ENCODERS.items()}
+        self.tokenizer = byte_tokenizer(["<img>", "</img>"])
+        rows = len(self.tokenizer)
+        self.language_model = shaken(llama(rows, width=WIDTH, depth=6, heads=4, mlp_width=48, context=1000))
+
+    def built(self, plan, merge, encoder, connector):
+        """A model of the named parts, or the kind of reason for which they are refused."""
+        try:
+            return VisionLanguageModel(
+                self.encoders[encoder],
+                CONNECTORS[connector],
+                self.language_model,
+                self.tokenizer,
+                PLANS[plan],
+                merge=MERGES[merge],
+                system="",
+                max_length=1000,
+            )
+        except ValueError as error:
+            return kind_of(str(error))
+
+    def takes(self, *names):
+        return isinstance(self.built(*names), VisionLanguageModel)
+
+
+def kind_of(message):
+    kinds = [kind for kind, words in REASONS.items() if re.search(words, message)]
+    assert len(kinds) == 1, f"{message}: of kinds {kinds}"
+    return kinds[0]
+
+
+@pytest.fixture(scope="module")
+def workshop():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Workshop()
+
+
+def shaken(part):
+    """Away from zeros and from scales of 1e-6, behind which no gradient would be seen."""
+    with torch.no_grad():
+        for weight in part.parameters():
+            if weight.requires_grad:
+                weight += 0.1 * torch.randn_like(weight)
+    return part
+
+
+PICTURES = (picture(150, 90, 1), picture(60, 200, 2))
+
+
+def check_training(model, pictures=PICTURES):
+    """A step on two pictures and a row of text between them: tokens as counted, gradients everywhere."""
+    model.zero_grad()
+    for part in (model.connector, model.merge):
+        if part is not None:
+            shaken(part)
+    answered = [
+        model.processor.encode(of_row, [Turn("user", question), Turn("assistant", "An answer.")])
+        for of_row, question in (([pictures[0]], "<image>\nWhat?"), ([], "Hello?"), ([pictures[1]], "So <image> is?"))
+    ]
+    batch = model.processor.collate(answered)
+    seen, merged = [], model.merged
+    model.merged = lambda views, sizes: seen.extend(merged(views, sizes)) or seen
+    loss = model.loss(batch)
+    (loss.total / loss.tokens).backward()
+
+    runs = [item for each in pictures for item in model.processor.count(*each.size) if isinstance(item, int)]
+    assert [len(each.tokens) for each in seen] == runs
+    assert int((batch.input_ids == IMAGE_TOKEN_ID).sum()) == sum(runs)
+    assert loss.total.isfinite()
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            continue
+        assert weight.grad is not None, f"{name} has no gradient"
+        assert weight.grad.isfinite().all(), f"{name} has a gradient that is not finite"
+        # A softmax over the only cell of a map, and the bias of keys, have none but rounding errors.
+        if not (name.startswith("connector.") and ("query" in name or "key" in name)):
+            assert weight.grad.any(), f"{name} has a gradient of zero"
+
+
+def check(workshop, *names):
+    """Trains what can be built of the named parts; returns the kind of reason if nothing can.
+
+    Raises:
+        Exception: with the names, if it is neither refused nor trains.
+    """
+    try:
+        built = workshop.built(*names)
+        if isinstance(built, str):
+            return built
+        check_training(built)
+    except Exception as error:
+        error.add_note(" x ".join(names))
+        raise
+    return None
+
+
+def covering(workshop, encoder):
+    """With `encoder`, so many combinations that work that every method and every connector which can is in one."""
+    rest = [(plan, merge, connector) for plan, merge in METHODS for connector in CONNECTORS]
+    random.Random(encoder).shuffle(rest)
+    methods, connectors = set(), set()
+    for plan, merge, connector in rest:
+        new = (plan, merge) not in methods or connector not in connectors
+        if new and workshop.takes(plan, merge, encoder, connector):
+            methods.add((plan, merge))
+            connectors.add(connector)
+            yield plan, merge, encoder, connector
+
+
+def public(module, kind):
+    """The names of the classes of a kind that may be used."""
+    classes = {name: getattr(module, name) for name in module.__all__ if inspect.isclass(getattr(module, name))}
+    return {name for name, of in classes.items() if issubclass(of, kind) and not inspect.isabstract(of)}
+
+
+def names_in(modules, kind):
+    return {type(module).__name__ for module in modules if isinstance(module, kind)}
+
+
+def test_every_public_part_is_in_the_matrix(workshop):
+    """A new part needs a line in its table above."""
+    assert names_in(PLANS.values(), ViewPlan) == public(foveal.models, ViewPlan)
+    merges = [build(WIDTH) for build in MERGES.values() if build is not None]
+    assert names_in(merges, Merge) == public(foveal.models, Merge)
+    encoders = [module for encoder in workshop.encoders.values() for module in encoder.modules()]
+    assert names_in(encoders, Encoder) == public(foveal.encoders, Encoder)
+    built = []
+    for build in CONNECTORS.values():
+        for widths in (16, (16, 16)):
+            try:
+                built += build(widths, WIDTH).modules()
+            except ValueError:
+                continue
+    assert names_in(built, Connector) == public(foveal.connectors, Connector)
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("plan", PLANS)
+def test_plan_with_merge(workshop, plan, merge):
+    encoder, connector = {
+        1: ("clip", "mlp"),
+        2: ("parallel_two_views", "parallel_channels"),
+        5: ("stacked", "mlp"),
+    }[PLANS[plan].inputs]
+    kind = check(workshop, plan, merge, encoder, connector)
+    assert kind is None or merge != "none"
+    assert (plan, merge) not in METHODS or kind is None
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_encoder_with_methods_and_connectors(workshop, encoder):
+    combinations = list(covering(workshop, encoder))
+    assert combinations
+    for names in combinations:
+        check(workshop, *names)
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_connector_works_somewhere(workshop, connector):
+    assert any(workshop.takes(plan, merge, encoder, connector) for plan, merge in METHODS for encoder in ENCODERS)
+
+
+@pytest.mark.parametrize("names", SENSIBLE, ids="-".join)
+def test_sensible_combination(workshop, names):
+    assert check(workshop, *names) is None
+
+
+@pytest.mark.parametrize(("names", "kind"), REFUSED.items(), ids=["-".join(names) for names in REFUSED])
+def test_reason(workshop, names, kind):
+    assert workshop.built(*names) == kind
+
+
+@pytest.mark.parametrize("stage", [Average, ConcatChannels, ConcatTokens, DenseConnector, MMFuser, Pool, StridedPool])
+def test_a_stage_is_no_connector(workshop, stage):
+    """It stays on the encoder's side: a projector has to follow."""
+    encoder = workshop.encoders["clip" if stage in (Pool, StridedPool) else "clip_layers"]
+    with pytest.raises(ValueError, match=stage.__name__):
+        VisionLanguageModel(encoder, stage, workshop.language_model, workshop.tokenizer, PLANS["square"])
+
+
+@pytest.mark.parametrize(("plan", "merge"), METHODS, ids=["-".join(method) for method in METHODS])
+def test_extreme_pictures(workshop, plan, merge):
+    """A single pixel, and pictures longer than the map has cells."""
+    encoder, connector = {
+        1: ("siglip", "linear"),
+        2: ("parallel_two_views", "split_mlp"),
+        5: ("stacked", "spatial_resampler"),
+    }[PLANS[plan].inputs]
+    for pictures in ((picture(1, 1, 3), picture(500, 2, 4)), (picture(2, 500, 5), picture(65, 64, 6))):
+        check_training(workshop.built(plan, merge, encoder, connector), pictures)
+
+
+@pytest.mark.slow
+def test_everything_with_everything(workshop):
+    outcomes, failed = {}, []
+    for names in product(PLANS, MERGES, ENCODERS, CONNECTORS):
+        try:
+            outcomes[names] = check(workshop, *names)
+        except Exception as error:
+            failed.append(f"{' x '.join(names)}: {error!r}")
+    print(dict(Counter(kind or "works" for kind in outcomes.values())))
+    assert not failed, "\n".join(failed)
+    assert set(outcomes.values()) == {None, *REASONS}
+    working = [names for names, kind in outcomes.items() if kind is None]
+    for number, table in enumerate((PLANS, MERGES, ENCODERS, CONNECTORS)):
+        assert {names[number] for names in working} == set(table)
