@@ -79,7 +79,7 @@ def test_uhd_sequences_of_the_reference(golden, shared):
             expander = Processor(tokenizer, plan, count=count)
             asked = [tuple(grid) if grid else None for grid in grids[: ids.count(IMAGE_TOKEN_ID)]]
             assert [plan.grid(*SIZES[grid]) for grid in asked] == asked
-            ours = Processor._expanded(ids, labels, [expander._picture(SIZES[grid]) for grid in asked])
+            ours = Processor._expanded(ids, labels, [expander.picture_ids(SIZES[grid]) for grid in asked])
             real = [(item, label) for item, label in zip(output, output_labels, strict=True) if item != "pad"]
             expected = [(IMAGE_TOKEN_ID if isinstance(item, str) else item, label) for item, label in real]
             assert list(zip(*ours, strict=True)) == expected

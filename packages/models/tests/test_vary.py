@@ -60,7 +60,7 @@ def tiny(golden, small_tokenizer):
             context=sizes["positions"],
         ),
         small_tokenizer(sizes["vocab"]),
-        VaryPlan(meta["sam"]["image_size"]),
+        VaryPlan(meta["sam"]["image_size"], start="", end=""),
         template="vary_tiny",
         max_length=sizes["positions"],
     )
@@ -119,7 +119,7 @@ def base(golden, small_tokenizer):
         lambda i, o: Parallel(i, o, branches=[linear, linear]),
         llama(70, width=meta["llm_hidden"], depth=1, heads=2, mlp_width=16),
         small_tokenizer(70),
-        VaryPlan(meta["sam"]["image_size"], clip["image_size"]),
+        VaryPlan(meta["sam"]["image_size"], clip["image_size"], start="", end=""),
         template="vary",
     ).eval()
 

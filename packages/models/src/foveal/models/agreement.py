@@ -1,18 +1,36 @@
 """Whether the parts of a model go together, before anything is computed."""
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
 from foveal.encoders import Encoder
-from foveal.models.count import TokenCount
+from foveal.models.constants import IMAGE_TOKEN_ID
 from foveal.models.merge import Merge
+from foveal.models.processor import Processor
 from foveal.models.stack_injection import decoder_layers
 from foveal.models.views import ViewPlan
 
 PROBES = ((672, 672), (336, 336), (1000, 400), (400, 1000))
 """(width, height) in pixels of pictures that every model must be able to take."""
+
+
+def made_connector(connector: Callable[[Any, int], Connector], encoder: Encoder, width: int) -> Connector:
+    """The connector for the encoder's maps and a language model of that width.
+
+    Raises:
+        ValueError: if it cannot be made of the two.
+    """
+    widths = encoder.widths
+    try:
+        return connector(widths[0] if len(widths) == 1 else widths, width)
+    except TypeError as error:
+        raise ValueError(
+            f"no connector can be made of the widths {widths} and {width} ({error}); a stage, such as MMFuser or Pool, "
+            "stands in a Chain before the connector"
+        ) from error
 
 
 def check_widths(encoder: Encoder, connector: Connector, width: int) -> None:
@@ -68,7 +86,7 @@ def check_views(encoder: Encoder, plan: ViewPlan, merge: Merge | None, language_
             )
 
 
-def check_count(count: TokenCount, max_length: int) -> None:
+def check_pictures(processor: Processor) -> None:
     """Refuse parts that cannot take ordinary pictures, or leave no room for text.
 
     Raises:
@@ -77,14 +95,14 @@ def check_count(count: TokenCount, max_length: int) -> None:
     counts = []
     for width, height in PROBES:
         try:
-            tokens = sum(item for item in count(width, height) if isinstance(item, int))
+            ids = processor.picture_ids((width, height))
         except ValueError as error:
             raise ValueError(f"the parts do not go together for a picture of {width}x{height}: {error}") from error
-        if tokens < 1:
+        if IMAGE_TOKEN_ID not in ids:
             raise ValueError(f"the parts do not go together: a picture of {width}x{height} becomes no token")
-        counts.append(tokens)
-    if min(counts) >= max_length:
+        counts.append(len(ids))
+    if min(counts) >= processor.max_length:
         raise ValueError(
-            f"a picture becomes {min(counts)} tokens or more, the longest sequence has {max_length}: raise max_length "
-            "or choose a plan or a connector with fewer tokens"
+            f"a picture becomes {min(counts)} tokens or more, the longest sequence has {processor.max_length}: raise "
+            "max_length or choose a plan or a connector with fewer tokens"
         )

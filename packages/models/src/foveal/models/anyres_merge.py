@@ -75,7 +75,9 @@ class AnyResMerge(Merge):
         if self.max_tiles is None:
             return rows, columns
         excess = math.sqrt(rows * columns / (self.max_tiles * grid[0] * grid[1]))
-        return (int(rows // excess), int(columns // excess)) if excess > LARGEST_EXCESS else (rows, columns)
+        if excess <= LARGEST_EXCESS:
+            return rows, columns
+        return max(int(rows // excess), 1), max(int(columns // excess), 1)
 
 
 def with_newlines(plane: Tensor, newline: Tensor) -> Tensor:

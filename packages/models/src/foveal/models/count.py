@@ -59,12 +59,14 @@ def token_grids(connector: Connector, grids: list[tuple[tuple[int, int], ...]]) 
     Raises:
         ValueError: if the connector's tokens have no order in the plane.
     """
+    for of_set in grids:
+        connector.num_tokens(*of_set)  # says what is wrong with grids that it cannot take
     planes = [connector.out_grid(*of_set) for of_set in grids]
     found = [plane for plane in planes if plane is not None]
     if len(found) < len(planes):
         raise ValueError(
             f"the tokens of {type(connector).__name__} lie in no rows and columns, a merge needs them: use a connector "
-            "that keeps the plane, as MlpProjector or AdaptivePool"
+            "that keeps the plane, as MlpProjector or AdaptivePool, without prefix tokens"
         )
     return found
 

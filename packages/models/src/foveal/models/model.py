@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector, grouped
 from foveal.encoders import Encoder
-from foveal.models.agreement import check_count, check_views, check_vocabulary, check_widths
+from foveal.models.agreement import check_pictures, check_views, check_vocabulary, check_widths, made_connector
 from foveal.models.batch import Batch
 from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.count import TokenCount, token_grids
@@ -93,23 +93,22 @@ class VisionLanguageModel(nn.Module):
         model: Any = language_model
         width = model.get_input_embeddings().weight.shape[1]
         self.encoder = encoder
-        self.connector = connector(encoder.widths[0] if len(encoder.widths) == 1 else encoder.widths, width)
+        self.connector = made_connector(connector, encoder, width)
         self.merge = None if merge is None else merge(width)
         self.language_model = model
         check_widths(encoder, self.connector, width)
         check_vocabulary(tokenizer, model)
         check_views(encoder, plan, self.merge, model)
-        count = TokenCount(encoder, self.connector, plan, self.merge)
         self.processor = Processor(
             tokenizer,
             plan,
-            count=count,
+            count=TokenCount(encoder, self.connector, plan, self.merge),
             template=template,
             system=system,
             max_length=max_length,
             overlong=overlong,
         )
-        check_count(count, max_length)
+        check_pictures(self.processor)
 
     @property
     def device(self) -> torch.device:

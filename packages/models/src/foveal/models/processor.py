@@ -146,7 +146,7 @@ class Processor:
         kept = list(turns)
         try:
             check_turns(kept, len(sizes), open_ended=open_ended)
-            pictures = [self._picture(size) for size in sizes]
+            pictures = [self.picture_ids(size) for size in sizes]
             while True:
                 segments = render(
                     kept,
@@ -174,8 +174,12 @@ class Processor:
             raise ValueError(f"{where}nothing in the sample is learnt: its answers have no tokens")
         return ids, labels
 
-    def _picture(self, size: Size) -> list[int]:
-        """The ids that stand for a picture of (width, height): placeholders and separators."""
+    def picture_ids(self, size: Size) -> list[int]:
+        """The ids that stand for a picture of (width, height): placeholders and separators.
+
+        Raises:
+            ValueError: if the parts of the model cannot take such a picture, or the tokenizer lacks a separator.
+        """
         ids: list[int] = []
         for item in self.count(*size):
             if isinstance(item, int):
