@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from foveal.core import Backend, KeyMap, load_exact, read_tensors
-from foveal.encoders.hub import folder_of, tower_weights, vision_config
+from foveal.encoders.hub import folder_of, only_shapes, tower_weights, vision_config
 from foveal.encoders.vit import VisionTransformer
 
 TRANSFORMERS = KeyMap(
@@ -110,10 +110,13 @@ def clip_vit(
     *,
     layers: tuple[int, ...] = (-2,),
     keep_class_token: bool = False,
+    antialias: bool = False,
     checkpointing: bool = False,
     backend: Backend = "auto",
 ) -> VisionTransformer:
     """A published CLIP image tower with its weights.
+
+    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
 
     Args:
         name_or_folder: local folder with `config.json` and `model.safetensors` in transformers' layout (weights under
@@ -121,6 +124,7 @@ def clip_vit(
             which needs the package huggingface_hub (`foveal-encoders[hub]`).
         layers: see `VisionTransformer`.
         keep_class_token: see `VisionTransformer`.
+        antialias: see `VisionTransformer`; LLaVA-HR's tower was trained with it.
         checkpointing: see `VisionTransformer`.
         backend: see `VisionTransformer`.
 
@@ -152,11 +156,12 @@ def clip_vit(
         activation=sizes["hidden_act"],
         norm_eps=sizes["layer_norm_eps"],
         keep_class_token=keep_class_token,
+        antialias=antialias,
         checkpointing=checkpointing,
         backend=backend,
     )
-    tensors = clip_weights(read_tensors(folder), model, source=str(folder))
-    load_exact(model, tensors, source=str(folder))
+    if not only_shapes():
+        load_exact(model, clip_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
     return model
 
 

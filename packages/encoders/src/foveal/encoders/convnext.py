@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foveal.core import KeyMap, load_exact, read_tensors
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, Grid, cells, hidden_states
-from foveal.encoders.hub import folder_of, tower_weights, vision_config
+from foveal.encoders.hub import folder_of, only_shapes, tower_weights, vision_config
 
 KINDS = ("weight", "bias")
 
@@ -228,6 +228,8 @@ def convnext_xxlarge(*, layers: tuple[int, ...] = (-1,)) -> ConvNeXt:
 def convnext(name_or_folder: str, *, layers: tuple[int, ...] = (-1,), checkpointing: bool = False) -> ConvNeXt:
     """A published ConvNeXt with its weights.
 
+    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
+
     Args:
         name_or_folder: local folder in transformers' layout, or a hub name such as
             `ConvLLaVA/LAION-CLIP-ConvNeXt-Large-512`, which needs huggingface_hub (`foveal-encoders[hub]`).
@@ -242,5 +244,6 @@ def convnext(name_or_folder: str, *, layers: tuple[int, ...] = (-1,), checkpoint
     defaults = {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]}
     sizes = vision_config(folder, {"convnext": "ConvNeXt"}, defaults)
     model = ConvNeXt(tuple(sizes["hidden_sizes"]), tuple(sizes["depths"]), layers=layers, checkpointing=checkpointing)
-    load_exact(model, convnext_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
+    if not only_shapes():
+        load_exact(model, convnext_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
     return model

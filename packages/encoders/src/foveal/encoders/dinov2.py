@@ -9,7 +9,7 @@ from foveal.core import Backend, KeyMap, load_exact, read_tensors
 from foveal.encoders.block import Activation
 from foveal.encoders.clip import PREFIXES
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
-from foveal.encoders.hub import folder_of, tower_weights, vision_config
+from foveal.encoders.hub import folder_of, only_shapes, tower_weights, vision_config
 from foveal.encoders.vit import VisionTransformer
 
 KINDS = ("weight", "bias")
@@ -96,7 +96,8 @@ def dinov2_tower(
 ) -> VisionTransformer:
     """A `VisionTransformer` as DINOv2 has it (arXiv 2304.07193): layer scale, a patch bias, no first norm.
 
-    The states are returned before the final norm, as mixture-of-features models take them.
+    The states are returned before the final norm, as mixture-of-features models take them. With registers the positions
+    are smoothed when they are resampled (arXiv 2309.16588, released code).
     """
     return VisionTransformer(
         width,
@@ -112,6 +113,7 @@ def dinov2_tower(
         patch_bias=True,
         use_pre_norm=False,
         layer_scale=True,
+        antialias=num_registers > 0,
         checkpointing=checkpointing,
         backend=backend,
         image_mean=IMAGENET_MEAN,
@@ -132,6 +134,8 @@ def dinov2_vit(
     backend: Backend = "auto",
 ) -> VisionTransformer:
     """A published DINOv2 with its weights.
+
+    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
 
     Args:
         name_or_folder: local folder in transformers' layout, or a hub name such as `facebook/dinov2-large`, which needs
@@ -174,7 +178,8 @@ def dinov2_vit(
         checkpointing=checkpointing,
         backend=backend,
     )
-    load_exact(model, dinov2_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
+    if not only_shapes():
+        load_exact(model, dinov2_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
     return model
 
 

@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from foveal.core import KeyMap
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-HUB_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+CONFIG = "config.json"
+WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
+
+
+def only_shapes() -> bool:
+    """Whether a tower is built under `torch.device("meta")`: then its sizes are read, and no weight is."""
+    return torch.get_default_device().type == "meta"
 
 
 def folder_of(name_or_folder: str) -> Path:
-    """The folder itself, or the one to which a hub model of that name was fetched.
+    """The folder itself, or the one to which a hub model of that name was fetched; only its sizes if `only_shapes`.
 
     Raises:
         ValueError: if there is neither a folder nor a fetchable hub model of that name, or it has no safetensors.
@@ -36,7 +43,7 @@ def vision_config(folder: Path, kinds: Mapping[str, str], defaults: Mapping[str,
     Raises:
         ValueError: if the file is missing, damaged or describes something else.
     """
-    path, name = folder / "config.json", next(iter(kinds.values()))
+    path, name = folder / CONFIG, next(iter(kinds.values()))
     if not path.is_file():
         raise ValueError(f"{path.parent} has no config.json: a folder in transformers' layout is expected")
     try:
@@ -121,13 +128,13 @@ def _fetch(name: str) -> Path:
             "pip install foveal-encoders[hub]"
         ) from error
     try:
-        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(name, allow_patterns=[CONFIG] if only_shapes() else [CONFIG, *WEIGHTS]))
     except (OSError, ValueError) as error:  # its own errors derive from these
         raise ValueError(
             f"{name} is no folder here, and could not be fetched as a hub name: {error} "
             "(check the name; offline, and with HF_HUB_OFFLINE set, a folder or an earlier download is needed)"
         ) from error
-    if not list(folder.glob("model*.safetensors")):
+    if not only_shapes() and not list(folder.glob("model*.safetensors")):
         raise ValueError(
             f"{name} publishes no safetensors, and pickled weights are not read: convert them, and give the folder"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from foveal.core import KeyMap, load_exact, read_tensors
-from foveal.encoders.hub import tower_weights
+from foveal.encoders.hub import only_shapes, tower_weights
 from foveal.encoders.sam import SamViTDet
 
 KINDS = ("weight", "bias")
@@ -85,6 +85,8 @@ OTHER_PARTS = ("prompt_encoder.", "mask_decoder.", "shared_image_embedding.")
 def sam_vit(path: str | Path, *, new_convolutions: bool = False, checkpointing: bool = False) -> SamViTDet:
     """SAM's ViT-B, or Vary's vocabulary that was made from it, with published weights.
 
+    Under `torch.device("meta")` nothing is read: there is one size.
+
     Args:
         path: safetensors file, or folder in transformers' layout.
         new_convolutions: the file is SAM's own, which has no strided convolutions: they start anew.
@@ -94,6 +96,8 @@ def sam_vit(path: str | Path, *, new_convolutions: bool = False, checkpointing: 
         ValueError: if a tensor is missing, left over or of another shape.
     """
     model = SamViTDet(checkpointing=checkpointing)
+    if only_shapes():
+        return model
     weights = sam_weights(read_tensors(path), model, source=str(path))
     if new_convolutions:
         fresh = {name: value for name, value in model.state_dict().items() if name.startswith("convolutions.")}

@@ -8,7 +8,7 @@ from foveal.core import Backend, KeyMap, load_exact, read_tensors
 from foveal.encoders.block import Activation
 from foveal.encoders.clip import PREFIXES, TEXT_TOWER
 from foveal.encoders.encoder import HALF
-from foveal.encoders.hub import folder_of, tower_weights, vision_config
+from foveal.encoders.hub import folder_of, only_shapes, tower_weights, vision_config
 from foveal.encoders.vit import VisionTransformer
 
 KINDS = ("weight", "bias")
@@ -116,16 +116,20 @@ def siglip_vit(
     *,
     layers: tuple[int, ...] = (-2,),
     use_final_norm: bool = False,
+    activation: Activation | None = None,
     checkpointing: bool = False,
     backend: Backend = "auto",
 ) -> VisionTransformer:
     """A published SigLIP (or SigLIP 2 of fixed resolution) image tower with its weights.
+
+    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
 
     Args:
         name_or_folder: local folder in transformers' layout, or a hub name such as `google/siglip-so400m-patch14-384`,
             which needs the package huggingface_hub (`foveal-encoders[hub]`).
         layers: see `VisionTransformer`.
         use_final_norm: see `VisionTransformer`.
+        activation: instead of the configuration's; DeepSeek-VL's tower computes the exact `gelu`.
         checkpointing: see `VisionTransformer`.
         backend: see `VisionTransformer`.
 
@@ -157,12 +161,13 @@ def siglip_vit(
         sizes["image_size"],
         layers=layers,
         use_final_norm=use_final_norm,
-        activation=activations[sizes["hidden_act"]],
+        activation=activation or activations[sizes["hidden_act"]],
         norm_eps=sizes["layer_norm_eps"],
         checkpointing=checkpointing,
         backend=backend,
     )
-    load_exact(model, siglip_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
+    if not only_shapes():
+        load_exact(model, siglip_weights(read_tensors(folder), model, source=str(folder)), source=str(folder))
     return model
 
 
