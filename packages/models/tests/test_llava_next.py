@@ -50,6 +50,7 @@ def tiny(golden, small_tokenizer):
         small_tokenizer(text["vocab_size"]),
         AnyResPlan(vision["image_size"]),
         merge=AnyResMerge,
+        max_length=text["max_position_embeddings"],
     )
     load_llava(model, golden("llava/tiny_llava_anyres_weights").tensors, source="tiny_llava_anyres")
     return model.eval()

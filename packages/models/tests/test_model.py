@@ -37,7 +37,7 @@ def model_of(language_model=None, **options):
         language_model or llama(260, width=32, depth=2, heads=2, mlp_width=48, context=400),
         byte_tokenizer(),
         UhdPlan(28, 7, 4),
-        **({"system": ""} | options),
+        **({"system": "", "max_length": 400} | options),
     )
     for weight in model.parameters():
         if weight.ndim > 1:
@@ -311,3 +311,36 @@ def test_a_checkpoint_with_a_merge_and_its_encoder_alone(tmp_path):
         load(folder)
     with pytest.raises(ValueError, match="is no checkpoint"):
         load_encoder(tmp_path)
+
+
+def test_sequences_beyond_the_context_are_refused():
+    with pytest.raises(ValueError, match="max_length is 401, the language model's context 400"):
+        model_of(max_length=401)
+
+
+def test_what_a_published_model_recommends_changes_nothing():
+    model = model_of()
+    plain = answer(model, [picture()], "What?", max_new_tokens=8)
+    recommended = model.language_model.generation_config
+    recommended.repetition_penalty, recommended.no_repeat_ngram_size = 3.0, 1
+    assert answer(model, [picture()], "What?", max_new_tokens=8) == plain
+    assert model.language_model.generation_config is recommended
+
+
+def test_a_text_alone_while_only_the_connector_is_trained():
+    model = model_of().train()
+    model.requires_grad_(False)
+    model.connector.requires_grad_(True)
+    sample = samples(model)[1]
+    loss = model.loss(model.processor.collate([sample]))
+    loss.total.backward()
+    assert all(weight.grad is not None for weight in model.connector.parameters() if weight.requires_grad)
+    assert torch.equal(loss.total.detach(), model.eval().loss(model.processor.collate([sample])).total)
+
+
+def test_generation_leaves_every_mode_as_it_was():
+    model = model_of().train()
+    model.encoder.eval()
+    answer(model, [picture()], "What?", max_new_tokens=1)
+    assert model.language_model.training
+    assert not model.encoder.training

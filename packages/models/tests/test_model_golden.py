@@ -56,6 +56,7 @@ def tiny_llava(golden, small_tokenizer):
             ),
             small_tokenizer(text["vocab_size"]),
             PadToSquare(vision["image_size"]),
+            max_length=text["max_position_embeddings"],
         )
         load_llava(model, golden("llava/tiny_llava_weights").tensors, source="tiny_llava")
         return model.eval()
@@ -195,6 +196,7 @@ def ours_like(theirs):
         ),
         byte_tokenizer(),
         PadToSquare(28),
+        max_length=256,
     )
     load_llava(model, dict(theirs.state_dict()), source="transformers")
     return model.eval()

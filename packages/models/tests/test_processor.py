@@ -201,3 +201,9 @@ def test_stop_ids():
     ours.tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
     chat = Processor(ours.tokenizer, ours.plan, count=ours.count, template="chatml")
     assert chat.stop_ids == [ours.tokenizer.eos_token_id, 260]
+
+
+def test_a_template_whose_end_the_tokenizer_does_not_know():
+    for template in ("chatml", "phi3", "vary"):
+        with pytest.raises(ValueError, match=f"the template {template} ends an answer with"):
+            processor(template=template)

@@ -120,7 +120,6 @@ def base(golden, small_tokenizer):
         llama(70, width=meta["llm_hidden"], depth=1, heads=2, mlp_width=16),
         small_tokenizer(70),
         VaryPlan(meta["sam"]["image_size"], clip["image_size"], start="", end=""),
-        template="vary",
     ).eval()
 
 

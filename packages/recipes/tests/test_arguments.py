@@ -27,7 +27,8 @@ def test_arguments():
     assert prepared == [word for config in configs for word in ("--config", config)] + ["--a.b=1"]
     assert allowed == [*ALLOWED_IMPORTS, "mine"]
     prepared, _ = prepare(["--checkpoint", "there", "--config", "uhd.yaml"])
-    assert prepared[4:] == ["--model.network=foveal.models.load", "--model.network.folder=there"]
+    own = [f"--model.network.{name}=null" for name in ("plan", "template", "max_length")]
+    assert prepared[4:] == ["--model.network=foveal.models.load", "--model.network.folder=there", *own]
 
 
 def test_faults():
@@ -39,3 +40,19 @@ def test_faults():
         prepare(["--config", "https://example.org/uhd.yaml"])
     with pytest.raises(UsageError, match="--config needs a value"):
         prepare(["--config"])
+
+
+def test_the_laptop_comes_before_everything(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.touch()
+    prepared, _ = prepare(["--config", str(mine), "--config", "uhd.yaml", "--a=1"])
+    configs = [str(CONFIGS / "laptop.yaml"), str(mine), str(CONFIGS / "uhd.yaml")]
+    assert prepared == [word for config in configs for word in ("--config", config)] + ["--a=1"]
+    alone, _ = prepare(["--config", str(mine)])
+    assert alone == ["--config", str(mine)]
+
+
+def test_what_is_typed_wins_over_the_checkpoint():
+    prepared, _ = prepare(["--checkpoint", "there", "--config", "uhd.yaml", "--model.network.max_length=99"])
+    assert prepared.index("--model.network.max_length=null") < prepared.index("--model.network.max_length=99")
+    assert prepared.index(str(CONFIGS / "uhd.yaml")) < prepared.index("--model.network=foveal.models.load")

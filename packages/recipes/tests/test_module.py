@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from foveal.connectors import AdaptivePool, MlpProjector
 from foveal.encoders import VisionTransformer
-from foveal.models import AnyResMerge, AnyResPlan, PadToSquare, VisionLanguageModel, byte_tokenizer, llama
+from foveal.models import AnyResMerge, AnyResPlan, PadToSquare, VisionLanguageModel, byte_tokenizer, llama, qwen3
 from recipes.callbacks import NonFiniteReport
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
@@ -227,4 +227,30 @@ def test_what_merges_follows_the_connector():
     assert not any(weight.requires_grad for weight in ours.network.encoder.parameters())
     names = {group["name"] for group in ours.rates.groups(weight_decay=0.0, muon=False)["vectors"]}
     assert "merge/vectors" in names
-    assert not Finetuning(given, encoder_lr=1e-3, connector_lr=None).network.merge.newline.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loaded_model_is_trained_in_training_mode(tmp_path):
+    ours = module()
+    ours.network.eval()
+    modes = []
+    ours.network.language_model.register_forward_hook(lambda part, *_: modes.append(part.training))
+    pages = PageDataset(PageSettings(), ours.network.processor, seed=0, size=2, easy_until=0.3, hard_from=0.7)
+    trainer = pl.Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(ours, DataLoader(pages, batch_size=2, collate_fn=ours.network.processor.collate))
+    assert modes == [True]
+
+
+def test_a_tied_weight_has_one_rate():
+    given = network()
+    given.language_model = qwen3(260, width=16, depth=1, heads=2, mlp_width=16)
+    with pytest.raises(ValueError, match=r"language_model\.lm_head\.weight is one with a weight of another submodule"):
+        Finetuning(given, rates={"language_model.lm_head": 1e-4})

@@ -47,14 +47,15 @@ def find_config(name: str) -> str:
 def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments for the parser, and the names of packages that class paths may import.
 
-    `--config NAME` becomes `--config FILE`, with `laptop.yaml` before the first of the shipped methods; `--checkpoint
-    FOLDER` becomes the network of that folder, after all configurations; `--allow_import NAME` is taken out.
+    `--config NAME` becomes `--config FILE`, with `laptop.yaml` before all if one is a shipped method; `--checkpoint FOLDER`
+    becomes the network of that folder as it was saved, after all configurations; `--allow_import NAME` is taken out.
 
     Raises:
         UsageError: if an option stands without its value, or as `find_config`.
     """
     prepared: list[str] = []
     network: list[str] = []
+    common: list[str] = []
     allowed = list(ALLOWED_IMPORTS)
     rest = iter(arguments)
     for argument in rest:
@@ -71,9 +72,14 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             allowed.append(value)
         elif option == "--checkpoint":
             network = ["--model.network=foveal.models.load", f"--model.network.folder={value}"]
+            # Otherwise the method's own settings of these names would win over the checkpoint's.
+            network += [f"--model.network.{own}=null" for own in ("plan", "template", "max_length")]
         else:
             found = find_config(value)
-            configs = [found] if Path(found).parent != CONFIGS or str(LAPTOP) in prepared else [str(LAPTOP), found]
-            for config in dict.fromkeys(configs):
-                prepared += ["--config", config]
-    return prepared + network, allowed
+            if Path(found).resolve().parent == CONFIGS.resolve():
+                common = ["--config", str(LAPTOP)]
+            if Path(found).resolve() != LAPTOP.resolve():
+                prepared += ["--config", found]
+    # Behind all configurations, but before what was typed setting by setting.
+    last = max((place + 2 for place, word in enumerate(prepared) if word == "--config"), default=0)
+    return common + prepared[:last] + network + prepared[last:], allowed

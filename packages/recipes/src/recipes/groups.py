@@ -27,7 +27,7 @@ class Rates:
         rates: from the name of a submodule to its rate; None: it is frozen.
 
     Raises:
-        ValueError: if the network has no such submodule, a rate is negative, or everything is frozen.
+        ValueError: if the network has no such submodule, its weights are tied to another's, or a rate is negative.
     """
 
     def __init__(self, network: nn.Module, rates: Mapping[str, float | None]) -> None:
@@ -38,9 +38,13 @@ class Rates:
                 raise ValueError(f"the network has no submodule {name!r} to give a learning rate: {near}")
             if rate is not None and rate < 0:
                 raise ValueError(f"the learning rate of {name} is {rate}, expected at least 0")
-        if not any(rates.values()):
-            raise ValueError("every part is frozen: give at least one of encoder_lr, connector_lr, language_model_lr")
         self.network, self.rates = network, dict(rates)
+        # Now, because a strategy that shards weights flattens them.
+        self.dimensions = {name: weight.ndim for name, weight in network.named_parameters()}
+        for name in rates:
+            tied = [each for each, _ in known[name].named_parameters() if f"{name}.{each}" not in self.dimensions]
+            if tied:
+                raise ValueError(f"{name}.{tied[0]} is one with a weight of another submodule: give that one the rate")
 
     def owner(self, name: str) -> str | None:
         """The submodule whose rate the weight of that name has; None: no rate was given for it."""
@@ -48,11 +52,17 @@ class Rates:
         return max(fitting, key=len, default=None)
 
     def freeze(self) -> None:
-        """Freeze the weights without a rate; the others stay as they are: some parts keep tables of their own fixed."""
+        """Freeze the weights without a rate; the others stay as they are: some parts keep tables of their own fixed.
+
+        Raises:
+            ValueError: if nothing is left to train.
+        """
         for name, weight in self.network.named_parameters():
             owner = self.owner(name)
             if owner is None or not self.rates[owner]:
                 weight.requires_grad_(False)
+        if not any(weight.requires_grad for weight in self.network.parameters()):
+            raise ValueError("every part is frozen: give at least one of encoder_lr, connector_lr, language_model_lr")
 
     def groups(self, *, weight_decay: float, muon: bool) -> dict[str, list[dict[str, Any]]]:
         """Groups for optimizers: `hidden` matrices (only with `muon`), other `matrices`, and `vectors`.
@@ -65,11 +75,11 @@ class Rates:
         tables = {id(table.weight) for table in self.network.modules() if isinstance(table, nn.Embedding)}
         sorted_out: dict[str, dict[str, list[nn.Parameter]]] = {"hidden": {}, "matrices": {}, "vectors": {}}
         for name, weight in self.network.named_parameters():
-            owner = self.owner(name)
+            owner, dimensions = self.owner(name), self.dimensions[name]
             if not weight.requires_grad or owner is None:
                 continue
-            hidden = muon and weight.ndim == 2 and id(weight) not in tables and not name.endswith(TABLES)
-            kind = "hidden" if hidden else "matrices" if weight.ndim > 1 else "vectors"
+            hidden = muon and dimensions == 2 and id(weight) not in tables and not name.endswith(TABLES)
+            kind = "hidden" if hidden else "matrices" if dimensions > 1 else "vectors"
             sorted_out[kind].setdefault(owner, []).append(weight)
         return {
             kind: [

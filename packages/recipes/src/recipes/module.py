@@ -78,6 +78,10 @@ class Finetuning(pl.LightningModule):
         )
         self._step_tokens = 0
 
+    def on_fit_start(self) -> None:
+        """Lightning keeps the modes that it finds, and models that were loaded are in evaluation mode."""
+        self.network.train()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.network.loss(batch)
         if not torch.isfinite(loss.total):

@@ -61,8 +61,8 @@ class SamSiglipHybrid(Encoder):
         first = self.first_neck(states[min(self.high.global_blocks) + 1])
         high = self._halved(self.high.neck(states[-1])) + self.first_share * self._halved(first)
         side = self.low.image_size
-        small = F.interpolate(views, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
-        (low,) = self.low(_normalised(small, self.low.image_mean, self.low.image_std))
+        small = F.interpolate(views.float(), size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+        (low,) = self.low(_normalised(small.to(views), self.low.image_mean, self.low.image_std))
         return high.flatten(2).mT, low
 
     def _halved(self, plane: Tensor) -> Tensor:

@@ -66,6 +66,17 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, language_model: Any) ->
         )
 
 
+def check_context(max_length: int, language_model: Any) -> None:
+    """Refuse sequences for which the language model has no positions.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    context = language_model.config.get_text_config().max_position_embeddings
+    if max_length > context:
+        raise ValueError(f"max_length is {max_length}, the language model's context {context}: lower max_length")
+
+
 def check_views(encoder: Encoder, plan: ViewPlan, merge: Merge | None, language_model: Any) -> None:
     """Refuse a plan that makes other sets of views than the encoder looks at, and stacks beyond the last layer.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from PIL.Image import Image
-from transformers import TextStreamer
+from transformers import GenerationConfig, TextStreamer
 
 from foveal.models.batch import Batch
 from foveal.models.model import VisionLanguageModel
@@ -49,8 +49,10 @@ def generate(
         )
     if on_text is not None and (len(batch.input_ids) > 1 or num_beams > 1):
         raise ValueError(f"one answer can be streamed, not {len(batch.input_ids)} prompts with {num_beams} beams")
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    # What a published model recommends, as a penalty for repetition, was not asked for.
+    recommended, language_model.generation_config = language_model.generation_config, GenerationConfig()
     try:
         batch = batch.to(model.device)
         prompt = model.embed(batch.input_ids, batch.views, batch.sizes)
@@ -69,7 +71,9 @@ def generate(
                 streamer=None if on_text is None else _Streamer(processor.tokenizer, on_text),
             )
     finally:
-        model.train(was_training)
+        language_model.generation_config = recommended
+        for module, training in modes:
+            module.training = training
     return [processor.decode(row) for row in ids]
 
 

@@ -11,7 +11,14 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector, grouped
 from foveal.encoders import Encoder
-from foveal.models.agreement import check_pictures, check_views, check_vocabulary, check_widths, made_connector
+from foveal.models.agreement import (
+    check_context,
+    check_pictures,
+    check_views,
+    check_vocabulary,
+    check_widths,
+    made_connector,
+)
 from foveal.models.batch import Batch
 from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.count import TokenCount, token_grids
@@ -98,6 +105,7 @@ class VisionLanguageModel(nn.Module):
         self.language_model = model
         check_widths(encoder, self.connector, width)
         check_vocabulary(tokenizer, model)
+        check_context(max_length, model)
         check_views(encoder, plan, self.merge, model)
         self.processor = Processor(
             tokenizer,
@@ -122,8 +130,8 @@ class VisionLanguageModel(nn.Module):
         Args:
             views: [3, height, width] each, of any sizes; uint8 in 0..255, or float and already normalised.
         """
-        pixels = normalised(views, self.encoder)
-        return grouped(self.connector, self.encoder.encode_views(pixels), self._grids(pixels))
+        # Not named, so that the pixels are gone when the connector begins.
+        return grouped(self.connector, self.encoder.encode_views(normalised(views, self.encoder)), self._grids(views))
 
     def merged(self, views: Sequence[Tensor], sizes: Sequence[Size]) -> list[Merged]:
         """Per picture (without a merge: per view) what goes into the language model.
@@ -167,7 +175,9 @@ class VisionLanguageModel(nn.Module):
         embedded: Tensor = self.language_model.get_input_embeddings()(input_ids.masked_fill(placeholders, 0))
         expected = int(placeholders.sum())
         if not views and expected == 0:
-            return Embedded(embedded + self._nothing() if self._must_run_everything() else embedded, ())
+            # A text alone has no gradient where only the parts for pictures are trained.
+            needed = self._must_run_everything() or (self.training and not embedded.requires_grad)
+            return Embedded(embedded + self._nothing() if needed else embedded, ())
         pictures = self.merged(views, sizes) if views else []
         tokens = torch.cat(
             [embedded.new_zeros(0, embedded.shape[-1])] + [each.tokens.to(embedded) for each in pictures]
@@ -256,8 +266,9 @@ class VisionLanguageModel(nn.Module):
         """Zero, by way of the encoder, the connector and the merge."""
         size = (1, 1)
         blank = [torch.zeros(3, *view, device=self.device) for view in self.processor.plan.views(*size)]
-        parts = [part.sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
-        return 0.0 * torch.stack(parts).sum()
+        # Each times 0 before the sum, which could leave the range of half precision.
+        parts = [(0.0 * part).sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
+        return torch.stack(parts).sum()
 
 
 def position_ids(attention_mask: Tensor | None) -> Tensor | None:

@@ -34,8 +34,9 @@ class Processor:
             is logged, and raise if the first is still too long. Nothing is ever cut inside.
 
     Raises:
-        ValueError: if there is no such template, the tokenizer has nothing to pad with or puts more than a token for
-            the beginning around a text, or the system text, the limit or what to do beyond it make no sense.
+        ValueError: if there is no such template, the tokenizer lacks its end of an answer, has nothing to pad with or
+            puts more than a token for the beginning around a text, or the system text, the limit or what to do beyond
+            it make no sense.
     """
 
     def __init__(
@@ -63,6 +64,12 @@ class Processor:
             raise ValueError(
                 f"the tokenizer puts {tokenizer.convert_ids_to_tokens(around)} around a text, expected at most its "
                 "token for the beginning: switch add_eos_token off"
+            )
+        end = find_template(template).after_answer.strip()
+        if end.startswith("<|") and end not in tokenizer.get_added_vocab():
+            raise ValueError(
+                f"the template {template} ends an answer with {end}, which the tokenizer has not as a token: no answer "
+                "would end. Choose the template that belongs to the language model, or add the token"
             )
         self.tokenizer, self.plan, self.count = tokenizer, plan, count
         self.template: TemplateName = template

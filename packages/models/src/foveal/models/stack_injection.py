@@ -1,8 +1,8 @@
 """Stacks of visual tokens into decoder layers, from outside of any language model."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -26,10 +26,6 @@ class Stack:
     columns: Tensor
     values: Tensor
 
-    def to(self, device: torch.device | str) -> "Stack":
-        """The same on another device."""
-        return replace(self, rows=self.rows.to(device), columns=self.columns.to(device), values=self.values.to(device))
-
 
 @contextmanager
 def injected(language_model: Any, stacks: Sequence[Stack], batch_size: int) -> Iterator[None]:
@@ -44,14 +40,11 @@ def injected(language_model: Any, stacks: Sequence[Stack], batch_size: int) -> I
         batch_size: rows of the batch before any repetition.
     """
     layers = decoder_layers(language_model) if stacks else nn.ModuleList()
-    handles = [
-        layers[stack.layer].register_forward_pre_hook(_adder(stack, batch_size), with_kwargs=True) for stack in stacks
-    ]
-    try:
+    with ExitStack() as hooks:
+        for stack in stacks:
+            handle = layers[stack.layer].register_forward_pre_hook(_adder(stack, batch_size), with_kwargs=True)
+            hooks.callback(handle.remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def decoder_layers(language_model: Any) -> nn.ModuleList:
@@ -69,13 +62,19 @@ def decoder_layers(language_model: Any) -> nn.ModuleList:
 def _adder(stack: Stack, batch_size: int) -> Callable[..., Any]:
     # Read once: asking the device at every layer of every decoding step would stop it each time.
     first, last = int(stack.columns.min()), int(stack.columns.max())
+    passed: Any = None
 
     def add(
         layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        nonlocal passed
         hidden: Tensor = arguments[0] if arguments else options["hidden_states"]
         cache = options.get("past_key_values")
+        if cache is not None and cache is passed:
+            return arguments, options
         before = 0 if cache is None else int(cache.get_seq_length(stack.layer))
+        if last < before + hidden.shape[1]:
+            passed = cache
         if last < before or first >= before + hidden.shape[1]:
             return arguments, options
         inside = (stack.columns >= before) & (stack.columns < before + hidden.shape[1])

@@ -56,7 +56,7 @@ def read_records(path: str | Path, images: str | Path | None = None) -> list[Rec
 def _raw_records(source: Path) -> Iterator[tuple[str, Any]]:
     text = source.read_text(encoding="utf-8")
     if source.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
                     yield f"{source}, line {number}", json.loads(line)
