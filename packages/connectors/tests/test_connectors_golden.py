@@ -23,12 +23,14 @@ from foveal.connectors import (
     StridedPool,
     TokenPacker,
 )
+from foveal.connectors.c_abstractor import C_ABSTRACTOR
 from foveal.connectors.d_abstractor import D_ABSTRACTOR
 from foveal.connectors.deformable import DeformableAttention, centres, deformable_attention
-from foveal.connectors.honeybee import C_ABSTRACTOR, RESAMPLER
+from foveal.connectors.flamingo import flamingo_weights
+from foveal.connectors.honeybee_resampler import RESAMPLER
+from foveal.connectors.idefics2 import IDEFICS2
 from foveal.connectors.mlp import LLAVA, TRANSFORMERS
 from foveal.connectors.mmfuser import MMFUSER
-from foveal.connectors.perceiver import IDEFICS2, flamingo_weights
 from foveal.connectors.pool import LDP
 from foveal.connectors.qformer import TRANSFORMERS as QFORMER
 from foveal.connectors.resampler import QWEN_VL

@@ -1,13 +1,15 @@
 """Connectors turn image features into language-model tokens."""
 
+from foveal.connectors.c_abstractor import CAbstractor
 from foveal.connectors.combine import Chain, Parallel, SplitMlp
 from foveal.connectors.connector import Connector, Grid, Widths, grouped
 from foveal.connectors.d_abstractor import DAbstractor
+from foveal.connectors.flamingo import FlamingoPerceiver
 from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
-from foveal.connectors.honeybee import CAbstractor, HoneybeeResampler
+from foveal.connectors.honeybee_resampler import HoneybeeResampler
+from foveal.connectors.idefics2 import Idefics2Perceiver
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
-from foveal.connectors.perceiver import FlamingoPerceiver, Idefics2Perceiver
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
 from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from foveal.connectors.attention import CrossAttention
 from foveal.connectors.connector import Grid, Widths
 from foveal.connectors.deformable import DeformableAttention
-from foveal.connectors.honeybee import positions_for
+from foveal.connectors.placed import positions_for
 from foveal.connectors.pool import PooledConnector
 from foveal.core import Backend, KeyMap
 

@@ -1,0 +1,20 @@
+"""What connectors with learned positions and end tokens share."""
+
+import torch
+from torch import Tensor, nn
+
+from foveal.connectors.connector import Grid
+from foveal.connectors.sincos import resampled
+
+
+def positions_for(table: Tensor, base: Grid, grid: Grid) -> Tensor:
+    """[1, rows*columns of base, width] -> that of `grid`, bicubically."""
+    return table if grid == tuple(base) else resampled(table[0], (base[0], base[1]), grid)[None]
+
+
+def small(*shape: int) -> Tensor:
+    return nn.init.trunc_normal_(torch.empty(shape), std=0.02)
+
+
+def with_end_tokens(tokens: Tensor, end_tokens: Tensor | None) -> Tensor:
+    return tokens if end_tokens is None else torch.cat([tokens, end_tokens.expand(len(tokens), -1, -1)], dim=1)
