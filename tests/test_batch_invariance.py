@@ -12,9 +12,7 @@ from PIL import Image
 from torch import nn
 
 from foveal.models import Turn, VisionLanguageModel
-from recipes.arguments import CONFIGS, LAPTOP
-
-METHODS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path != LAPTOP)
+from recipes.arguments import CONFIGS, LAPTOP, shipped_methods
 
 
 def network(method):
@@ -64,7 +62,7 @@ def logits_of(model, batch):
     return model(batch.input_ids, batch.views, batch.attention_mask, sizes=batch.sizes)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=shipped_methods())
 def model(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)

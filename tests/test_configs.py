@@ -5,9 +5,8 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from recipes.arguments import CONFIGS, LAPTOP
+from recipes.arguments import shipped_methods
 
-METHODS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path != LAPTOP)
 BRIEF = [
     "--data.batch_size=2",
     "--data.workers=0",
@@ -39,7 +38,7 @@ def pages(shared, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", shipped_methods())
 def test_receipts(command, shared, pages, tmp_path, method):
     receipts = shared / "data" / "receipts"
     train, validation = (receipts / "train.json", receipts / "val.json") if method != "vary_tiny" else (pages, pages)

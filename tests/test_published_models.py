@@ -24,6 +24,8 @@ from foveal.encoders import (
     siglip_vit_so400m_384,
 )
 from foveal.models import DeepStackPlan, SequenceMerge, opt
+from foveal.models.cost import Cost, Parts, flops, parameters, picture_size
+from foveal.models.cost import cost as cost_of
 
 LAST = (-1,)
 MIB = 2**20
@@ -60,22 +62,22 @@ def resampler(width, queries):
 
 @cache
 def parts(name):
-    return methods.parameters(methods.built(published.METHODS[name]))
+    return parameters(methods.built(published.METHODS[name]))
 
 
 @cache
 def cost(name, width, height):
-    return methods.cost(published.METHODS[name], width, height)
+    return cost_of(methods.built(published.METHODS[name]), [(width, height)], text=methods.TEXT)
 
 
 def tokens(build, width, height):
     return methods.built(build).processor.count(width, height)
 
 
-def flops(build, size):
+def encoder_flops(build, size):
     with torch.device("meta"):
         encoder, view = build(), torch.empty(1, 3, size, size)
-    return methods.flops(lambda: encoder(view))
+    return flops(lambda: encoder(view))
 
 
 @cache
@@ -132,7 +134,7 @@ PARTS = {
 @pytest.mark.parametrize("name", published.METHODS)
 def test_parameters_of_the_parts(name):
     encoder, behind, connector, language_model = PARTS[name]
-    assert parts(name) == methods.Parts(encoder - behind, connector, language_model)
+    assert parts(name) == Parts(encoder - behind, connector, language_model)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def by_products(language_model, length):
 
 
 def one_clip_block():
-    return flops(partial(clip_vit_large_336, layers=LAST), 336) - flops(clip_vit_large_336, 336)
+    return encoder_flops(partial(clip_vit_large_336, layers=LAST), 336) - encoder_flops(clip_vit_large_336, 336)
 
 
 CONCATENATED = {
@@ -274,9 +276,8 @@ CONCATENATED = {
 def deepstack_cost(name):
     if name in CONCATENATED:
         merge = partial(SequenceMerge, **CONCATENATED[name])
-        return methods.cost(
-            lambda: published.model(published.vicuna_7b(), plan=DeepStackPlan(336), merge=merge), 672, 672
-        )
+        model = methods.built(lambda: published.model(published.vicuna_7b(), plan=DeepStackPlan(336), merge=merge))
+        return cost_of(model, [(672, 672)], text=methods.TEXT)
     return cost(name, 672, 672)
 
 
@@ -338,7 +339,7 @@ def test_llava_13b_as_the_paper_of_uhd_counts():
     with torch.device("meta"):
         language_model = published.vicuna_13b()
         embedded = torch.empty(1, 576, 5120)
-    read = methods.flops(lambda: language_model(inputs_embeds=embedded, use_cache=True))
+    read = flops(lambda: language_model(inputs_embeds=embedded, use_cache=True))
     assert round((read + found.flops.encoder + one_clip_block() + found.flops.connector) / 1e12, 2) == 15.50
 
 
@@ -382,7 +383,7 @@ def test_multiply_adds_of_connectors(name, beside, billions):
 def test_multiply_adds_of_encoders(build, size, head, billions):
     """Counted in the references; SigLIP's have a pooling head that reads keys and values of all patches."""
     digits = 1 if billions < 100 else 0
-    assert round((flops(build, size) / 2 + head) / 1e9, digits) == billions
+    assert round((encoder_flops(build, size) / 2 + head) / 1e9, digits) == billions
 
 
 @pytest.mark.parametrize(("downsample", "billions"), [((), 486), ((512, 1024), 488)])
@@ -392,25 +393,25 @@ def test_multiply_adds_of_sam(downsample, billions):
     values.
     """
     wider = 2 * 12 * (4 * 4096**2 * (64 + 64) + 8 * 25 * 196**2 * (14 + 14))
-    counted = flops(partial(SamViTDet, downsample=downsample), 1024) / 2
+    counted = encoder_flops(partial(SamViTDet, downsample=downsample), 1024) / 2
     assert round((counted - wider) / 1e9) == billions
 
 
 def test_a_picture_size_is_read_or_refused():
-    assert methods.picture_size("1000x3000") == (1000, 3000)
+    assert picture_size("1000x3000") == (1000, 3000)
     for text in ("1000", "1000x", "x3000", "0x10", "-1x10", "1x2x3", "1.5x2"):
         with pytest.raises(argparse.ArgumentTypeError, match="WIDTHxHEIGHT"):
-            methods.picture_size(text)
+            picture_size(text)
 
 
 def test_a_row_says_what_it_counts():
-    found = methods.Cost(
+    found = Cost(
         views=7,
         visual=448,
         marks=6,
         stacked=12,
-        parameters=methods.Parts(290_900_000, 1_000_000, 13_000_000_000),
-        flops=methods.Parts(2_000_000_000_000, 7_000_000_000, 9_123_000_000_000),
+        parameters=Parts(290_900_000, 1_000_000, 13_000_000_000),
+        flops=Parts(2_000_000_000_000, 7_000_000_000, 9_123_000_000_000),
     )
     assert methods.row("it", found) == (
         "| it | 7 | 448 + 12 stacked + 6 marks | 290.9 M | 1.0 M | 13000 M | 2.00 | 0.007 | 9.12 | 11.13 |"

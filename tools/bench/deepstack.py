@@ -24,8 +24,7 @@ from foveal.models import (
     byte_tokenizer,
     llama,
 )
-from foveal.models.model import Embedded
-from foveal.models.stack_injection import injected
+from foveal.models.stack_injection import Embedded, injected
 from tools.bench.timing import fastest, machine
 
 SIDE, TEXT, PICTURE = 336, 64, (672, 672)

@@ -344,3 +344,42 @@ def test_generation_leaves_every_mode_as_it_was():
     answer(model, [picture()], "What?", max_new_tokens=1)
     assert model.language_model.training
     assert not model.encoder.training
+
+
+def test_a_folder_with_other_things_is_never_replaced(tmp_path):
+    run = tmp_path / "version_0"
+    run.mkdir()
+    (run / "config.yaml").write_text("model: {}\n")
+    (run / "metrics.csv").touch()
+    with pytest.raises(ValueError, match="version_0 exists and is no checkpoint"):
+        save(model_of(), run)
+    assert (run / "metrics.csv").exists()
+
+
+def test_weights_that_were_collected_elsewhere(tmp_path):
+    model, other = model_of(), model_of()
+    for weight in other.parameters():
+        weight.data.zero_()
+    state = {name: weight.clone() for name, weight in model.state_dict().items()}
+    again = load(save(other, tmp_path / "checkpoint", state=state))
+    assert all(torch.equal(weight, state[name]) for name, weight in again.state_dict().items())
+
+
+def test_what_to_do_with_longer_samples_comes_back(tmp_path):
+    folder = save(model_of(overlong="drop_turns"), tmp_path / "checkpoint")
+    assert load(folder).processor.overlong == "drop_turns"
+    assert load(folder, overlong="raise").processor.overlong == "raise"
+
+
+def test_parts_of_ones_own_package_are_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from foveal.models import PadToSquare\n\n\nclass Mine(PadToSquare):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    from mine import Mine
+
+    model = VisionLanguageModel(
+        VisionTransformer(16, 2, 2, 24, 7, 28), MlpProjector, llama_260(), byte_tokenizer(), Mine(28)
+    )
+    folder = save(model, tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match=r"mine\.Mine: classes are taken from foveal only"):
+        load(folder)
+    assert isinstance(load(folder, allow=["mine"]).processor.plan, Mine)

@@ -8,6 +8,8 @@ from pathlib import Path
 CONFIGS = Path(str(files("recipes") / "configs"))
 LAPTOP = CONFIGS / "laptop.yaml"
 """What the shipped configurations of methods share; they hold only what is their own."""
+LORA = CONFIGS / "lora.yaml"
+"""An overlay for every method, though it lies beside them."""
 ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
 
 
@@ -18,6 +20,11 @@ class UsageError(ValueError):
 def shipped_configs() -> list[str]:
     """Names of the configurations that come with the package, such as `uhd.yaml` and `uhd/13b.yaml`."""
     return sorted(str(path.relative_to(CONFIGS).as_posix()) for path in CONFIGS.rglob("*.yaml"))
+
+
+def shipped_methods() -> list[str]:
+    """Names of the methods that have a small configuration, such as `uhd`."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path not in (LAPTOP, LORA))
 
 
 def find_config(name: str) -> str:
@@ -37,7 +44,7 @@ def find_config(name: str) -> str:
         return str(CONFIGS / name)
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    methods = ", ".join(known for known in names if "/" not in known and known != LAPTOP.name)
+    methods = ", ".join(f"{method}.yaml" for method in shipped_methods())
     raise UsageError(
         f"--config {name}: there is no such file here and none of that name is shipped; {hint}Methods: {methods}; "
         "sizes and stages lie in a folder of the method's name, as in llava/7b.yaml"
@@ -47,8 +54,9 @@ def find_config(name: str) -> str:
 def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments for the parser, and the names of packages that class paths may import.
 
-    `--config NAME` becomes `--config FILE`, with `laptop.yaml` before all if one is a shipped method; `--checkpoint FOLDER`
-    becomes the network of that folder as it was saved, after all configurations; `--allow_import NAME` is taken out.
+    `--config NAME` becomes `--config FILE`, with `laptop.yaml` before all if one is a shipped method; `--checkpoint
+    FOLDER` becomes the network of that folder as it was saved, after all configurations; `--allow_import NAME` is taken
+    out.
 
     Raises:
         UsageError: if an option stands without its value, or as `find_config`.
@@ -76,9 +84,10 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             network += [f"--model.network.{own}=null" for own in ("plan", "template", "max_length")]
         else:
             found = find_config(value)
-            if Path(found).resolve().parent == CONFIGS.resolve():
+            place = Path(found).resolve()
+            if place.parent == CONFIGS.resolve() and place.stem in shipped_methods():
                 common = ["--config", str(LAPTOP)]
-            if Path(found).resolve() != LAPTOP.resolve():
+            if place != LAPTOP.resolve() or not common:
                 prepared += ["--config", found]
     # Behind all configurations, but before what was typed setting by setting.
     last = max((place + 2 for place, word in enumerate(prepared) if word == "--config"), default=0)

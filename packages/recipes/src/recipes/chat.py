@@ -12,6 +12,7 @@ import torch
 from foveal.models import VisionLanguageModel, generate, load, read_image
 from recipes.console import calm, short_errors, stop
 from recipes.conversation import Conversation, Picture
+from recipes.room import check_room_to_answer, free_bytes
 
 HELP = """\
 Every line is a question. Commands:
@@ -42,6 +43,13 @@ def main() -> None:
     try:
         with short_errors():
             pictures = [_read(path) for path in options.images]
+            check_room_to_answer(
+                options.checkpoint,
+                [picture.image.size for picture in pictures],
+                "",
+                new_tokens=options.max_new_tokens,
+                free=free_bytes(options.device),
+            )
             model = load(options.checkpoint).to(options.device)
             conversation = Conversation(model.processor.template)
             conversation.waiting += pictures

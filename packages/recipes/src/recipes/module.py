@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from foveal.models import Batch, VisionLanguageModel, generate
+from foveal.models.lora import Lora, add_lora
+from foveal.models.quantize import refuse_training
 from recipes.data.eval_batch import EvalBatch, blanked
 from recipes.groups import Rates
 from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
@@ -28,7 +30,7 @@ class Finetuning(pl.LightningModule):
         network: the model.
         encoder_lr: peak learning rate of the encoder; null: it is frozen.
         connector_lr: peak learning rate of the connector and of what merges its tokens; null: they are frozen.
-        language_model_lr: peak learning rate of the language model; null: it is frozen.
+        language_model_lr: peak learning rate of the language model, with `lora` of its adapters; null: it is frozen.
         rates: peak learning rates of single submodules instead, by their names in the network, as in
             `{connector.stages.0: 1.0e-4}`; null: frozen.
         warmup: share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine.
@@ -39,9 +41,13 @@ class Finetuning(pl.LightningModule):
         max_new_tokens: longest answer in validation, in tokens.
         language_model_checkpointing: recompute the decoder layers in the backward pass instead of keeping their
             activations (the encoder has a switch of its own).
+        lora: adapters beside the linear layers of the decoder, which are trained in place of the language model's own
+            weights; the encoder must be frozen. What is saved is a folder of adapters and connector. null: none.
 
     Raises:
-        ValueError: if everything is frozen, or `warmup` is no share.
+        ValueError: if everything is frozen, or `warmup` is no share; with `lora` if the encoder is trained or the
+            adapters are not.
+        ImportError: with `lora`, if peft is not installed.
     """
 
     def __init__(
@@ -58,16 +64,23 @@ class Finetuning(pl.LightningModule):
         optimizer: Literal["adamw", "muon"] = "adamw",
         max_new_tokens: int = 32,
         language_model_checkpointing: bool = False,
+        lora: Lora | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, not {warmup}")
-        self.network = network
+        self.network, self.lora = network, lora
+        if lora is not None:
+            add_lora(network, lora)
+        elif language_model_lr:
+            refuse_training(network.language_model)
         parts = {"encoder": encoder_lr, "connector": connector_lr, "language_model": language_model_lr}
         if network.merge is not None:
             parts["merge"] = connector_lr
         self.rates = Rates(network, {**parts, **(rates or {})})
         self.rates.freeze()
+        if lora is not None:
+            _check_adapters_alone(self.rates)
         self.warmup, self.weight_decay, self.betas, self.optimizer = warmup, weight_decay, betas, optimizer
         self.max_new_tokens = max_new_tokens
         self.blank_pictures = False
@@ -136,6 +149,22 @@ class Finetuning(pl.LightningModule):
             return 0.0 if self.warmup > 0 else 1.0
         steps = int(self.trainer.estimated_stepping_batches)
         return warmup_cosine(step, math.ceil(self.warmup * steps), steps)
+
+
+def _check_adapters_alone(rates: Rates) -> None:
+    """Refuse what a folder of adapters and connector could not hold, or would hold untrained.
+
+    Raises:
+        ValueError: if a rate is for weights of the base, or no adapter has one.
+    """
+    for name, rate in rates.rates.items():
+        if rate and not any(weight.requires_grad for weight in rates.network.get_submodule(name).parameters()):
+            raise ValueError(
+                f"{name} has the learning rate {rate}, but with lora it belongs to the base, which is not saved: set "
+                "its rate (encoder_lr, or its own in rates) to null"
+            )
+    if not any(weight.requires_grad for weight in rates.network.get_submodule("language_model").parameters()):
+        raise ValueError("lora adds adapters, but nothing trains them: set language_model_lr, their learning rate")
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:

@@ -2,15 +2,16 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import torch
 
-from foveal.models import VisionLanguageModel, answer, load, read_image
+from foveal.models import VisionLanguageModel, answer, image_size, load, read_image
 from recipes.console import calm, short_errors, stop
+from recipes.room import check_room_to_answer, free_bytes
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ def main() -> None:
         stop("give either --question (with --image), or --data")
     with short_errors():
         if options.question is not None:
-            questions = iter([Question("", options.question, tuple(options.image))])
+            questions = [Question("", options.question, tuple(options.image))]
         else:
-            questions = read_questions(options.data, options.images or options.data.parent)
+            questions = list(read_questions(options.data, options.images or options.data.parent))
+        _check_room(questions[0], options)
         model = load(options.checkpoint).to(options.device)
         if options.question is not None:
-            _print_answer(model, next(questions), options)
+            _print_answer(model, questions[0], options)
         elif options.output is None:
             _write_answers(model, questions, options, None)
         else:
@@ -88,6 +90,13 @@ def _question(line: str, where: str, images: Path, number: int) -> Question:
     return Question(str(record.get("id", number)), record["question"], paths)
 
 
+def _check_room(question: Question, options: argparse.Namespace) -> None:
+    """Refuse, before weights are read, a model that cannot answer the first question on its GPU."""
+    if (free := free_bytes(options.device)) is not None:
+        sizes = [image_size(path) for path in question.images]
+        check_room_to_answer(options.checkpoint, sizes, question.text, new_tokens=options.max_new_tokens, free=free)
+
+
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:
     """The answer as it is generated."""
     pictures = [read_image(path) for path in question.images]
@@ -103,7 +112,7 @@ def _print_answer(model: VisionLanguageModel, question: Question, options: argpa
 
 
 def _write_answers(
-    model: VisionLanguageModel, questions: Iterator[Question], options: argparse.Namespace, stream: TextIO | None
+    model: VisionLanguageModel, questions: Iterable[Question], options: argparse.Namespace, stream: TextIO | None
 ) -> None:
     """A line of JSON per answer, written at once so that a later fault loses none."""
     for question in questions:

@@ -1,15 +1,23 @@
 """What `fit` and `validate` do around the Trainer: controls, checkpoint, pictures, table."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.strategies import FSDPStrategy
+from torch import Tensor
 
 from foveal.models import save
+from foveal.models.adapter_folder import is_adapter, save_adapter
+from foveal.models.lora import base_state, has_lora
 from recipes.cli import CommandLine
 from recipes.loss_curve import draw_loss_curve
 from recipes.module import Finetuning
 from recipes.report import print_report
+from recipes.room import free_bytes
+from recipes.room_to_fit import check_room_to_fit, device_to_fit
 from recipes.sheet import draw_sheet
 
 
@@ -20,6 +28,26 @@ def scores_of(trainer: pl.Trainer) -> dict[str, float]:
         for name, value in trainer.callback_metrics.items()
         if name.startswith("val/")
     }
+
+
+def whole_state(trainer: pl.Trainer) -> dict[str, Tensor] | None:
+    """The network's weights, collected where the ranks hold shards of them; None: every rank has them all.
+
+    All ranks must call it; only the first gets something.
+    """
+    if not isinstance(trainer.strategy, FSDPStrategy):
+        return None
+    collected = trainer.strategy.lightning_module_state_dict()
+    prefix = "network."
+    return {name.removeprefix(prefix): weight for name, weight in collected.items() if name.startswith(prefix)}
+
+
+def checkpoint_of(network: Mapping[str, Any]) -> str | None:
+    """The checkpoint that a network's settings open; None: they put the network together from its parts."""
+    if network["class_path"] not in ("foveal.models.load", "foveal.models.checkpoint.load"):
+        return None
+    folder: str = network["init_args"]["folder"]
+    return folder
 
 
 class MeasuringCommand(CommandLine):
@@ -65,6 +93,17 @@ class FitCommand(MeasuringCommand):
     def subcommands() -> dict[str, set[str]]:
         return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
 
+    def before_instantiate_classes(self) -> None:
+        """Refuse a training that cannot fit on its GPU, before weights are read."""
+        settings = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
+        self.base = checkpoint_of(settings["model"]["network"])
+        if self.base is not None and is_adapter(self.base):
+            raise ValueError(
+                f"{self.base} holds adapters: merge them into their base first, as in python -m tools.merge "
+                f"{self.base} MERGED"
+            )
+        check_room_to_fit(settings, free=free_bytes(device_to_fit(settings["trainer"])))
+
     def before_fit(self) -> None:
         fresh = self._get(self.config, "ckpt_path") is None
         self.untrained = self.scores() if self.controls and fresh and self.datamodule.has_validation else {}
@@ -73,8 +112,9 @@ class FitCommand(MeasuringCommand):
         if self.trainer.fast_dev_run or self.trainer.interrupted:
             return
         paths: dict[str, Path] = {}
+        state = whole_state(self.trainer)
         if self.trainer.is_global_zero:
-            paths["checkpoint"] = save(self.model.network, self.folder / "checkpoint")
+            paths |= self.save(state)
         scores: dict[str, dict[str, float]] = {}
         if self.datamodule.has_validation:
             scores["trained"] = self.scores()
@@ -89,6 +129,23 @@ class FitCommand(MeasuringCommand):
             if (curve := draw_loss_curve(self.folder / "metrics.csv", self.folder / "loss.png")) is not None:
                 paths["loss curve"] = curve
             print_report(scores, paths)
+
+    def save(self, state: Mapping[str, Tensor] | None) -> dict[str, Path]:
+        """Write what was trained; with LoRA only that, and its base too if it is in no folder yet.
+
+        Args:
+            state: as `whole_state` gives it.
+        """
+        network = self.model.network
+        if not has_lora(network.language_model):
+            return {"checkpoint": save(network, self.folder / "checkpoint", state=state)}
+        paths: dict[str, Path] = {}
+        if self.base is None:
+            whole = network.state_dict() if state is None else state
+            paths["base"] = save(network, self.folder / "base", state=base_state(whole))
+        base = paths["base"] if self.base is None else self.base
+        paths["adapter"] = save_adapter(network, self.folder / "adapter", base=base, state=state)
+        return paths
 
 
 class ValidateCommand(MeasuringCommand):

@@ -1,5 +1,6 @@
 """Vision-language models put together from exchangeable parts."""
 
+from foveal.models.adapter_folder import load_adapter
 from foveal.models.anyres import AnyResPlan
 from foveal.models.anyres_merge import AnyResMerge
 from foveal.models.batch import Batch, Sample
@@ -10,9 +11,10 @@ from foveal.models.deepstack_merge import DeepStackHdMerge, DeepStackMerge, Sequ
 from foveal.models.deepstack_plan import DeepStackHdPlan, DeepStackPlan
 from foveal.models.generation import answer, generate
 from foveal.models.images import BadImageError, image_size, read_image
-from foveal.models.language_models import llama, opt, pretrained_language_model, pretrained_tokenizer, qwen3
+from foveal.models.language_models import llama, opt, pretrained_language_model, qwen3
 from foveal.models.merge import Merge, Merged
 from foveal.models.model import TokenLoss, VisionLanguageModel
+from foveal.models.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.processor import Processor
 from foveal.models.prompts import Turn
 from foveal.models.square import CropToSquare, PadToSquare
@@ -50,6 +52,7 @@ __all__ = [
     "image_size",
     "llama",
     "load",
+    "load_adapter",
     "load_encoder",
     "opt",
     "pretrained_language_model",

@@ -62,3 +62,12 @@ class Batch:
             attention_mask=change(self.attention_mask),
             views=tuple(change(view) for view in self.views),
         )
+
+
+def position_ids(attention_mask: Tensor | None) -> Tensor | None:
+    """0, 1, 2 ... over the real tokens of every row, so that padding on either side changes nothing.
+
+    Args:
+        attention_mask: [batch, tokens], True at real tokens.
+    """
+    return None if attention_mask is None else (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)

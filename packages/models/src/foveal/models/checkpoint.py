@@ -4,63 +4,89 @@ config.yaml                 encoder, connector, plan, merge (class and arguments
 encoder.safetensors
 connector.safetensors
 merge.safetensors           only of models that merge the views' tokens
-language_model/             in transformers' layout: other tools open it
+language_model/             in transformers' layout: other tools open it; its config.json says how it is quantised
 tokenizer/
 """
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
 from foveal.core import build, describe, load_exact, read_tensors
 from foveal.encoders import Encoder
-from foveal.models.language_models import DType, pretrained_language_model, pretrained_tokenizer
+from foveal.encoders.hub import only_shapes
+from foveal.models.language_models import DType, pretrained_language_model
+from foveal.models.lora import has_lora
 from foveal.models.merge import Merge
 from foveal.models.model import VisionLanguageModel
+from foveal.models.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts import TemplateName
+from foveal.models.published import is_published, open_published
+from foveal.models.quantize import Kind
+from foveal.models.quantize import quantize as quantize_in_place
 from foveal.models.views import ViewPlan
+from foveal.models.xformers_attention import AttentionKind, use_attention
 
 FORMAT = 1
+OPTIONAL = {"merge", "overlong"}
 
 
-def save(model: VisionLanguageModel, folder: str | Path) -> Path:
+def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, Tensor] | None = None) -> Path:
     """Write `model` into `folder`, which afterwards is either complete or as it was.
 
+    Args:
+        model: any; parts of one's own packages are written too, and `load` asks for these packages by name.
+        folder: new, empty, or a checkpoint, which is replaced.
+        state: the weights by their names in `model`, where the model itself holds only shards of them.
+
     Raises:
-        ValueError: if `folder` exists and holds something else than a checkpoint.
+        ValueError: if `folder` exists and holds something else than a checkpoint, or the model has adapters.
     """
-    target = Path(folder)
-    if target.exists() and any(target.iterdir()) and not (target / "config.yaml").exists():
-        raise ValueError(f"{target} exists and is no checkpoint: choose another folder")
+    target = Path(folder).resolve()
+    if target.exists() and any(target.iterdir()):
+        try:
+            _read_config(target)
+        except ValueError as error:
+            raise ValueError(f"{target} exists and is no checkpoint: choose another folder") from error
+    if state is None and has_lora(model.language_model):
+        raise ValueError("the model has adapters: save them with save_adapter, or merge them first with merge_lora")
+    whole = model.state_dict() if state is None else state
+
+    def of(part: str) -> dict[str, Tensor]:
+        return {name.removeprefix(f"{part}."): weight for name, weight in whole.items() if name.startswith(f"{part}.")}
+
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write_part(model.encoder, partial / "encoder.safetensors")
-    _write_part(model.connector, partial / "connector.safetensors")
-    if model.merge is not None:
-        _write_part(model.merge, partial / "merge.safetensors")
-    model.language_model.save_pretrained(partial / "language_model")
-    model.processor.tokenizer.save_pretrained(partial / "tokenizer")
-    described = {
+    parts = {"encoder": model.encoder, "connector": model.connector, "merge": model.merge}
+    described = {name: describe(part) for name, part in parts.items() if part is not None}
+    for name in described:
+        save_file({key: tensor.contiguous() for key, tensor in of(name).items()}, partial / f"{name}.safetensors")
+    weights = {} if state is None else {"state_dict": of("language_model")}
+    model.language_model.save_pretrained(partial / "language_model", **weights)
+    processor = model.processor
+    processor.tokenizer.save_pretrained(partial / "tokenizer")
+    written = {
         "format": FORMAT,
-        "encoder": describe(model.encoder),
-        "connector": describe(model.connector),
-        "plan": describe(model.processor.plan),
-        **({} if model.merge is None else {"merge": describe(model.merge)}),
-        "template": model.processor.template,
-        "system": model.processor.system,
-        "max_length": model.processor.max_length,
+        **described,
+        "plan": describe(processor.plan),
+        "template": processor.template,
+        "system": processor.system,
+        "max_length": processor.max_length,
+        "overlong": processor.overlong,
     }
-    (partial / "config.yaml").write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
-    _replace(partial, target)
+    (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+    replace_folder(partial, target)
     return target
 
 
@@ -70,44 +96,87 @@ def load(
     plan: ViewPlan | None = None,
     template: TemplateName | None = None,
     max_length: int | None = None,
+    overlong: Literal["raise", "drop_turns"] | None = None,
     dtype: DType = "auto",
+    quantize: Kind | None = None,
+    encoder: str | None = None,
+    attention: AttentionKind | None = None,
+    allow: Sequence[str] = (),
 ) -> VisionLanguageModel:
-    """The model of a checkpoint folder, on the CPU, in evaluation mode.
+    """The model of a checkpoint folder, on the CPU, in evaluation mode; on the meta device if that is the default one.
 
     Args:
-        folder: written by `save`.
+        folder: written by `save`; or a published checkpoint, recognised by what it holds (see `open_published`), or its
+            hub name; or a folder of adapters, whose base is opened (see `load_adapter`).
         plan: another plan than the checkpoint's, as between the stages of a training.
         template: another prompt template than the checkpoint's, with its own system text.
         max_length: another longest sequence, in tokens.
-        dtype: of all weights; `auto`: as they were saved.
+        overlong: another way with longer samples, see `Processor`.
+        dtype: of all weights that are not quantised; `auto`: as they were saved.
+        quantize: how the language model's decoder is quantised while it is read; null: not, or as it was saved.
+        encoder: folder or hub name of the image tower, for published checkpoints that come without.
+        attention: kernel of the language model, see `VisionLanguageModel`.
+        allow: packages beside Foveal from which the checkpoint's parts may be taken; they are imported.
 
     Raises:
-        ValueError: if the folder is no checkpoint, or a part misses a tensor, has one too many or one of another shape.
+        ValueError: if the folder is no checkpoint, or a part misses a tensor, has one too many or one of another shape;
+            if the language model was saved quantised in another way, or cannot be.
+        ImportError: if the language model is quantised, and bitsandbytes is not installed.
     """
+    from foveal.models.adapter_folder import is_adapter, load_adapter  # which opens its base with this function
+
+    if is_adapter(folder):
+        return load_adapter(
+            folder,
+            plan=plan,
+            template=template,
+            max_length=max_length,
+            overlong=overlong,
+            dtype=dtype,
+            quantize=quantize,
+            encoder=encoder,
+            allow=allow,
+        )
+    if is_published(folder):
+        model = open_published(
+            folder, plan=plan, template=template, max_length=max_length, dtype=dtype, encoder=encoder
+        )
+        if quantize is not None:
+            quantize_in_place(model.language_model, quantize)
+        if attention is not None:
+            use_attention(model.language_model, attention)
+        return model
     source = Path(folder)
     config = _read_config(source)
-    encoder, connector = (_read_part(source, config, part) for part in ("encoder", "connector"))
-    merge = _read_part(source, config, "merge") if "merge" in config else None
+    allowed = ("foveal", *allow)
+    tower, connector = (_read_part(source, config, part, allowed) for part in ("encoder", "connector"))
+    merge = _read_part(source, config, "merge", allowed) if "merge" in config else None
     if (
-        not isinstance(encoder, Encoder)
+        not isinstance(tower, Encoder)
         or not isinstance(connector, Connector)
         or not (merge is None or isinstance(merge, Merge))
     ):
         raise ValueError(f"{source / 'config.yaml'}: 'encoder', 'connector' or 'merge' describes something else")
     tokenizer: PreTrainedTokenizerBase = pretrained_tokenizer(_existing(source / "tokenizer"))
     model = VisionLanguageModel(
-        encoder,
+        tower,
         lambda _in_width, _out_width: connector,
-        pretrained_language_model(_existing(source / "language_model"), dtype=dtype),
+        pretrained_language_model(_existing(source / "language_model"), dtype=dtype, quantize=quantize),
         tokenizer,
-        plan if plan is not None else build(config["plan"]),
+        plan if plan is not None else build(config["plan"], allow=allowed),
         merge=None if merge is None else lambda _width: merge,
         template=template if template is not None else config["template"],
         system=config["system"] if template is None else None,
         max_length=max_length if max_length is not None else config["max_length"],
+        overlong=overlong if overlong is not None else config.get("overlong", "raise"),
+        attention=attention,
     )
     if dtype != "auto":
-        model.to(getattr(torch, dtype))
+        # Not the language model: it has its dtype, but for what must stay as it is, the angles of positions and what is
+        # quantised.
+        for part in (model.encoder, model.connector, model.merge):
+            if part is not None:
+                part.to(getattr(torch, dtype))
     return model.eval()
 
 
@@ -118,26 +187,32 @@ def load_encoder(folder: str | Path) -> Encoder:
         ValueError: as `load`.
     """
     source = Path(folder)
-    encoder = _read_part(source, _read_config(source), "encoder")
+    encoder = _read_part(source, _read_config(source), "encoder", ("foveal",))
     if not isinstance(encoder, Encoder):
         raise ValueError(f"{source / 'config.yaml'}: 'encoder' describes something else")
     return encoder.eval()
 
 
-def _write_part(part: nn.Module, path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in part.state_dict().items()}, path)
-
-
-def _read_part(source: Path, config: dict[str, Any], part: str) -> nn.Module:
+def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[str]) -> nn.Module:
     path = source / f"{part}.safetensors"
-    tensors = read_tensors(path)
-    module: Any = build(config[part])
+    tensors = _shapes(path) if only_shapes() else read_tensors(path)
+    module: Any = build(config[part], allow=allow)
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:
         module.to(kinds.pop())
-    load_exact(module, tensors, source=str(path))
+    if not only_shapes():
+        load_exact(module, tensors, source=str(path))
     result: nn.Module = module
     return result
+
+
+def _shapes(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file on the meta device; none is kept."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return {name: stored.get_tensor(name).to("meta") for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is missing, damaged or no safetensors file: {error}") from error
 
 
 def _read_config(source: Path) -> dict[str, Any]:
@@ -148,7 +223,7 @@ def _read_config(source: Path) -> dict[str, Any]:
         )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}
-    if not isinstance(config, dict) or set(config) - {"merge"} != expected:
+    if not isinstance(config, dict) or set(config) - OPTIONAL != expected:
         found = sorted(config) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
     if config["format"] != FORMAT:
@@ -162,7 +237,7 @@ def _existing(folder: Path) -> str:
     return str(folder)
 
 
-def _replace(partial: Path, target: Path) -> None:
+def replace_folder(partial: Path, target: Path) -> None:
     """Put `partial` where `target` is; folders cannot be swapped in one step, so the old one steps aside first."""
     old = target.with_name(f"{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)

@@ -1,16 +1,18 @@
-"""Causal language models and tokenizers by name, for code and for `class_path`."""
+"""Causal language models by name, for code and for `class_path`."""
 
-from collections.abc import Sequence
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
-from foveal.models.qwen1 import is_qwen1, read_qwen1
-from foveal.models.tokenize import add_special_tokens
+from foveal.encoders.hub import folder_of
+from foveal.models.quantize import Kind, recorded_kind
+from foveal.models.quantized_loading import load_quantized
+from foveal.models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
+from foveal.models.tables import add_rows, stretch_positions
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -131,27 +133,75 @@ def opt(vocabulary: int, *, width: int, depth: int, heads: int, mlp_width: int, 
 
 
 def pretrained_language_model(
-    name_or_folder: str, *, dtype: DType = "auto", vocabulary: int | None = None, context: int | None = None
+    name_or_folder: str,
+    *,
+    dtype: DType = "auto",
+    vocabulary: int | None = None,
+    context: int | None = None,
+    quantize: Kind | None = None,
 ) -> nn.Module:
     """A causal language model from a local folder or by its hub name; safetensors only, no code from the hub.
 
-    A local folder may also hold the first Qwen, which becomes a Qwen2.
+    A local folder may also hold the first Qwen, which becomes a Qwen2. On the meta device only the configuration is
+    read, and nothing is quantised.
 
     Args:
         name_or_folder: folder in transformers' layout, or hub name.
         dtype: of the weights; `auto`: as they were stored.
         vocabulary: rows for tokens, for a tokenizer with new ones; new rows begin as the mean of all others.
         context: longest sequence in tokens, for an OPT, whose table of learned positions is stretched linearly.
+        quantize: how the decoder's linear layers are quantised while they are read, which frees all but a quarter (or
+            a half) of their memory; null: not, or as they were stored.
 
     Raises:
         ValueError: if a tensor is missing, unexpected or wrongly shaped: nothing is initialised anew in its place; if
-            `vocabulary` or `context` is less than the model's, or it has no learned positions that could be stretched.
+            `vocabulary` or `context` is less than the model's, or it has no learned positions that could be stretched;
+            if it cannot be quantised in the way asked for.
         OSError: if there is no such folder or name.
+        ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
+    from transformers import AutoModelForCausalLM
+
+    config = _config_of(name_or_folder)
+    model: Any
+    if torch.get_default_device().type == "meta":
+        model = AutoModelForCausalLM.from_config(config, dtype=_torch_dtype(dtype) or config.dtype)
+    elif quantize is not None or recorded_kind(config) is not None:
+        model = load_quantized(
+            folder_of(name_or_folder),
+            config,
+            kind=quantize,
+            dtype=_torch_dtype(dtype),
+            **({"rename": partial(qwen2_tensors, source=name_or_folder)} if is_qwen1(name_or_folder) else {}),
+        )
+    else:
+        model = _load_as_stored(name_or_folder, _torch_dtype(dtype))
+    if vocabulary is not None:
+        add_rows(model, vocabulary, name_or_folder)
+    if context is not None:
+        stretch_positions(model, context, name_or_folder)
+    result: nn.Module = model
+    return result
+
+
+def _torch_dtype(dtype: DType) -> torch.dtype | None:
+    return None if dtype == "auto" else getattr(torch, dtype)
+
+
+def _config_of(name_or_folder: str) -> Any:
+    from transformers import AutoConfig
+
+    if is_qwen1(name_or_folder):
+        described = json.loads((Path(name_or_folder) / "config.json").read_text(encoding="utf-8"))
+        return qwen2_config_of(described, source=name_or_folder)
+    return AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
+
+
+def _load_as_stored(name_or_folder: str, dtype: torch.dtype | None) -> Any:
     from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
 
     options: dict[str, Any] = {
-        "dtype": "auto" if dtype == "auto" else getattr(torch, dtype),
+        "dtype": dtype or "auto",
         # Not to use them: only so does the library say which ones they are.
         "ignore_mismatched_sizes": True,
         "output_loading_info": True,
@@ -170,70 +220,4 @@ def pretrained_language_model(
             raise ValueError(
                 f"{name_or_folder}: {len(names)} {fault.replace('_keys', '')} tensors, among them {names[:5]}"
             )
-    if vocabulary is not None:
-        _add_rows(model, vocabulary, name_or_folder)
-    if context is not None:
-        _stretch_positions(model, context, name_or_folder)
-    result: nn.Module = model
-    return result
-
-
-def _add_rows(model: Any, vocabulary: int, source: str) -> None:
-    """More rows for tokens, at the input and the output, which may be one table."""
-    known = model.get_input_embeddings().weight.shape[0]
-    if vocabulary < known:
-        raise ValueError(f"{source} has {known} rows for tokens, a vocabulary of {vocabulary} would drop some of them")
-    model.resize_token_embeddings(vocabulary, mean_resizing=False)
-    with torch.no_grad():
-        for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
-            table[known:] = table[:known].mean(dim=0, dtype=torch.float32)
-
-
-def _stretch_positions(model: Any, context: int, source: str) -> None:
-    """OPT's table of positions [2 + tokens, width] for longer sequences; what its first two rows hold is no position.
-
-    Vary-tiny (arXiv 2312.06109) says that the table was interpolated, not how: linearly, from the first to the last.
-    """
-    if model.config.model_type != "opt":
-        raise ValueError(
-            f"{source} is a {model.config.model_type}, without a table of learned positions to be stretched to a "
-            f"context of {context}; only an OPT has one"
-        )
-    known = model.config.max_position_embeddings
-    if context < known:
-        raise ValueError(f"{source} has positions for {known} tokens, a context of {context} would be shorter")
-    table = model.model.decoder.embed_positions
-    old = table.weight.detach()
-    places = old[table.offset :].double().T[None]
-    stretched = F.interpolate(places, size=context, mode="linear", align_corners=True)[0].T
-    table.weight = nn.Parameter(torch.cat([old[: table.offset], stretched.to(old.dtype)]))
-    table.num_embeddings = len(table.weight)
-    model.config.max_position_embeddings = context
-
-
-def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
-    """A tokenizer from a local folder or by its hub name; no code from the hub. Padding is `<unk>` where it has none.
-
-    Args:
-        name_or_folder: folder with a tokenizer's files, or hub name. A folder that has only a `tokenizer.model` is
-            taken for LLaMA's, which puts `<s>` in front.
-        tokens: special tokens to be added; those that it has keep their ids.
-
-    Raises:
-        ValueError: if it has neither a padding nor an unknown token, or does not take one of `tokens`.
-        OSError: if there is no such folder or name.
-    """
-    from transformers import AutoTokenizer, LlamaTokenizer
-
-    folder = Path(name_or_folder)
-    tokenizer: PreTrainedTokenizerBase
-    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").exists():
-        tokenizer = LlamaTokenizer.from_pretrained(name_or_folder, add_bos_token=True)
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
-    if tokenizer.pad_token is None:
-        if tokenizer.unk_token is None:
-            raise ValueError(f"{name_or_folder}: the tokenizer has neither a padding nor an unknown token to pad with")
-        tokenizer.pad_token = tokenizer.unk_token
-    add_special_tokens(tokens, tokenizer)
-    return tokenizer
+    return model

@@ -19,15 +19,16 @@ from foveal.models.agreement import (
     check_widths,
     made_connector,
 )
-from foveal.models.batch import Batch
+from foveal.models.batch import Batch, position_ids
 from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.count import TokenCount, token_grids
 from foveal.models.merge import Merge, Merged
 from foveal.models.pixels import normalised
 from foveal.models.processor import Processor
 from foveal.models.prompts import TemplateName
-from foveal.models.stack_injection import Stack, injected
+from foveal.models.stack_injection import Embedded, injected, stacks_in_place
 from foveal.models.views import ViewPlan
+from foveal.models.xformers_attention import AttentionKind, use_attention
 
 Size = tuple[int, int]
 
@@ -41,19 +42,6 @@ class TokenLoss:
 
     total: Tensor
     tokens: int
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A batch of prompts for the language model.
-
-    Attributes:
-        embeddings: [batch, tokens, width].
-        stacks: what is added to hidden states on the way.
-    """
-
-    embeddings: Tensor
-    stacks: tuple[Stack, ...]
 
 
 class VisionLanguageModel(nn.Module):
@@ -76,6 +64,7 @@ class VisionLanguageModel(nn.Module):
         system: instead of the template's system text; empty: none.
         max_length: longest sequence in tokens, visual ones included; a longer sample is an error.
         overlong: `drop_turns`: leave out last exchanges of a longer sample instead, see `Processor`.
+        attention: kernel of the language model, a choice of the machine; None: as the language model has it.
 
     Raises:
         ValueError: if the parts do not go together; the reason names widths, grids or numbers of tokens.
@@ -94,6 +83,7 @@ class VisionLanguageModel(nn.Module):
         system: str | None = None,
         max_length: int = 2048,
         overlong: Literal["raise", "drop_turns"] = "raise",
+        attention: AttentionKind | None = None,
     ) -> None:
         super().__init__()
         # The declared type is nn.Module because naming transformers' base class here would import its model code.
@@ -103,6 +93,8 @@ class VisionLanguageModel(nn.Module):
         self.connector = made_connector(connector, encoder, width)
         self.merge = None if merge is None else merge(width)
         self.language_model = model
+        if attention is not None:
+            use_attention(model, attention)
         check_widths(encoder, self.connector, width)
         check_vocabulary(tokenizer, model)
         check_context(max_length, model)
@@ -187,7 +179,10 @@ class VisionLanguageModel(nn.Module):
                 f"{len(views)} views gave {len(tokens)} visual tokens, the prompt has {expected} placeholders: "
                 "the batch was made by a processor with another plan or connector"
             )
-        return Embedded(embedded.masked_scatter(placeholders[..., None], tokens), self._stacks(pictures, placeholders))
+        return Embedded(
+            embedded.masked_scatter(placeholders[..., None], tokens),
+            stacks_in_place(self.merge, pictures, placeholders),
+        )
 
     def forward(
         self,
@@ -241,23 +236,6 @@ class VisionLanguageModel(nn.Module):
         inputs, shapes = self.encoder.inputs, [(view.shape[-2], view.shape[-1]) for view in views]
         return [self.encoder.grids(*shapes[start : start + inputs]) for start in range(0, len(shapes), inputs)]
 
-    def _stacks(self, pictures: Sequence[Merged], placeholders: Tensor) -> tuple[Stack, ...]:
-        """The pictures' stacks with their places in the batch, those of one layer together."""
-        if self.merge is None or not self.merge.layers:
-            return ()
-        places = placeholders.nonzero().split([len(picture.tokens) for picture in pictures])
-        stacks = []
-        for number, layer in enumerate(self.merge.layers):
-            having = [
-                (place, picture.stacks[number])
-                for place, picture in zip(places, pictures, strict=True)
-                if number < len(picture.stacks)
-            ]
-            if having:
-                rows, columns = torch.cat([place for place, _ in having]).unbind(dim=1)
-                stacks.append(Stack(layer, rows, columns, torch.cat([values for _, values in having])))
-        return tuple(stacks)
-
     def _must_run_everything(self) -> bool:
         """Whether other ranks wait for gradients of parts that a batch without pictures would not touch."""
         return self.training and torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -269,12 +247,3 @@ class VisionLanguageModel(nn.Module):
         # Each times 0 before the sum, which could leave the range of half precision.
         parts = [(0.0 * part).sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
         return torch.stack(parts).sum()
-
-
-def position_ids(attention_mask: Tensor | None) -> Tensor | None:
-    """0, 1, 2 ... over the real tokens of every row, so that padding on either side changes nothing.
-
-    Args:
-        attention_mask: [batch, tokens], True at real tokens.
-    """
-    return None if attention_mask is None else (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foveal.models.merge import Merge, Merged
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -25,6 +27,43 @@ class Stack:
     rows: Tensor
     columns: Tensor
     values: Tensor
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A batch of prompts for the language model.
+
+    Attributes:
+        embeddings: [batch, tokens, width].
+        stacks: what is added to hidden states on the way.
+    """
+
+    embeddings: Tensor
+    stacks: tuple[Stack, ...]
+
+
+def stacks_in_place(merge: Merge | None, pictures: Sequence[Merged], placeholders: Tensor) -> tuple[Stack, ...]:
+    """The pictures' stacks with their places in the batch, those of one layer together.
+
+    Args:
+        merge: that made them; None: there are none.
+        pictures: in reading order.
+        placeholders: [batch, tokens], True where a token of a picture stands.
+    """
+    if merge is None or not merge.layers:
+        return ()
+    places = placeholders.nonzero().split([len(picture.tokens) for picture in pictures])
+    stacks = []
+    for number, layer in enumerate(merge.layers):
+        having = [
+            (place, picture.stacks[number])
+            for place, picture in zip(places, pictures, strict=True)
+            if number < len(picture.stacks)
+        ]
+        if having:
+            rows, columns = torch.cat([place for place, _ in having]).unbind(dim=1)
+            stacks.append(Stack(layer, rows, columns, torch.cat([values for _, values in having])))
+    return tuple(stacks)
 
 
 @contextmanager

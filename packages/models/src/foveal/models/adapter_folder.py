@@ -1,0 +1,216 @@
+"""What a training with LoRA has learnt, as a folder without the base that it was learnt on.
+
+manifest.yaml           the base (where it was, a hash of its weights, how it was quantised), plan, prompt template
+adapter.yaml            rank, alpha, dropout
+adapter.safetensors     LAYER.lora_A.weight and LAYER.lora_B.weight, by the layers' names in the language model
+connector.safetensors
+merge.safetensors       only of models whose merge has weights
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foveal.core import build, describe, load_exact, read_tensors
+from foveal.models.checkpoint import load, replace_folder
+from foveal.models.language_models import DType
+from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
+from foveal.models.model import VisionLanguageModel
+from foveal.models.prompts import TemplateName
+from foveal.models.quantize import Kind, recorded_kind
+from foveal.models.views import ViewPlan
+from foveal.models.weights_hash import weights_hash
+
+FORMAT = 1
+MANIFEST = "manifest.yaml"
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether `load_adapter` is the one to ask."""
+    return (Path(folder) / MANIFEST).is_file()
+
+
+def save_adapter(
+    model: VisionLanguageModel, folder: str | Path, *, base: str | Path, state: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write adapters and connector of `model` into `folder`, which afterwards is either complete or as it was.
+
+    Args:
+        model: with adapters (see `add_lora`) on the weights of `base`.
+        folder: new, empty, or an adapter folder, which is replaced.
+        base: what `load` opened: folder, file or hub name. If it lies beside `folder`, both may be moved together.
+        state: the weights by their names in `model`, where the model itself holds only shards of them.
+
+    Raises:
+        ValueError: if the model has no adapters, `base` has no weights, or `folder` holds something else.
+    """
+    target = Path(folder).resolve()
+    if target.exists() and any(target.iterdir()) and not is_adapter(target):
+        raise ValueError(f"{target} exists and holds no adapter: choose another folder")
+    lora, processor = lora_of(model.language_model), model.processor
+    whole = model.state_dict() if state is None else state
+
+    def of(part: str) -> dict[str, Tensor]:
+        return {name.removeprefix(f"{part}."): weight for name, weight in whole.items() if name.startswith(f"{part}.")}
+
+    manifest = {
+        "format": FORMAT,
+        "base": {
+            "folder": _seen_from(target, base),
+            "sha256": weights_hash(base),
+            "quantize": recorded_kind(model.language_model.config),
+        },
+        "plan": describe(processor.plan),
+        "template": processor.template,
+        "system": processor.system,
+        "max_length": processor.max_length,
+        "overlong": processor.overlong,
+    }
+    files = {"adapter": adapter_state(of("language_model")), "connector": of("connector"), "merge": of("merge")}
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, tensors in files.items():
+        if tensors or name != "merge":
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / f"{name}.safetensors")
+    for name, content in (("adapter.yaml", asdict(lora)), (MANIFEST, manifest)):
+        (partial / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    replace_folder(partial, target)
+    return target
+
+
+def load_adapter(
+    folder: str | Path,
+    *,
+    base: str | Path | None = None,
+    plan: ViewPlan | None = None,
+    template: TemplateName | None = None,
+    max_length: int | None = None,
+    overlong: Literal["raise", "drop_turns"] | None = None,
+    dtype: DType = "auto",
+    quantize: Kind | None = None,
+    encoder: str | None = None,
+    allow: Sequence[str] = (),
+) -> VisionLanguageModel:
+    """The model of an adapter folder: its base as `load` opens it, with adapters and connector; in evaluation mode.
+
+    Args:
+        folder: written by `save_adapter`.
+        base: where the base is now; None: where it was.
+        plan: another plan than the adapter's; likewise `template`, `max_length` and `overlong`, as of `load`.
+        template: with its own system text.
+        max_length: in tokens.
+        overlong: see `Processor`.
+        dtype: of the base's weights that are not quantised, and of the connector; adapters are float32.
+        quantize: how the base's decoder is quantised while it is read; null: as it was when the adapters were trained.
+        encoder: folder or hub name of the image tower, for published bases that come without.
+        allow: packages beside Foveal from which parts may be taken; they are imported.
+
+    Raises:
+        ValueError: if the folder is no adapter, there is no base, its weights are not those that the adapters were
+            trained on, or as `load`.
+        ImportError: if peft is not installed, or as `load`.
+    """
+    source = Path(folder)
+    manifest = read_manifest(source)
+    model = load(
+        checked_base(source, base),
+        plan=plan if plan is not None else build(manifest["plan"], allow=("foveal", *allow)),
+        template=template if template is not None else manifest["template"],
+        max_length=max_length if max_length is not None else manifest["max_length"],
+        overlong=overlong if overlong is not None else manifest["overlong"],
+        dtype=dtype,
+        quantize=quantize if quantize is not None else manifest["base"]["quantize"],
+        encoder=encoder,
+        allow=allow,
+    )
+    if template is None:
+        model.processor.system = manifest["system"]
+    apply_adapter(model, source)
+    return model
+
+
+def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
+    """Give `model`, a base, the adapters and the connector of `folder`, in place.
+
+    Raises:
+        ValueError: if they do not fit.
+        ImportError: if peft is not installed.
+    """
+    source = Path(folder)
+    path = source / "adapter.yaml"
+    try:
+        lora = Lora(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} does not say rank, alpha and dropout of adapters ({error})") from error
+    load_exact(model.connector, _tensors(source, "connector"), source=str(source / "connector.safetensors"))
+    if model.merge is not None and model.merge.state_dict():
+        load_exact(model.merge, _tensors(source, "merge"), source=str(source / "merge.safetensors"))
+    add_lora(model, lora)
+    fill_lora(model.language_model, _tensors(source, "adapter"), source=str(source / "adapter.safetensors"))
+    model.eval()
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """What an adapter folder says of its base and of prompts.
+
+    Raises:
+        ValueError: if it is none, or of another format.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder} is no adapter folder: it has no {MANIFEST} (one that `recipes.fit` wrote has)")
+    manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    expected = {"format", "base", "plan", "template", "system", "max_length", "overlong"}
+    if not isinstance(manifest, dict) or set(manifest) != expected:
+        found = sorted(manifest) if isinstance(manifest, dict) else type(manifest).__name__
+        raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"{path}: format {manifest['format']}, this version reads format {FORMAT}")
+    if not isinstance(manifest["base"], dict) or set(manifest["base"]) != {"folder", "sha256", "quantize"}:
+        raise ValueError(f"{path}: base has folder, sha256 and quantize, not {manifest['base']!r}")
+    return manifest
+
+
+def checked_base(folder: str | Path, base: str | Path | None = None) -> str:
+    """The base of an adapter folder, after its weights were found to be those that the adapters were trained on.
+
+    Args:
+        folder: of the adapter.
+        base: where the base is now; None: where the manifest says.
+
+    Raises:
+        ValueError: if there is no such base, or it has other weights; the message has both hashes.
+    """
+    told: dict[str, str] = read_manifest(folder)["base"]
+    found = str(base) if base is not None else told["folder"]
+    if base is None and (beside := Path(folder).resolve() / found).exists():
+        found = str(beside)
+    try:
+        actual = weights_hash(found)
+    except ValueError as error:
+        raise ValueError(f"{folder} needs its base, and {error}; say where it is with `base`") from error
+    if actual != told["sha256"]:
+        raise ValueError(
+            f"{found} is not the base of {folder}: its weights have the sha256 {actual}, the adapters were trained on "
+            f"{told['sha256']} ({told['folder']})"
+        )
+    return found
+
+
+def _tensors(folder: Path, part: str) -> dict[str, Tensor]:
+    return read_tensors(folder / f"{part}.safetensors")
+
+
+def _seen_from(target: Path, base: str | Path) -> str:
+    """How the folder `target` should call its base: by a relative path if they share their parent."""
+    path = Path(base).resolve()
+    if not path.exists():
+        return str(base)
+    return f"../{path.name}" if path.parent == target.parent else str(path)

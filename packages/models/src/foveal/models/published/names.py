@@ -1,0 +1,114 @@
+"""Which part of a model a published tensor belongs to: tables of prefixes, and one function that reads them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+Table = tuple[tuple[str, str, str], ...]
+"""(published prefix, part, what stands for the prefix in the part's own names); the first that fits decides."""
+
+ORIGINAL: Table = (
+    ("model.vision_tower.", "encoder", ""),
+    ("model.mm_projector.", "connector", ""),
+    ("model.image_newline", "merge", "newline"),
+    ("model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""LLaVA's own code and what was made from it."""
+
+LEGACY: Table = (
+    ("vision_tower.", "encoder", ""),
+    ("multi_modal_projector.", "connector", ""),
+    ("image_newline", "merge", "newline"),
+    ("language_model.model.", "language_model", "model."),
+    ("language_model.lm_head.", "language_model", "lm_head."),
+)
+"""Files of transformers' LLaVA, as they are published."""
+
+IN_MEMORY: Table = (
+    ("model.vision_tower.", "encoder", ""),
+    ("model.multi_modal_projector.", "connector", ""),
+    ("model.image_newline", "merge", "newline"),
+    ("model.language_model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""transformers' LLaVA in memory, and in files since its version 4.52."""
+
+VARY_TINY: Table = (
+    ("model.vision_tower_2.", "encoder", ""),
+    ("model.vision_tower.", "encoder", ""),
+    ("model.mm_projector.", "connector", ""),
+    ("model.decoder.", "language_model", "model.decoder."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+
+VARY_BASE: Table = (
+    ("transformer.vision_tower.", "clip", ""),
+    ("transformer.vision_tower_high.", "sam", ""),
+    ("transformer.mm_projector.", "connector", "0."),
+    ("transformer.mm_projector_vary.", "connector", "1."),
+    ("transformer.", "language_model", "transformer."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""Vary-base and Vary-toy."""
+
+BUFFERS = (
+    (re.compile(r".*\.rotary_emb\.inv_freq"), "a buffer that is computed from the configuration"),
+    (re.compile(r".*\.attn\.(bias|masked_bias)"), "a causal mask, no weight"),
+)
+TOWER_WRAPPERS = ("vision_tower.", "vision_model.")
+"""Levels that wrappers have put around a tower, outermost first."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The tensors of a checkpoint, divided.
+
+    Attributes:
+        parts: part -> published name -> name inside of the part.
+        ignored: published name -> why it is not read.
+    """
+
+    parts: dict[str, dict[str, str]] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+
+    def of(self, part: str) -> dict[str, str]:
+        """published name -> name inside of `part`; empty if the checkpoint has nothing of it."""
+        return self.parts.get(part, {})
+
+    def ignore(self, part: str, reasons: dict[str, str]) -> None:
+        """Leave out of `part` what `reasons` (name inside of it -> why) names."""
+        for published, inside in list(self.of(part).items()):
+            if inside in reasons:
+                del self.parts[part][published]
+                self.ignored[published] = reasons[inside]
+
+
+def divided(names: Iterable[str], table: Table, *, source: str) -> Names:
+    """Every name in its part.
+
+    Raises:
+        ValueError: for names that belong to no part; `source` is named.
+    """
+    found, unknown = Names(), []
+    for name in names:
+        reason = next((reason for pattern, reason in BUFFERS if pattern.fullmatch(name)), None)
+        if reason is not None:
+            found.ignored[name] = reason
+            continue
+        row = next((row for row in table if name.startswith(row[0])), None)
+        if row is None:
+            unknown.append(name)
+            continue
+        prefix, part, instead = row
+        inside = instead + name.removeprefix(prefix)
+        if part in ("encoder", "clip"):
+            for wrapper in TOWER_WRAPPERS:
+                inside = inside.removeprefix(wrapper)
+        of_part = found.parts.setdefault(part, {})
+        if twin := next((other for other, place in of_part.items() if place == inside), None):
+            raise ValueError(f"{source}: {twin} and {name} are the same tensor of the {part.replace('_', ' ')}")
+        of_part[name] = inside
+    if unknown:
+        raise ValueError(f"{source}: {len(unknown)} tensors belong to no part, among them {sorted(unknown)[:5]}")
+    return found

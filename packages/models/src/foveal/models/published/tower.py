@@ -1,0 +1,100 @@
+"""Image towers inside of published checkpoints: their sizes where no file states them, and what of them is not read."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from foveal.encoders import SamViTDet, VisionTransformer
+from foveal.encoders.encoder import Colour
+
+Shapes = Mapping[str, tuple[int, ...]]
+HEAD_WIDTH = 64
+"""Channels of an attention head of every CLIP of OpenAI's."""
+
+
+def openai_clip(
+    shapes: Shapes, *, layers: tuple[int, ...], keep_class_token: bool = False, source: str
+) -> VisionTransformer:
+    """The tower of one of OpenAI's CLIPs, by the shapes of its tensors under transformers' names.
+
+    Raises:
+        ValueError: if a tensor that tells a size is missing.
+    """
+    width, _, patch, _ = _shape(shapes, "embeddings.patch_embedding.weight", source)
+    tokens, _ = _shape(shapes, "embeddings.position_embedding.weight", source)
+    mlp_width, _ = _shape(shapes, "encoder.layers.0.mlp.fc1.weight", source)
+    if width % HEAD_WIDTH:
+        raise ValueError(
+            f"{source}: a CLIP of width {width} is none of OpenAI's, whose heads are {HEAD_WIDTH} wide: "
+            "give the folder of the tower as `encoder`, whose config.json states its sizes"
+        )
+    return VisionTransformer(
+        width,
+        _depth(shapes, r"encoder\.layers\.(\d+)\..*"),
+        width // HEAD_WIDTH,
+        mlp_width,
+        patch,
+        patch * round((tokens - 1) ** 0.5),
+        layers=layers,
+        keep_class_token=keep_class_token,
+    )
+
+
+def sam_tower(shapes: Shapes, *, image_mean: Colour, image_std: Colour, source: str) -> SamViTDet:
+    """SAM's tower with strided convolutions, by the shapes of its tensors under Vary's names.
+
+    Blocks are global whose table of relative positions reaches across the whole map; the others show their window.
+
+    Args:
+        shapes: of its tensors.
+        image_mean: see `Encoder`; no file states it.
+        image_std: see `Encoder`.
+        source: named in errors.
+
+    Raises:
+        ValueError: if a tensor that tells a size is missing.
+    """
+    width, _, patch, _ = _shape(shapes, "patch_embed.proj.weight", source)
+    _, side, _, _ = _shape(shapes, "pos_embed", source)
+    depth = _depth(shapes, r"blocks\.(\d+)\..*")
+    tables = [_shape(shapes, f"blocks.{number}.attn.rel_pos_h", source) for number in range(depth)]
+    windows = {(rows + 1) // 2 for rows, _ in tables} - {side}
+    if len(windows) > 1:
+        raise ValueError(f"{source}: blocks with windows of {sorted(windows)} cells, only one size is known")
+    return SamViTDet(
+        width,
+        depth,
+        width // tables[0][1],
+        patch,
+        patch * side,
+        window=min(windows, default=side),
+        global_blocks=tuple(number for number, (rows, _) in enumerate(tables) if rows == 2 * side - 1),
+        neck_width=_shape(shapes, "neck.0.weight", source)[0],
+        downsample=tuple(_shape(shapes, f"net_{number}.weight", source)[0] for number in (2, 3)),
+        mlp_ratio=_shape(shapes, "blocks.0.mlp.lin1.weight", source)[0] / width,
+        image_mean=image_mean,
+        image_std=image_std,
+    )
+
+
+def unread_of_clip(names: Iterable[str], tower: VisionTransformer) -> dict[str, str]:
+    """name -> why, of the tensors under transformers' names that `tower` does not need."""
+    reasons = {}
+    for name in names:
+        block = re.match(r"encoder\.layers\.(\d+)\.", name)
+        if name == "embeddings.position_ids":
+            reasons[name] = "the numbers of the positions, no weight"
+        elif name.startswith("post_layernorm."):
+            reasons[name] = "a norm behind the layer that is used"
+        elif block and len(tower.blocks) <= int(block[1]) < tower.depth:
+            reasons[name] = "a block behind the layer that is used"
+    return reasons
+
+
+def _shape(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
+    if name not in shapes:
+        raise ValueError(f"{source}: the image tower has no {name}, by which its sizes are known")
+    return shapes[name]
+
+
+def _depth(shapes: Shapes, pattern: str) -> int:
+    return 1 + max((int(match[1]) for name in shapes if (match := re.fullmatch(pattern, name))), default=-1)

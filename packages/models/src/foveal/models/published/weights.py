@@ -1,0 +1,101 @@
+"""The tensors of a checkpoint folder: names and shapes at once, values shard by shard."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from foveal.core.tensors import PICKLED
+
+KINDS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+CONVERT = "pickled weights can run code and are not read; convert them first: python -m tools.convert"
+
+
+class Weights:
+    """The safetensors files of a folder, of which only the headers have been read.
+
+    Args:
+        path: folder with `model.safetensors`, or with shards and `model.safetensors.index.json`; or one file.
+
+    Attributes:
+        source: the path, for messages.
+        shapes: name -> shape of every tensor.
+
+    Raises:
+        ValueError: if there are no weights, a file is damaged, a shard or a tensor that the index names is missing, or
+            weights are pickled.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.source = str(path)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._kinds: dict[str, str] = {}
+        self._file_of: dict[str, Path] = {}
+        named, files = _files(Path(path))
+        for file in files:
+            self._read_header(file)
+        if absent := sorted(set(named) - set(self.shapes)):
+            raise ValueError(f"{path}: {len(absent)} tensors that the index names are in no file: {absent[:5]}")
+
+    def stream(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """Those of `names`, file by file; no more than one file is open, and no tensor is kept."""
+        for file in sorted({self._file_of[name] for name in names}):
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                    if name in names:
+                        yield name, opened.get_tensor(name)
+
+    def dtype(self, names: Collection[str]) -> torch.dtype:
+        """The narrowest kind of number that holds all of `names`; float32 if none of them is a float."""
+        kinds = {KINDS[self._kinds[name]] for name in names if self._kinds[name] in KINDS}
+        return reduce(torch.promote_types, sorted(kinds, key=str)) if kinds else torch.float32
+
+    def _read_header(self, file: Path) -> None:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118
+                    if name in self._file_of:
+                        raise ValueError(f"{name} is in {self._file_of[name].name} too")
+                    described = opened.get_slice(name)
+                    self.shapes[name] = tuple(described.get_shape())
+                    self._kinds[name], self._file_of[name] = described.get_dtype(), file
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
+
+
+def _files(path: Path) -> tuple[Mapping[str, str], list[Path]]:
+    """The tensors that an index promises, and the files that hold them."""
+    if path.is_dir():
+        index, single = path / "model.safetensors.index.json", path / "model.safetensors"
+        if index.is_file():
+            return _shards(index)
+        if not single.is_file() and (pickled := sorted(p.name for p in path.iterdir() if p.suffix in PICKLED)):
+            raise ValueError(f"{path} has no model.safetensors, only {', '.join(pickled)}: {CONVERT} {path} NEW_FOLDER")
+        path = single
+    if path.suffix in PICKLED:
+        raise ValueError(f"{path}: {CONVERT} {path} {path.with_suffix('.safetensors').name}")
+    if not path.is_file():
+        raise ValueError(f"there are no weights {path}")
+    return {}, [path]
+
+
+def _shards(index: Path) -> tuple[Mapping[str, str], list[Path]]:
+    try:
+        shard_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(shard_of.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
+    if outside := [shard for shard in shards if Path(shard).name != shard]:
+        raise ValueError(f"{index}: shards lie beside their index, not at {outside}")
+    if missing := [shard for shard in shards if not (index.parent / shard).is_file()]:
+        raise ValueError(f"{index.parent}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
+    return shard_of, [index.parent / shard for shard in shards]

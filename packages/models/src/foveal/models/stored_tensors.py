@@ -1,0 +1,63 @@
+"""The tensors of a folder one by one, where not all of them fit into memory together."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+Rename = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+
+class StoredTensors:
+    """Names and shapes of a folder's tensors at once; iterating reads them, and never holds more than one.
+
+    Args:
+        folder: with `model.safetensors`, or with shards and `model.safetensors.index.json`.
+        rename: from a tensor to those that it becomes under other names.
+
+    Raises:
+        ValueError: if there are no such files, or one is damaged or missing.
+    """
+
+    def __init__(self, folder: Path, rename: Rename = lambda tensors: tensors) -> None:
+        self.rename = rename
+        self.places: list[tuple[Path, str]] = []
+        self.shapes: dict[str, Tensor] = {}
+        for file in _files(folder):
+            try:
+                with safe_open(file, framework="pt") as stored:
+                    found = {name: stored.get_tensor(name).to("meta") for name in stored.keys()}  # noqa: SIM118
+            except (SafetensorError, OSError) as error:
+                raise ValueError(f"{file} is missing, damaged or no safetensors file: {error}") from error
+            self.places += [(file, name) for name in found]
+            self.shapes |= rename(found)
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) in the order of the files; a tensor lives in its file: copy what is to be kept."""
+        for file, name in self.places:
+            # Opened anew for each: whatever was read of an open file counts as memory of this process.
+            with safe_open(file, framework="pt") as stored:
+                tensors = self.rename({name: stored.get_tensor(name)})
+            yield from tensors.items()
+            del tensors
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights: that of the first which is no integer."""
+        return next((tensor.dtype for tensor in self.shapes.values() if tensor.is_floating_point()), torch.float32)
+
+
+def _files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return [folder / "model.safetensors"]
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
+    if outside := [shard for shard in shards if Path(shard).name != shard]:
+        raise ValueError(f"{index}: shards lie beside their index, not at {outside}")
+    return [folder / shard for shard in shards]

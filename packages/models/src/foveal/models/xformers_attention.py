@@ -1,0 +1,199 @@
+"""Which attention a language model of transformers computes with; xformers for what it reads at once.
+
+transformers asks two functions of one name: one makes a mask, once for all layers, the other attends with it. Without
+the first, padding would be attended to in silence. Here the mask says where the sequences of a batch are: the real
+tokens of each row, or the sequences that are packed into it. The kernel gets them one after the other with a
+block-diagonal causal bias (xformers' `BlockDiagonalCausalMask`), so that nothing is computed for padding or between
+sequences.
+
+Steps behind a cache, with fewer queries than keys, go through transformers' own SDPA and its mask. That is the same
+function, and packing would copy the whole cache at every step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from foveal.core import attention, xformers_kernel
+
+AttentionKind = Literal["sdpa", "xformers", "eager"]
+
+NAME = "foveal_xformers"
+"""Of both functions, in transformers' tables of attention functions and of mask functions."""
+
+
+def use_attention(language_model: nn.Module, kind: AttentionKind) -> None:
+    """Let a language model compute its attention with torch's SDPA, with xformers, or as plain products.
+
+    Whether xformers takes the model's device, kind of number and width of heads is known when the model runs; its first
+    pass says so. A model on the meta device, whose costs are only counted, keeps the attention that it has.
+
+    Args:
+        language_model: a causal language model of transformers; its layers are causal over whole sequences. With
+            `xformers` it runs on a CUDA device.
+        kind: `xformers` needs the package of that name; `eager` keeps the whole table of weights in memory.
+
+    Raises:
+        ValueError: if `kind` is unknown, or the model cannot change its attention.
+        RuntimeError: if xformers is not installed, or there is no CUDA device.
+    """
+    if kind not in get_args(AttentionKind):
+        raise ValueError(f"unknown attention {kind!r}: {', '.join(get_args(AttentionKind))}")
+    model: Any = language_model
+    name: str = kind
+    if kind == "xformers":
+        weight: Tensor = model.get_input_embeddings().weight
+        if weight.is_meta:
+            return
+        # The kernel itself is not asked yet: that would take memory on a GPU before a rank has chosen its own.
+        absent = not torch.cuda.is_available() or find_spec("xformers") is None
+        if absent and (reason := xformers_kernel.obstacle(weight)) is not None:
+            raise RuntimeError(f"attention 'xformers' cannot run: {reason}; use sdpa")
+        name = _registered()
+    model.set_attn_implementation(name)
+    # What cannot be changed is only a warning there.
+    if model.config._attn_implementation != name:
+        raise ValueError(f"{type(model).__name__} cannot change its attention to {kind!r}: leave it as it is")
+
+
+@dataclass(frozen=True)
+class _Sequences:
+    """Where attention is causal inside of sequences, with nothing between them.
+
+    Attributes:
+        lengths: of all sequences in reading order; None: each row of the batch is one.
+        places: of their tokens in the batch, flattened; None: there is no padding.
+    """
+
+    lengths: tuple[int, ...] | None
+    places: Tensor | None
+
+
+def _registered() -> str:
+    """The name, behind which both functions are from now on; again is no harm."""
+    from transformers.masking_utils import AttentionMaskInterface
+    from transformers.modeling_utils import AttentionInterface
+
+    AttentionMaskInterface.register(NAME, _mask)
+    AttentionInterface.register(NAME, _attend)
+    return NAME
+
+
+def _mask(batch_size: int, q_length: int, kv_length: int, **options: Any) -> _Sequences | Tensor | None:
+    """As transformers calls a mask function; a tensor or None, SDPA's, behind a cache."""
+    from transformers.masking_utils import sdpa_mask
+
+    if q_length != kv_length or options["q_offset"] or options["kv_offset"]:
+        mask: Tensor | None = sdpa_mask(batch_size, q_length, kv_length, **options)
+        return mask
+    starts = None if options["use_vmap"] else _starts(options["mask_function"], batch_size, q_length, options["device"])
+    if starts is None:
+        raise ValueError(
+            "attention 'xformers' is causal inside of whole sequences, and the language model asks for something else "
+            f"at {q_length} tokens (a sliding window, or attention in both directions): use sdpa"
+        )
+    real: Tensor | None = options["attention_mask"]
+    places = (torch.ones_like(starts) if real is None else real.bool()).flatten().nonzero().squeeze(1)
+    _, counts = starts.flatten().cumsum(0)[places].unique_consecutive(return_counts=True)
+    lengths = tuple(counts.tolist())
+    if not lengths:
+        raise ValueError(f"a batch of {batch_size} x {q_length} tokens is all padding: there is nothing to attend to")
+    if lengths == (q_length,) * batch_size:
+        return _Sequences(None, None)
+    return _Sequences(lengths, None if len(places) == starts.numel() else places)
+
+
+def _starts(sees: Callable[..., Tensor], batch_size: int, tokens: int, device: torch.device | str) -> Tensor | None:
+    """Where sequences begin, [batch, tokens]; None: `sees` is not causal inside of sequences alone.
+
+    Asked of each token for its neighbours and its sequence's first, not for everything, which would be the table
+    that the kernel does without. That tells apart the patterns that transformers has: windows, chunks, blocks of
+    neighbours and both directions. Those of a caller's own do not come here.
+
+    Args:
+        sees: row, head, query and key -> whether the query sees the key.
+        batch_size: rows.
+        tokens: of every row.
+        device: of the result.
+    """
+    rows, here = torch.arange(batch_size, device=device)[:, None], torch.arange(tokens, device=device)[None]
+    head = torch.zeros_like(here[:, :1])
+
+    def look(keys: Tensor) -> Tensor:
+        return sees(rows, head, here, keys).expand(batch_size, tokens)
+
+    behind = (here + 1).clamp(max=tokens - 1)
+    starts = ~look((here - 1).clamp(min=0))
+    starts[:, 0] = True
+    first = torch.where(starts, here, 0).cummax(dim=1).values
+    agrees = look(first) & ~(look(behind) & (behind > here))
+    return starts if bool(agrees.all()) else None
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: _Sequences | Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls an attention function; padding gives zeros.
+
+    Args:
+        module: a layer's attention.
+        query: [batch, heads, tokens, head_width].
+        key: [batch, heads or fewer, tokens, head_width].
+        value: as `key`.
+        attention_mask: from `_mask`.
+        scaling: of the scores.
+        dropout: probability, which must be 0.
+        options: the model's other ones.
+
+    Returns:
+        [batch, tokens, heads, head_width], and no weights.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if not isinstance(attention_mask, _Sequences):
+        if attention_mask is None and query.shape[2] == key.shape[2]:
+            raise RuntimeError(f"no mask function made a mask for {NAME}: padding would be attended to; use_attention")
+        result: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
+        )
+        return result
+    wanted = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
+    if wanted or dropout:
+        raise ValueError(
+            f"attention 'xformers' has no {', '.join(wanted) or f'dropout ({dropout})'}, which the language model asks "
+            "for: use sdpa"
+        )
+    batch_size, _, tokens, _ = query.shape
+    # Rotated queries and keys may be float32 where autocast computes with less; SDPA casts them itself.
+    device = query.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+    groups = query.shape[1] // key.shape[1]
+    parts = [_packed(each, attention_mask, dtype) for each in (query, key, value)]
+    query, key, value = parts[0], *(each.repeat_interleave(groups, dim=2) for each in parts[1:])
+    lengths = attention_mask.lengths
+    out = attention(query, key, value, lengths=lengths, causal=True, scale=scaling, backend="xformers")
+    if attention_mask.places is not None:
+        empty = out.new_zeros(batch_size * tokens, *out.shape[2:])
+        out = empty.index_copy(0, attention_mask.places, out[0])
+    return out.view(batch_size, tokens, *out.shape[-2:]), None
+
+
+def _packed(states: Tensor, sequences: _Sequences, dtype: torch.dtype) -> Tensor:
+    """[batch, heads, tokens, head_width] as the kernel takes it: [batch, tokens, heads, head_width], packed batch 1."""
+    states = states.transpose(1, 2).to(dtype)
+    if sequences.lengths is None:
+        return states
+    flat = states.flatten(0, 1)
+    return (flat if sequences.places is None else flat[sequences.places])[None]

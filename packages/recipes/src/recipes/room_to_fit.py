@@ -1,0 +1,87 @@
+"""Whether a training fits on its GPU, asked before the model's weights are read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from recipes.groups import Rates
+from recipes.module import Finetuning
+from recipes.room import as_stored, refuse_if_too_large
+from recipes.shapes import opens_published, quantization, shapes_of
+
+PICTURE, TEXT = (672, 672), 64
+"""Pixels and tokens of text of the samples by which a training is judged: its data is not read."""
+COMPUTED_IN = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+STORED_IN = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
+SHARDING = ("fsdp", "model_parallel", "FSDPStrategy", "ModelParallelStrategy")
+
+
+def check_room_to_fit(settings: Mapping[str, Any], *, free: int | None) -> None:
+    """Refuse a training that cannot fit even on modest samples, of one picture and a few words.
+
+    Args:
+        settings: `model`, `trainer` and `data`, as the command line has parsed them.
+        free: `free_bytes` of a device.
+
+    Raises:
+        ValueError: if it does not fit, or the model cannot be built.
+    """
+    if free is None or opens_published(settings["model"]["network"]):
+        return
+    from foveal.models.memory import fitting  # fake tensors take a second to import
+
+    trainer = settings["trainer"]
+    batch = batch_size(settings["data"])
+    tuned = shapes_of(Finetuning, settings["model"]).built
+    muon = hidden_names(tuned.rates) if tuned.optimizer == "muon" else []
+    network = as_stored(tuned.network, quantization(settings["model"]["network"]))
+    precision = str(trainer["precision"])
+    if precision in STORED_IN:
+        network.to(STORED_IN[precision])
+    memory = fitting(
+        network,
+        [PICTURE],
+        text=TEXT,
+        batch=batch,
+        mixed=COMPUTED_IN.get(precision),
+        accumulated=trainer["accumulate_grad_batches"] > 1,
+        muon=muon,
+        ranks=ranks_of(trainer),
+    )
+    refuse_if_too_large(
+        memory,
+        free,
+        what=f"training on batches of {batch} samples of {PICTURE[0]}x{PICTURE[1]} pixels",
+        advice="a smaller --data.batch_size, --model.language_model_checkpointing=true, LoRA or more devices need less",
+    )
+
+
+def batch_size(data: Mapping[str, Any]) -> int:
+    """Samples of a batch on one device, from the settings of a data module; 1 if it does not say."""
+    size: int | None = (data.get("init_args") or {}).get("batch_size")
+    return size or 1
+
+
+def hidden_names(rates: Rates) -> list[str]:
+    """Names of the weights that Muon would train."""
+    hidden = rates.groups(weight_decay=0.0, muon=True)["hidden"]
+    own = {id(weight) for group in hidden for weight in group["params"]}
+    return [name for name, weight in rates.network.named_parameters() if id(weight) in own]
+
+
+def device_to_fit(trainer: Mapping[str, Any]) -> torch.device:
+    """The device of the first rank of a Trainer with these settings."""
+    on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def ranks_of(trainer: Mapping[str, Any]) -> int:
+    """Devices among which the strategy divides the model."""
+    strategy, devices = trainer["strategy"], trainer["devices"]
+    named = strategy["class_path"].rpartition(".")[2] if isinstance(strategy, Mapping) else str(strategy)
+    if not named.startswith(SHARDING):
+        return 1
+    number = len(devices) if isinstance(devices, list) else devices
+    nodes: int = trainer["num_nodes"]
+    return nodes * (torch.cuda.device_count() if number in ("auto", -1, "-1") else int(number))

@@ -1,0 +1,149 @@
+"""Pickled weights as safetensors, with the same names: `python -m tools.convert FROM TO`.
+
+FROM is a file (`mm_projector.bin`, `sam_vit_b.pth`), then TO is a file too; or a folder whose weights are pickled, in
+one file or in shards with an index, then TO is a new folder with everything else of it beside. Only tensors are
+unpickled; nothing in the file can run.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+INDEX = "pytorch_model.bin.index.json"
+NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")
+"""Pickles beside weights that no model needs."""
+WRAPPERS = ("model", "state_dict")
+"""Under one of these some files keep the tensors, and what else there is belongs to their training."""
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled file.
+
+    Raises:
+        ValueError: if it is damaged, would run code, or holds something else than tensors with names.
+    """
+    try:
+        # Files of before torch 1.6 are no zip archives and cannot be mapped.
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or holds more than tensors, which is not read: {error}") from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} holds {type(content).__name__}, not tensors with names")
+    if other := [name for name, value in content.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{path}: {len(other)} of {len(content)} entries are no tensors, among them {other[:3]}")
+    return content
+
+
+def convert_file(source: Path, target: Path) -> list[str]:
+    """Write the tensors of `source` into `target` under the same names, which are returned.
+
+    Raises:
+        ValueError: if `target` exists or is no safetensors file, or as `read_pickled`.
+    """
+    if target.exists() or target.suffix != ".safetensors":
+        raise ValueError(f"{target} exists, or is no new NAME.safetensors")
+    tensors = read_pickled(source)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        # Copies: what shares memory in a pickle cannot be written otherwise.
+        copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+        save_file(copies, partial, metadata={"format": "pt"})
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return list(tensors)
+
+
+def convert_folder(source: Path, target: Path) -> int:
+    """Write `source` with safetensors instead of its pickled weights into `target`, shard by shard.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        ValueError: if `target` exists, `source` has no pickled weights, a shard is missing or holds other tensors than
+            the index says, or as `read_pickled`.
+    """
+    if target.exists():
+        raise ValueError(f"{target} exists: choose another folder")
+    shards = _shards(source)
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        shard_of: dict[str, str] = {}
+        for number, (shard, promised) in enumerate(shards.items()):
+            name = "model.safetensors" if len(shards) == 1 else f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
+            found = convert_file(source / shard, partial / name)
+            if promised and (wrong := sorted(promised.symmetric_difference(found))):
+                raise ValueError(f"{source / shard} and {INDEX} disagree about {len(wrong)} tensors: {wrong[:3]}")
+            shard_of |= dict.fromkeys(found, name)
+        if len(shards) > 1:
+            size = sum(file.stat().st_size for file in partial.glob("*.safetensors"))
+            index = {"metadata": {"total_size": size}, "weight_map": shard_of}
+            (partial / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+        for file in source.iterdir():
+            if file.is_file() and file.suffix not in (*PICKLED, ".safetensors") and file.name != INDEX:
+                shutil.copy2(file, partial / file.name)
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return len(shard_of)
+
+
+def _shards(folder: Path) -> dict[str, set[str]]:
+    """File -> the tensors that an index promises in it; nothing promised where there is no index."""
+    index = folder / INDEX
+    if index.is_file():
+        try:
+            file_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            shards: dict[str, set[str]] = {}
+            for name, file in file_of.items():
+                shards.setdefault(Path(file).name, set()).add(name)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
+        if missing := sorted(file for file in shards if not (folder / file).is_file()):
+            raise ValueError(f"{folder}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
+        return dict(sorted(shards.items()))
+    if (folder / "pytorch_model.bin").is_file():
+        return {"pytorch_model.bin": set()}
+    found = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED and file.name not in NOT_WEIGHTS)
+    if len(found) != 1:
+        raise ValueError(f"{folder} has no pytorch_model.bin and not one pickled file of another name, but {found}")
+    return {found[0]: set()}
+
+
+def main() -> None:
+    """Convert, and say how many tensors there were."""
+    parser = argparse.ArgumentParser(prog="python -m tools.convert", description=__doc__)
+    parser.add_argument("source", metavar="FROM", type=Path, help="pickled file, or folder with pickled weights")
+    parser.add_argument("target", metavar="TO", type=Path, help="NAME.safetensors, or new folder")
+    options = parser.parse_args()
+    try:
+        if options.source.is_dir():
+            number = convert_folder(options.source, options.target)
+        elif options.source.is_file():
+            number = len(convert_file(options.source, options.target))
+        else:
+            raise ValueError(f"there is no {options.source}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"tools.convert: {error}")
+    print(f"{options.target}: {number} tensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Export a model for other tools: `python -m tools.export CHECKPOINT OUT`.
+
+A LLaVA or LLaVA-NeXT is written in transformers' layout, read again by transformers, and compared; other models are
+written in parts: language model and tokenizer in transformers' layout, the image tower too if it is a CLIP.
+"""
+
+import argparse
+import sys
+
+from foveal.models import load
+from foveal.models.export import export
+
+
+def main() -> None:
+    """Write the folder and say what it is."""
+    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__)
+    parser.add_argument("checkpoint", help="folder that `recipes.fit` or `save` wrote")
+    parser.add_argument("out", help="folder to be written, not there yet")
+    options = parser.parse_args()
+    try:
+        exported = export(load(options.checkpoint), options.out)
+    except (ValueError, OSError) as error:
+        sys.exit(f"tools.export: {error}")
+    if exported.kind is None:
+        print(f"transformers has no class for this model: {exported.reason}. {options.out} holds its parts apart.")
+    else:
+        print(
+            f"{options.out} holds a {exported.kind}; read again by transformers, its logits for a prompt with a "
+            f"picture differ by at most {exported.difference:.1e}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""A checkpoint with a decoder in 4 or 8 bits, from one without: `python -m tools.quantize IN OUT`."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import get_args
+
+from foveal.models import load, save
+from foveal.models.quantize import Kind, quantized_layers
+from recipes.console import calm, short_errors, stop
+
+
+def main() -> None:
+    """Quantise while loading, save, and say what became how small.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used.
+    """
+    calm()
+    options = _parser().parse_args()
+    if options.output.exists():
+        stop(f"{options.output} exists", "choose a folder that does not")
+    with short_errors():
+        try:
+            model = load(options.input, quantize=options.kind)
+        except ImportError as error:
+            stop(str(error))
+        save(model, options.output)
+    layers = quantized_layers(model.language_model)
+    print(f"{len(layers)} layers as {options.kind}:")
+    for pattern in sorted({re.sub(r"\.\d+\.", ".*.", name) for name in layers}):
+        print(f"  language_model.{pattern}")
+    before, after = (_megabytes(folder / "language_model") for folder in (options.input, options.output))
+    print(f"the language model's weights: {before:.1f} MB -> {after:.1f} MB, in {options.output}")
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.quantize", description="Quantise the decoder of a checkpoint; everything else stays."
+    )
+    parser.add_argument("input", type=Path, metavar="IN", help="folder that recipes.fit has saved")
+    parser.add_argument("output", type=Path, metavar="OUT", help="new folder")
+    parser.add_argument("--kind", choices=get_args(Kind), default="nf4-dq", help="of quantisation (default: nf4-dq)")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
