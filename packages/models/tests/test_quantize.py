@@ -234,8 +234,9 @@ def test_a_training_state_restores_it(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_pass_through(kind):
-    model = decoder("qwen3").train()
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_gradients_pass_through(name, kind):
+    model = decoder(name).train()
     names = quantize(model, kind)
     plain = copy.deepcopy(model)
     for name in names:

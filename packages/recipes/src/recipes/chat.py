@@ -6,10 +6,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from foveal.models import VisionLanguageModel, generate, load, read_image
+from foveal.models.quantize import Kind
 from recipes.console import calm, short_errors, stop
 from recipes.conversation import Conversation, Picture
 from recipes.room import check_room_to_answer, free_bytes
@@ -49,8 +51,9 @@ def main() -> None:
                 "",
                 new_tokens=options.max_new_tokens,
                 free=free_bytes(options.device),
+                quantize=options.quantize,
             )
-            model = load(options.checkpoint).to(options.device)
+            model = load(options.checkpoint, quantize=options.quantize).to(options.device)
             conversation = Conversation(model.processor.template)
             conversation.waiting += pictures
             _talk(model, conversation, options)
@@ -196,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that recipes.fit has saved")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
+    parser.add_argument(
+        "--quantize", choices=get_args(Kind), help="read the decoder into 4 or 8 bits (default: as it was saved)"
+    )
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 ..."
     )

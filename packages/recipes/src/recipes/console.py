@@ -22,7 +22,7 @@ def short_errors() -> Iterator[None]:
     """Exit code 1 and one message for an input that cannot be used; programming errors keep their traceback."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if "FOVEAL_TRACEBACK" in os.environ:
             raise
         sys.stderr.write(f"error: {error}\n(FOVEAL_TRACEBACK=1 in the environment shows where)\n")

@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, get_args
 
 import torch
 
 from foveal.models import VisionLanguageModel, answer, image_size, load, read_image
+from foveal.models.quantize import Kind
 from recipes.console import calm, short_errors, stop
 from recipes.room import check_room_to_answer, free_bytes
 
@@ -33,13 +34,17 @@ def main() -> None:
     options = _parser().parse_args()
     if (options.question is None) == (options.data is None):
         stop("give either --question (with --image), or --data")
+    if options.data is None and (options.output is not None or options.images is not None):
+        stop("--output and --images belong to --data")
+    if options.data is not None and options.image:
+        stop("--image belongs to --question; the file of --data names its own pictures")
     with short_errors():
         if options.question is not None:
             questions = [Question("", options.question, tuple(options.image))]
         else:
             questions = list(read_questions(options.data, options.images or options.data.parent))
         _check_room(questions[0], options)
-        model = load(options.checkpoint).to(options.device)
+        model = load(options.checkpoint, quantize=options.quantize).to(options.device)
         if options.question is not None:
             _print_answer(model, questions[0], options)
         elif options.output is None:
@@ -94,7 +99,14 @@ def _check_room(question: Question, options: argparse.Namespace) -> None:
     """Refuse, before weights are read, a model that cannot answer the first question on its GPU."""
     if (free := free_bytes(options.device)) is not None:
         sizes = [image_size(path) for path in question.images]
-        check_room_to_answer(options.checkpoint, sizes, question.text, new_tokens=options.max_new_tokens, free=free)
+        check_room_to_answer(
+            options.checkpoint,
+            sizes,
+            question.text,
+            new_tokens=options.max_new_tokens,
+            free=free,
+            quantize=options.quantize,
+        )
 
 
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:
@@ -134,6 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
+    parser.add_argument(
+        "--quantize", choices=get_args(Kind), help="read the decoder into 4 or 8 bits (default: as it was saved)"
+    )
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 ..."
     )

@@ -45,7 +45,13 @@ def free_bytes(device: str | torch.device) -> int | None:
 
 
 def check_room_to_answer(
-    checkpoint: str | Path, pictures: Sequence[tuple[int, int]], question: str, *, new_tokens: int, free: int | None
+    checkpoint: str | Path,
+    pictures: Sequence[tuple[int, int]],
+    question: str,
+    *,
+    new_tokens: int,
+    free: int | None,
+    quantize: Kind | None = None,
 ) -> None:
     """Refuse a checkpoint of `recipes.fit` with which a question cannot be answered on the GPU.
 
@@ -55,6 +61,7 @@ def check_room_to_answer(
         question: its text.
         new_tokens: of the answer.
         free: `free_bytes` of the device.
+        quantize: how the decoder will be quantised while it is read; None: as it was saved.
 
     Raises:
         ValueError: if it does not fit, or as `load`.
@@ -70,7 +77,7 @@ def check_room_to_answer(
     placed = question if "<image>" in question else "<image>\n" * len(pictures) + question
     length = model.processor.length(pictures, [Turn("user", placed)], open_ended=True)
     memory = answering(
-        as_stored(model), pictures, text=length - sum(prompt_tokens(model, pictures)), new_tokens=new_tokens
+        as_stored(model, quantize), pictures, text=length - sum(prompt_tokens(model, pictures)), new_tokens=new_tokens
     )
     refuse_if_too_large(
         memory, free, what=f"an answer of {checkpoint}", advice="smaller pictures or a quantised checkpoint need less"
