@@ -89,6 +89,7 @@ def pages(tmp_path):
         Image.new("RGB", (20, 12)).save(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_through_a_pipe(chat, pages, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "taken.json").write_text("[]")
@@ -160,6 +161,7 @@ def test_pictures_elsewhere_and_a_template_without_turns(chat_here, pages, tmp_p
     ]
 
 
+@pytest.mark.slow
 def test_input_that_cannot_be_used(chat, pages):
     message, _ = chat("a.png", "--checkpoint", "nowhere", code=1)[1]
     assert message.startswith("error: nowhere is no checkpoint")

@@ -36,6 +36,7 @@ def row(printed, title):
     return [cell.strip() for cell in line.strip("│").split("│")][1:]
 
 
+@pytest.mark.slow
 def test_tables_of_a_small_model(command, tmp_path):
     done = command("cost", "--config", "uhd.yaml", "--image", "96x96", "32x32", "--text", "10", "--ranks", "2")
     assert done.stderr == ""

@@ -43,6 +43,7 @@ def run(*words, code=0):
     return done
 
 
+@pytest.mark.slow
 def test_a_checkpoint_becomes_a_quantised_one(tmp_path):
     model, folder = checkpoint(tmp_path / "plain")
     done = run("tools.quantize", folder, tmp_path / "small")
@@ -66,6 +67,7 @@ def test_a_checkpoint_becomes_a_quantised_one(tmp_path):
     assert asked.stdout.strip() == answer(model, [picture], "What?", max_new_tokens=8).strip()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_quantised(tmp_path):
     model, folder = checkpoint(tmp_path / "plain")
     assert "exists" in run("tools.quantize", folder, folder, code=2).stderr

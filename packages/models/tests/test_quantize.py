@@ -339,7 +339,9 @@ def replies(model):
     return [answer(model, [picture(*size)], "What?", max_new_tokens=12) for size in ((60, 40), (20, 70))]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=pytest.mark.slow) if name in ("uhd", "mmfuser") else name for name in METHODS]
+)
 def test_every_method_answers_the_same_after_a_reload(method, tmp_path):
     encoder, connector, language_model, plan, options = METHODS[method]()
     tokenizer = options.pop("tokenizer", None) or byte_tokenizer()
@@ -489,6 +491,7 @@ def run(code, *arguments):
     return done
 
 
+@pytest.mark.slow
 def test_nothing_is_said_unasked():
     code = (
         "import torch\n"

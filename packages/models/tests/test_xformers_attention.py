@@ -227,6 +227,7 @@ def test_steps_behind_a_cache(language_model, calls):
     assert calls == [([4, 1], (1, 5, 4, 8))] * 3
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 def test_greedy_generation(language_model, calls, cache):
