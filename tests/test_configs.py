@@ -43,6 +43,7 @@ def test_receipts(command, shared, pages, tmp_path, method):
     receipts = shared / "data" / "receipts"
     train, validation = (receipts / "train.json", receipts / "val.json") if method != "vary_tiny" else (pages, pages)
     data = ["--data.path", train, "--data.val_path", validation, "--data.val_limit=2", "--model.max_new_tokens=4"]
+    data += ["--data.images", receipts, "--data.val_images", receipts]
     done = command("fit", "--config", f"{method}.yaml", "--config", "data/llava.yaml", *data, *BRIEF)
     for noise in ("Warning", "Tip", "GPU available"):
         assert noise not in done.stdout + done.stderr
