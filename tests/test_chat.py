@@ -66,7 +66,7 @@ def chat_here(tmp_path, monkeypatch, capsys):
 
     def run(model, *arguments, typed):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(command, "load", lambda folder: model)
+        monkeypatch.setattr(command, "load", lambda folder, quantize: model)
         monkeypatch.setattr(sys, "argv", ["chat", "--checkpoint", "here", *arguments])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
         # What it silences would stay silent for other tests.
