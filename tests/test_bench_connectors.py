@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from tools.bench import connectors, deformable
+from tools.bench import connectors, deformable, timing
 
 CPU = torch.device("cpu")
 WIDTH, OUT_WIDTH = 64, 256
@@ -54,7 +54,7 @@ def test_flops_of_attention_are_counted():
 
 def test_medians_leave_the_first_run_out():
     ran = []
-    seconds = connectors.medians({name: partial(ran.append, name) for name in "ab"}, CPU, rounds=2)
+    seconds = timing.medians({name: partial(ran.append, name) for name in "ab"}, CPU, rounds=2)
     assert ran == ["a", "b"] * 3
     assert seconds.keys() == {"a", "b"}
 

@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+from foveal.core import shards_of
+from foveal.core.tensors import PICKLED
+
 INDEX = "pytorch_model.bin.index.json"
 NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")
 """Pickles beside weights that no model needs."""
@@ -109,15 +111,9 @@ def _shards(folder: Path) -> dict[str, set[str]]:
     """File -> the tensors that an index promises in it; nothing promised where there is no index."""
     index = folder / INDEX
     if index.is_file():
-        try:
-            file_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            shards: dict[str, set[str]] = {}
-            for name, file in file_of.items():
-                shards.setdefault(Path(file).name, set()).add(name)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
-        if missing := sorted(file for file in shards if not (folder / file).is_file()):
-            raise ValueError(f"{folder}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
+        shards: dict[str, set[str]] = {}
+        for name, file in shards_of(index)[0].items():
+            shards.setdefault(file, set()).add(name)
         return dict(sorted(shards.items()))
     if (folder / "pytorch_model.bin").is_file():
         return {"pytorch_model.bin": set()}

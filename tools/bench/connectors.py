@@ -5,11 +5,9 @@ parameters are always those of the real widths.
 """
 
 import argparse
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -38,7 +36,7 @@ from foveal.connectors import (
     StridedPool,
     TokenPacker,
 )
-from tools.bench.timing import machine
+from tools.bench.timing import machine, medians
 
 GRID, TOKENS, ROUNDS = (24, 24), 144, 5
 WIDTH, OUT_WIDTH = 1024, 4096
@@ -120,31 +118,6 @@ def step(connector: Connector, maps: Sequence[Tensor]) -> None:
     tokens = connector(maps, [GRID] * len(maps))
     weights = [weight for weight in connector.parameters() if weight.requires_grad]
     torch.autograd.grad(tokens, weights, torch.ones_like(tokens))
-
-
-def medians(ways: Mapping[str, Callable[[], object]], device: torch.device, *, rounds: int) -> dict[str, float]:
-    """Median seconds of every way; ways take turns, so that a busy moment hits all of them.
-
-    Args:
-        ways: what to run, by name; each is run once before the clock counts.
-        device: where they run; the clock waits for it.
-        rounds: runs that count.
-    """
-
-    def seconds(way: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        way()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            took = seconds(way)
-            if number:
-                spent[name].append(took)
-    return {name: median(each) for name, each in spent.items()}
 
 
 def rows(costs: Mapping[str, Cost], seconds: Mapping[str, float]) -> list[str]:

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from foveal.connectors import Grid
 from foveal.connectors.deformable import centres, deformable_attention, neighbours
-from tools.bench.connectors import medians
-from tools.bench.timing import machine
+from tools.bench.timing import machine, medians
 
 GRID, HEADS, HEAD_WIDTH, POINTS, ROUNDS = (24, 24), 16, 64, 4, 15
 TOLERANCE = 1e-5

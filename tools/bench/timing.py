@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from statistics import median
 
 import torch
 
@@ -26,6 +27,31 @@ def fastest(ways: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> dic
                 torch.cuda.synchronize()
             best[name] = min(best[name], time.perf_counter() - start)
     return best
+
+
+def medians(ways: Mapping[str, Callable[[], object]], device: torch.device, *, rounds: int) -> dict[str, float]:
+    """Median seconds of every way; ways take turns, so that a busy moment hits all of them.
+
+    Args:
+        ways: what to run, by name; each is run once before the clock counts.
+        device: where they run; the clock waits for it.
+        rounds: runs that count.
+    """
+
+    def seconds(way: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        way()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            took = seconds(way)
+            if number:
+                spent[name].append(took)
+    return {name: median(each) for name, each in spent.items()}
 
 
 def machine() -> str:

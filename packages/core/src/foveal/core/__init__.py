@@ -6,7 +6,7 @@ from foveal.core.key_map import KeyMap
 from foveal.core.packing import group_by, pack, unpack
 from foveal.core.precision import without_autocast
 from foveal.core.stacks import Sampling, mosaic, stacks_of
-from foveal.core.tensors import load_exact, read_tensors
+from foveal.core.tensors import load_exact, read_tensors, shards_of
 
 __all__ = [
     "Backend",
@@ -21,6 +21,7 @@ __all__ = [
     "pack",
     "read_tensors",
     "runs_packed",
+    "shards_of",
     "stacks_of",
     "unpack",
     "without_autocast",

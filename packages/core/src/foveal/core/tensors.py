@@ -44,6 +44,19 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
+    shard_of, shards = shards_of(index)
+    tensors = {name: tensor for shard in shards for name, tensor in read_tensors(shard).items()}
+    if absent := sorted(set(shard_of) - set(tensors)):
+        raise ValueError(f"{index.parent}: {len(absent)} tensors that the index names are in no file: {absent[:SHOWN]}")
+    return tensors
+
+
+def shards_of(index: Path) -> tuple[dict[str, str], list[Path]]:
+    """The file that an index names for each tensor, and the paths of all of these files.
+
+    Raises:
+        ValueError: if the index is damaged, or names a file that is missing or lies elsewhere.
+    """
     folder = index.parent
     try:
         shard_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -54,10 +67,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         raise ValueError(f"{index}: shards lie beside their index, not at {outside}")
     if missing := [shard for shard in shards if not (folder / shard).is_file()]:
         raise ValueError(f"{folder}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
-    tensors = {name: tensor for shard in shards for name, tensor in read_tensors(folder / shard).items()}
-    if absent := sorted(set(shard_of) - set(tensors)):
-        raise ValueError(f"{folder}: {len(absent)} tensors that the index names are in no file: {absent[:SHOWN]}")
-    return tensors
+    return shard_of, [folder / shard for shard in shards]
 
 
 def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:

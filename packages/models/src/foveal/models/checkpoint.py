@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -34,6 +33,7 @@ from foveal.models.prompts import TemplateName
 from foveal.models.published import is_published, open_published
 from foveal.models.quantize import Kind
 from foveal.models.quantize import quantize as quantize_in_place
+from foveal.models.stored_tensors import shapes_of
 from foveal.models.views import ViewPlan
 from foveal.models.xformers_attention import AttentionKind, use_attention
 
@@ -195,7 +195,7 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[str]) -> nn.Module:
     path = source / f"{part}.safetensors"
-    tensors = _shapes(path) if only_shapes() else read_tensors(path)
+    tensors = shapes_of(path) if only_shapes() else read_tensors(path)
     module: Any = build(config[part], allow=allow)
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:
@@ -204,15 +204,6 @@ def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[
         load_exact(module, tensors, source=str(path))
     result: nn.Module = module
     return result
-
-
-def _shapes(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file on the meta device; none is kept."""
-    try:
-        with safe_open(path, framework="pt") as stored:
-            return {name: stored.get_tensor(name).to("meta") for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is missing, damaged or no safetensors file: {error}") from error
 
 
 def _read_config(source: Path) -> dict[str, Any]:

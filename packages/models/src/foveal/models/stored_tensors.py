@@ -1,12 +1,13 @@
 """The tensors of a folder one by one, where not all of them fit into memory together."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from foveal.core import shards_of
 
 Rename = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
@@ -27,11 +28,7 @@ class StoredTensors:
         self.places: list[tuple[Path, str]] = []
         self.shapes: dict[str, Tensor] = {}
         for file in _files(folder):
-            try:
-                with safe_open(file, framework="pt") as stored:
-                    found = {name: stored.get_tensor(name).to("meta") for name in stored.keys()}  # noqa: SIM118
-            except (SafetensorError, OSError) as error:
-                raise ValueError(f"{file} is missing, damaged or no safetensors file: {error}") from error
+            found = shapes_of(file)
             self.places += [(file, name) for name in found]
             self.shapes |= rename(found)
 
@@ -50,14 +47,19 @@ class StoredTensors:
         return next((tensor.dtype for tensor in self.shapes.values() if tensor.is_floating_point()), torch.float32)
 
 
+def shapes_of(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file on the meta device; none is kept.
+
+    Raises:
+        ValueError: if it is missing, damaged or no such file.
+    """
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return {name: stored.get_tensor(name).to("meta") for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file} is missing, damaged or no safetensors file: {error}") from error
+
+
 def _files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return [folder / "model.safetensors"]
-    try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
-    if outside := [shard for shard in shards if Path(shard).name != shard]:
-        raise ValueError(f"{index}: shards lie beside their index, not at {outside}")
-    return [folder / shard for shard in shards]
+    return shards_of(index)[1] if index.is_file() else [folder / "model.safetensors"]

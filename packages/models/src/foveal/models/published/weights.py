@@ -1,6 +1,5 @@
 """The tensors of a checkpoint folder: names and shapes at once, values shard by shard."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from foveal.core import shards_of
 from foveal.core.tensors import PICKLED
 
 KINDS = {
@@ -77,7 +77,7 @@ def _files(path: Path) -> tuple[Mapping[str, str], list[Path]]:
     if path.is_dir():
         index, single = path / "model.safetensors.index.json", path / "model.safetensors"
         if index.is_file():
-            return _shards(index)
+            return shards_of(index)
         if not single.is_file() and (pickled := sorted(p.name for p in path.iterdir() if p.suffix in PICKLED)):
             raise ValueError(f"{path} has no model.safetensors, only {', '.join(pickled)}: {CONVERT} {path} NEW_FOLDER")
         path = single
@@ -86,16 +86,3 @@ def _files(path: Path) -> tuple[Mapping[str, str], list[Path]]:
     if not path.is_file():
         raise ValueError(f"there are no weights {path}")
     return {}, [path]
-
-
-def _shards(index: Path) -> tuple[Mapping[str, str], list[Path]]:
-    try:
-        shard_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(shard_of.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
-    if outside := [shard for shard in shards if Path(shard).name != shard]:
-        raise ValueError(f"{index}: shards lie beside their index, not at {outside}")
-    if missing := [shard for shard in shards if not (index.parent / shard).is_file()]:
-        raise ValueError(f"{index.parent}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
-    return shard_of, [index.parent / shard for shard in shards]
