@@ -2,6 +2,11 @@
 
 import pytest
 
+from foveal.connectors import MlpProjector
+from foveal.encoders import VisionTransformer
+from foveal.models import VisionLanguageModel, llama
+from foveal.models.published import load_llava
+
 
 @pytest.fixture
 def small_tokenizer():
@@ -18,5 +23,43 @@ def small_tokenizer():
             bos_token="<s>",
             eos_token="</s>",
         )
+
+    return build
+
+
+@pytest.fixture
+def reference_llava(golden, small_tokenizer):
+    """A LLaVA in the sizes that a reference names, with its weights."""
+
+    def build(name, plan, *, weights, merge=None, keep_class_token=False):
+        meta = golden(name).meta
+        vision, text = meta["vision"], meta["text"]
+        model = VisionLanguageModel(
+            VisionTransformer(
+                vision["hidden_size"],
+                vision["num_hidden_layers"],
+                vision["num_attention_heads"],
+                vision["intermediate_size"],
+                vision["patch_size"],
+                vision["image_size"],
+                keep_class_token=keep_class_token,
+            ),
+            lambda i, o: MlpProjector(i, o, prefix_tokens=int(keep_class_token)),
+            llama(
+                text["vocab_size"],
+                width=text["hidden_size"],
+                depth=text["num_hidden_layers"],
+                heads=text["num_attention_heads"],
+                mlp_width=text["intermediate_size"],
+                context=text["max_position_embeddings"],
+                norm_eps=text["rms_norm_eps"],
+            ),
+            small_tokenizer(text["vocab_size"]),
+            plan(vision["image_size"]),
+            merge=merge,
+            max_length=text["max_position_embeddings"],
+        )
+        load_llava(model, golden(weights).tensors, source=name)
+        return model.eval()
 
     return build

@@ -17,7 +17,6 @@ from foveal.models import (
     llama,
 )
 from foveal.models.count import TokenCount
-from foveal.models.published import load_llava
 
 
 def close(ours, reference):
@@ -25,35 +24,9 @@ def close(ours, reference):
 
 
 @pytest.fixture
-def tiny(golden, small_tokenizer):
-    meta = golden("llava/tiny_llava_anyres").meta
-    vision, text = meta["vision"], meta["text"]
-    model = VisionLanguageModel(
-        VisionTransformer(
-            vision["hidden_size"],
-            vision["num_hidden_layers"],
-            vision["num_attention_heads"],
-            vision["intermediate_size"],
-            vision["patch_size"],
-            vision["image_size"],
-        ),
-        MlpProjector,
-        llama(
-            text["vocab_size"],
-            width=text["hidden_size"],
-            depth=text["num_hidden_layers"],
-            heads=text["num_attention_heads"],
-            mlp_width=text["intermediate_size"],
-            context=text["max_position_embeddings"],
-            norm_eps=text["rms_norm_eps"],
-        ),
-        small_tokenizer(text["vocab_size"]),
-        AnyResPlan(vision["image_size"]),
-        merge=AnyResMerge,
-        max_length=text["max_position_embeddings"],
-    )
-    load_llava(model, golden("llava/tiny_llava_anyres_weights").tensors, source="tiny_llava_anyres")
-    return model.eval()
+def tiny(reference_llava):
+    weights = "llava/tiny_llava_anyres_weights"
+    return reference_llava("llava/tiny_llava_anyres", AnyResPlan, weights=weights, merge=AnyResMerge)
 
 
 @torch.no_grad()

@@ -30,36 +30,10 @@ def close(ours, reference):
 
 
 @pytest.fixture
-def tiny_llava(golden, small_tokenizer):
+def tiny_llava(reference_llava):
     def build(keep_class_token=False):
-        meta = golden("llava/tiny_llava").meta
-        vision, text = meta["vision"], meta["text"]
-        model = VisionLanguageModel(
-            VisionTransformer(
-                vision["hidden_size"],
-                vision["num_hidden_layers"],
-                vision["num_attention_heads"],
-                vision["intermediate_size"],
-                vision["patch_size"],
-                vision["image_size"],
-                keep_class_token=keep_class_token,
-            ),
-            lambda i, o: MlpProjector(i, o, prefix_tokens=int(keep_class_token)),
-            llama(
-                text["vocab_size"],
-                width=text["hidden_size"],
-                depth=text["num_hidden_layers"],
-                heads=text["num_attention_heads"],
-                mlp_width=text["intermediate_size"],
-                context=text["max_position_embeddings"],
-                norm_eps=text["rms_norm_eps"],
-            ),
-            small_tokenizer(text["vocab_size"]),
-            PadToSquare(vision["image_size"]),
-            max_length=text["max_position_embeddings"],
-        )
-        load_llava(model, golden("llava/tiny_llava_weights").tensors, source="tiny_llava")
-        return model.eval()
+        weights = "llava/tiny_llava_weights"
+        return reference_llava("llava/tiny_llava", PadToSquare, weights=weights, keep_class_token=keep_class_token)
 
     return build
 

@@ -87,8 +87,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             place = Path(found).resolve()
             if place.parent == CONFIGS.resolve() and place.stem in shipped_methods():
                 common = ["--config", str(LAPTOP)]
-            if place != LAPTOP.resolve() or not common:
-                prepared += ["--config", found]
+            prepared += ["--config", found]
     # Behind all configurations, but before what was typed setting by setting.
     last = max((place + 2 for place, word in enumerate(prepared) if word == "--config"), default=0)
     return common + prepared[:last] + network + prepared[last:], allowed
