@@ -6,7 +6,7 @@ from foveal.core.key_map import KeyMap
 from foveal.core.packing import group_by, pack, unpack
 from foveal.core.precision import without_autocast
 from foveal.core.stacks import Sampling, mosaic, stacks_of
-from foveal.core.tensors import load_exact, read_tensors, shards_of
+from foveal.core.tensors import check_fit, load_exact, read_tensors, shards_of
 
 __all__ = [
     "Backend",
@@ -14,6 +14,7 @@ __all__ = [
     "Sampling",
     "attention",
     "build",
+    "check_fit",
     "describe",
     "group_by",
     "load_exact",

@@ -1,7 +1,7 @@
 """Weights from safetensors files into modules, all of them or none."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -83,7 +83,26 @@ def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str)
             f"{type(module).__name__} has no memory for {len(meta)} tensors, e.g. {meta[0]}: "
             f'call module.to_empty(device="cpu") before {source} is loaded'
         )
-    missing = sorted(set(expected) - set(tensors))
+    check_fit(module, tensors, source=source)
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(tensors[name])
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, may_miss: Collection[str] = ()) -> None:
+    """Refuse tensors that are not those of `module`; only names and shapes are looked at.
+
+    Args:
+        module: any, also on the meta device.
+        tensors: by their names in the module.
+        source: named in errors.
+        may_miss: names that are no fault if they are not there.
+
+    Raises:
+        ValueError: if a tensor is missing, unexpected or of another shape; `source` and the names are in the message.
+    """
+    expected = module.state_dict()
+    missing = sorted(set(expected) - set(tensors) - set(may_miss))
     unexpected = sorted(set(tensors) - set(expected))
     misshapen = [
         f"{name} is {tuple(tensors[name].shape)}, the model's {tuple(expected[name].shape)}"
@@ -97,6 +116,3 @@ def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str)
     ]
     if faults:
         raise ValueError(f"{source} does not fit {type(module).__name__}; tensors " + "; ".join(faults))
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(tensors[name])

@@ -17,8 +17,8 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foveal.core import build, describe, load_exact, read_tensors
-from foveal.models.checkpoint import load, replace_folder
+from foveal.core import build, load_exact, read_tensors
+from foveal.models.checkpoint import described_prompts, load, part_of, replace_folder
 from foveal.models.language_models import DType
 from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
 from foveal.models.model import VisionLanguageModel
@@ -53,12 +53,8 @@ def save_adapter(
     target = Path(folder).resolve()
     if target.exists() and any(target.iterdir()) and not is_adapter(target):
         raise ValueError(f"{target} exists and holds no adapter: choose another folder")
-    lora, processor = lora_of(model.language_model), model.processor
+    lora = lora_of(model.language_model)
     whole = model.state_dict() if state is None else state
-
-    def of(part: str) -> dict[str, Tensor]:
-        return {name.removeprefix(f"{part}."): weight for name, weight in whole.items() if name.startswith(f"{part}.")}
-
     manifest = {
         "format": FORMAT,
         "base": {
@@ -66,13 +62,10 @@ def save_adapter(
             "sha256": weights_hash(base),
             "quantize": recorded_kind(model.language_model.config),
         },
-        "plan": describe(processor.plan),
-        "template": processor.template,
-        "system": processor.system,
-        "max_length": processor.max_length,
-        "overlong": processor.overlong,
+        **described_prompts(model.processor),
     }
-    files = {"adapter": adapter_state(of("language_model")), "connector": of("connector"), "merge": of("merge")}
+    files = {part: part_of(whole, part) for part in ("connector", "merge")}
+    files["adapter"] = adapter_state(part_of(whole, "language_model"))
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

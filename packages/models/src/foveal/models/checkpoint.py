@@ -29,6 +29,7 @@ from foveal.models.lora import has_lora
 from foveal.models.merge import Merge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.pretrained_tokenizer import pretrained_tokenizer
+from foveal.models.processor import Processor
 from foveal.models.prompts import TemplateName
 from foveal.models.published import is_published, open_published
 from foveal.models.quantize import Kind
@@ -62,28 +63,22 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
         raise ValueError("the model has adapters: save them with save_adapter, or merge them first with merge_lora")
     whole = model.state_dict() if state is None else state
 
-    def of(part: str) -> dict[str, Tensor]:
-        return {name.removeprefix(f"{part}."): weight for name, weight in whole.items() if name.startswith(f"{part}.")}
-
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     parts = {"encoder": model.encoder, "connector": model.connector, "merge": model.merge}
     described = {name: describe(part) for name, part in parts.items() if part is not None}
     for name in described:
-        save_file({key: tensor.contiguous() for key, tensor in of(name).items()}, partial / f"{name}.safetensors")
-    weights = {} if state is None else {"state_dict": of("language_model")}
+        save_file(
+            {key: tensor.contiguous() for key, tensor in part_of(whole, name).items()}, partial / f"{name}.safetensors"
+        )
+    weights = {} if state is None else {"state_dict": part_of(whole, "language_model")}
     model.language_model.save_pretrained(partial / "language_model", **weights)
-    processor = model.processor
-    processor.tokenizer.save_pretrained(partial / "tokenizer")
+    model.processor.tokenizer.save_pretrained(partial / "tokenizer")
     written = {
         "format": FORMAT,
         **described,
-        "plan": describe(processor.plan),
-        "template": processor.template,
-        "system": processor.system,
-        "max_length": processor.max_length,
-        "overlong": processor.overlong,
+        **described_prompts(model.processor),
     }
     (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
     replace_folder(partial, target)
@@ -178,6 +173,22 @@ def load(
             if part is not None:
                 part.to(getattr(torch, dtype))
     return model.eval()
+
+
+def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The weights of one part, by their names in it."""
+    return {name.removeprefix(f"{part}."): weight for name, weight in state.items() if name.startswith(f"{part}.")}
+
+
+def described_prompts(processor: Processor) -> dict[str, Any]:
+    """How pictures and conversations become tokens, in plain values."""
+    return {
+        "plan": describe(processor.plan),
+        "template": processor.template,
+        "system": processor.system,
+        "max_length": processor.max_length,
+        "overlong": processor.overlong,
+    }
 
 
 def load_encoder(folder: str | Path) -> Encoder:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from foveal.core import check_fit
 from foveal.models.prompts import TemplateName
 
 Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -46,7 +47,7 @@ def empty(config: Any, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def check_fit(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], rename: Rename, *, source: str) -> None:
+def check_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], rename: Rename, *, source: str) -> None:
     """Refuse tensors of such shapes for `module` before any is read.
 
     One that is tied to another may be missing.
@@ -57,28 +58,13 @@ def check_fit(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], rename: 
     given = rename({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
     expected = module.state_dict()
     there = {expected[name].data_ptr() for name in given if name in expected}
-    missing = [name for name, tensor in expected.items() if name not in given and tensor.data_ptr() not in there]
-    misshapen = [
-        f"{name} is {tuple(given[name].shape)}, the model's {tuple(expected[name].shape)}"
-        for name in sorted(set(expected) & set(given))
-        if given[name].shape != expected[name].shape
-    ]
-    faults = [
-        f"{len(names)} {kind}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-        for kind, names in (
-            ("missing", sorted(missing)),
-            ("unexpected", sorted(set(given) - set(expected))),
-            ("of another shape", misshapen),
-        )
-        if names
-    ]
-    if faults:
-        raise ValueError(f"{source} does not fit {type(module).__name__}; tensors " + "; ".join(faults))
+    tied = {name for name, tensor in expected.items() if tensor.data_ptr() in there}
+    check_fit(module, given, source=source, may_miss=tied)
 
 
 @torch.no_grad()
 def fill(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], rename: Rename, *, source: str) -> None:
-    """Copy `tensors` into `module`, one at a time; `check_fit` has said that they fit.
+    """Copy `tensors` into `module`, one at a time; `check_shapes` has said that they fit.
 
     Raises:
         ValueError: if two tensors that are one in the module differ.

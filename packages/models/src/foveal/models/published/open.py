@@ -17,7 +17,7 @@ from foveal.models.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts import TemplateName
 from foveal.models.published import library, original, qwen_tokenizer, vary
 from foveal.models.published.draft import Draft
-from foveal.models.published.language_model import check_fit, empty, fill, prompt_of
+from foveal.models.published.language_model import check_shapes, empty, fill, prompt_of
 from foveal.models.published.names import Names
 from foveal.models.published.weights import Weights
 from foveal.models.views import ViewPlan
@@ -165,7 +165,9 @@ def _language_model(draft: Draft, weights: Weights, dtype: DType) -> torch.nn.Mo
     published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
     kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
     module = empty(draft.language_model, kind)
-    check_fit(module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source)
+    check_shapes(
+        module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
+    )
     tensors = ((published[name], tensor) for name, tensor in weights.stream(published))
     fill(module, tensors, draft.rename, source=source)
     return module
