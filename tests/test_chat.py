@@ -15,6 +15,7 @@ from PIL import Image
 from foveal.connectors import AdaptivePool
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama, save
+from recipes import answering
 from recipes import chat as command
 from recipes.data.records import read_records
 
@@ -66,7 +67,7 @@ def chat_here(tmp_path, monkeypatch, capsys):
 
     def run(model, *arguments, typed):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(command, "load", lambda folder, quantize: model)
+        monkeypatch.setattr(answering, "load", lambda folder, quantize: model)
         monkeypatch.setattr(sys, "argv", ["chat", "--checkpoint", "here", *arguments])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
         # What it silences would stay silent for other tests.
@@ -129,6 +130,12 @@ def test_through_a_pipe(chat, pages, tmp_path):
     (second,) = read_records(tmp_path / "second.json")
     assert not second.images
     assert [turn.text for turn in second.turns] == ["Hello?", "a a"]
+
+
+def test_without_cuda_graphs_where_there_are_none(chat_here):
+    output, errors = chat_here(parrot(), "--cuda_graphs", "--max_new_tokens", "4", typed=lines("Hello?"))
+    assert [line.strip() for line in output] == ["a a"]
+    assert errors == ["Decoding without CUDA graphs: the model is on the cpu, not on a CUDA device."]
 
 
 def test_a_conversation_that_became_too_long(chat_here, pages, tmp_path):

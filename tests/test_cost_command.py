@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from foveal.encoders import clip_vit_large_224, clip_vit_large_336
-from foveal.models import Turn, VisionLanguageModel, save
+from foveal.models import Turn, VisionLanguageModel, byte_tokenizer, load, save
+from foveal.models.adapter_folder import save_adapter
 from foveal.models.cost import parameters, prompt_tokens
+from foveal.models.lora import Lora, add_lora
 from foveal.models.memory import Memory, answering
 from recipes.arguments import find_config
 from recipes.cost_table import smallest_card
@@ -212,16 +215,6 @@ def test_a_training_is_refused_before_weights_are_read():
     assert sharded["optimizer"] < everything["optimizer"] / 7
 
 
-def test_published_checkpoints_are_not_judged(tmp_path):
-    """Other formats say how large they are only as they are read."""
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
-    network = {"class_path": "foveal.models.load", "init_args": {"folder": str(tmp_path)}}
-    check_room_to_fit({"model": {"network": network}}, free=1)
-    check_room_to_answer(tmp_path, [], "What?", new_tokens=1, free=1)
-    with pytest.raises(ValueError, match="known only as it is read: convert it first"):
-        shapes_of(VisionLanguageModel, network)
-
-
 def test_batches_of_the_data_module():
     assert batch_size({"class_path": "recipes.data.PagesData", "init_args": {"batch_size": 4}}) == 4
     assert batch_size({"class_path": "recipes.data.PagesData"}) == 1
@@ -231,7 +224,33 @@ def test_batches_of_the_data_module():
 def checkpoint(tmp_path):
     settings = settings_of("uhd.yaml", **network_of("laptop.yaml"))
     real, shape = (shapes_of(VisionLanguageModel, settings).built for _ in range(2))
-    return save(real.to_empty(device="cpu"), tmp_path / "checkpoint"), shape
+    real.to_empty(device="cpu")
+    for weight in real.parameters():
+        torch.nn.init.normal_(weight, std=0.02)
+    real.language_model.tie_weights()
+    return save(real, tmp_path / "checkpoint"), shape
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A LLaVA as transformers writes it."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 1}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**sizes, image_size=28, patch_size=7),
+        text_config=LlamaConfig(**sizes, vocab_size=272, max_position_embeddings=256),
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(tmp_path / "published")
+    byte_tokenizer().save_pretrained(tmp_path / "published")
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def adapter(checkpoint, tmp_path):
+    """Adapters on a decoder in 4 bits."""
+    folder, _ = checkpoint
+    model = load(folder, quantize="nf4-dq")
+    add_lora(model, Lora(rank=4, alpha=8, dropout=0.0))
+    return save_adapter(model, tmp_path / "adapter", base=folder)
 
 
 def test_an_answer_is_refused_before_weights_are_read(checkpoint, monkeypatch):
@@ -244,3 +263,34 @@ def test_an_answer_is_refused_before_weights_are_read(checkpoint, monkeypatch):
     check_room_to_answer(folder, sizes, "What?", new_tokens=8, free=needs)
     with pytest.raises(ValueError, match=r"an answer of .*checkpoint needs 0\.0\d GB"):
         check_room_to_answer(folder, sizes, "What?", new_tokens=8, free=needs - 1)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "published", "adapter"])
+def test_every_kind_of_folder_is_judged_before_its_weights_are_read(request, monkeypatch, name):
+    folder = request.getfixturevalue(name)
+    folder = folder[0] if name == "checkpoint" else folder
+    real = load(folder)
+    tensors = (*real.state_dict().values(), *real.buffers())
+    stored = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+    found = []
+    monkeypatch.setattr("recipes.room.refuse_if_too_large", lambda memory, free, **_: found.append(memory))
+    readers = (
+        "foveal.models.adapter_folder.read_tensors",
+        "foveal.models.adapter_folder.weights_hash",
+        "foveal.models.checkpoint.read_tensors",
+        "foveal.models.published.weights.Weights.stream",
+        "transformers.modeling_utils.load_state_dict",
+    )
+    for reader in readers:
+        monkeypatch.setattr(reader, lambda *_, **__: pytest.fail("weights were read"))
+    check_room_to_answer(folder, [(28, 28)], "What?", new_tokens=8, free=1)
+    (memory,) = found
+    assert memory.weights == pytest.approx(stored, rel=0.01)
+    if name == "published":
+        network = {"class_path": "foveal.models.load", "init_args": {"folder": str(folder)}}
+        shapes = shapes_of(VisionLanguageModel, network).built.state_dict()
+        assert {key: tensor.shape for key, tensor in shapes.items()} == {
+            key: tensor.shape for key, tensor in real.state_dict().items()
+        }
+        check_room_to_answer(folder, [(28, 28)], "What?", new_tokens=8, free=1, quantize="nf4")
+        assert found[1].weights < 0.9 * memory.weights

@@ -18,11 +18,12 @@ from foveal.models import (
     byte_tokenizer,
     llama,
     load,
+    load_adapter,
     opt,
     qwen3,
     save,
 )
-from foveal.models.adapter_folder import load_adapter, save_adapter
+from foveal.models.adapter_folder import save_adapter
 from foveal.models.lora import Lora, add_lora, has_lora
 from foveal.models.quantize import quantize as quantize_in_place
 from foveal.models.quantize import recorded_kind

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
+from foveal.encoders.hub import folder_of
 from foveal.models import load, save
 from foveal.models.quantize import Kind, quantized_layers
 from recipes.console import calm, short_errors, stop
@@ -30,19 +31,21 @@ def main() -> None:
     print(f"{len(layers)} layers as {options.kind}:")
     for pattern in sorted({re.sub(r"\.\d+\.", ".*.", name) for name in layers}):
         print(f"  language_model.{pattern}")
-    before, after = (_megabytes(folder / "language_model") for folder in (options.input, options.output))
-    print(f"the language model's weights: {before:.1f} MB -> {after:.1f} MB, in {options.output}")
+    before, after = (_megabytes(folder) for folder in (folder_of(str(options.input)), options.output))
+    print(f"the model's weights: {before:.1f} MB -> {after:.1f} MB, in {options.output}")
 
 
 def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e6
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.quantize", description="Quantise the decoder of a checkpoint; everything else stays."
     )
-    parser.add_argument("input", type=Path, metavar="IN", help="folder that recipes.fit has saved")
+    parser.add_argument(
+        "input", type=Path, metavar="IN", help="folder that recipes.fit has saved, or a published checkpoint"
+    )
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder")
     parser.add_argument("--kind", choices=get_args(Kind), default="nf4-dq", help="of quantisation (default: nf4-dq)")
     return parser

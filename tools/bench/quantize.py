@@ -49,14 +49,14 @@ def measure(folder: Path, kind: Any = None, output: str | None = None) -> None:
     with tempfile.TemporaryDirectory() as small:
         llama(64, width=64, depth=1, heads=1, mlp_width=64).save_pretrained(small)  # type: ignore[operator]
         pretrained_language_model(small, quantize="nf4-dq")
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     start = time.perf_counter()
     model: Any = pretrained_language_model(str(folder), quantize=kind)
     # What lies in a mapped file counts when it is used.
     size = sum(tensor.nbytes for tensor in model.state_dict().values() if tensor.max() is not None)
     seconds = time.perf_counter() - start
-    peak = _memory("VmHWM") - before
+    peak = memory("VmHWM") - before
     if output is not None:
         model.save_pretrained(output, max_shard_size=SHARD)
     disk = sum(file.stat().st_size for file in Path(output or folder).glob("*.safetensors"))
@@ -79,7 +79,7 @@ def _write(folder: Path) -> None:
     model.save_pretrained(folder, max_shard_size=SHARD)
 
 
-def _memory(field: str) -> int:
+def memory(field: str) -> int:
     """Bytes, as the system counts them for this process."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))

@@ -20,11 +20,12 @@ from foveal.models import (
     generate,
     llama,
     load,
+    load_adapter,
     opt,
     qwen3,
     save,
 )
-from foveal.models.adapter_folder import is_adapter, load_adapter, save_adapter
+from foveal.models.adapter_folder import is_adapter, save_adapter
 from foveal.models.lora import Lora, add_lora, base_state, has_lora, lora_of, merge_lora
 from foveal.models.quantize import quantize, quantized_layers
 from foveal.models.weights_hash import weights_hash

@@ -40,13 +40,17 @@ from foveal.models import (
     VaryPlan,
     VisionLanguageModel,
     byte_tokenizer,
+    generate,
     llama,
+    load,
+    save,
 )
 from foveal.models.published import is_published, load_projector, open_published
 from foveal.models.published import weights as weights_module
 from foveal.models.published.original import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
 from foveal.models.published.weights import Weights
+from foveal.models.quantize import quantize, recorded_kind
 
 SIZE, PATCH = 28, 7
 VISION = {
@@ -210,6 +214,7 @@ def test_llava(write, layout, shards):
     logits = reference(input_ids=their_ids, pixel_values=pixels).logits
     assert logits.std() > 0.1
     close(model(ids, list(pixels)), logits)
+    check_quantised(folder)
 
 
 @torch.no_grad()
@@ -221,7 +226,8 @@ def test_llava_next(write, layout):
         if layout == "original"
         else {}
     )
-    model = open_published(write(in_layout(reference, layout), config, shards=2))
+    folder = write(in_layout(reference, layout), config, shards=2)
+    model = open_published(folder)
     order = "width_first" if layout == "original" else "height_first"
     assert isinstance(model.processor.plan, AnyResPlan)
     assert model.processor.plan.candidates == ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
@@ -235,6 +241,27 @@ def test_llava_next(write, layout):
         input_ids=their_ids, pixel_values=views[None], image_sizes=torch.tensor([[height, width]])
     ).logits
     close(model(ids, list(views), sizes=[(width, height)]), logits)
+    check_quantised(folder)
+
+
+@torch.no_grad()
+def check_quantised(folder, encoder=None, picture=(30, 20)):
+    """Quantised while it is read as in place, saved, and reloaded bit by bit with the same answer."""
+    whole, first = open_published(folder, encoder=encoder), load(folder, encoder=encoder, quantize="nf4-dq")
+    layers = quantize(whole.language_model, "nf4-dq")
+    assert layers
+    again = load(save(first, folder.parent / "quantised"))
+    assert recorded_kind(again.language_model.config) == "nf4-dq"
+    expected = whole.state_dict()
+    for model in (first, again):
+        found = model.state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    sample = first.processor.encode_prompt([Image.new("RGB", picture, "red")], [Turn("user", "<image>\nWhat?")])
+    batch = first.processor.collate([sample], side="left")
+    given = (batch.input_ids, batch.views, batch.attention_mask, None, batch.sizes)
+    assert torch.equal(first(*given), again(*given))
+    assert generate(first, batch, max_new_tokens=4) == generate(again, batch, max_new_tokens=4)
 
 
 def test_what_is_not_read_is_listed(write, caplog):
@@ -361,6 +388,7 @@ def test_deepstack(golden, write, small_tokenizer, sizes_only, is_hd):
     mask = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in rows], batch_first=True).bool()
     expected = case["logits" if is_hd else "default.logits"]
     torch.testing.assert_close(model(ids, views, mask, sizes=sizes)[mask], expected[mask], atol=1e-5, rtol=1e-5)
+    check_quantised(folder, encoder)
 
 
 @pytest.mark.parametrize(
@@ -395,6 +423,7 @@ def test_uhd(write, kind, connector, queries, slices):
     view = torch.randn(3, 21, 35)
     features = model.encoder(view[None])
     assert torch.equal(torch.stack(model.visual_tokens([view])), reference(features, [(3, 5)]))
+    check_quantised(folder)
 
 
 @torch.no_grad()
@@ -423,6 +452,7 @@ def test_mmfuser(golden, write, sizes_only):
     model.double()  # see test_mmfuser.py: only the reference's rounding counts
     found = torch.stack(model.visual_tokens(list(tensors["pixel_values"]))).float()
     close(found, tensors["output"], meta["tol"])
+    check_quantised(folder, sizes_only(**meta["clip"]))
     with pytest.raises(ValueError, match="a fuser takes several layers, mm_vision_select_layer names one"):
         open_published(write(weights, config | {"mm_vision_select_layer": -2}), encoder=sizes_only(**meta["clip"]))
     with pytest.raises(ValueError, match="was made for 5 layers, mm_vision_select_layer names 4"):
@@ -468,7 +498,8 @@ def test_vary_tiny(golden, write, tower, with_head):
     tokenizer = vary_tokenizer(
         sizes["vocab"], {"<imgpad>": sizes["imgpad"], "<img>": sizes["img"], "</img>": sizes["img_end"]}
     )
-    model = open_published(write(weights, config, shards=2, tokenizer=tokenizer))
+    folder = write(weights, config, shards=2, tokenizer=tokenizer)
+    model = open_published(folder)
     plan = model.processor.plan
     assert isinstance(plan, VaryPlan)
     assert (plan.size, plan.crop, plan.resample) == (meta["sam"]["image_size"], None, "bicubic")
@@ -478,6 +509,7 @@ def test_vary_tiny(golden, write, tower, with_head):
     ids = tensors["input_ids"].where(tensors["input_ids"] != sizes["imgpad"], IMAGE_TOKEN_ID)
     mask = tensors["attention_mask"].bool()
     close(model(ids, tuple(tensors["pixel_values"]), mask)[mask], tensors["logits"][mask], meta["tol_logits"])
+    check_quantised(folder)
 
 
 def test_tied_tensors_that_differ(golden, write):
@@ -489,6 +521,8 @@ def test_tied_tensors_that_differ(golden, write):
     tokenizer = vary_tokenizer(sizes["vocab"], {"<imgpad>": 67, "<img>": 68, "</img>": 69})
     with pytest.raises(ValueError, match="are one tensor in OPTForCausalLM, but differ"):
         open_published(write(weights, config, tokenizer=tokenizer))
+    with pytest.raises(ValueError, match="is one tensor with another in OPTForCausalLM, but differs"):
+        open_published(write(weights, config, tokenizer=tokenizer), quantize="nf4")
 
 
 @torch.no_grad()
@@ -554,6 +588,7 @@ def test_vary_base(golden, write, sizes_only, has_ranks):
     assert torch.equal(layer.self_attn.k_proj.weight, second)
     assert torch.equal(layer.self_attn.v_proj.weight, third)
     assert torch.equal(layer.mlp.gate_proj.weight, language["transformer.h.0.mlp.w2.weight"])
+    check_quantised(folder, sizes_only(**meta["clip"]))
 
 
 @pytest.mark.parametrize(

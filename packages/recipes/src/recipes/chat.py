@@ -6,15 +6,11 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import get_args
 
-import torch
-
-from foveal.models import VisionLanguageModel, generate, load, read_image
-from foveal.models.quantize import Kind
+from foveal.models import VisionLanguageModel, generate, read_image
+from recipes.answering import add_options, opened, takes_graphs
 from recipes.console import calm, short_errors, stop
 from recipes.conversation import Conversation, Picture
-from recipes.room import check_room_to_answer, free_bytes
 
 HELP = """\
 Every line is a question. Commands:
@@ -45,15 +41,8 @@ def main() -> None:
     try:
         with short_errors():
             pictures = [_read(path) for path in options.images]
-            check_room_to_answer(
-                options.checkpoint,
-                [picture.image.size for picture in pictures],
-                "",
-                new_tokens=options.max_new_tokens,
-                free=free_bytes(options.device),
-                quantize=options.quantize,
-            )
-            model = load(options.checkpoint, quantize=options.quantize).to(options.device)
+            model = opened(options, [picture.image.size for picture in pictures], "")
+            options.cuda_graphs = takes_graphs(model, options)
             conversation = Conversation(model.processor.template)
             conversation.waiting += pictures
             _talk(model, conversation, options)
@@ -111,6 +100,7 @@ def _ask(model: VisionLanguageModel, conversation: Conversation, question: str, 
             model.processor.collate([sample], side="left"),
             max_new_tokens=options.max_new_tokens,
             temperature=options.temperature,
+            cuda_graphs=options.cuda_graphs,
             on_text=show,
         )
     except KeyboardInterrupt:
@@ -196,15 +186,8 @@ def _enable_line_editing() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m recipes.chat", description="Talk with a saved model.")
     parser.add_argument("images", type=Path, nargs="*", metavar="image", help="pictures of the first question")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that recipes.fit has saved")
-    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
-    parser.add_argument(
-        "--quantize", choices=get_args(Kind), help="read the decoder into 4 or 8 bits (default: as it was saved)"
-    )
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 ..."
-    )
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that recipes.fit or others have saved")
+    add_options(parser)
     return parser
 
 

@@ -5,14 +5,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, get_args
+from typing import TextIO
 
-import torch
-
-from foveal.models import VisionLanguageModel, answer, image_size, load, read_image
-from foveal.models.quantize import Kind
+from foveal.models import VisionLanguageModel, answer, image_size, read_image
+from recipes.answering import add_options, opened, takes_graphs
 from recipes.console import calm, short_errors, stop
-from recipes.room import check_room_to_answer, free_bytes
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,9 @@ def main() -> None:
             questions = [Question("", options.question, tuple(options.image))]
         else:
             questions = list(read_questions(options.data, options.images or options.data.parent))
-        _check_room(questions[0], options)
-        model = load(options.checkpoint, quantize=options.quantize).to(options.device)
+        first = questions[0]
+        model = opened(options, [image_size(path) for path in first.images], first.text)
+        options.cuda_graphs = takes_graphs(model, options)
         if options.question is not None:
             _print_answer(model, questions[0], options)
         elif options.output is None:
@@ -95,20 +93,6 @@ def _question(line: str, where: str, images: Path, number: int) -> Question:
     return Question(str(record.get("id", number)), record["question"], paths)
 
 
-def _check_room(question: Question, options: argparse.Namespace) -> None:
-    """Refuse, before weights are read, a model that cannot answer the first question on its GPU."""
-    if (free := free_bytes(options.device)) is not None:
-        sizes = [image_size(path) for path in question.images]
-        check_room_to_answer(
-            options.checkpoint,
-            sizes,
-            question.text,
-            new_tokens=options.max_new_tokens,
-            free=free,
-            quantize=options.quantize,
-        )
-
-
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:
     """The answer as it is generated."""
     pictures = [read_image(path) for path in question.images]
@@ -118,6 +102,7 @@ def _print_answer(model: VisionLanguageModel, question: Question, options: argpa
         question.text,
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
+        cuda_graphs=options.cuda_graphs,
         on_text=lambda text: print(text, end="", flush=True),
     )
     print()
@@ -130,7 +115,12 @@ def _write_answers(
     for question in questions:
         pictures = [read_image(path) for path in question.images]
         text = answer(
-            model, pictures, question.text, max_new_tokens=options.max_new_tokens, temperature=options.temperature
+            model,
+            pictures,
+            question.text,
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            cuda_graphs=options.cuda_graphs,
         )
         record = {"id": question.key, "question": question.text, "answer": text}
         print(json.dumps(record, ensure_ascii=False), file=stream, flush=True)
@@ -138,18 +128,11 @@ def _write_answers(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
-    parser.add_argument("checkpoint", type=Path, help="folder that recipes.fit has saved")
+    parser.add_argument("checkpoint", type=Path, help="folder that recipes.fit or others have saved")
     parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
     parser.add_argument("--data", type=Path, help='JSONL instead: {"id": ..., "image": ..., "question": ...} a line')
     parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own)")
     parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
-    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
-    parser.add_argument(
-        "--quantize", choices=get_args(Kind), help="read the decoder into 4 or 8 bits (default: as it was saved)"
-    )
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 ..."
-    )
+    add_options(parser)
     return parser

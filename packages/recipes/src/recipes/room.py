@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from foveal.models import Turn, VisionLanguageModel, load
-from foveal.models.published import is_published
 from foveal.models.quantize import Kind, recorded_kind
 
 if TYPE_CHECKING:
@@ -53,10 +52,10 @@ def check_room_to_answer(
     free: int | None,
     quantize: Kind | None = None,
 ) -> None:
-    """Refuse a checkpoint of `recipes.fit` with which a question cannot be answered on the GPU.
+    """Refuse a checkpoint with which a question cannot be answered on the GPU.
 
     Args:
-        checkpoint: folder.
+        checkpoint: whatever `load` opens; what has only a hub name is fetched first.
         pictures: (width, height) in pixels of the question's.
         question: its text.
         new_tokens: of the answer.
@@ -66,7 +65,7 @@ def check_room_to_answer(
     Raises:
         ValueError: if it does not fit, or as `load`.
     """
-    if free is None or is_published(checkpoint):  # other formats say how large they are only as they are read
+    if free is None:
         return
     # Fake tensors take a second to import, and a question without a GPU needs none.
     from foveal.models.cost import prompt_tokens

@@ -8,7 +8,7 @@ import torch
 from recipes.groups import Rates
 from recipes.module import Finetuning
 from recipes.room import as_stored, refuse_if_too_large
-from recipes.shapes import opens_published, quantization, shapes_of
+from recipes.shapes import quantization, shapes_of
 
 PICTURE, TEXT = (672, 672), 64
 """Pixels and tokens of text of the samples by which a training is judged: its data is not read."""
@@ -27,7 +27,7 @@ def check_room_to_fit(settings: Mapping[str, Any], *, free: int | None) -> None:
     Raises:
         ValueError: if it does not fit, or the model cannot be built.
     """
-    if free is None or opens_published(settings["model"]["network"]):
+    if free is None:
         return
     from foveal.models.memory import fitting  # fake tensors take a second to import
 

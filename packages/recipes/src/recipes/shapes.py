@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from jsonargparse import ArgumentParser
 
-from foveal.models.published import is_published
 from foveal.models.quantize import Kind
 
 T = TypeVar("T")
@@ -75,8 +74,6 @@ def shapes_of(kind: type[T], settings: Mapping[str, Any]) -> Shapes[T]:
     Raises:
         ValueError: if the parts do not go together, or sizes cannot be had before weights are read.
     """
-    if opens_published(settings.get("network", settings)):
-        raise ValueError("the sizes of a checkpoint in another format are known only as it is read: convert it first")
     remarks: list[str] = []
     parser = ArgumentParser(exit_on_error=False)
     with TemporaryDirectory() as folder:
@@ -89,12 +86,6 @@ def shapes_of(kind: type[T], settings: Mapping[str, Any]) -> Shapes[T]:
         with torch.device("meta"):
             built = parser.instantiate(parsed)["it"]
     return Shapes(built, tuple(dict.fromkeys(remarks)))
-
-
-def opens_published(network: Mapping[str, Any]) -> bool:
-    """Whether a network's settings name a published checkpoint, in another format than `recipes.fit` writes."""
-    folder = network["init_args"].get("folder")
-    return folder is not None and is_published(folder)
 
 
 def quantization(network: Mapping[str, Any]) -> Kind | None:

@@ -44,7 +44,7 @@ def whole_state(trainer: pl.Trainer) -> dict[str, Tensor] | None:
 
 def checkpoint_of(network: Mapping[str, Any]) -> str | None:
     """The checkpoint that a network's settings open; None: they put the network together from its parts."""
-    if network["class_path"] not in ("foveal.models.load", "foveal.models.checkpoint.load"):
+    if network["class_path"] not in ("foveal.models.load", "foveal.models.opening.load"):
         return None
     folder: str = network["init_args"]["folder"]
     return folder

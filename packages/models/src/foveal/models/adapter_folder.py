@@ -8,23 +8,21 @@ merge.safetensors       only of models whose merge has weights
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foveal.core import build, load_exact, read_tensors
-from foveal.models.checkpoint import described_prompts, load, part_of, replace_folder
-from foveal.models.language_models import DType
+from foveal.core import load_exact, read_tensors
+from foveal.encoders.hub import only_shapes
+from foveal.models.checkpoint import described_prompts, part_of, replace_folder
 from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
 from foveal.models.model import VisionLanguageModel
-from foveal.models.prompts import TemplateName
-from foveal.models.quantize import Kind, recorded_kind
-from foveal.models.views import ViewPlan
+from foveal.models.quantize import recorded_kind
 from foveal.models.weights_hash import weights_hash
 
 FORMAT = 1
@@ -78,59 +76,8 @@ def save_adapter(
     return target
 
 
-def load_adapter(
-    folder: str | Path,
-    *,
-    base: str | Path | None = None,
-    plan: ViewPlan | None = None,
-    template: TemplateName | None = None,
-    max_length: int | None = None,
-    overlong: Literal["raise", "drop_turns"] | None = None,
-    dtype: DType = "auto",
-    quantize: Kind | None = None,
-    encoder: str | None = None,
-    allow: Sequence[str] = (),
-) -> VisionLanguageModel:
-    """The model of an adapter folder: its base as `load` opens it, with adapters and connector; in evaluation mode.
-
-    Args:
-        folder: written by `save_adapter`.
-        base: where the base is now; None: where it was.
-        plan: another plan than the adapter's; likewise `template`, `max_length` and `overlong`, as of `load`.
-        template: with its own system text.
-        max_length: in tokens.
-        overlong: see `Processor`.
-        dtype: of the base's weights that are not quantised, and of the connector; adapters are float32.
-        quantize: how the base's decoder is quantised while it is read; null: as it was when the adapters were trained.
-        encoder: folder or hub name of the image tower, for published bases that come without.
-        allow: packages beside Foveal from which parts may be taken; they are imported.
-
-    Raises:
-        ValueError: if the folder is no adapter, there is no base, its weights are not those that the adapters were
-            trained on, or as `load`.
-        ImportError: if peft is not installed, or as `load`.
-    """
-    source = Path(folder)
-    manifest = read_manifest(source)
-    model = load(
-        checked_base(source, base),
-        plan=plan if plan is not None else build(manifest["plan"], allow=("foveal", *allow)),
-        template=template if template is not None else manifest["template"],
-        max_length=max_length if max_length is not None else manifest["max_length"],
-        overlong=overlong if overlong is not None else manifest["overlong"],
-        dtype=dtype,
-        quantize=quantize if quantize is not None else manifest["base"]["quantize"],
-        encoder=encoder,
-        allow=allow,
-    )
-    if template is None:
-        model.processor.system = manifest["system"]
-    apply_adapter(model, source)
-    return model
-
-
 def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
-    """Give `model`, a base, the adapters and the connector of `folder`, in place.
+    """Give `model`, a base, the adapters and the connector of `folder`, in place; on the meta device nothing is read.
 
     Raises:
         ValueError: if they do not fit.
@@ -142,6 +89,9 @@ def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
         lora = Lora(**yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} does not say rank, alpha and dropout of adapters ({error})") from error
+    if only_shapes():
+        add_lora(model, lora)
+        return
     load_exact(model.connector, _tensors(source, "connector"), source=str(source / "connector.safetensors"))
     if model.merge is not None and model.merge.state_dict():
         load_exact(model.merge, _tensors(source, "merge"), source=str(source / "merge.safetensors"))
@@ -182,9 +132,7 @@ def checked_base(folder: str | Path, base: str | Path | None = None) -> str:
         ValueError: if there is no such base, or it has other weights; the message has both hashes.
     """
     told: dict[str, str] = read_manifest(folder)["base"]
-    found = str(base) if base is not None else told["folder"]
-    if base is None and (beside := Path(folder).resolve() / found).exists():
-        found = str(beside)
+    found = str(base) if base is not None else told_base(folder)
     try:
         actual = weights_hash(found)
     except ValueError as error:
@@ -195,6 +143,17 @@ def checked_base(folder: str | Path, base: str | Path | None = None) -> str:
             f"{told['sha256']} ({told['folder']})"
         )
     return found
+
+
+def told_base(folder: str | Path) -> str:
+    """Where the base of an adapter folder lies by its manifest; whether it is the right one is not looked at.
+
+    Raises:
+        ValueError: as `read_manifest`.
+    """
+    told: str = read_manifest(folder)["base"]["folder"]
+    beside = Path(folder).resolve() / told
+    return str(beside) if beside.exists() else told
 
 
 def _tensors(folder: Path, part: str) -> dict[str, Tensor]:

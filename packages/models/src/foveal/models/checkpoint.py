@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
@@ -29,14 +29,12 @@ from foveal.models.lora import has_lora
 from foveal.models.merge import Merge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.processor import Processor
+from foveal.models.processor import Overlong, Processor
 from foveal.models.prompts import TemplateName
-from foveal.models.published import is_published, open_published
 from foveal.models.quantize import Kind
-from foveal.models.quantize import quantize as quantize_in_place
 from foveal.models.stored_tensors import shapes_of
 from foveal.models.views import ViewPlan
-from foveal.models.xformers_attention import AttentionKind, use_attention
+from foveal.models.xformers_attention import AttentionKind
 
 FORMAT = 1
 OPTIONAL = {"merge", "overlong"}
@@ -85,62 +83,19 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
     return target
 
 
-def load(
+def open_checkpoint(
     folder: str | Path,
     *,
-    plan: ViewPlan | None = None,
-    template: TemplateName | None = None,
-    max_length: int | None = None,
-    overlong: Literal["raise", "drop_turns"] | None = None,
-    dtype: DType = "auto",
-    quantize: Kind | None = None,
-    encoder: str | None = None,
-    attention: AttentionKind | None = None,
-    allow: Sequence[str] = (),
+    plan: ViewPlan | None,
+    template: TemplateName | None,
+    max_length: int | None,
+    overlong: Overlong | None,
+    dtype: DType,
+    quantize: Kind | None,
+    attention: AttentionKind | None,
+    allow: Sequence[str],
 ) -> VisionLanguageModel:
-    """The model of a checkpoint folder, on the CPU, in evaluation mode; on the meta device if that is the default one.
-
-    Args:
-        folder: written by `save`; or a published checkpoint, recognised by what it holds (see `open_published`), or its
-            hub name; or a folder of adapters, whose base is opened (see `load_adapter`).
-        plan: another plan than the checkpoint's, as between the stages of a training.
-        template: another prompt template than the checkpoint's, with its own system text.
-        max_length: another longest sequence, in tokens.
-        overlong: another way with longer samples, see `Processor`.
-        dtype: of all weights that are not quantised; `auto`: as they were saved.
-        quantize: how the language model's decoder is quantised while it is read; null: not, or as it was saved.
-        encoder: folder or hub name of the image tower, for published checkpoints that come without.
-        attention: kernel of the language model, see `VisionLanguageModel`.
-        allow: packages beside Foveal from which the checkpoint's parts may be taken; they are imported.
-
-    Raises:
-        ValueError: if the folder is no checkpoint, or a part misses a tensor, has one too many or one of another shape;
-            if the language model was saved quantised in another way, or cannot be.
-        ImportError: if the language model is quantised, and bitsandbytes is not installed.
-    """
-    from foveal.models.adapter_folder import is_adapter, load_adapter  # which opens its base with this function
-
-    if is_adapter(folder):
-        return load_adapter(
-            folder,
-            plan=plan,
-            template=template,
-            max_length=max_length,
-            overlong=overlong,
-            dtype=dtype,
-            quantize=quantize,
-            encoder=encoder,
-            allow=allow,
-        )
-    if is_published(folder):
-        model = open_published(
-            folder, plan=plan, template=template, max_length=max_length, dtype=dtype, encoder=encoder
-        )
-        if quantize is not None:
-            quantize_in_place(model.language_model, quantize)
-        if attention is not None:
-            use_attention(model.language_model, attention)
-        return model
+    """The model of a folder that `save` has written; arguments and errors are those of `foveal.models.load`."""
     source = Path(folder)
     config = _read_config(source)
     allowed = ("foveal", *allow)

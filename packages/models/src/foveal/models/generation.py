@@ -7,6 +7,7 @@ from PIL.Image import Image
 from transformers import GenerationConfig, TextStreamer
 
 from foveal.models.batch import Batch
+from foveal.models.graph_decoding import Steps, chooser, decode, graphs_obstacle
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts import Turn
 from foveal.models.stack_injection import injected
@@ -21,6 +22,7 @@ def generate(
     temperature: float = 0.0,
     top_p: float = 1.0,
     num_beams: int = 1,
+    cuda_graphs: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
     """The answers to a batch of prompts, without special tokens and surrounding white space.
@@ -32,11 +34,12 @@ def generate(
         temperature: 0 takes the likeliest token; above, tokens are sampled.
         top_p: sample from the likeliest tokens that hold this much probability.
         num_beams: beams of a beam search; 1: none.
+        cuda_graphs: start all kernels of a decoding step at once, see `graph_decoding`; the greedy tokens are the same.
         on_text: called with every piece of text as soon as it is there; for one prompt only.
 
     Raises:
         ValueError: if the batch is padded on the right, if prompt and answer do not fit the language model's context,
-            or if several prompts or beams are to be streamed.
+            if several prompts or beams are to be streamed, or if there can be no CUDA graphs.
     """
     processor, language_model = model.processor, model.language_model
     if not bool(batch.attention_mask[:, -1].all()):
@@ -49,6 +52,10 @@ def generate(
         )
     if on_text is not None and (len(batch.input_ids) > 1 or num_beams > 1):
         raise ValueError(f"one answer can be streamed, not {len(batch.input_ids)} prompts with {num_beams} beams")
+    reason = "a beam search moves its cache" if num_beams > 1 else graphs_obstacle(language_model, model.device)
+    if cuda_graphs and reason is not None:
+        raise ValueError(f"no CUDA graphs: {reason}")
+    streamer = None if on_text is None else _Streamer(processor.tokenizer, on_text)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     # What a published model recommends, as a penalty for repetition, was not asked for.
@@ -56,6 +63,16 @@ def generate(
     try:
         batch = batch.to(model.device)
         prompt = model.embed(batch.input_ids, batch.views, batch.sizes)
+        if cuda_graphs:
+            ids = decode(
+                Steps(language_model, prompt, batch.attention_mask, max_new_tokens),
+                max_new_tokens=max_new_tokens,
+                choose=chooser(temperature, top_p),
+                stop_ids=processor.stop_ids,
+                pad_id=processor.pad_id,
+                streamer=streamer,
+            )
+            return [processor.decode(row) for row in ids]
         with injected(language_model, prompt.stacks, len(batch.input_ids)):
             ids = language_model.generate(
                 inputs_embeds=prompt.embeddings,
@@ -68,7 +85,7 @@ def generate(
                 num_beams=num_beams,
                 eos_token_id=processor.stop_ids,
                 pad_token_id=processor.pad_id,
-                streamer=None if on_text is None else _Streamer(processor.tokenizer, on_text),
+                streamer=streamer,
             )
     finally:
         language_model.generation_config = recommended
@@ -84,6 +101,7 @@ def answer(
     *,
     max_new_tokens: int = 128,
     temperature: float = 0.0,
+    cuda_graphs: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> str:
     """The answer to one question about `pictures` (RGB); `<image>` is put before a question that does not place them.
@@ -94,7 +112,14 @@ def answer(
     placed = question if "<image>" in question else "<image>\n" * len(pictures) + question
     sample = model.processor.encode_prompt(pictures, [Turn("user", placed)])
     batch = model.processor.collate([sample], side="left")
-    (text,) = generate(model, batch, max_new_tokens=max_new_tokens, temperature=temperature, on_text=on_text)
+    (text,) = generate(
+        model,
+        batch,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        cuda_graphs=cuda_graphs,
+        on_text=on_text,
+    )
     return text
 
 

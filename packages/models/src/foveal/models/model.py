@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.count import TokenCount, token_grids
 from foveal.models.merge import Merge, Merged
 from foveal.models.pixels import normalised
-from foveal.models.processor import Processor
+from foveal.models.processor import Overlong, Processor
 from foveal.models.prompts import TemplateName
 from foveal.models.stack_injection import Embedded, injected, stacks_in_place
 from foveal.models.views import ViewPlan
@@ -82,7 +82,7 @@ class VisionLanguageModel(nn.Module):
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
-        overlong: Literal["raise", "drop_turns"] = "raise",
+        overlong: Overlong = "raise",
         attention: AttentionKind | None = None,
     ) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from foveal.models.views import ViewPlan
 
 logger = logging.getLogger(__name__)
 Size = tuple[int, int]
+Overlong = Literal["raise", "drop_turns"]
 
 
 class Processor:
@@ -48,10 +49,10 @@ class Processor:
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
-        overlong: Literal["raise", "drop_turns"] = "raise",
+        overlong: Overlong = "raise",
     ) -> None:
         find_template(template)
-        if max_length < 1 or overlong not in ("raise", "drop_turns"):
+        if max_length < 1 or overlong not in get_args(Overlong):
             raise ValueError(f"max_length {max_length} must be at least 1, overlong {overlong!r} raise or drop_turns")
         if system is not None and PLACEHOLDER in system:
             raise ValueError(f"the system text holds {PLACEHOLDER}: pictures belong to questions")

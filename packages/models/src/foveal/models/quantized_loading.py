@@ -50,7 +50,7 @@ def load_quantized(
 
     Raises:
         ValueError: if the folder is quantised in another way, if a tensor is missing, unexpected or wrongly shaped,
-            which is found before any weight is read, or as `quantize`.
+            which is found before any weight is read, if two that are one in the model differ, or as `quantize`.
         ImportError: if bitsandbytes is not installed.
     """
     from transformers import AutoModelForCausalLM, GenerationConfig
@@ -70,12 +70,16 @@ def load_quantized(
     _check(stored, expected, places, model, before=before, source=str(folder))
     for name in names:
         replace(model, name, empty_layer(model.get_submodule(name), asked))
+    shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - expected.keys()
     read: dict[str, dict[str, Tensor]] = {}
+    twins: dict[str, Tensor] = {}
     for name, tensor in stored:
         layer, piece = places.get(name, ("", ""))
         if not layer:
             if name in expected:
                 _fill(model, name, tensor)
+            elif name in shared:
+                twins[name] = tensor.to(dtype, copy=True)
         elif before is None:
             model.get_submodule(layer).quantize_(tensor.to(dtype))
             _give_back_memory()
@@ -85,6 +89,9 @@ def load_quantized(
             if len(pieces) == len(PIECES[before]):
                 model.get_submodule(layer).restore_(read.pop(layer))
     model.tie_weights()
+    for name, twin in twins.items():
+        if not torch.equal(model.get_parameter(name), twin):
+            raise ValueError(f"{folder}: {name} is one tensor with another in {type(model).__name__}, but differs")
     record(model, asked)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)

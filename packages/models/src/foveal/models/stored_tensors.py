@@ -17,7 +17,7 @@ class StoredTensors:
 
     Args:
         folder: with `model.safetensors`, or with shards and `model.safetensors.index.json`.
-        rename: from a tensor to those that it becomes under other names.
+        rename: from a tensor to those that it becomes under other names; one that becomes none is not read.
 
     Raises:
         ValueError: if there are no such files, or one is damaged or missing.
@@ -28,9 +28,10 @@ class StoredTensors:
         self.places: list[tuple[Path, str]] = []
         self.shapes: dict[str, Tensor] = {}
         for file in _files(folder):
-            found = shapes_of(file)
-            self.places += [(file, name) for name in found]
-            self.shapes |= rename(found)
+            for name, shape in shapes_of(file).items():
+                if renamed := rename({name: shape}):
+                    self.places.append((file, name))
+                    self.shapes |= renamed
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """(name, tensor) in the order of the files; a tensor lives in its file: copy what is to be kept."""

@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from foveal.core import load_exact
-from foveal.encoders.hub import HUB_NAME, folder_of
+from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
 from foveal.models.language_models import DType
 from foveal.models.model import VisionLanguageModel
 from foveal.models.pretrained_tokenizer import pretrained_tokenizer
+from foveal.models.processor import Overlong
 from foveal.models.prompts import TemplateName
 from foveal.models.published import library, original, qwen_tokenizer, vary
 from foveal.models.published.draft import Draft
 from foveal.models.published.language_model import check_shapes, empty, fill, prompt_of
 from foveal.models.published.names import Names
 from foveal.models.published.weights import Weights
+from foveal.models.quantize import Kind
+from foveal.models.quantized_loading import load_quantized
 from foveal.models.views import ViewPlan
 
 logger = logging.getLogger(__name__)
@@ -51,10 +55,13 @@ def open_published(
     plan: ViewPlan | None = None,
     template: TemplateName | None = None,
     max_length: int | None = None,
+    overlong: Overlong = "raise",
     dtype: DType = "auto",
+    quantize: Kind | None = None,
     encoder: str | None = None,
 ) -> VisionLanguageModel:
-    """The model of a checkpoint that somebody has published, on the CPU, in evaluation mode.
+    """The model of a checkpoint that somebody has published, on the CPU, in evaluation mode; without weights, on the
+    meta device, if that is the default one.
 
     Known by configuration and names of tensors, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, DeepStack-L and
     DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA and LLaVA-NeXT in transformers', old and
@@ -66,18 +73,23 @@ def open_published(
         plan: another plan than the one that the model was trained with.
         template: another prompt template, with its own system text.
         max_length: another longest sequence, in tokens.
+        overlong: what to do with longer samples, see `Processor`.
         dtype: of all weights; `auto`: as they were stored, an encoder from elsewhere as the projector.
+        quantize: how the language model's decoder is quantised while it is read; null: not.
         encoder: folder or hub name of the image tower, instead of the one that the configuration names. Only its sizes
             are read where the checkpoint has a tower of its own, which always wins.
 
     Raises:
         ValueError: if the folder is none of these, says something that cannot be built, has pickled weights, or a
-            tensor is missing, left over, of another shape, or belongs to no part.
+            tensor is missing, left over, of another shape, or belongs to no part; if it cannot be quantised.
         OSError: if there is no tokenizer.
+        ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
     folder = Path(name_or_folder)
     if not folder.is_file():
-        folder = folder_of(str(name_or_folder))
+        # On the meta device only sizes would be fetched, and the names of the tensors are in the weights' files.
+        with torch.device("cpu"):
+            folder = folder_of(str(name_or_folder))
     config, weights = _config_of(folder), Weights(folder)
     draft = _recognised(config, weights)(config, weights, encoder)
     tokenizer = _tokenizer(str(name_or_folder), folder, draft.tokens)
@@ -89,7 +101,7 @@ def open_published(
     _say_ignored(draft.names, weights.source)
     # The small parts first: what is wrong with them shows before gigabytes are read.
     _fill_parts(draft, weights, dtype)
-    language_model = _language_model(draft, weights, dtype)
+    language_model = _language_model(draft, weights, folder, dtype, quantize)
     merge = draft.merge
     model = VisionLanguageModel(
         draft.encoder,
@@ -101,6 +113,7 @@ def open_published(
         template=template,
         system=system,
         max_length=draft.max_length if max_length is None else max_length,
+        overlong=overlong,
     )
     return model.eval()
 
@@ -161,10 +174,20 @@ def _say_ignored(names: Names, source: str) -> None:
         logger.info("%s: %d tensors are not read (%s): %s", source, len(ignored), reason, ", ".join(ignored))
 
 
-def _language_model(draft: Draft, weights: Weights, dtype: DType) -> torch.nn.Module:
+def _language_model(
+    draft: Draft, weights: Weights, folder: Path, dtype: DType, quantize: Kind | None
+) -> torch.nn.Module:
     published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
     kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
+    if quantize is not None and not only_shapes():
+
+        def rename(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            return draft.rename({published[name]: each for name, each in tensors.items() if name in published})
+
+        return load_quantized(folder, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
+    if only_shapes():
+        return module
     check_shapes(
         module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
     )
@@ -180,9 +203,9 @@ def _fill_parts(draft: Draft, weights: Weights, dtype: DType) -> None:
     for part in (draft.encoder, draft.connector, draft.merge):
         if part is not None:
             part.to(kind)
-            if any(tensor.is_meta for tensor in part.state_dict().values()):
+            if not only_shapes() and any(tensor.is_meta for tensor in part.state_dict().values()):
                 part.to_empty(device="cpu")
-    for reading in draft.readings:
+    for reading in () if only_shapes() else draft.readings:
         published = draft.names.of(reading.part)
         tensors = {published[name]: tensor for name, tensor in weights.stream(published)}
         source = f"{weights.source} ({reading.part})"

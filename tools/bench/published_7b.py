@@ -1,0 +1,126 @@
+"""A published LLaVA-1.5-7B into 4 bits while it is read, saved, and opened again: seconds, peak memory and its answers.
+
+`python -m tools.bench.published_7b FOLDER` writes random weights of that size under transformers' names (14 GB in
+shards of 5 GB) and then their quantised form (4.6 GB) into two folders inside of FOLDER, which stay. Linux only; no GPU
+is needed.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from foveal.models import Turn, VisionLanguageModel, byte_tokenizer, llama, load, pretrained_language_model, save
+from recipes.console import calm
+from tools.bench.quantize import memory
+from tools.bench.timing import machine
+
+SHARD = 5 * 10**9
+NEW_TOKENS = 4
+
+
+def main() -> None:
+    """Print the table."""
+    calm()
+    command, *words = sys.argv[1:]
+    if command == "measure":
+        measure(*map(Path, words))
+        return
+    published, quantised = Path(command) / "published", Path(command) / "quantised"
+    print(machine())
+    if not published.exists():
+        write(published)
+    print("\na new process each; memory is the peak of the process, less what it was before\n")
+    print("| | seconds | peak | on disk | seconds to an answer | its tokens |\n|---|---|---|---|---|---|")
+    for name, folders in (("quantised while it is read", (published, quantised)), ("opened again", (quantised,))):
+        again = [sys.executable, "-m", "tools.bench.published_7b", "measure", *map(str, folders)]
+        done = subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True)
+        print(f"| {name} | {done.stdout.strip()} |", flush=True)
+
+
+def measure(folder: Path, output: Path | None = None) -> None:
+    """Print a row about opening `folder`, into 4 bits if the model is to be saved as `output`."""
+    # The imports are paid for before anything is measured.
+    with tempfile.TemporaryDirectory() as small:
+        llama(64, width=64, depth=1, heads=1, mlp_width=64).save_pretrained(small)  # type: ignore[operator]
+        pretrained_language_model(small, quantize="nf4-dq")
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    start = time.perf_counter()
+    model = load(folder, quantize=None if output is None else "nf4-dq")
+    seconds, peak = time.perf_counter() - start, memory("VmHWM") - before
+    start = time.perf_counter()
+    ids = _answered(model)
+    took = time.perf_counter() - start
+    if output is not None:
+        save(model, output)
+    disk = sum(file.stat().st_size for file in (output or folder).rglob("*.safetensors"))
+    print(f"{seconds:.0f} s | {peak / 1e9:.2f} GB | {disk / 1e9:.2f} GB | {took:.0f} s | {ids}")
+
+
+@torch.inference_mode()
+def _answered(model: VisionLanguageModel) -> list[int]:
+    """Ids of an answer about a picture; random weights say nothing that the tokenizer could spell."""
+    sample = model.processor.encode_prompt(
+        [Image.linear_gradient("L").convert("RGB")], [Turn("user", "<image>\nWhat is this?")]
+    )
+    batch = model.processor.collate([sample], side="left")
+    ids: torch.Tensor = model.language_model.generate(
+        inputs_embeds=model.embed(batch.input_ids, batch.views, batch.sizes).embeddings,
+        attention_mask=batch.attention_mask.long(),
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+    )
+    numbers: list[int] = ids[0].tolist()
+    return numbers
+
+
+def write(folder: Path) -> None:
+    """Random weights in bf16, of which no more than a shard is in memory."""
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            image_size=336,
+            patch_size=14,
+        ),
+        text_config=LlamaConfig(vocab_size=32064, max_position_embeddings=4096, rms_norm_eps=1e-5),
+        dtype="bfloat16",
+    )
+    with torch.device("meta"):
+        shapes = LlavaForConditionalGeneration(config).state_dict()
+    folder.mkdir(parents=True)
+    config.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, shape in shapes.items():
+        size += 2 * shape.numel()
+        if size > SHARD:
+            shards, size = [*shards, []], 2 * shape.numel()
+        shards[-1].append(name)
+    files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
+    for file, names in zip(files, shards, strict=True):
+        save_file({name: _random(name, shapes[name]) for name in names}, folder / file)
+    places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _random(name: str, shape: Tensor) -> Tensor:
+    weight = torch.empty(shape.shape, dtype=torch.bfloat16)
+    return weight.fill_(1.0) if "norm" in name and name.endswith("weight") else weight.normal_(std=0.02)
+
+
+if __name__ == "__main__":
+    main()
