@@ -38,10 +38,12 @@ def run(monkeypatch, capsys):
 
     def run(tool, *arguments):
         monkeypatch.setattr(sys, "argv", [tool.__name__, *map(str, arguments)])
+        # What it silences would stay silent for other tests.
+        monkeypatch.setattr(export, "calm", lambda: None)
         try:
             tool.main()
         except SystemExit as stopped:
-            return f"stopped: {stopped.code}"
+            return f"stopped: {stopped.code} {capsys.readouterr().err}"
         return capsys.readouterr().out
 
     return run
@@ -187,8 +189,10 @@ def test_a_published_folder(tmp_path, run, pickled):
     )
     theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "theirs")
     assert torch.equal(theirs.model.multi_modal_projector.linear_1.weight, tensors["model.mm_projector.0.weight"])
-    assert run(export, tmp_path / "ours", tmp_path / "theirs").startswith("stopped: tools.export: ")
-    assert run(export, tmp_path / "nothing", tmp_path / "new").startswith("stopped: tools.export: ")
+    assert "theirs exists and is not empty: choose another folder" in run(
+        export, tmp_path / "ours", tmp_path / "theirs"
+    )
+    assert run(export, tmp_path / "nothing", tmp_path / "new").startswith("stopped: 1 error: ")
 
 
 def test_folders_that_cannot_be_converted(tmp_path, run, pickled):
@@ -213,8 +217,8 @@ def test_folders_that_cannot_be_converted(tmp_path, run, pickled):
     with pytest.raises(ValueError, match="not one pickled file of another name, but"):
         convert_folder(folder, target)
     target.mkdir()
-    assert run(convert, folder, target) == f"stopped: tools.convert: {target} exists: choose another folder"
-    assert run(convert, tmp_path / "none", target) == f"stopped: tools.convert: there is no {tmp_path / 'none'}"
+    assert run(convert, folder, target) == f"stopped: tools.convert: {target} exists: choose another folder "
+    assert run(convert, tmp_path / "none", target) == f"stopped: tools.convert: there is no {tmp_path / 'none'} "
 
 
 def test_one_file_of_any_name(tmp_path):

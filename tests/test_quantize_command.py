@@ -94,8 +94,8 @@ BRIEF = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overlay", ["nf4", "nf4_checkpoint"])
-def test_the_overlays_train_beside_a_quantised_decoder(overlay, tmp_path):
+@pytest.mark.parametrize(("overlay", "from_checkpoint"), [("nf4", False), ("nf4_checkpoint", False), ("nf4", True)])
+def test_the_overlays_train_beside_a_quantised_decoder(overlay, from_checkpoint, tmp_path):
     _, folder = checkpoint(tmp_path / "plain")
     network = {
         "nf4": {
@@ -107,8 +107,9 @@ def test_the_overlays_train_beside_a_quantised_decoder(overlay, tmp_path):
         "nf4_checkpoint": {"class_path": "foveal.models.load", "init_args": {"folder": str(folder)}},
     }[overlay]
     (tmp_path / "method.yaml").write_text(yaml.safe_dump({"model": {"network": network}}))
+    place = f"--checkpoint={folder}" if from_checkpoint else f"--config={tmp_path / 'method.yaml'}"
     run(
-        "recipes.fit", "--config=llava.yaml", f"--config={tmp_path / 'method.yaml'}", f"--config=quant/{overlay}.yaml",
+        "recipes.fit", "--config=llava.yaml", place, f"--config=quant/{overlay}.yaml",
         f"--trainer.logger.save_dir={tmp_path / 'runs'}", *BRIEF,
     )  # fmt: skip
     (trained,) = tmp_path.glob("runs/**/checkpoint")

@@ -5,22 +5,21 @@ written in parts: language model and tokenizer in transformers' layout, the imag
 """
 
 import argparse
-import sys
 
 from foveal.models import load
 from foveal.models.export import export
+from recipes.console import calm, short_errors
 
 
 def main() -> None:
     """Write the folder and say what it is."""
     parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__)
-    parser.add_argument("checkpoint", help="folder that `recipes.fit` or `save` wrote")
+    parser.add_argument("checkpoint", help="folder that recipes.fit or others have saved")
     parser.add_argument("out", help="folder to be written, not there yet")
     options = parser.parse_args()
-    try:
+    calm()
+    with short_errors():
         exported = export(load(options.checkpoint), options.out)
-    except (ValueError, OSError) as error:
-        sys.exit(f"tools.export: {error}")
     if exported.kind is None:
         print(f"transformers has no class for this model: {exported.reason}. {options.out} holds its parts apart.")
     else:

@@ -5,11 +5,15 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-CONFIGS = Path(str(files("recipes") / "configs"))
+import yaml
+
+CONFIGS = Path(str(files("recipes") / "configs")).resolve()
 LAPTOP = CONFIGS / "laptop.yaml"
 """What the shipped configurations of methods share; they hold only what is their own."""
 LORA = CONFIGS / "lora.yaml"
 """An overlay for every method, though it lies beside them."""
+QUANTISED = (CONFIGS / "quant/nf4.yaml", CONFIGS / "quant/nf4_checkpoint.yaml")
+"""The same choice for a network of parts and for one that is a checkpoint."""
 ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
 
 
@@ -55,8 +59,8 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments for the parser, and the names of packages that class paths may import.
 
     `--config NAME` becomes `--config FILE`, with `laptop.yaml` before all if one is a shipped method; `--checkpoint
-    FOLDER` becomes the network of that folder as it was saved, after all configurations; `--allow_import NAME` is taken
-    out.
+    FOLDER` becomes the network of that folder as it was saved, after all configurations, and quantised if either of
+    `QUANTISED` is one of them; `--allow_import NAME` is taken out.
 
     Raises:
         UsageError: if an option stands without its value, or as `find_config`.
@@ -65,6 +69,8 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     network: list[str] = []
     common: list[str] = []
     allowed = list(ALLOWED_IMPORTS)
+    from_checkpoint = any(argument.partition("=")[0] == "--checkpoint" for argument in arguments)
+    quantised: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         option, equals, value = argument.partition("=")
@@ -85,9 +91,20 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             found = find_config(value)
             place = Path(found).resolve()
-            if place.parent == CONFIGS.resolve() and place.stem in shipped_methods():
+            if place.parent == CONFIGS and place.stem in shipped_methods():
                 common = ["--config", str(LAPTOP)]
-            prepared += ["--config", found]
+            if from_checkpoint and place in QUANTISED:
+                # The decoder itself is frozen from here on, but lora.yaml may follow and train adapters.
+                prepared.append("--model.language_model_lr=null")
+                quantised = [f"--model.network.quantize={_quantization()}"]
+            else:
+                prepared += ["--config", found]
     # Behind all configurations, but before what was typed setting by setting.
     last = max((place + 2 for place, word in enumerate(prepared) if word == "--config"), default=0)
-    return common + prepared[:last] + network + prepared[last:], allowed
+    return common + prepared[:last] + network + quantised + prepared[last:], allowed
+
+
+def _quantization() -> str:
+    described = yaml.safe_load(QUANTISED[1].read_text(encoding="utf-8"))
+    kind: str = described["model"]["network"]["init_args"]["quantize"]
+    return kind

@@ -43,6 +43,8 @@ class CostCommand(FitCommand):
             help="Sizes of the pictures of one prompt, WIDTHxHEIGHT in pixels.",
         )
         parser.add_argument("--text", type=int, default=64, help="Tokens of text beside the pictures.")
+        # A checkpoint alone has a cost; only the size of a training's batches is the data's.
+        parser.set_defaults({"data": "recipes.data.PagesData"})
         parser.add_argument("--ranks", type=int, default=8, help="Devices among which a model is sharded.")
 
     def before_instantiate_classes(self) -> None:
@@ -170,13 +172,14 @@ def print_memory(found: Mapping[str, Memory], recomputed: Mapping[str, Memory], 
     table = Table(title=f"GB on a device; training in batches of {batch}", title_justify="left")
     table.add_column("")
     for name in found:
-        table.add_column(name, justify="right")
+        # In two lines, so that the table fits a narrow terminal.
+        table.add_column(name.replace(",", "").replace(" ", "\n", 1), justify="right")
     for name in ("weights", "cache", "gradients", "optimizer", "activations", "total"):
         numbers = [getattr(each, name) for each in found.values()]
         table.add_row(name, *(f"{number / 1e9:.2f}" for number in numbers), end_section=name == "activations")
     table.add_row("smallest card", *(smallest_card(each.total) for each in found.values()), end_section=True)
     less = [recomputed.get(name) for name in found]
-    table.add_row("recomputing layers", *("" if each is None else f"{each.total / 1e9:.2f}" for each in less))
+    table.add_row("recomputing", *("" if each is None else f"{each.total / 1e9:.2f}" for each in less))
     table.add_row("smallest card", *("" if each is None else smallest_card(each.total) for each in less))
     Console().print(table)
 
