@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import init_empty_weights
 from tools.bench import answers, answers_theirs
 from torch import nn
 
 from foveal.models import IMAGE_TOKEN_ID, generation, graph_decoding, llama
 from foveal.models.quantize import decoder_linears, quantized_layers, recorded_kind
+from foveal.models.quantized_loading import parameters_without_memory
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -57,10 +57,10 @@ def test_a_model_is_made_in_4_bits_and_answers_to_the_end(name):
     assert len(norms) == 2 * 6 + 1
     assert all(bool((weight == 1).all()) for weight in norms)
     quantised = language_model.get_submodule("model.layers.5.mlp.up_proj").dequantized()
+    table = language_model.get_input_embeddings().weight
     for weight in (*kept, quantised):
-        assert weight.isfinite().all()
         if weight.ndim > 1 and weight.numel() > 10_000:
-            assert weight.std().item() == pytest.approx(0.02, rel=0.1)
+            assert weight.std().item() == pytest.approx(1.0 if weight is table else 0.02, rel=0.1)
     # Frequencies are those of a model that was made with its weights.
     plain = llama(8, width=256, depth=1, heads=2, mlp_width=8).model.rotary_emb.inv_freq
     torch.testing.assert_close(language_model.model.rotary_emb.inv_freq, plain, rtol=0, atol=0)
@@ -86,7 +86,7 @@ def test_no_token_ends_an_answer():
 
 @pytest.mark.parametrize("published", [True, False])
 def test_theirs_has_4_bits_but_for_the_output(published):
-    with init_empty_weights(include_buffers=False):
+    with parameters_without_memory():
         theirs = answers_theirs.shapes(tiny=not published)
     if published:
         assert sum(weight.numel() for weight in theirs.parameters()) == 7_063_427_072
@@ -169,7 +169,7 @@ def test_graphs_give_the_tokens_of_plain_decoding():
     for name in ("DeepStack-L 7B", "LLaVA-UHD 7B, 7 views"):
         cells = answers.row(name, CPU, tiny=True).split(" | ")
         assert cells[5].startswith("the first 5 of 5, ")
-        assert int(cells[5].split()[5]) > 1
+        assert int(cells[5].split()[5]) > 2
 
 
 @pytest.mark.usefixtures("gpu")

@@ -793,7 +793,7 @@ def test_onevision_s_largest_map(write):
 
 
 def test_prompts_follow_the_language_model(write):
-    """LLaVA-1.6 of 34B is a LLaMA with ChatML's tokens; Mistral's has no system text."""
+    """LLaVA-1.6 of 34B is a LLaMA with ChatML's tokens; Mistral's has no system text; a third LLaMA's are not known."""
     reference = theirs()
     tensors, config = in_layout(reference, "legacy"), reference.config.to_dict()
     chat = byte_tokenizer(["<|im_start|>", "<|im_end|>"])
@@ -809,6 +809,10 @@ def test_prompts_follow_the_language_model(write):
     sample = mistral.processor.encode_prompt([Image.new("RGB", (5, 5))], [Turn("user", "<image>\nWhat?")])
     ids = [token for token in sample.input_ids.tolist() if token != IMAGE_TOKEN_ID]
     assert byte_tokenizer().decode(ids) == "<s>[INST] \nWhat? [/INST]"
+    third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
+    with pytest.raises(ValueError, match="a llama of the third generation was trained with is not known: pass `temp"):
+        open_published(write(tensors, config, tokenizer=third))
+    assert open_published(write(tensors, config, tokenizer=third), template="plain").processor.template == "plain"
 
 
 def test_damaged_files(write, tmp_path):

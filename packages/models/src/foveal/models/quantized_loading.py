@@ -62,7 +62,7 @@ def load_quantized(
     stored = StoredTensors(folder, rename)
     dtype = dtype or config.dtype or stored.dtype
     config.quantization_config = None
-    with _parameters_without_memory():
+    with parameters_without_memory():
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
     names = decoder_linears(model)
     places = {f"{layer}.{piece}": (layer, piece) for layer in names for piece in PIECES[before]}
@@ -100,7 +100,7 @@ def load_quantized(
 
 
 @contextmanager
-def _parameters_without_memory() -> Iterator[None]:
+def parameters_without_memory() -> Iterator[None]:
     """Within, new parameters are on the meta device. Buffers are not: some are computed, and no file has them."""
 
     def forget(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> Any:

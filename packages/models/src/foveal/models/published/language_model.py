@@ -86,7 +86,10 @@ def prompt_of(family: str, tokenizer: PreTrainedTokenizerBase, *, source: str) -
     Raises:
         ValueError: if none is known.
     """
-    if family == "llama" and "<|im_start|>" in tokenizer.get_added_vocab():
+    known = tokenizer.get_added_vocab()
+    if family == "llama" and "<|start_header_id|>" in known:
+        family = "llama of the third generation"
+    if family == "llama" and "<|im_start|>" in known:
         # LLaVA-1.6 34B (`chatml_direct`): ChatML whose turns end without a newline, as Vary's.
         return "vary", "Answer the questions."
     templates: dict[str, tuple[TemplateName, str | None]] = {
