@@ -278,7 +278,7 @@ def test_every_kind_of_folder_is_judged_before_its_weights_are_read(request, mon
         "foveal.models.adapter_folder.read_tensors",
         "foveal.models.adapter_folder.weights_hash",
         "foveal.models.checkpoint.read_tensors",
-        "foveal.models.published.weights.Weights.stream",
+        "foveal.models.stored_tensors.StoredTensors.stream",
         "transformers.modeling_utils.load_state_dict",
     )
     for reader in readers:

@@ -44,13 +44,13 @@ from foveal.models import (
     llama,
     load,
     save,
+    stored_tensors,
 )
 from foveal.models.published import is_published, load_projector, open_published
-from foveal.models.published import weights as weights_module
 from foveal.models.published.original import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
-from foveal.models.published.weights import Weights
 from foveal.models.quantize import quantize, recorded_kind
+from foveal.models.stored_tensors import StoredTensors
 
 SIZE, PATCH = 28, 7
 VISION = {
@@ -830,20 +830,20 @@ def test_damaged_files(write, tmp_path):
     ):
         index.write_text(text)
         with pytest.raises(ValueError, match=message):
-            Weights(folder)
+            StoredTensors(folder)
     index.write_text(good)
     second = folder / "model-00002-of-00002.safetensors"
     second.write_bytes((folder / "model-00001-of-00002.safetensors").read_bytes())
     with pytest.raises(ValueError, match=r"is in model-00001-of-00002\.safetensors too"):
-        Weights(folder)
+        StoredTensors(folder)
     second.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is damaged or no safetensors file"):
-        Weights(folder)
+        StoredTensors(folder)
 
 
 def test_only_what_is_asked_for_is_read(write):
     reference = theirs()
-    weights = Weights(write(in_layout(reference, "in memory"), {}, shards=3))
+    weights = StoredTensors(write(in_layout(reference, "in memory"), {}, shards=3))
     assert weights.shapes == {name: tuple(tensor.shape) for name, tensor in reference.state_dict().items()}
     wanted = {"lm_head.weight", "model.language_model.norm.weight"}
     read = dict(weights.stream(wanted))
@@ -874,7 +874,7 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
     reference = theirs()
     folder = write(in_layout(reference, "legacy"), reference.config.to_dict(), shards=shards)
     opened, most = [], []
-    real = weights_module.safe_open
+    real = stored_tensors.safe_open
 
     class Counted:
         def __init__(self, file, framework):
@@ -889,7 +889,7 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
             opened.remove(self)
             return self.file.__exit__(*error)
 
-    monkeypatch.setattr(weights_module, "safe_open", Counted)
+    monkeypatch.setattr(stored_tensors, "safe_open", Counted)
     open_published(folder)
     assert max(most) == 1
     assert not opened

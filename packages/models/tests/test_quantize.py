@@ -420,7 +420,7 @@ def test_tensors_that_do_not_fit_are_found_before_any_is_read(tmp_path, monkeypa
     plain = saved(decoder(), tmp_path / "plain")
     packed = pretrained_language_model(plain, quantize="nf4-dq")
     quantised = saved(packed, tmp_path / "quantised")
-    monkeypatch.setattr("foveal.models.stored_tensors.StoredTensors.__iter__", lambda _: pytest.fail("was read"))
+    monkeypatch.setattr("foveal.models.stored_tensors.StoredTensors.stream", lambda *_: pytest.fail("was read"))
     up = "model.layers.0.mlp.up_proj.weight"
     for folder, name in ((plain, up), (quantised, f"{up}.nested_absmax"), (quantised, up)):
         path = f"{folder}/model.safetensors"
@@ -435,7 +435,7 @@ def test_tensors_that_do_not_fit_are_found_before_any_is_read(tmp_path, monkeypa
                 pretrained_language_model(folder, quantize="nf4-dq")
         save_file(tensors, path, metadata={"format": "pt"})
     (tmp_path / "plain" / "model.safetensors").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"model\.safetensors is missing, damaged"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
         pretrained_language_model(plain, quantize="int8")
 
 

@@ -32,7 +32,7 @@ from foveal.models.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.processor import Overlong, Processor
 from foveal.models.prompts import TemplateName
 from foveal.models.quantize import Kind
-from foveal.models.stored_tensors import shapes_of
+from foveal.models.stored_tensors import StoredTensors
 from foveal.models.views import ViewPlan
 from foveal.models.xformers_attention import AttentionKind
 
@@ -161,7 +161,7 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[str]) -> nn.Module:
     path = source / f"{part}.safetensors"
-    tensors = shapes_of(path) if only_shapes() else read_tensors(path)
+    tensors = StoredTensors(path).described if only_shapes() else read_tensors(path)
     module: Any = build(config[part], allow=allow)
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:

@@ -12,6 +12,7 @@ from foveal.encoders.hub import folder_of
 from foveal.models.quantize import Kind, recorded_kind
 from foveal.models.quantized_loading import load_quantized
 from foveal.models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
+from foveal.models.stored_tensors import StoredTensors
 from foveal.models.tables import add_rows, stretch_positions
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -168,7 +169,7 @@ def pretrained_language_model(
         model = AutoModelForCausalLM.from_config(config, dtype=_torch_dtype(dtype) or config.dtype)
     elif quantize is not None or recorded_kind(config) is not None:
         model = load_quantized(
-            folder_of(name_or_folder),
+            StoredTensors(folder_of(name_or_folder)),
             config,
             kind=quantize,
             dtype=_torch_dtype(dtype),

@@ -29,24 +29,24 @@ SHOWN = 5
 
 
 def load_quantized(
-    folder: Path,
+    stored: StoredTensors,
     config: Any,
     *,
     kind: Kind | None = None,
     dtype: torch.dtype | None = None,
-    rename: Rename = lambda tensors: tensors,
+    rename: Rename = dict,
 ) -> nn.Module:
-    """The causal language model of a folder, in evaluation mode.
+    """The causal language model among the tensors of a folder, in evaluation mode.
 
     Besides the model itself there is never more than one of its tensors in memory. A folder that was saved quantised is
     taken as it is, bit by bit; of any other the decoder's linear layers are quantised as they come.
 
     Args:
-        folder: in transformers' layout; safetensors only.
+        stored: tensors of the folder.
         config: transformers' configuration of the model.
         kind: how to quantise; None: as the folder is.
         dtype: of all that is not quantised, and before of what is; None: the configuration's.
-        rename: from the folder's names to the model's.
+        rename: from the folder's names to the model's; what becomes none is not read.
 
     Raises:
         ValueError: if the folder is quantised in another way, if a tensor is missing, unexpected or wrongly shaped,
@@ -58,22 +58,27 @@ def load_quantized(
     before = recorded_kind(config)
     asked = kind or before
     if asked is None or before not in (None, asked):
-        raise ValueError(f"{folder} is quantised already, as {before}: it cannot be quantised again, as {kind}")
-    stored = StoredTensors(folder, rename)
-    dtype = dtype or config.dtype or stored.dtype
+        raise ValueError(f"{stored.source} is quantised already, as {before}: it cannot be quantised again, as {kind}")
+    described: dict[str, Tensor] = {}
+    wanted = set()
+    for published, tensor in stored.described.items():
+        if renamed := rename({published: tensor}):
+            wanted.add(published)
+            described |= renamed
+    dtype = dtype or config.dtype or stored.dtype(wanted)
     config.quantization_config = None
     with parameters_without_memory():
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
     names = decoder_linears(model)
     places = {f"{layer}.{piece}": (layer, piece) for layer in names for piece in PIECES[before]}
     expected = _expected(model)
-    _check(stored, expected, places, model, before=before, source=str(folder))
+    _check(described, expected, places, model, before=before, source=stored.source)
     for name in names:
         replace(model, name, empty_layer(model.get_submodule(name), asked))
     shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - expected.keys()
     read: dict[str, dict[str, Tensor]] = {}
     twins: dict[str, Tensor] = {}
-    for name, tensor in stored:
+    for name, tensor in _renamed(stored, wanted, rename):
         layer, piece = places.get(name, ("", ""))
         if not layer:
             if name in expected:
@@ -91,12 +96,20 @@ def load_quantized(
     model.tie_weights()
     for name, twin in twins.items():
         if not torch.equal(model.get_parameter(name), twin):
-            raise ValueError(f"{folder}: {name} is one tensor with another in {type(model).__name__}, but differs")
+            raise ValueError(
+                f"{stored.source}: {name} is one tensor with another in {type(model).__name__}, but differs"
+            )
     record(model, asked)
-    if (folder / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(folder)
+    if (Path(stored.source) / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(stored.source)
     result: nn.Module = model.eval()
     return result
+
+
+def _renamed(stored: StoredTensors, wanted: set[str], rename: Rename) -> Iterator[tuple[str, Tensor]]:
+    """What `wanted` becomes, one after the other."""
+    for published, tensor in stored.stream(wanted):
+        yield from rename({published: tensor}).items()
 
 
 @contextmanager
@@ -124,7 +137,7 @@ def _expected(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _check(
-    stored: StoredTensors,
+    described: dict[str, Tensor],
     expected: dict[str, Tensor],
     places: dict[str, tuple[str, str]],
     model: nn.Module,
@@ -148,12 +161,12 @@ def _check(
         "|".join([f"({IGNORED})$", *(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())])
     )
     faults = {
-        "missing": shapes.keys() - stored.shapes.keys(),
-        "unexpected": {name for name in stored.shapes.keys() - shapes.keys() - shared if not ignored.search(name)},
+        "missing": shapes.keys() - described.keys(),
+        "unexpected": {name for name in described.keys() - shapes.keys() - shared if not ignored.search(name)},
         "mismatched": {
             name
-            for name in shapes.keys() & stored.shapes.keys()
-            if shapes[name] not in (None, tuple(stored.shapes[name].shape))
+            for name in shapes.keys() & described.keys()
+            if shapes[name] not in (None, tuple(described[name].shape))
         },
     }
     for fault, names in faults.items():

@@ -10,9 +10,9 @@ from foveal.connectors import Connector
 from foveal.encoders import Encoder
 from foveal.models.merge import Merge
 from foveal.models.prompts import TemplateName
-from foveal.models.published.language_model import Rename
 from foveal.models.published.names import Names
 from foveal.models.published.projector import read_projector
+from foveal.models.stored_tensors import Rename
 from foveal.models.views import ViewPlan
 
 

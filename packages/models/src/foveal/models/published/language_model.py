@@ -1,6 +1,6 @@
 """Language models inside of published checkpoints: their configuration, and their weights tensor by tensor."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,9 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.core import check_fit
 from foveal.models.prompts import TemplateName
+from foveal.models.stored_tensors import Rename
 
-Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-"""From published tensors to the model's own; a tensor may become several, never several one."""
 NOT_THE_MODELS = {"model_type", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
 
 

@@ -15,18 +15,18 @@ from foveal.models.published.language_model import config_of
 from foveal.models.published.names import IN_MEMORY, LEGACY, divided
 from foveal.models.published.original import canvases
 from foveal.models.published.tower import unread_of_clip
-from foveal.models.published.weights import Weights
 from foveal.models.square import PadToSquare
+from foveal.models.stored_tensors import StoredTensors
 
 KINDS = ("llava", "llava_next")
 
 
-def is_library(config: Mapping[str, Any], weights: Weights) -> bool:
+def is_library(config: Mapping[str, Any], weights: StoredTensors) -> bool:
     """Whether a folder is one of these."""
     return config.get("model_type") in KINDS and any("multi_modal_projector." in name for name in weights.shapes)
 
 
-def draft(config: Mapping[str, Any], weights: Weights, encoder: str | None) -> Draft:
+def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
     """The model of a folder.
 
     Args:

@@ -21,17 +21,16 @@ from foveal.models.published import library, original, qwen_tokenizer, vary
 from foveal.models.published.draft import Draft
 from foveal.models.published.language_model import check_shapes, empty, fill, prompt_of
 from foveal.models.published.names import Names
-from foveal.models.published.weights import Weights
 from foveal.models.quantize import Kind
 from foveal.models.quantized_loading import load_quantized
+from foveal.models.stored_tensors import StoredTensors
 from foveal.models.views import ViewPlan
 
 logger = logging.getLogger(__name__)
 
-LAYOUTS: tuple[
-    tuple[Callable[[Mapping[str, Any], Weights], bool], Callable[[Mapping[str, Any], Weights, str | None], Draft]],
-    ...,
-] = (
+Known = Callable[[Mapping[str, Any], StoredTensors], bool]
+Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
+LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (vary.is_base, vary.base),
     (vary.is_tiny, vary.tiny),
     (original.is_original, original.draft),
@@ -90,7 +89,7 @@ def open_published(
         # On the meta device only sizes would be fetched, and the names of the tensors are in the weights' files.
         with torch.device("cpu"):
             folder = folder_of(str(name_or_folder))
-    config, weights = _config_of(folder), Weights(folder)
+    config, weights = _config_of(folder), StoredTensors(folder)
     draft = _recognised(config, weights)(config, weights, encoder)
     tokenizer = _tokenizer(str(name_or_folder), folder, draft.tokens)
     template, system = (
@@ -101,7 +100,7 @@ def open_published(
     _say_ignored(draft.names, weights.source)
     # The small parts first: what is wrong with them shows before gigabytes are read.
     _fill_parts(draft, weights, dtype)
-    language_model = _language_model(draft, weights, folder, dtype, quantize)
+    language_model = _language_model(draft, weights, dtype, quantize)
     merge = draft.merge
     model = VisionLanguageModel(
         draft.encoder,
@@ -143,9 +142,7 @@ def _config_of(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def _recognised(
-    config: Mapping[str, Any], weights: Weights
-) -> Callable[[Mapping[str, Any], Weights, str | None], Draft]:
+def _recognised(config: Mapping[str, Any], weights: StoredTensors) -> Drafted:
     for is_this, draft in LAYOUTS:
         if is_this(config, weights):
             return draft
@@ -174,17 +171,15 @@ def _say_ignored(names: Names, source: str) -> None:
         logger.info("%s: %d tensors are not read (%s): %s", source, len(ignored), reason, ", ".join(ignored))
 
 
-def _language_model(
-    draft: Draft, weights: Weights, folder: Path, dtype: DType, quantize: Kind | None
-) -> torch.nn.Module:
+def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize: Kind | None) -> torch.nn.Module:
     published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
     kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
     if quantize is not None and not only_shapes():
 
-        def rename(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        def rename(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
             return draft.rename({published[name]: each for name, each in tensors.items() if name in published})
 
-        return load_quantized(folder, draft.language_model, kind=quantize, dtype=kind, rename=rename)
+        return load_quantized(weights, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
     if only_shapes():
         return module
@@ -196,7 +191,7 @@ def _language_model(
     return module
 
 
-def _fill_parts(draft: Draft, weights: Weights, dtype: DType) -> None:
+def _fill_parts(draft: Draft, weights: StoredTensors, dtype: DType) -> None:
     """Encoder, connector and merge, which are small beside the language model."""
     small = [name for reading in draft.readings for name in draft.names.of(reading.part)]
     kind = weights.dtype(small) if dtype == "auto" else getattr(torch, dtype)

@@ -24,8 +24,8 @@ from foveal.models.published.language_model import config_of, longest
 from foveal.models.published.names import ORIGINAL, Names, divided
 from foveal.models.published.projector import projector_of
 from foveal.models.published.tower import openai_clip, unread_of_clip
-from foveal.models.published.weights import Weights
 from foveal.models.square import CropToSquare, PadToSquare
+from foveal.models.stored_tensors import StoredTensors
 from foveal.models.uhd import UhdPlan
 from foveal.models.views import ViewPlan
 
@@ -53,13 +53,13 @@ RELEASED_SLICES = 7
 """LLaVA-UHD's release cuts up to 7 slices, its paper up to 6; no configuration says so."""
 
 
-def is_original(config: Mapping[str, Any], weights: Weights) -> bool:
+def is_original(config: Mapping[str, Any], weights: StoredTensors) -> bool:
     """Whether a folder is one of these."""
     needed = ("model.mm_projector.", "model.layers.")
     return "mm_vision_tower" in config and all(any(name.startswith(part) for name in weights.shapes) for part in needed)
 
 
-def draft(config: Mapping[str, Any], weights: Weights, encoder: str | None) -> Draft:
+def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
     """The model of a folder.
 
     Args:
@@ -106,7 +106,7 @@ def draft(config: Mapping[str, Any], weights: Weights, encoder: str | None) -> D
 
 
 def _tower(
-    config: Mapping[str, Any], names: Names, weights: Weights, encoder: str | None
+    config: Mapping[str, Any], names: Names, weights: StoredTensors, encoder: str | None
 ) -> tuple[VisionTransformer, tuple[Reading, ...]]:
     """The image tower: without weights if the checkpoint has them, otherwise the one that it names."""
     source, chosen = weights.source, config.get("mm_vision_select_layer", -1)

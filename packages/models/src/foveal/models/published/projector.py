@@ -13,7 +13,7 @@ from foveal.connectors.mmfuser import MMFUSER
 from foveal.connectors.resampler import UHD
 from foveal.core import load_exact
 from foveal.models.model import VisionLanguageModel
-from foveal.models.published.weights import Weights
+from foveal.models.stored_tensors import StoredTensors
 
 Shapes = Mapping[str, tuple[int, ...]]
 RESAMPLERS: dict[str, type[PerceiverResampler]] = {
@@ -86,7 +86,7 @@ def load_projector(model: VisionLanguageModel, path: str | Path) -> None:
     Raises:
         ValueError: if the file is pickled or damaged, holds something else too, or does not fit.
     """
-    weights = Weights(path)
+    weights = StoredTensors(path)
     source = weights.source
     connector, merge, other = {}, {}, []
     for name, tensor in weights.stream(set(weights.shapes)):

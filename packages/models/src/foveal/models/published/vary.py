@@ -15,8 +15,8 @@ from foveal.models.published.draft import Draft, Reading, of_connector, unchange
 from foveal.models.published.language_model import config_of, longest
 from foveal.models.published.names import VARY_BASE, VARY_TINY, Names, divided
 from foveal.models.published.tower import openai_clip, sam_tower, unread_of_clip
-from foveal.models.published.weights import Weights
 from foveal.models.qwen1 import qwen2_config_of, qwen2_tensors
+from foveal.models.stored_tensors import StoredTensors
 from foveal.models.vary_plan import VaryPlan
 
 LINEAR = partial(MlpProjector, depth=1)
@@ -31,7 +31,7 @@ TINY_TOKENS = ("<imgpad>", "<img>", "</img>")
 BASE_TOKENS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<imgpad>")
 
 
-def is_tiny(config: Mapping[str, Any], weights: Weights) -> bool:
+def is_tiny(config: Mapping[str, Any], weights: StoredTensors) -> bool:
     """Whether a folder holds a Vary-tiny."""
     names = weights.shapes
     return any(f"model.{tower}.patch_embed.proj.weight" in names for tower in ("vision_tower_2", "vision_tower")) and (
@@ -39,12 +39,12 @@ def is_tiny(config: Mapping[str, Any], weights: Weights) -> bool:
     )
 
 
-def is_base(config: Mapping[str, Any], weights: Weights) -> bool:
+def is_base(config: Mapping[str, Any], weights: StoredTensors) -> bool:
     """Whether a folder holds a Vary-base or Vary-toy."""
     return {"transformer.vision_tower_high.pos_embed", "transformer.mm_projector_vary.weight"} <= set(weights.shapes)
 
 
-def tiny(config: Mapping[str, Any], weights: Weights, encoder: str | None) -> Draft:
+def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
     """The Vary-tiny of a folder.
 
     Raises:
@@ -71,7 +71,7 @@ def tiny(config: Mapping[str, Any], weights: Weights, encoder: str | None) -> Dr
     )
 
 
-def base(config: Mapping[str, Any], weights: Weights, encoder: str | None) -> Draft:
+def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
     """The Vary-base or Vary-toy of a folder.
 
     Args:
@@ -127,6 +127,6 @@ def _of_sam(part: str, tower: SamViTDet) -> Reading:
     return Reading(part, tower, convert)
 
 
-def _inside(names: Names, part: str, weights: Weights) -> dict[str, tuple[int, ...]]:
+def _inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
     """Shapes of a part's tensors under their names inside of it."""
     return {inside: weights.shapes[published] for published, inside in names.of(part).items()}
