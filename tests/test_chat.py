@@ -67,7 +67,7 @@ def chat_here(tmp_path, monkeypatch, capsys):
 
     def run(model, *arguments, typed):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(answering, "load", lambda folder, quantize: model)
+        monkeypatch.setattr(answering, "load", lambda folder, **_: model)
         monkeypatch.setattr(sys, "argv", ["chat", "--checkpoint", "here", *arguments])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
         # What it silences would stay silent for other tests.

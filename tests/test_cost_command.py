@@ -215,6 +215,18 @@ def test_a_training_is_refused_before_weights_are_read():
     assert sharded["optimizer"] < everything["optimizer"] / 7
 
 
+def test_what_is_wrong_with_a_checkpoint_is_said_alone():
+    network = {"class_path": "foveal.models.load", "init_args": {"folder": "nowhere"}}
+    with pytest.raises(ValueError, match=r"^there is no folder nowhere, and a hub name looks like "):
+        shapes_of(VisionLanguageModel, network)
+
+
+def test_an_adapter_whose_base_has_gone(adapter, checkpoint):
+    checkpoint[0].rename(checkpoint[0].with_name("elsewhere"))
+    with pytest.raises(ValueError, match=r"adapter needs its base, and there is no folder .*change base\.folder in"):
+        check_room_to_answer(adapter, [(28, 28)], "What?", new_tokens=8, free=1)
+
+
 def test_batches_of_the_data_module():
     assert batch_size({"class_path": "recipes.data.PagesData", "init_args": {"batch_size": 4}}) == 4
     assert batch_size({"class_path": "recipes.data.PagesData"}) == 1
@@ -292,5 +304,7 @@ def test_every_kind_of_folder_is_judged_before_its_weights_are_read(request, mon
         assert {key: tensor.shape for key, tensor in shapes.items()} == {
             key: tensor.shape for key, tensor in real.state_dict().items()
         }
+        network["init_args"]["quantize"] = "nf4-dq"
+        assert shapes_of(VisionLanguageModel, network).built.state_dict().keys() == shapes.keys()
         check_room_to_answer(folder, [(28, 28)], "What?", new_tokens=8, free=1, quantize="nf4")
         assert found[1].weights < 0.9 * memory.weights

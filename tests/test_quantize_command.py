@@ -71,7 +71,10 @@ def test_a_checkpoint_becomes_a_quantised_one(tmp_path):
 def test_what_cannot_be_quantised(tmp_path):
     model, folder = checkpoint(tmp_path / "plain")
     assert "exists" in run("tools.quantize", folder, folder, code=2).stderr
-    assert "is no checkpoint" in run("tools.quantize", tmp_path / "none", tmp_path / "out", code=1).stderr
+    assert "there is no folder" in run("tools.quantize", tmp_path / "none", tmp_path / "out", code=1).stderr
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "manifest.yaml").touch()
+    assert "python -m tools.merge" in run("tools.quantize", tmp_path / "adapter", tmp_path / "out", code=2).stderr
     quantize(model.language_model, "int8")
     save(model, tmp_path / "int8")
     done = run("tools.quantize", tmp_path / "int8", tmp_path / "out", code=1)

@@ -8,6 +8,7 @@ import argparse
 
 from foveal.models import load
 from foveal.models.export import export
+from recipes.answering import add_reading_options
 from recipes.console import calm, short_errors
 
 
@@ -16,10 +17,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__)
     parser.add_argument("checkpoint", help="folder that recipes.fit or others have saved")
     parser.add_argument("out", help="folder to be written, not there yet")
+    add_reading_options(parser)
     options = parser.parse_args()
     calm()
     with short_errors():
-        exported = export(load(options.checkpoint), options.out)
+        exported = export(load(options.checkpoint, template=options.template, encoder=options.encoder), options.out)
     if exported.kind is None:
         print(f"transformers has no class for this model: {exported.reason}. {options.out} holds its parts apart.")
     else:

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from foveal.core import build
 from foveal.models import Turn, VisionLanguageModel, load, save
-from foveal.models.adapter_folder import apply_adapter, checked_base, read_manifest
+from foveal.models.adapter_folder import apply_adapter, base_of, read_manifest
 from foveal.models.lora import merge_lora
+from foveal.models.opening import load_base
 from foveal.models.quantize import Kind, quantized_layers, recorded_kind, replace
 from recipes.console import calm, short_errors, stop
 
@@ -31,7 +31,9 @@ class MergeError(ValueError):
     """The merged model does not give the logits of the model with adapters."""
 
 
-def merge(adapter: Path, output: Path, *, base: Path | None = None, dequantize: bool = False) -> dict[str, float]:
+def merge(
+    adapter: Path, output: Path, *, base: Path | None = None, dequantize: bool = False, encoder: str | None = None
+) -> dict[str, float]:
     """Write the merged checkpoint `output`, in the base's dtypes.
 
     Args:
@@ -40,6 +42,7 @@ def merge(adapter: Path, output: Path, *, base: Path | None = None, dequantize: 
         base: the base, if it is not where it was; a base that was quantised while it was read is then taken as it is
             stored.
         dequantize: give a quantised base weights again, those that it computes with.
+        encoder: folder or hub name of the image tower, for a published base that comes without.
 
     Returns:
         Largest differences of logits: `merged` from the model with adapters, `stored` of the written checkpoint from
@@ -51,7 +54,7 @@ def merge(adapter: Path, output: Path, *, base: Path | None = None, dequantize: 
     """
     if output.exists():
         raise ValueError(f"{output} exists: choose another folder")
-    model = _model_with_adapters(adapter, base, dequantize=dequantize)
+    model = _model_with_adapters(adapter, base, dequantize=dequantize, encoder=encoder)
     dtypes = {name.replace(".base_layer.", "."): weight.dtype for name, weight in model.named_parameters()}
     model.float()
     wanted = probe(model)
@@ -109,7 +112,13 @@ def main() -> None:
     options = _parser().parse_args()
     with short_errors():
         try:
-            figures = merge(options.adapter, options.output, base=options.base, dequantize=options.dequantize)
+            figures = merge(
+                options.adapter,
+                options.output,
+                base=options.base,
+                dequantize=options.dequantize,
+                encoder=options.encoder,
+            )
         except ImportError as error:
             stop(str(error))
     print(f"{options.output}: the logits of merged and adapted model differ by {figures['merged']:.1e} in float32")
@@ -117,20 +126,14 @@ def main() -> None:
         print(f"the base's dtypes, in which it is stored, round them by up to {figures['rounded']:.1e}")
 
 
-def _model_with_adapters(adapter: Path, base: Path | None, *, dequantize: bool) -> VisionLanguageModel:
-    manifest, found = read_manifest(adapter), checked_base(adapter, base)
-    kind: Kind | None = None if base is not None and not dequantize else manifest["base"]["quantize"]
+def _model_with_adapters(
+    adapter: Path, base: Path | None, *, dequantize: bool, encoder: str | None
+) -> VisionLanguageModel:
+    found = base_of(adapter, base)
+    kind: Kind | None = None if base is not None and not dequantize else read_manifest(adapter)["base"]["quantize"]
     if kind is not None and not dequantize:
         raise ValueError(_refusal(kind))
-    model = load(
-        found,
-        plan=build(manifest["plan"]),
-        template=manifest["template"],
-        max_length=manifest["max_length"],
-        overlong=manifest["overlong"],
-        quantize=kind,
-    )
-    model.processor.system = manifest["system"]
+    model = load_base(adapter, found, quantize=kind, encoder=encoder)
     if stored := recorded_kind(model.language_model.config):
         if not dequantize:
             raise ValueError(_refusal(stored))
@@ -167,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder: a checkpoint")
     parser.add_argument("--base", type=Path, help="the base, not quantised, if it is not where it was (default: there)")
     parser.add_argument("--dequantize", action="store_true", help="make a quantised base one of 16 or 32 bits first")
+    parser.add_argument("--encoder", help="the base's image tower, for a published base that comes without")
     return parser
 
 

@@ -7,7 +7,9 @@ from typing import get_args
 
 from foveal.encoders.hub import folder_of
 from foveal.models import load, save
+from foveal.models.adapter_folder import is_adapter
 from foveal.models.quantize import Kind, quantized_layers
+from recipes.answering import add_reading_options
 from recipes.console import calm, short_errors, stop
 
 
@@ -22,17 +24,19 @@ def main() -> None:
     if options.output.exists():
         stop(f"{options.output} exists", "choose a folder that does not")
     with short_errors():
+        if is_adapter(options.input):
+            stop(f"{options.input} holds adapters", f"merge them first: python -m tools.merge {options.input} MERGED")
         try:
-            model = load(options.input, quantize=options.kind)
+            model = load(options.input, quantize=options.kind, template=options.template, encoder=options.encoder)
         except ImportError as error:
             stop(str(error))
+        before = _megabytes(folder_of(str(options.input)))
         save(model, options.output)
     layers = quantized_layers(model.language_model)
     print(f"{len(layers)} layers as {options.kind}:")
     for pattern in sorted({re.sub(r"\.\d+\.", ".*.", name) for name in layers}):
         print(f"  language_model.{pattern}")
-    before, after = (_megabytes(folder) for folder in (folder_of(str(options.input)), options.output))
-    print(f"the model's weights: {before:.1f} MB -> {after:.1f} MB, in {options.output}")
+    print(f"the model's weights: {before:.1f} MB -> {_megabytes(options.output):.1f} MB, in {options.output}")
 
 
 def _megabytes(folder: Path) -> float:
@@ -48,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder")
     parser.add_argument("--kind", choices=get_args(Kind), default="nf4-dq", help="of quantisation (default: nf4-dq)")
+    add_reading_options(parser)
     return parser
 
 

@@ -181,7 +181,7 @@ def ours(case: Case, device: torch.device, *, tiny: bool) -> str:
     with_graphs = partial(answered, built, batch, graphs=True)
     try:
         _, faster, most_again, tokens_again = measured(with_graphs, device, limit=case.limit, tiny=tiny)
-    except RuntimeError as error:  # a capture that has no memory left may end with another error than that
+    except (RuntimeError, ValueError) as error:  # a capture that has no memory left may end with another error too
         return f"{first} | {speed} | {_short(error)} | {NOTHING} | {most} | {peak(device, case.limit)}"
     same = [*(one == other for one, other in zip(tokens, tokens_again, strict=True)), False].index(False)
     agreement = f"the first {same} of {len(tokens)}, {len(set(tokens))} different ones"
@@ -213,7 +213,7 @@ def row(name: str, device: torch.device, *, tiny: bool) -> str:
     return f"| {name} | {case.visual} + {TEXT} | {cells} |"
 
 
-def _short(error: RuntimeError) -> str:
+def _short(error: Exception) -> str:
     """What went wrong, as a cell."""
     message = f"{type(error).__name__}: {error}".partition("\n")[0].replace("|", "/")
     return "out of memory" if isinstance(error, torch.OutOfMemoryError) else message

@@ -1,11 +1,13 @@
 """A published LLaVA-1.5-7B into 4 bits while it is read, saved, and opened again: seconds, peak memory and its answers.
 
 `python -m tools.bench.published_7b FOLDER` writes random weights of that size under transformers' names (14 GB in
-shards of 5 GB) and then their quantised form (4.6 GB) into two folders inside of FOLDER, which stay. Linux only; no GPU
+shards of 5 GB) and then their quantised form (4.5 GB) into two folders inside of FOLDER, which stay. Linux only; no GPU
 is needed.
 """
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,18 +32,21 @@ NEW_TOKENS = 4
 def main() -> None:
     """Print the table."""
     calm()
-    command, *words = sys.argv[1:]
-    if command == "measure":
-        measure(*map(Path, words))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--measure", type=Path, nargs="+", help="only measure opening this, to be saved as the next")
+    options = parser.parse_args()
+    if options.measure is not None:
+        measure(*options.measure)
         return
-    published, quantised = Path(command) / "published", Path(command) / "quantised"
+    published, quantised = options.folder / "published", options.folder / "quantised"
     print(machine())
     if not published.exists():
         write(published)
     print("\na new process each; memory is the peak of the process, less what it was before\n")
     print("| | seconds | peak | on disk | an answer | peak | its tokens |\n|---|---|---|---|---|---|---|")
     for name, folders in (("quantised while it is read", (published, quantised)), ("opened again", (quantised,))):
-        again = [sys.executable, "-m", "tools.bench.published_7b", "measure", *map(str, folders)]
+        again = [sys.executable, "-m", "tools.bench.published_7b", str(options.folder), "--measure", *map(str, folders)]
         done = subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True)
         print(f"| {name} | {done.stdout.strip()} |", flush=True)
 
@@ -100,9 +105,11 @@ def write(folder: Path) -> None:
     )
     with torch.device("meta"):
         shapes = LlavaForConditionalGeneration(config).state_dict()
-    folder.mkdir(parents=True)
-    config.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    config.save_pretrained(partial)
+    byte_tokenizer().save_pretrained(partial)
     shards: list[list[str]] = [[]]
     size = 0
     for name, shape in shapes.items():
@@ -112,10 +119,11 @@ def write(folder: Path) -> None:
         shards[-1].append(name)
     files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     for file, names in zip(files, shards, strict=True):
-        save_file({name: _random(name, shapes[name]) for name in names}, folder / file)
+        save_file({name: _random(name, shapes[name]) for name in names}, partial / file)
     places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
     index = {"metadata": {}, "weight_map": places}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (partial / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    partial.rename(folder)
 
 
 def _random(name: str, shape: Tensor) -> Tensor:

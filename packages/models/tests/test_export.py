@@ -35,6 +35,7 @@ from foveal.models import (
     qwen3,
 )
 from foveal.models.export import export
+from foveal.models.lora import Lora, add_lora
 from foveal.models.published import open_published, to_library
 
 SIZE, PATCH = 28, 7
@@ -248,3 +249,8 @@ def test_adapters_and_folders_that_are_not_empty(tmp_path):
     assert export(build(), tmp_path / "out").kind == "LlavaForConditionalGeneration"
     with pytest.raises(ValueError, match="out exists and is not empty"):
         export(model, tmp_path / "out")
+    adapted = build()
+    add_lora(adapted, Lora(rank=2, alpha=4, dropout=0.0))
+    with pytest.raises(ValueError, match="the model has adapters: merge them first"):
+        export(adapted, tmp_path / "adapted")
+    assert not (tmp_path / "adapted").exists()

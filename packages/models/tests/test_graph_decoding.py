@@ -5,7 +5,16 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from foveal.connectors import MlpProjector
 from foveal.encoders import VisionTransformer
@@ -224,6 +233,27 @@ def test_a_step_that_asks_is_noticed():
         steps.step()
 
 
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+@pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": 1.0, "top_p": 1.5}])
+def test_settings_out_of_their_range(captures, cuda_graphs, wrong):
+    model = network()
+    with pytest.raises(ValueError, match="is at least 1, temperature"):
+        generate(model, prompts(model), cuda_graphs=cuda_graphs, **wrong)
+    assert captures == {"captures": 0, "replays": 0}
+
+
+def test_a_capture_that_fails_is_said(monkeypatch):
+    class Broken:
+        def __init__(self, *_, **__):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", Broken)
+    with pytest.raises(ValueError, match=r"no CUDA graph .operation not permitted when .*leave them"):
+        graph_decoding.graph(lambda: None)
+
+
 def test_where_there_can_be_no_graphs():
     model = network()
     batch = prompts(model)
@@ -233,7 +263,12 @@ def test_where_there_can_be_no_graphs():
     with pytest.raises(ValueError, match="no CUDA graphs: a beam search moves its cache"):
         generate(model, batch, cuda_graphs=True, num_beams=2)
     assert graphs_obstacle(mistral(260), CUDA) is None
-    assert "attention in windows" in graphs_obstacle(mistral(260, sliding_window=8), CUDA)
+    alibi = FalconConfig(hidden_size=64, num_attention_heads=4, num_hidden_layers=1, vocab_size=260, alibi=True)
+    assert "makes its mask itself" in graphs_obstacle(FalconForCausalLM(alibi), CUDA)
+    mixed = Lfm2Config(hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=260)
+    mixed.layer_types = ["conv", "full_attention"]
+    assert "another memory" in graphs_obstacle(Lfm2ForCausalLM(mixed), CUDA)
+    assert "another memory than keys and values" in graphs_obstacle(mistral(260, sliding_window=8), CUDA)
     use_attention(model.language_model, "eager")
     assert "'eager' takes no ready mask" in graphs_obstacle(model.language_model, CUDA)
     quantize(model.language_model, "int8")

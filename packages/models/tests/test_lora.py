@@ -210,7 +210,7 @@ def test_a_base_beside_is_found_where_both_were_moved(adapted, tmp_path):
     batch = batch_of(model)
     assert torch.equal(logits(load_adapter(tmp_path / "elsewhere" / "adapter"), batch), logits(model, batch))
     shutil.move(tmp_path / "elsewhere" / "base", tmp_path / "other")
-    with pytest.raises(ValueError, match=r"needs its base, and there is no folder .*say where it is with `base`"):
+    with pytest.raises(ValueError, match=r"needs its base, and there is no folder .*change base\.folder in"):
         load_adapter(tmp_path / "elsewhere" / "adapter")
     load_adapter(tmp_path / "elsewhere" / "adapter", base=tmp_path / "other")
 

@@ -208,7 +208,7 @@ def test_checkpoints_that_do_not_fit(tmp_path, part, fault):
 
 
 def test_folders_that_are_no_checkpoint(tmp_path):
-    with pytest.raises(ValueError, match=r"is no checkpoint: it has no config\.yaml"):
+    with pytest.raises(ValueError, match=r"is no checkpoint: it has neither a config\.yaml"):
         load(tmp_path)
     folder = save(model_of(), tmp_path / "checkpoint")
     config = yaml.safe_load((folder / "config.yaml").read_text())

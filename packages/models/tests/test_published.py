@@ -792,6 +792,13 @@ def test_onevision_s_largest_map(write):
     assert len(model.processor.plan.candidates) == 9
 
 
+def test_what_others_have_quantised(write):
+    reference = theirs()
+    config = reference.config.to_dict() | {"quantization_config": {"quant_method": "bitsandbytes"}}
+    with pytest.raises(ValueError, match=r"was published in fewer bits .*take the original, and quantise that"):
+        open_published(write(in_layout(reference, "legacy"), config))
+
+
 def test_prompts_follow_the_language_model(write):
     """LLaVA-1.6 of 34B is a LLaMA with ChatML's tokens; Mistral's has no system text; a third LLaMA's are not known."""
     reference = theirs()

@@ -9,12 +9,21 @@ import torch
 
 from foveal.models import VisionLanguageModel, load
 from foveal.models.graph_decoding import graphs_obstacle
+from foveal.models.prompts import TemplateName
 from foveal.models.quantize import Kind
 from recipes.room import check_room_to_answer, free_bytes
 
 
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Options about checkpoints that do not say everything, the same in every command that opens one."""
+    templates = get_args(TemplateName)
+    parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
+    parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options about answers, the same in every command that gives some."""
+    add_reading_options(parser)
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
     parser.add_argument(
@@ -48,8 +57,11 @@ def opened(options: argparse.Namespace, pictures: Sequence[tuple[int, int]], que
         new_tokens=options.max_new_tokens,
         free=free_bytes(options.device),
         quantize=options.quantize,
+        template=options.template,
+        encoder=options.encoder,
     )
-    return load(options.checkpoint, quantize=options.quantize).to(options.device)
+    model = load(options.checkpoint, quantize=options.quantize, template=options.template, encoder=options.encoder)
+    return model.to(options.device)
 
 
 def takes_graphs(model: VisionLanguageModel, options: argparse.Namespace) -> bool:

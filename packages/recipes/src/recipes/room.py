@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from foveal.models import Turn, VisionLanguageModel, load
+from foveal.models.prompts import TemplateName
 from foveal.models.quantize import Kind, recorded_kind
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def check_room_to_answer(
     new_tokens: int,
     free: int | None,
     quantize: Kind | None = None,
+    template: TemplateName | None = None,
+    encoder: str | None = None,
 ) -> None:
     """Refuse a checkpoint with which a question cannot be answered on the GPU.
 
@@ -61,6 +64,8 @@ def check_room_to_answer(
         new_tokens: of the answer.
         free: `free_bytes` of the device.
         quantize: how the decoder will be quantised while it is read; None: as it was saved.
+        template: as of `load`.
+        encoder: as of `load`.
 
     Raises:
         ValueError: if it does not fit, or as `load`.
@@ -72,7 +77,7 @@ def check_room_to_answer(
     from foveal.models.memory import answering
 
     with torch.device("meta"):
-        model = load(checkpoint)
+        model = load(checkpoint, template=template, encoder=encoder)
     placed = question if "<image>" in question else "<image>\n" * len(pictures) + question
     length = model.processor.length(pictures, [Turn("user", placed)], open_ended=True)
     memory = answering(

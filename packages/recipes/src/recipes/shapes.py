@@ -79,7 +79,8 @@ def shapes_of(kind: type[T], settings: Mapping[str, Any]) -> Shapes[T]:
     with TemporaryDirectory() as folder:
         described = _available(deepcopy(dict(settings)), Path(folder), remarks)
         if "class_path" in described:
-            parser.add_subclass_arguments(kind, "it")
+            # Not `add_subclass_arguments`: that would be this or nothing, and say of both why they do not fit.
+            parser.add_argument("--it", type=kind, required=True)
         else:
             parser.add_class_arguments(kind, "it")
         parsed = parser.parse_object({"it": described})

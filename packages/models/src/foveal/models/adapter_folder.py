@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foveal.core import load_exact, read_tensors
-from foveal.encoders.hub import only_shapes
+from foveal.encoders.hub import folder_of, only_shapes
 from foveal.models.checkpoint import described_prompts, part_of, replace_folder
 from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
 from foveal.models.model import VisionLanguageModel
@@ -121,8 +121,10 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return manifest
 
 
-def checked_base(folder: str | Path, base: str | Path | None = None) -> str:
-    """The base of an adapter folder, after its weights were found to be those that the adapters were trained on.
+def base_of(folder: str | Path, base: str | Path | None = None) -> str:
+    """The base of an adapter folder, whose weights were found to be those that the adapters were trained on.
+
+    On the meta device weights are not looked at.
 
     Args:
         folder: of the adapter.
@@ -132,28 +134,25 @@ def checked_base(folder: str | Path, base: str | Path | None = None) -> str:
         ValueError: if there is no such base, or it has other weights; the message has both hashes.
     """
     told: dict[str, str] = read_manifest(folder)["base"]
-    found = str(base) if base is not None else told_base(folder)
+    found = str(base) if base is not None else told["folder"]
+    if base is None and (beside := Path(folder).resolve() / found).exists():
+        found = str(beside)
     try:
+        if only_shapes() and not Path(found).is_file():
+            folder_of(found)
+        if only_shapes():
+            return found
         actual = weights_hash(found)
     except ValueError as error:
-        raise ValueError(f"{folder} needs its base, and {error}; say where it is with `base`") from error
+        raise ValueError(
+            f"{folder} needs its base, and {error}; put it there, or change base.folder in {Path(folder) / MANIFEST}"
+        ) from error
     if actual != told["sha256"]:
         raise ValueError(
             f"{found} is not the base of {folder}: its weights have the sha256 {actual}, the adapters were trained on "
             f"{told['sha256']} ({told['folder']})"
         )
     return found
-
-
-def told_base(folder: str | Path) -> str:
-    """Where the base of an adapter folder lies by its manifest; whether it is the right one is not looked at.
-
-    Raises:
-        ValueError: as `read_manifest`.
-    """
-    told: str = read_manifest(folder)["base"]["folder"]
-    beside = Path(folder).resolve() / told
-    return str(beside) if beside.exists() else told
 
 
 def _tensors(folder: Path, part: str) -> dict[str, Tensor]:

@@ -174,9 +174,12 @@ def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[
 
 def _read_config(source: Path) -> dict[str, Any]:
     path = source / "config.yaml"
+    if not source.is_dir():
+        raise ValueError(f"there is no folder {source}, and a hub name looks like llava-hf/llava-1.5-7b-hf")
     if not path.is_file():
         raise ValueError(
-            f"{source} is no checkpoint: it has no config.yaml (a folder that `save` or `recipes.fit` wrote has)"
+            f"{source} is no checkpoint: it has neither a config.yaml, as what `save` or `recipes.fit` wrote, nor the "
+            "config.json of a published one"
         )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from foveal.models.batch import Sample
 from foveal.models.constants import IMAGE_TOKEN_ID
+from foveal.models.lora import has_lora
 from foveal.models.model import VisionLanguageModel
 from foveal.models.pixels import normalised
 from foveal.models.prompts import Turn
@@ -65,11 +66,14 @@ def export(model: VisionLanguageModel, folder: str | Path) -> Exported:
         folder: not there yet, or empty.
 
     Raises:
-        ValueError: if `folder` holds something, or the logits differ by more than `LARGEST_DIFFERENCE`.
+        ValueError: if `folder` holds something, if the model has adapters, or if the logits differ by more than
+            `LARGEST_DIFFERENCE`.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target} exists and is not empty: choose another folder")
+    if has_lora(model.language_model):
+        raise ValueError("the model has adapters: merge them first, as in python -m tools.merge ADAPTER MERGED")
     reason = no_equivalent(model)
     with _complete_or_not_there(target) as partial:
         if reason:

@@ -38,10 +38,16 @@ def generate(
         on_text: called with every piece of text as soon as it is there; for one prompt only.
 
     Raises:
-        ValueError: if the batch is padded on the right, if prompt and answer do not fit the language model's context,
-            if several prompts or beams are to be streamed, or if there can be no CUDA graphs.
+        ValueError: if a setting is out of its range, if the batch is padded on the right, if prompt and answer do not
+            fit the language model's context, if several prompts or beams are to be streamed, or if there can be no CUDA
+            graphs.
     """
     processor, language_model = model.processor, model.language_model
+    if max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
+        raise ValueError(
+            f"max_new_tokens ({max_new_tokens}) is at least 1, temperature ({temperature}) at least 0, top_p ({top_p}) "
+            "above 0 and at most 1"
+        )
     if not bool(batch.attention_mask[:, -1].all()):
         raise ValueError('the prompts are padded on the right: collate them with side="left" to generate')
     context = language_model.config.get_text_config().max_position_embeddings

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, LogitsProcessorList, StaticCache, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers.cache_utils import StaticLayer
 from transformers.generation import BaseStreamer
 
 from foveal.models.batch import position_ids
@@ -36,8 +37,10 @@ def graphs_obstacle(language_model: nn.Module, device: torch.device) -> str | No
         return "int8 looks for outliers among the inputs at every step, on the host"
     if (attention := model.config._attn_implementation) not in MASKED:
         return f"the attention {attention!r} takes no ready mask: choose sdpa"
-    if any(StaticCache(config, max_cache_len=1).is_sliding):
-        return f"{type(model).__name__} has attention in windows"
+    if any(type(layer) is not StaticLayer for layer in StaticCache(config, max_cache_len=1).layers):
+        return f"{type(model).__name__} has layers with another memory than keys and values of all tokens"
+    if getattr(config, "alibi", False):
+        return f"{type(model).__name__} makes its mask itself (ALiBi)"
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") in GROWING:
         return f"rotary positions of the kind {rope['rope_type']!r} are computed anew as a text grows"
@@ -45,14 +48,20 @@ def graphs_obstacle(language_model: nn.Module, device: torch.device) -> str | No
 
 
 def graph(step: Step) -> Step:
-    """`step`, captured as a CUDA graph; it is not run.
+    """`step`, captured as a CUDA graph on the current device; it is not run.
 
     Raises:
-        RuntimeError: if something in it cannot be captured.
+        ValueError: if something in it cannot be captured.
     """
     captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured):
-        step()
+    try:
+        # A stream of this device: the library's own belongs to the device of the first capture of all.
+        with torch.cuda.graph(captured, stream=torch.cuda.Stream()):
+            step()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(f"a decoding step of this model is no CUDA graph ({error}): leave them out") from error
     replay: Step = captured.replay
     return replay
 

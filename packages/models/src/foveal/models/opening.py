@@ -5,7 +5,7 @@ from pathlib import Path
 
 from foveal.core import build
 from foveal.encoders.hub import only_shapes
-from foveal.models.adapter_folder import apply_adapter, checked_base, is_adapter, read_manifest, told_base
+from foveal.models.adapter_folder import apply_adapter, base_of, is_adapter, read_manifest
 from foveal.models.checkpoint import open_checkpoint
 from foveal.models.language_models import DType
 from foveal.models.model import VisionLanguageModel
@@ -77,6 +77,8 @@ def load(
         if attention is not None:
             use_attention(model.language_model, attention)
         return model
+    if encoder is not None:
+        raise ValueError(f"{folder} has its own encoder: another one ({encoder}) is for published checkpoints without")
     return open_checkpoint(
         folder,
         plan=plan,
@@ -124,24 +126,56 @@ def load_adapter(
             trained on, or as `load`.
         ImportError: if peft is not installed, or as `load`.
     """
-    source = Path(folder)
-    manifest = read_manifest(source)
-    kind = quantize if quantize is not None else manifest["base"]["quantize"]
+    model = load_base(
+        folder,
+        base_of(folder, base),
+        plan=plan,
+        template=template,
+        max_length=max_length,
+        overlong=overlong,
+        dtype=dtype,
+        quantize=quantize if quantize is not None else read_manifest(folder)["base"]["quantize"],
+        encoder=encoder,
+        attention=attention,
+        allow=allow,
+    )
+    apply_adapter(model, folder)
+    return model
+
+
+def load_base(
+    folder: str | Path,
+    base: str | Path,
+    *,
+    plan: ViewPlan | None = None,
+    template: TemplateName | None = None,
+    max_length: int | None = None,
+    overlong: Overlong | None = None,
+    dtype: DType = "auto",
+    quantize: Kind | None = None,
+    encoder: str | None = None,
+    attention: AttentionKind | None = None,
+    allow: Sequence[str] = (),
+) -> VisionLanguageModel:
+    """The base of the adapter folder `folder`, with the adapter's plan and prompts but without adapters.
+
+    Arguments and errors are those of `load_adapter`, but that `base` and `quantize` are taken as they are.
+    """
+    manifest = read_manifest(folder)
     model = load(
-        (base or told_base(source)) if only_shapes() else checked_base(source, base),
+        base,
         plan=plan if plan is not None else build(manifest["plan"], allow=("foveal", *allow)),
         template=template if template is not None else manifest["template"],
         max_length=max_length if max_length is not None else manifest["max_length"],
         overlong=overlong if overlong is not None else manifest["overlong"],
         dtype=dtype,
-        quantize=kind,
+        quantize=quantize,
         encoder=encoder,
         attention=attention,
         allow=allow,
     )
     if template is None:
         model.processor.system = manifest["system"]
-    if only_shapes() and kind is not None:
-        record(model.language_model, kind)
-    apply_adapter(model, source)
+    if only_shapes() and quantize is not None:
+        record(model.language_model, quantize)
     return model

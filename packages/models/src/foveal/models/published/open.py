@@ -73,7 +73,8 @@ def open_published(
         template: another prompt template, with its own system text.
         max_length: another longest sequence, in tokens.
         overlong: what to do with longer samples, see `Processor`.
-        dtype: of all weights; `auto`: as they were stored, an encoder from elsewhere as the projector.
+        dtype: of all weights that are not quantised; `auto`: as they were stored, an encoder from elsewhere as the
+            projector.
         quantize: how the language model's decoder is quantised while it is read; null: not.
         encoder: folder or hub name of the image tower, instead of the one that the configuration names. Only its sizes
             are read where the checkpoint has a tower of its own, which always wins.
@@ -139,6 +140,11 @@ def _config_of(folder: Path) -> Mapping[str, Any]:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} is no configuration: it holds {type(config).__name__}")
+    if "quantization_config" in config:
+        raise ValueError(
+            f"{folder} was published in fewer bits (its config.json has a quantization_config), which are not read: "
+            "take the original, and quantise that"
+        )
     return config
 
 
