@@ -150,7 +150,7 @@ def test_input_that_cannot_be_used(command, tmp_path):
     )
     assert "bad.json, record 1 (id a)" in message
     message = short(command("predict", "nowhere", "--question", "What?", code=1))
-    assert "nowhere is no checkpoint" in message
+    assert "there is no folder nowhere" in message
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     message = short(command("predict", "nowhere", "--image", "a.png", code=2))
     assert "either --question" in message

@@ -237,7 +237,7 @@ def test_a_step_that_asks_is_noticed():
 @pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": 1.0, "top_p": 1.5}])
 def test_settings_out_of_their_range(captures, cuda_graphs, wrong):
     model = network()
-    with pytest.raises(ValueError, match="is at least 1, temperature"):
+    with pytest.raises(ValueError, match="must be at least 1, temperature"):
         generate(model, prompts(model), cuda_graphs=cuda_graphs, **wrong)
     assert captures == {"captures": 0, "replays": 0}
 

@@ -45,8 +45,8 @@ def generate(
     processor, language_model = model.processor, model.language_model
     if max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(
-            f"max_new_tokens ({max_new_tokens}) is at least 1, temperature ({temperature}) at least 0, top_p ({top_p}) "
-            "above 0 and at most 1"
+            f"max_new_tokens ({max_new_tokens}) must be at least 1, temperature ({temperature}) at least 0, and "
+            f"top_p ({top_p}) above 0 and at most 1"
         )
     if not bool(batch.attention_mask[:, -1].all()):
         raise ValueError('the prompts are padded on the right: collate them with side="left" to generate')
