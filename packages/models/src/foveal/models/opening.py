@@ -47,7 +47,8 @@ def load(
 
     Raises:
         ValueError: if the folder is no checkpoint, or a part misses a tensor, has one too many or one of another shape;
-            if the language model was saved quantised in another way, or cannot be.
+            if the language model was saved quantised in another way, or cannot be; if an encoder is given to a folder
+            that `save` wrote.
         ImportError: if the language model is quantised, and bitsandbytes is not installed.
     """
     if is_adapter(folder):
