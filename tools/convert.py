@@ -12,6 +12,8 @@ import pickle
 import shutil
 import sys
 import zipfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +63,27 @@ def convert_file(source: Path, target: Path) -> list[str]:
     tensors = read_pickled(source)
     partial = target.with_name(f"{target.name}.partial")
     try:
-        # Copies: what shares memory in a pickle cannot be written otherwise.
-        copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-        save_file(copies, partial, metadata={"format": "pt"})
+        save_file(_apart(tensors), partial, metadata={"format": "pt"})
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     return list(tensors)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, with copies of those that share memory or are spread over it, which cannot be written otherwise.
+
+    Others stay in the file that they are mapped from: a shard of 10 GB needs no 10 GB of memory.
+    """
+    users = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    return {
+        name: tensor
+        if tensor.is_contiguous()
+        and users[tensor.untyped_storage().data_ptr()] == 1
+        and tensor.untyped_storage().nbytes() == tensor.nbytes
+        else tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
 
 
 def convert_folder(source: Path, target: Path) -> int:
