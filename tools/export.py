@@ -7,7 +7,7 @@ written in parts: language model and tokenizer in transformers' layout, the imag
 import argparse
 
 from foveal.models import load
-from foveal.models.export import export
+from foveal.models.export import export_opened
 from recipes.answering import add_reading_options
 from recipes.console import calm, short_errors
 
@@ -21,7 +21,9 @@ def main() -> None:
     options = parser.parse_args()
     calm()
     with short_errors():
-        exported = export(load(options.checkpoint, template=options.template, encoder=options.encoder), options.out)
+        exported = export_opened(
+            lambda: load(options.checkpoint, template=options.template, encoder=options.encoder), options.out
+        )
     if exported.kind is None:
         print(f"transformers has no class for this model: {exported.reason}. {options.out} holds its parts apart.")
     else:

@@ -3,24 +3,17 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from foveal.models.batch import Sample
-from foveal.models.constants import IMAGE_TOKEN_ID
 from foveal.models.lora import has_lora
 from foveal.models.model import VisionLanguageModel
-from foveal.models.pixels import normalised
-from foveal.models.prompts import Turn
+from foveal.models.published.comparison import ask, difference
 from foveal.models.published.to_library import (
     IMAGE,
     clip_of,
@@ -62,35 +55,44 @@ def export(model: VisionLanguageModel, folder: str | Path) -> Exported:
     and the rest under our names.
 
     Args:
-        model: in evaluation mode; while logits are compared it is in float32, and afterwards as before.
+        model: in evaluation mode; while logits are computed it is in float32, and afterwards as before.
         folder: not there yet, or empty.
 
     Raises:
         ValueError: if `folder` holds something, if the model has adapters, or if the logits differ by more than
             `LARGEST_DIFFERENCE`.
     """
+    return export_opened(lambda: model, folder)
+
+
+def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | Path) -> Exported:
+    """`export` of the model that `open_model` gives, which is let go before transformers reads what was written.
+
+    So there is room for one of them at a time, if nobody else holds the model.
+    """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target} exists and is not empty: choose another folder")
+    model = open_model()
     if has_lora(model.language_model):
         raise ValueError("the model has adapters: merge them first, as in python -m tools.merge ADAPTER MERGED")
-    reason = no_equivalent(model)
     with _complete_or_not_there(target) as partial:
-        if reason:
+        if reason := no_equivalent(model):
             _write_parts(model, partial)
             return Exported(None, reason)
+        asked = ask(model)
         theirs, tokenizer = to_library(model)
         kind = type(theirs)
         theirs.save_pretrained(partial)
         processor_of(model, tokenizer).save_pretrained(partial)
-        del theirs
-        difference = _difference(model, kind, partial, tokenizer.convert_tokens_to_ids(IMAGE))
-        if not difference <= LARGEST_DIFFERENCE:
+        del theirs, model
+        found = difference(asked, kind, partial, tokenizer.convert_tokens_to_ids(IMAGE))
+        if not found <= LARGEST_DIFFERENCE:
             raise ValueError(
-                f"{kind.__name__} gives other logits than the model, by up to {difference:.2g} in float32 (at most "
+                f"{kind.__name__} gives other logits than the model, by up to {found:.2g} in float32 (at most "
                 f"{LARGEST_DIFFERENCE:.0e} is allowed): nothing was written to {target}"
             )
-    return Exported(kind.__name__, difference=difference)
+    return Exported(kind.__name__, difference=found)
 
 
 def _write_parts(model: VisionLanguageModel, folder: Path) -> None:
@@ -112,53 +114,6 @@ def _write_parts(model: VisionLanguageModel, folder: Path) -> None:
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
-
-
-@torch.no_grad()
-def _difference(model: VisionLanguageModel, kind: Any, folder: Path, image_id: int) -> float:
-    """Largest difference of the logits for a prompt with a picture, over our vocabulary, in float32."""
-    picture = _probe(model)
-    sample = model.processor.encode_prompt([picture], [Turn("user", "<image>\nWhat is it?")])
-    theirs, loading = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    if faults := {name: found for name, found in loading.items() if name.endswith("_keys") and found}:
-        raise ValueError(f"transformers does not read the exported folder completely: {faults}")
-    with _in_float32(model):
-        logits = model(sample.input_ids[None].to(model.device), sample.views, sizes=[picture.size])
-        expected = _their_logits(theirs.eval().to(model.device), model, sample, picture.size, image_id)
-    return float((logits - expected[..., : logits.shape[-1]]).abs().max())
-
-
-def _their_logits(
-    theirs: Any, model: VisionLanguageModel, sample: Sample, size: tuple[int, int], image_id: int
-) -> Tensor:
-    pixels = torch.stack(normalised(sample.views, model.encoder))
-    ids = sample.input_ids.where(sample.input_ids != IMAGE_TOKEN_ID, image_id)[None].to(model.device)
-    inputs = {"pixel_values": pixels}
-    if model.merge is not None:
-        inputs = {"pixel_values": pixels[None], "image_sizes": torch.tensor([size[::-1]])}
-    logits: Tensor = theirs(input_ids=ids, **inputs).logits
-    return logits
-
-
-def _probe(model: VisionLanguageModel) -> Image.Image:
-    """Noise, wider than high, so that views are cut and places cannot be confused."""
-    side: int = model.processor.plan.views(1, 1)[0][0]
-    noise = np.random.default_rng(0).integers(0, 256, (side, 2 * side + side // 3, 3), dtype=np.uint8)
-    return Image.fromarray(noise)
-
-
-@contextmanager
-def _in_float32(model: nn.Module) -> Iterator[None]:
-    """Every weight as float32, and afterwards what it was: no bit is lost on the way."""
-    kept = [(tensor, tensor.dtype) for tensor in (*model.parameters(), *model.buffers())]
-    try:
-        for tensor, kind in kept:
-            if kind.is_floating_point:
-                tensor.data = tensor.data.float()
-        yield
-    finally:
-        for tensor, kind in kept:
-            tensor.data = tensor.data.to(kind)
 
 
 @contextmanager
