@@ -171,7 +171,7 @@ def test_pictures_elsewhere_and_a_template_without_turns(chat_here, pages, tmp_p
 @pytest.mark.slow
 def test_input_that_cannot_be_used(chat, pages):
     message, _ = chat("a.png", "--checkpoint", "nowhere", code=1)[1]
-    assert message.startswith("error: nowhere is no checkpoint")
+    assert message.startswith("error: there is no folder nowhere")
     # The first to be read: no weights are waited for.
     message, _ = chat("none.png", "--checkpoint", "nowhere", code=1)[1]
     assert message == "error: none.png: there is no such file"
