@@ -1,6 +1,5 @@
 """Training with LoRA: what is trained at which rate, and what is refused."""
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -33,20 +32,12 @@ def module(**options):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_adapters_and_connector_move(tmp_path, checkpointing):
+def test_adapters_and_connector_move(quiet_trainer, checkpointing):
     ours = module(language_model_checkpointing=checkpointing)
     before = {name: weight.clone() for name, weight in ours.network.named_parameters()}
     processor = ours.network.processor
     pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
-    trainer = pl.Trainer(
-        max_steps=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
+    trainer = quiet_trainer(max_steps=2)
     trainer.fit(ours, DataLoader(pages, batch_size=2, collate_fn=processor.collate))
     moved = {name for name, weight in ours.network.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {name for name in before if ".lora_" in name or name.startswith("connector.")}

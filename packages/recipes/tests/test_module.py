@@ -3,7 +3,6 @@
 import json
 import math
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -36,22 +35,13 @@ def module(**options):
     )
 
 
-def trained(batch_size, accumulation, tmp_path, **options):
+def trained(batch_size, accumulation, quiet_trainer, **options):
     """After one optimizer step on the same four pages."""
     ours = module(**options)
     processor = ours.network.processor
     pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
     loader = DataLoader(pages, batch_size=batch_size, collate_fn=processor.collate)
-    trainer = pl.Trainer(
-        max_steps=1,
-        accumulate_grad_batches=accumulation,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
+    trainer = quiet_trainer(max_steps=1, accumulate_grad_batches=accumulation)
     gradients = {}
     ours.on_before_zero_grad = lambda optimizer: gradients.update(
         {name: weight.grad.clone() for name, weight in ours.network.named_parameters() if weight.grad is not None}
@@ -61,10 +51,10 @@ def trained(batch_size, accumulation, tmp_path, **options):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_step_is_the_same_however_it_is_cut(tmp_path):
-    _, whole = trained(4, 1, tmp_path)
-    _, halves = trained(2, 2, tmp_path)
-    _, singles = trained(1, 4, tmp_path)
+def test_a_step_is_the_same_however_it_is_cut(quiet_trainer):
+    _, whole = trained(4, 1, quiet_trainer)
+    _, halves = trained(2, 2, quiet_trainer)
+    _, singles = trained(1, 4, quiet_trainer)
     assert set(whole) == set(halves) == set(singles)
     for name, gradient in whole.items():
         torch.testing.assert_close(halves[name], gradient, atol=1e-6, rtol=1e-4)
@@ -72,8 +62,8 @@ def test_a_step_is_the_same_however_it_is_cut(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_gradient_is_that_of_the_mean_over_supervised_tokens(tmp_path):
-    _, gradients = trained(2, 2, tmp_path)
+def test_the_gradient_is_that_of_the_mean_over_supervised_tokens(quiet_trainer):
+    _, gradients = trained(2, 2, quiet_trainer)
     again = network()
     pages = PageDataset(PageSettings(), again.processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
     loss = again.loss(again.processor.collate([pages[number] for number in range(4)]))
@@ -84,9 +74,9 @@ def test_the_gradient_is_that_of_the_mean_over_supervised_tokens(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_frozen_parts_do_not_move(tmp_path):
+def test_frozen_parts_do_not_move(quiet_trainer):
     before = {name: weight.clone() for name, weight in network().named_parameters()}
-    ours, _ = trained(4, 1, tmp_path, encoder_lr=None, language_model_lr=None)
+    ours, _ = trained(4, 1, quiet_trainer, encoder_lr=None, language_model_lr=None)
     moved = {
         name.split(".")[0] for name, weight in ours.network.named_parameters() if not torch.equal(weight, before[name])
     }
@@ -128,21 +118,12 @@ def test_schedule_of_the_published_run():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path, quiet_trainer):
     ours = module()
     ours.network.language_model.lm_head.weight.data.fill_(float("nan"))
     processor = ours.network.processor
     pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
-    trainer = pl.Trainer(
-        max_steps=1,
-        accelerator="cpu",
-        logger=False,
-        callbacks=[NonFiniteReport()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
+    trainer = quiet_trainer(max_steps=1, callbacks=[NonFiniteReport()])
     with pytest.raises(NonFiniteLossError, match="samples page 0, page 1"):
         trainer.fit(ours, DataLoader(pages, batch_size=2, collate_fn=processor.collate))
     report = json.loads((tmp_path / "non_finite_loss.rank0.json").read_text())
@@ -165,8 +146,8 @@ def test_tables_that_a_part_keeps_fixed_stay_fixed():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_muon_takes_hidden_matrices_and_resumes(tmp_path):
-    ours, _ = trained(4, 1, tmp_path, optimizer="muon")
+def test_muon_takes_hidden_matrices_and_resumes(quiet_trainer):
+    ours, _ = trained(4, 1, quiet_trainer, optimizer="muon")
     optimizer = ours.trainer.optimizers[0]
     hidden = {id(weight) for group in optimizer.muon.param_groups for weight in group["params"]}
     names = {name for name, weight in ours.network.named_parameters() if id(weight) in hidden}
@@ -230,21 +211,13 @@ def test_what_merges_follows_the_connector():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_loaded_model_is_trained_in_training_mode(tmp_path):
+def test_a_loaded_model_is_trained_in_training_mode(quiet_trainer):
     ours = module()
     ours.network.eval()
     modes = []
     ours.network.language_model.register_forward_hook(lambda part, *_: modes.append(part.training))
     pages = PageDataset(PageSettings(), ours.network.processor, seed=0, size=2, easy_until=0.3, hard_from=0.7)
-    trainer = pl.Trainer(
-        max_steps=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
+    trainer = quiet_trainer(max_steps=1)
     trainer.fit(ours, DataLoader(pages, batch_size=2, collate_fn=ours.network.processor.collate))
     assert modes == [True]
 
