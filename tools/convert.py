@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foveal.core import shards_of
+from foveal.core import shards_of, whole_folder
 from foveal.core.tensors import PICKLED
 
 INDEX = "pytorch_model.bin.index.json"
@@ -99,10 +99,7 @@ def convert_folder(source: Path, target: Path) -> int:
     if target.exists():
         raise ValueError(f"{target} exists: choose another folder")
     shards = _shards(source)
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with whole_folder(target) as partial:
         shard_of: dict[str, str] = {}
         for number, (shard, promised) in enumerate(shards.items()):
             name = "model.safetensors" if len(shards) == 1 else f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
@@ -117,9 +114,6 @@ def convert_folder(source: Path, target: Path) -> int:
         for file in source.iterdir():
             if file.is_file() and file.suffix not in (*PICKLED, ".safetensors") and file.name != INDEX:
                 shutil.copy2(file, partial / file.name)
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return len(shard_of)
 
 

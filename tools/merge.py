@@ -5,7 +5,6 @@ float32, and once more after it was read back from disk.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from foveal.core import in_float32, whole_folder
 from foveal.models import Turn, VisionLanguageModel, load, save
 from foveal.models.adapter_folder import apply_adapter, base_of, read_manifest
 from foveal.models.lora import merge_lora
 from foveal.models.opening import load_base
 from foveal.models.quantize import Kind, quantized_layers, recorded_kind, replace
+from foveal.models.stack_injection import decoder_layers
 from recipes.console import calm, short_errors, stop
 
 TOLERANCE = 1e-4
@@ -56,30 +57,25 @@ def merge(
         raise ValueError(f"{output} exists: choose another folder")
     model = _model_with_adapters(adapter, base, dequantize=dequantize, encoder=encoder)
     dtypes = {name.replace(".base_layer.", "."): weight.dtype for name, weight in model.named_parameters()}
-    model.float()
     wanted = probe(model)
+    model.float()
     merge_lora(model.language_model)
     merged = probe(model)
     figures = {"merged": _difference(merged, wanted, "the merged model")}
     for name, weight in model.named_parameters():
         weight.data = weight.data.to(dtypes[name])
-    partial = output.with_name(f"{output.name}.unchecked")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with whole_folder(output) as partial:
         save(model, partial)
-        rounded = probe(model.float())
+        rounded = probe(model)
         del model
-        figures["stored"] = _difference(probe(load(partial).float()), rounded, "the written checkpoint")
+        figures["stored"] = _difference(probe(load(partial)), rounded, "the written checkpoint")
         figures["rounded"] = max(float((a - b).abs().max()) for a, b in zip(rounded, merged, strict=True))
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return figures
 
 
 @torch.inference_mode()
 def probe(model: VisionLanguageModel) -> list[Tensor]:
-    """Logits of a text of tokens from all over the vocabulary, and of a question about a picture."""
+    """Logits, in float32, of a text of tokens from all over the vocabulary, and of a question about a picture."""
     vocabulary = model.language_model.get_input_embeddings().weight.shape[0]
     text = torch.linspace(0, vocabulary - 1, PROBE_TOKENS).long()[None]
     pixels = torch.randint(0, 256, (PICTURE[1], PICTURE[0], 3), generator=torch.Generator().manual_seed(0))
@@ -87,7 +83,8 @@ def probe(model: VisionLanguageModel) -> list[Tensor]:
     sample = model.processor.encode_prompt([picture], [Turn("user", "<image>\nWhat is written here?")])
     batch = model.processor.collate([sample])
     model.eval()
-    return [model(text), model(batch.input_ids, batch.views, batch.attention_mask, sizes=batch.sizes)]
+    with in_float32(model, decoder_layers(model.language_model)):
+        return [model(text), model(batch.input_ids, batch.views, batch.attention_mask, sizes=batch.sizes)]
 
 
 def dequantize_(language_model: Any) -> None:

@@ -7,10 +7,8 @@ is needed.
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,9 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from foveal.models import Turn, VisionLanguageModel, byte_tokenizer, llama, load, pretrained_language_model, save
+from foveal.core import whole_folder
+from foveal.models import Turn, VisionLanguageModel, byte_tokenizer, load, save
 from recipes.console import calm
-from tools.bench.quantize import memory
+from tools.bench.quantize import memory, warmed_up
 from tools.bench.timing import machine
 
 SHARD = 5 * 10**9
@@ -53,12 +52,7 @@ def main() -> None:
 
 def measure(folder: Path, output: Path | None = None) -> None:
     """Print a row about opening `folder`, into 4 bits if the model is to be saved as `output`."""
-    # The imports are paid for before anything is measured.
-    with tempfile.TemporaryDirectory() as small:
-        llama(64, width=64, depth=1, heads=1, mlp_width=64).save_pretrained(small)  # type: ignore[operator]
-        pretrained_language_model(small, quantize="nf4-dq")
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    before = warmed_up()
     start = time.perf_counter()
     model = load(folder, quantize=None if output is None else "nf4-dq")
     seconds, peak = time.perf_counter() - start, memory("VmHWM") - before
@@ -105,25 +99,22 @@ def write(folder: Path) -> None:
     )
     with torch.device("meta"):
         shapes = LlavaForConditionalGeneration(config).state_dict()
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    config.save_pretrained(partial)
-    byte_tokenizer().save_pretrained(partial)
-    shards: list[list[str]] = [[]]
-    size = 0
-    for name, shape in shapes.items():
-        size += 2 * shape.numel()
-        if size > SHARD:
-            shards, size = [*shards, []], 2 * shape.numel()
-        shards[-1].append(name)
-    files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    for file, names in zip(files, shards, strict=True):
-        save_file({name: _random(name, shapes[name]) for name in names}, partial / file)
-    places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
-    index = {"metadata": {}, "weight_map": places}
-    (partial / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        config.save_pretrained(partial)
+        byte_tokenizer().save_pretrained(partial)
+        shards: list[list[str]] = [[]]
+        size = 0
+        for name, shape in shapes.items():
+            size += 2 * shape.numel()
+            if size > SHARD:
+                shards, size = [*shards, []], 2 * shape.numel()
+            shards[-1].append(name)
+        files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
+        for file, names in zip(files, shards, strict=True):
+            save_file({name: _random(name, shapes[name]) for name in names}, partial / file)
+        places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        index = {"metadata": {}, "weight_map": places}
+        (partial / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def _random(name: str, shape: Tensor) -> Tensor:

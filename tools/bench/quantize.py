@@ -45,12 +45,7 @@ def main() -> None:
 
 def measure(folder: Path, kind: Any = None, output: str | None = None) -> None:
     """Print seconds, peak and size in MB of loading `folder`, as one row; then save the model if asked to."""
-    # The imports are paid for before anything is measured.
-    with tempfile.TemporaryDirectory() as small:
-        llama(64, width=64, depth=1, heads=1, mlp_width=64).save_pretrained(small)  # type: ignore[operator]
-        pretrained_language_model(small, quantize="nf4-dq")
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    before = warmed_up()
     start = time.perf_counter()
     model: Any = pretrained_language_model(str(folder), quantize=kind)
     # What lies in a mapped file counts when it is used.
@@ -77,6 +72,15 @@ def _write(folder: Path) -> None:
         weight.data.normal_(std=0.02)
     model.config.dtype = torch.bfloat16
     model.save_pretrained(folder, max_shard_size=SHARD)
+
+
+def warmed_up() -> int:
+    """Bytes of this process before anything is loaded; imports are paid for, and its peak begins anew."""
+    with tempfile.TemporaryDirectory() as small:
+        llama(64, width=64, depth=1, heads=1, mlp_width=64).save_pretrained(small)  # type: ignore[operator]
+        pretrained_language_model(small, quantize="nf4-dq")
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
 
 
 def memory(field: str) -> int:

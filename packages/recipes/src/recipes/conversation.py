@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from foveal.models import Turn
-from foveal.models.prompts import PLACEHOLDER, find_template
+from foveal.models.prompts import PLACEHOLDER, find_template, with_pictures
 
 
 @dataclass(frozen=True)
@@ -134,4 +134,4 @@ class Conversation:
             )
         if not (waiting or self.has_turns):
             raise ValueError(f"the template {self.template} shows the model pictures only: add one with /image PATH")
-        return question if placed else f"{PLACEHOLDER}\n" * waiting + question
+        return with_pictures(question, waiting)

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -95,16 +95,7 @@ def _question(line: str, where: str, images: Path, number: int) -> Question:
 
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:
     """The answer as it is generated."""
-    pictures = [read_image(path) for path in question.images]
-    answer(
-        model,
-        pictures,
-        question.text,
-        max_new_tokens=options.max_new_tokens,
-        temperature=options.temperature,
-        cuda_graphs=options.cuda_graphs,
-        on_text=lambda text: print(text, end="", flush=True),
-    )
+    _answer(model, question, options, on_text=lambda text: print(text, end="", flush=True))
     print()
 
 
@@ -113,17 +104,26 @@ def _write_answers(
 ) -> None:
     """A line of JSON per answer, written at once so that a later fault loses none."""
     for question in questions:
-        pictures = [read_image(path) for path in question.images]
-        text = answer(
-            model,
-            pictures,
-            question.text,
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            cuda_graphs=options.cuda_graphs,
-        )
+        text = _answer(model, question, options)
         record = {"id": question.key, "question": question.text, "answer": text}
         print(json.dumps(record, ensure_ascii=False), file=stream, flush=True)
+
+
+def _answer(
+    model: VisionLanguageModel,
+    question: Question,
+    options: argparse.Namespace,
+    on_text: Callable[[str], None] | None = None,
+) -> str:
+    return answer(
+        model,
+        [read_image(path) for path in question.images],
+        question.text,
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        cuda_graphs=options.cuda_graphs,
+        on_text=on_text,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

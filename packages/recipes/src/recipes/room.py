@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from foveal.models import Turn, VisionLanguageModel, load
-from foveal.models.prompts import TemplateName
+from foveal.models.prompts import TemplateName, with_pictures
 from foveal.models.quantize import Kind, recorded_kind
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def check_room_to_answer(
 
     with torch.device("meta"):
         model = load(checkpoint, template=template, encoder=encoder)
-    placed = question if "<image>" in question else "<image>\n" * len(pictures) + question
-    length = model.processor.length(pictures, [Turn("user", placed)], open_ended=True)
+    asked = Turn("user", with_pictures(question, len(pictures)))
+    length = model.processor.length(pictures, [asked], open_ended=True)
     memory = answering(
         as_stored(model, quantize), pictures, text=length - sum(prompt_tokens(model, pictures)), new_tokens=new_tokens
     )

@@ -2,11 +2,12 @@
 
 from foveal.core.attention import Backend, attention, runs_packed
 from foveal.core.describe import build, describe
+from foveal.core.folders import whole_folder
 from foveal.core.key_map import KeyMap
 from foveal.core.packing import group_by, pack, unpack
-from foveal.core.precision import without_autocast
+from foveal.core.precision import in_float32, without_autocast
 from foveal.core.stacks import Sampling, mosaic, stacks_of
-from foveal.core.tensors import check_fit, load_exact, read_tensors, shards_of
+from foveal.core.tensors import check_fit, check_named, files_of, load_exact, read_tensors, shards_of
 
 __all__ = [
     "Backend",
@@ -15,8 +16,11 @@ __all__ = [
     "attention",
     "build",
     "check_fit",
+    "check_named",
     "describe",
+    "files_of",
     "group_by",
+    "in_float32",
     "load_exact",
     "mosaic",
     "pack",
@@ -25,5 +29,6 @@ __all__ = [
     "shards_of",
     "stacks_of",
     "unpack",
+    "whole_folder",
     "without_autocast",
 ]

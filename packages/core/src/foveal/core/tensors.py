@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 SHOWN = 5
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-REFUSED = "pickled weights can run code and are not read; convert them to safetensors"
+REFUSED = "pickled weights can run code and are not read; convert them first: python -m tools.convert"
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -24,31 +24,51 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         ValueError: if there is no such file, it is damaged, or a shard or a tensor that the index names is missing;
             pickled weights are refused.
     """
+    named, files = files_of(path)
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            tensors |= load_file(file)
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
+    check_named(named, tensors, source=str(path))
+    return tensors
+
+
+def files_of(path: str | Path) -> tuple[Mapping[str, str], list[Path]]:
+    """The file that an index names for each tensor, if there is one, and the paths of all safetensors files.
+
+    Args:
+        path: as of `read_tensors`.
+
+    Raises:
+        ValueError: if there are no such files, or only pickled ones.
+    """
     source = Path(path)
     if source.is_dir():
         index, single = source / "model.safetensors.index.json", source / "model.safetensors"
         if index.is_file():
-            return _read_shards(index)
+            return shards_of(index)
         if not single.is_file() and (pickled := sorted(p.name for p in source.iterdir() if p.suffix in PICKLED)):
-            raise ValueError(f"{source} has no model.safetensors, only {', '.join(pickled)}: {REFUSED}")
+            raise ValueError(
+                f"{source} has no model.safetensors, only {', '.join(pickled)}: {REFUSED} {source} NEW_FOLDER"
+            )
         source = single
     if source.suffix in PICKLED:
-        raise ValueError(f"{source}: {REFUSED}")
+        raise ValueError(f"{source}: {REFUSED} {source} {source.with_suffix('.safetensors').name}")
     if not source.is_file():
         raise ValueError(f"there are no weights {source}")
-    try:
-        tensors: dict[str, Tensor] = load_file(source)
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{source} is damaged or no safetensors file: {error}") from error
-    return tensors
+    return {}, [source]
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    shard_of, shards = shards_of(index)
-    tensors = {name: tensor for shard in shards for name, tensor in read_tensors(shard).items()}
-    if absent := sorted(set(shard_of) - set(tensors)):
-        raise ValueError(f"{index.parent}: {len(absent)} tensors that the index names are in no file: {absent[:SHOWN]}")
-    return tensors
+def check_named(named: Mapping[str, str], tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Refuse files in which a tensor is missing that their index names.
+
+    Raises:
+        ValueError: with the names.
+    """
+    if absent := sorted(set(named) - set(tensors)):
+        raise ValueError(f"{source}: {len(absent)} tensors that the index names are in no file: {absent[:SHOWN]}")
 
 
 def shards_of(index: Path) -> tuple[dict[str, str], list[Path]]:

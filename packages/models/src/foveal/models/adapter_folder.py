@@ -7,7 +7,6 @@ connector.safetensors
 merge.safetensors       only of models whose merge has weights
 """
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +16,9 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foveal.core import load_exact, read_tensors
+from foveal.core import load_exact, read_tensors, whole_folder
 from foveal.encoders.hub import folder_of, only_shapes
-from foveal.models.checkpoint import described_prompts, part_of, replace_folder
+from foveal.models.checkpoint import described_prompts, part_of
 from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
 from foveal.models.model import VisionLanguageModel
 from foveal.models.quantize import recorded_kind
@@ -64,15 +63,14 @@ def save_adapter(
     }
     files = {part: part_of(whole, part) for part in ("connector", "merge")}
     files["adapter"] = adapter_state(part_of(whole, "language_model"))
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, tensors in files.items():
-        if tensors or name != "merge":
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / f"{name}.safetensors")
-    for name, content in (("adapter.yaml", asdict(lora)), (MANIFEST, manifest)):
-        (partial / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    replace_folder(partial, target)
+    with whole_folder(target) as partial:
+        for name, tensors in files.items():
+            if tensors or name != "merge":
+                save_file(
+                    {key: tensor.contiguous() for key, tensor in tensors.items()}, partial / f"{name}.safetensors"
+                )
+        for name, content in (("adapter.yaml", asdict(lora)), (MANIFEST, manifest)):
+            (partial / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return target
 
 

@@ -8,8 +8,6 @@ language_model/             in transformers' layout: other tools open it; its co
 tokenizer/
 """
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
-from foveal.core import build, describe, load_exact, read_tensors
+from foveal.core import build, describe, load_exact, read_tensors, whole_folder
 from foveal.encoders import Encoder
 from foveal.encoders.hub import only_shapes
 from foveal.models.language_models import DType, pretrained_language_model
@@ -61,25 +59,23 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
         raise ValueError("the model has adapters: save them with save_adapter, or merge them first with merge_lora")
     whole = model.state_dict() if state is None else state
 
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    parts = {"encoder": model.encoder, "connector": model.connector, "merge": model.merge}
-    described = {name: describe(part) for name, part in parts.items() if part is not None}
-    for name in described:
-        save_file(
-            {key: tensor.contiguous() for key, tensor in part_of(whole, name).items()}, partial / f"{name}.safetensors"
-        )
-    weights = {} if state is None else {"state_dict": part_of(whole, "language_model")}
-    model.language_model.save_pretrained(partial / "language_model", **weights)
-    model.processor.tokenizer.save_pretrained(partial / "tokenizer")
-    written = {
-        "format": FORMAT,
-        **described,
-        **described_prompts(model.processor),
-    }
-    (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
-    replace_folder(partial, target)
+    with whole_folder(target) as partial:
+        parts = {"encoder": model.encoder, "connector": model.connector, "merge": model.merge}
+        described = {name: describe(part) for name, part in parts.items() if part is not None}
+        for name in described:
+            save_file(
+                {key: tensor.contiguous() for key, tensor in part_of(whole, name).items()},
+                partial / f"{name}.safetensors",
+            )
+        weights = {} if state is None else {"state_dict": part_of(whole, "language_model")}
+        model.language_model.save_pretrained(partial / "language_model", **weights)
+        model.processor.tokenizer.save_pretrained(partial / "tokenizer")
+        written = {
+            "format": FORMAT,
+            **described,
+            **described_prompts(model.processor),
+        }
+        (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
     return target
 
 
@@ -195,13 +191,3 @@ def _existing(folder: Path) -> str:
     if not folder.is_dir():
         raise ValueError(f"the checkpoint is incomplete: there is no folder {folder}")
     return str(folder)
-
-
-def replace_folder(partial: Path, target: Path) -> None:
-    """Put `partial` where `target` is; folders cannot be swapped in one step, so the old one steps aside first."""
-    old = target.with_name(f"{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(partial, target)
-    shutil.rmtree(old, ignore_errors=True)

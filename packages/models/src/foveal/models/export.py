@@ -1,16 +1,14 @@
 """A model as other tools open it: LLaVA and LLaVA-NeXT in transformers' layout, other models in parts."""
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from foveal.core import whole_folder
 from foveal.models.lora import has_lora
 from foveal.models.model import VisionLanguageModel
 from foveal.models.published.comparison import ask, difference
@@ -76,7 +74,7 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
     model = open_model()
     if has_lora(model.language_model):
         raise ValueError("the model has adapters: merge them first, as in python -m tools.merge ADAPTER MERGED")
-    with _complete_or_not_there(target) as partial:
+    with whole_folder(target) as partial:
         if reason := no_equivalent(model):
             _write_parts(model, partial)
             return Exported(None, reason)
@@ -114,19 +112,3 @@ def _write_parts(model: VisionLanguageModel, folder: Path) -> None:
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
-
-
-@contextmanager
-def _complete_or_not_there(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that takes its place at the end, and is removed if anything goes wrong."""
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -9,7 +9,7 @@ from transformers import GenerationConfig, TextStreamer
 from foveal.models.batch import Batch
 from foveal.models.graph_decoding import Steps, chooser, decode, graphs_obstacle
 from foveal.models.model import VisionLanguageModel
-from foveal.models.prompts import Turn
+from foveal.models.prompts import Turn, with_pictures
 from foveal.models.stack_injection import injected
 
 
@@ -115,8 +115,7 @@ def answer(
     Raises:
         ValueError: if the question has `<image>`, but not once for each picture, or as `generate`.
     """
-    placed = question if "<image>" in question else "<image>\n" * len(pictures) + question
-    sample = model.processor.encode_prompt(pictures, [Turn("user", placed)])
+    sample = model.processor.encode_prompt(pictures, [Turn("user", with_pictures(question, len(pictures)))])
     batch = model.processor.collate([sample], side="left")
     (text,) = generate(
         model,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models.model import VisionLanguageModel
-from foveal.models.quantize import import_bitsandbytes, recorded_kind, replace
+from foveal.models.quantize import import_bitsandbytes, modules_of_layers, recorded_kind, replace
 
 ADAPTER = "default"
 """What peft calls the only adapter; it is a part of the names of weights."""
@@ -144,11 +144,7 @@ def merge_lora(language_model: Any) -> None:
 
 
 def _decoder_linears(language_model: Any) -> list[str]:
-    layers = getattr(language_model.get_decoder(), "layers", None)
-    inside = {id(module) for module in layers.modules()} if isinstance(layers, nn.ModuleList) else set()
-    # By identity, so that neither the output layer nor anything else of the same last name is taken.
-    modules = [(name, module) for name, module in language_model.named_modules() if id(module) in inside]
-    names = [name for name, module in modules if isinstance(module, nn.Linear)]
+    names = [name for name, module in modules_of_layers(language_model) if isinstance(module, nn.Linear)]
     if not names:
         raise ValueError(f"{type(language_model).__name__} has no linear layers in decoder layers to put adapters to")
     return names

@@ -14,7 +14,7 @@ from foveal.models.prompts import TemplateName
 from foveal.models.published import is_published, open_published
 from foveal.models.quantize import Kind, record
 from foveal.models.views import ViewPlan
-from foveal.models.xformers_attention import AttentionKind, use_attention
+from foveal.models.xformers_attention import AttentionKind
 
 
 def load(
@@ -65,7 +65,7 @@ def load(
             allow=allow,
         )
     if is_published(folder):
-        model = open_published(
+        return open_published(
             folder,
             plan=plan,
             template=template,
@@ -74,10 +74,8 @@ def load(
             dtype=dtype,
             quantize=quantize,
             encoder=encoder,
+            attention=attention,
         )
-        if attention is not None:
-            use_attention(model.language_model, attention)
-        return model
     if encoder is not None:
         raise ValueError(f"{folder} has its own encoder: another one ({encoder}) is for published checkpoints without")
     return open_checkpoint(

@@ -152,6 +152,11 @@ def find_template(name: str) -> Template:
     raise ValueError(f"there is no prompt template {name!r}: {', '.join(TEMPLATES)}")
 
 
+def with_pictures(question: str, pictures: int) -> str:
+    """The question with so many pictures: before it, each on a line, if it does not place any itself."""
+    return question if PLACEHOLDER in question else f"{PLACEHOLDER}\n" * pictures + question
+
+
 def check_turns(turns: Sequence[Turn], pictures: int, *, open_ended: bool) -> None:
     """Refuse a conversation that cannot be rendered.
 

@@ -1,6 +1,7 @@
 """A language model's decoder in 4 or 8 bits; everything else stays as it is."""
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import nn
@@ -57,15 +58,13 @@ def decoder_linears(language_model: Any) -> list[str]:
     layers = getattr(language_model.get_decoder(), "layers", None)
     if not isinstance(layers, nn.ModuleList):
         raise ValueError(f"{type(language_model).__name__} has no list of decoder layers to quantise")
-    inside = {id(module) for module in layers.modules()}
     names, matrices = [], []
-    for name, module in language_model.named_modules():
-        if id(module) in inside:
-            if isinstance(module, nn.Linear):
-                names.append(name)
-            else:
-                own = module.named_parameters(recurse=False)
-                matrices += [f"{name}.{leaf}" for leaf, weight in own if weight.ndim > 1]
+    for name, module in modules_of_layers(language_model):
+        if isinstance(module, nn.Linear):
+            names.append(name)
+        else:
+            own = module.named_parameters(recurse=False)
+            matrices += [f"{name}.{leaf}" for leaf, weight in own if weight.ndim > 1]
     if matrices or not names or len(names) % len(layers):
         raise ValueError(
             f"{type(language_model).__name__} has {len(names)} linear layers and {len(matrices)} other matrices in "
@@ -73,6 +72,14 @@ def decoder_linears(language_model: Any) -> list[str]:
             "in each, and nothing else that is large"
         )
     return names
+
+
+def modules_of_layers(language_model: Any) -> Iterator[tuple[str, nn.Module]]:
+    """All modules of the decoder layers with their names in the language model; none if it has no list of layers."""
+    layers = getattr(language_model.get_decoder(), "layers", None)
+    # By identity, so that nothing elsewhere that has the same last name is taken.
+    inside = {id(module) for module in layers.modules()} if isinstance(layers, nn.ModuleList) else set()
+    return ((name, module) for name, module in language_model.named_modules() if id(module) in inside)
 
 
 def quantized_layers(language_model: nn.Module) -> list[str]:

@@ -8,12 +8,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from foveal.core import shards_of
-from foveal.core.tensors import PICKLED
+from foveal.core import check_named, files_of
 
 Rename = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 """From stored tensors to a model's own; a tensor may become several, never several one."""
-CONVERT = "pickled weights can run code and are not read; convert them first: python -m tools.convert"
 
 
 class StoredTensors:
@@ -36,12 +34,11 @@ class StoredTensors:
         self.source = str(path)
         self.described: dict[str, Tensor] = {}
         self._file_of: dict[str, Path] = {}
-        named, files = _files(Path(path))
+        named, files = files_of(path)
         for file in files:
             self._read_header(file)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self.described.items()}
-        if absent := sorted(set(named) - set(self.described)):
-            raise ValueError(f"{path}: {len(absent)} tensors that the index names are in no file: {absent[:5]}")
+        check_named(named, self.described, source=self.source)
 
     def stream(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
         """Those of `names`, file by file; none is kept. A tensor lives in its file: copy what is to stay."""
@@ -67,19 +64,3 @@ class StoredTensors:
                     self.described[name], self._file_of[name] = opened.get_tensor(name).to("meta"), file
         except (SafetensorError, ValueError) as error:
             raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
-
-
-def _files(path: Path) -> tuple[Mapping[str, str], list[Path]]:
-    """The tensors that an index promises, and the files that hold them."""
-    if path.is_dir():
-        index, single = path / "model.safetensors.index.json", path / "model.safetensors"
-        if index.is_file():
-            return shards_of(index)
-        if not single.is_file() and (pickled := sorted(p.name for p in path.iterdir() if p.suffix in PICKLED)):
-            raise ValueError(f"{path} has no model.safetensors, only {', '.join(pickled)}: {CONVERT} {path} NEW_FOLDER")
-        path = single
-    if path.suffix in PICKLED:
-        raise ValueError(f"{path}: {CONVERT} {path} {path.with_suffix('.safetensors').name}")
-    if not path.is_file():
-        raise ValueError(f"there are no weights {path}")
-    return {}, [path]

@@ -1,7 +1,5 @@
 """Whether transformers computes the same: a question, asked of a model and then of the folder that was made of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
+from foveal.core import in_float32
 from foveal.models.constants import IMAGE_TOKEN_ID
 from foveal.models.model import VisionLanguageModel
 from foveal.models.pixels import normalised
@@ -82,39 +81,3 @@ def difference(asked: Asked, kind: Any, folder: Path, image_id: int) -> float:
     with in_float32(theirs, decoder_layers(theirs.model.language_model)):
         logits: Tensor = theirs(input_ids=ids, **inputs).logits
     return float((asked.logits - logits[..., : asked.logits.shape[-1]]).abs().max())
-
-
-@contextmanager
-def in_float32(model: nn.Module, layers: nn.ModuleList) -> Iterator[None]:
-    """Within, `model` computes in float32, and afterwards every weight is what it was, bit for bit.
-
-    Of `layers`, which are most of a model, only the one that runs is there in float32.
-    """
-    hooks = []
-    for layer in layers:
-        inside = _floats(layer)
-        kept = [tensor.data for tensor in inside]
-        hooks.append(layer.register_forward_pre_hook(lambda *_, inside=inside: _set(inside, None)))
-        hooks.append(
-            layer.register_forward_hook(lambda *_, inside=inside, kept=kept: _set(inside, kept), always_call=True)
-        )
-    of_layers = {id(tensor) for tensor in _floats(layers)}
-    outside = [tensor for tensor in _floats(model) if id(tensor) not in of_layers]
-    stored = [tensor.data for tensor in outside]
-    _set(outside, None)
-    try:
-        yield
-    finally:
-        _set(outside, stored)
-        for hook in hooks:
-            hook.remove()
-
-
-def _floats(module: nn.Module) -> list[Tensor]:
-    return [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
-
-
-def _set(tensors: list[Tensor], values: list[Tensor] | None) -> None:
-    """Give `tensors` these values; None: their own in float32."""
-    for number, tensor in enumerate(tensors):
-        tensor.data = tensor.data.float() if values is None else values[number]

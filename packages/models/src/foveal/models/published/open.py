@@ -25,6 +25,7 @@ from foveal.models.quantize import Kind
 from foveal.models.quantized_loading import load_quantized
 from foveal.models.stored_tensors import StoredTensors
 from foveal.models.views import ViewPlan
+from foveal.models.xformers_attention import AttentionKind
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def open_published(
     dtype: DType = "auto",
     quantize: Kind | None = None,
     encoder: str | None = None,
+    attention: AttentionKind | None = None,
 ) -> VisionLanguageModel:
     """The model of a checkpoint that somebody has published, on the CPU, in evaluation mode; without weights, on the
     meta device, if that is the default one.
@@ -78,6 +80,7 @@ def open_published(
         quantize: how the language model's decoder is quantised while it is read; null: not.
         encoder: folder or hub name of the image tower, instead of the one that the configuration names. Only its sizes
             are read where the checkpoint has a tower of its own, which always wins.
+        attention: kernel of the language model, see `VisionLanguageModel`.
 
     Raises:
         ValueError: if the folder is none of these, says something that cannot be built, has pickled weights, or a
@@ -114,6 +117,7 @@ def open_published(
         system=system,
         max_length=draft.max_length if max_length is None else max_length,
         overlong=overlong,
+        attention=attention,
     )
     return model.eval()
 
@@ -180,15 +184,15 @@ def _say_ignored(names: Names, source: str) -> None:
 def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize: Kind | None) -> torch.nn.Module:
     published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
     kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
-    if quantize is not None and not only_shapes():
+    if only_shapes():
+        return empty(draft.language_model, kind)
+    if quantize is not None:
 
         def rename(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
             return draft.rename({published[name]: each for name, each in tensors.items() if name in published})
 
         return load_quantized(weights, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
-    if only_shapes():
-        return module
     check_shapes(
         module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
     )
@@ -201,12 +205,15 @@ def _fill_parts(draft: Draft, weights: StoredTensors, dtype: DType) -> None:
     """Encoder, connector and merge, which are small beside the language model."""
     small = [name for reading in draft.readings for name in draft.names.of(reading.part)]
     kind = weights.dtype(small) if dtype == "auto" else getattr(torch, dtype)
-    for part in (draft.encoder, draft.connector, draft.merge):
-        if part is not None:
-            part.to(kind)
-            if not only_shapes() and any(tensor.is_meta for tensor in part.state_dict().values()):
-                part.to_empty(device="cpu")
-    for reading in () if only_shapes() else draft.readings:
+    parts = [part for part in (draft.encoder, draft.connector, draft.merge) if part is not None]
+    for part in parts:
+        part.to(kind)
+    if only_shapes():
+        return
+    for part in parts:
+        if any(tensor.is_meta for tensor in part.state_dict().values()):
+            part.to_empty(device="cpu")
+    for reading in draft.readings:
         published = draft.names.of(reading.part)
         tensors = {published[name]: tensor for name, tensor in weights.stream(published)}
         source = f"{weights.source} ({reading.part})"

@@ -1,0 +1,28 @@
+"""Folders that are written as a whole."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` that takes its place at the end, or is removed if anything goes wrong.
+
+    Folders cannot be swapped in one step, so one that is there already steps aside first.
+    """
+    partial, old = (target.with_name(f"{target.name}.{kind}") for kind in ("partial", "old"))
+    for left_over in (partial, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if target.exists():
+            os.replace(target, old)
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
