@@ -26,9 +26,11 @@ class Sample:
     sizes: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """Several conversations, padded to the longest; views are not padded.
+
+    It is not frozen because Lightning sets the fields of a copy when it changes the dtype of a batch.
 
     Attributes:
         input_ids: [batch, tokens].

@@ -1,18 +1,45 @@
 """Samples by number: conversations from files, and pages made on the fly."""
 
 import logging
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
+import torch
 from PIL.Image import Image
 from torch.utils.data import Dataset
 
-from foveal.models import BadImageError, Batch, Processor, Sample, read_image
+from foveal.models import IGNORE_INDEX, BadImageError, Batch, Processor, Sample, read_image
 from recipes.data.eval_batch import EvalBatch, EvalItem, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page
 from recipes.data.records import Record
 
 logger = logging.getLogger(__name__)
+
+
+class Filled(Dataset[Any]):
+    """A data set in which `~index` is item `index` as a filler: it keeps a rank busy and counts for nothing.
+
+    Args:
+        dataset: of anything.
+        filler: makes a filler of an item.
+    """
+
+    def __init__(self, dataset: Dataset[Any], filler: Callable[[Any], Any]) -> None:
+        self.dataset, self.filler = dataset, filler
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index] if index >= 0 else self.filler(self.dataset[~index])
+
+
+def untrained(sample: Sample | None) -> Sample | None:
+    """The same sample with no supervised token."""
+    return None if sample is None else replace(sample, labels=torch.full_like(sample.labels, IGNORE_INDEX))
+
+
+def as_filler(item: EvalItem) -> EvalItem:
+    """The same question, whose answer is not counted."""
+    return replace(item, counted=False)
 
 
 class RecordDataset(Dataset[Sample | None]):

@@ -13,17 +13,20 @@ THUMBNAIL = 640
 
 @dataclass(frozen=True)
 class EvalItem:
-    """One question: the conversation up to it, and what is accepted as its answer."""
+    """One question: the conversation up to it, what is accepted as its answer, and whether the answer is counted."""
 
     key: str
     pictures: tuple[Image, ...]
     turns: tuple[Turn, ...]
     references: tuple[str, ...]
+    counted: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass
 class EvalBatch:
     """Prompts with what belongs to them.
+
+    It is not frozen because Lightning sets the fields of a copy when it changes the dtype of a batch.
 
     Attributes:
         batch: prompts padded on the left.
@@ -31,6 +34,7 @@ class EvalBatch:
         questions: what was asked, for people.
         pictures: the first picture of each, small, for people; None: text only.
         keys: names in messages.
+        counted: the first so many are; those after them only keep a rank busy.
     """
 
     batch: Batch
@@ -38,6 +42,7 @@ class EvalBatch:
     questions: tuple[str, ...]
     pictures: tuple[Image | None, ...]
     keys: tuple[str, ...]
+    counted: int
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "EvalBatch":
         """The same with its prompts on another device."""
@@ -69,6 +74,7 @@ def collate_questions(items: Sequence[EvalItem], processor: Processor) -> EvalBa
         tuple(item.turns[-1].text.replace("<image>", "").strip() for item in items),
         tuple(_thumbnail(item.pictures[0]) if item.pictures else None for item in items),
         tuple(item.key for item in items),
+        sum(item.counted for item in items),
     )
 
 

@@ -1,33 +1,66 @@
 """Data for training and validation, as Lightning wants it."""
 
+import hashlib
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
 from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 from foveal.models import Processor
 from recipes.data.dataset import (
+    Filled,
     PageDataset,
     PageQuestions,
     QuestionCollator,
     RecordDataset,
     RecordQuestions,
     SampleCollator,
+    as_filler,
+    untrained,
 )
+from recipes.data.order import Curriculum, ModalityLengthOrder, Order
 from recipes.data.pages import PageSettings
+from recipes.data.ranks import Position, RankBatches, rank_questions, start_worker
 from recipes.data.records import read_records
-from recipes.data.sampler import ModalityLengthSampler
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """What tells whether a training goes on with the data that it was begun with.
+
+    Attributes:
+        samples: of an epoch.
+        fingerprint: of the samples and of what decides their order.
+    """
+
+    samples: int
+    fingerprint: str
 
 
 class ConversationData(pl.LightningDataModule):
-    """What all data modules share: the model's processor, the ranks, and loaders that resume where they were."""
+    """What all data modules share: the model's processor, and loaders that give every rank its own samples.
+
+    Attributes:
+        position: where the next training begins; None: at the beginning.
+        batches: of the training, once its loader was asked for.
+    """
 
     has_validation = True
 
     def __init__(self, batch_size: int, val_batch_size: int, workers: int, seed: int) -> None:
         super().__init__()
         self.batch_size, self.val_batch_size, self.workers, self.seed = batch_size, val_batch_size, workers, seed
+        self.position: Position | None = None
+        self.batches: RankBatches | None = None
+
+    @property
+    @abstractmethod
+    def identity(self) -> DataIdentity:
+        """Of the samples to learn from."""
 
     @property
     def processor(self) -> Processor:
@@ -35,40 +68,49 @@ class ConversationData(pl.LightningDataModule):
         processor: Processor = self.trainer.lightning_module.network.processor
         return processor
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def _train_loader(self, dataset: Any, lengths: list[int] | None) -> StatefulDataLoader:
-        sampler = (
-            ModalityLengthSampler(
-                lengths,
-                batch_size=self.batch_size,
-                accumulation=self.trainer.accumulate_grad_batches,
-                ranks=self.trainer.world_size,
-                rank=self.trainer.global_rank,
-                seed=self.seed,
-            )
-            if lengths is not None
-            else None
-        )
-        return StatefulDataLoader(
-            dataset,
+    def _train_loader(self, dataset: Any, order: Order) -> DataLoader[Any]:
+        self.batches = RankBatches(
+            order,
             batch_size=self.batch_size,
-            sampler=sampler,
+            accumulation=self.trainer.accumulate_grad_batches,
+            ranks=self.trainer.world_size,
+            rank=self.trainer.global_rank,
+            position=self.position,
+        )
+        return DataLoader(
+            Filled(dataset, untrained),
+            batch_sampler=self.batches,
             num_workers=self.workers,
             collate_fn=SampleCollator(self.processor),
             multiprocessing_context="spawn" if self.workers else None,
             persistent_workers=self.workers > 0,
+            worker_init_fn=start_worker,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
+            # Otherwise every iterator would draw a number from the global generator, a resumed run one more.
+            generator=torch.Generator().manual_seed(self.seed % 2**63),
         )
 
     def _val_loader(self, dataset: Any) -> DataLoader[Any]:
         return DataLoader(
-            dataset,
-            batch_size=self.val_batch_size,
+            Filled(dataset, as_filler),
+            batch_sampler=rank_questions(
+                len(dataset),
+                batch_size=self.val_batch_size,
+                ranks=self.trainer.world_size,
+                rank=self.trainer.global_rank,
+            ),
             num_workers=0,
             collate_fn=QuestionCollator(self.processor),
+            generator=torch.Generator(),
         )
+
+
+def fingerprint(*parts: object) -> str:
+    """A hash of what `parts` print."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part}\n".encode("utf-8", errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 class PagesData(ConversationData):
@@ -103,7 +145,13 @@ class PagesData(ConversationData):
         self.pages, self.val_pages, self.settings = pages, val_pages, settings
         self.easy_until, self.hard_from = easy_until, hard_from
 
-    def train_dataloader(self) -> StatefulDataLoader:
+    @cached_property
+    def identity(self) -> DataIdentity:  # type: ignore[override]  # computed once
+        return DataIdentity(
+            self.pages, fingerprint(self.pages, self.settings, self.easy_until, self.hard_from, self.seed)
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
         dataset = PageDataset(
             self.settings,
             self.processor,
@@ -112,7 +160,7 @@ class PagesData(ConversationData):
             easy_until=self.easy_until,
             hard_from=self.hard_from,
         )
-        return self._train_loader(dataset, None)
+        return self._train_loader(dataset, Curriculum(self.pages))
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._val_loader(PageQuestions(self.settings, seed=self.seed + 1_000_003, size=self.val_pages))
@@ -157,10 +205,17 @@ class LlavaData(ConversationData):
         self.records = read_records(path, images)
         self.val_records = [] if val_path is None else read_records(val_path, val_images)
 
-    def train_dataloader(self) -> StatefulDataLoader:
+    @cached_property
+    def identity(self) -> DataIdentity:  # type: ignore[override]  # computed once
+        return DataIdentity(
+            len(self.records), fingerprint(self.seed, self.group_by_modality, *(each.turns for each in self.records))
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
         dataset = RecordDataset(self.records, self.processor, on_bad_sample=self.on_bad_sample)
         signed = [max(record.words, 1) * (1 if record.images else -1) for record in self.records]
-        return self._train_loader(dataset, signed if self.group_by_modality else [1] * len(signed))
+        lengths = signed if self.group_by_modality else [1] * len(signed)
+        return self._train_loader(dataset, ModalityLengthOrder(lengths, seed=self.seed))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         if not self.val_records:

@@ -1,81 +1,85 @@
-"""Samples of like length and kind together, so that little is padded and no rank waits."""
+"""In which order an epoch's samples come: a pure function of the seed and the epoch, the same on every rank."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
-from torch.utils.data import Sampler
 
 
-class ModalityLengthSampler(Sampler[int]):
+class Order(ABC):
+    """The order of the samples of every epoch."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+
+    @abstractmethod
+    def indices(self, epoch: int, *, batch_size: int, parts: int) -> list[int]:
+        """All samples of an epoch, each once; every `batch_size * parts` in a row are one optimizer step.
+
+        Args:
+            epoch: from 0.
+            batch_size: samples of a micro-batch.
+            parts: micro-batches of an optimizer step, over all ranks.
+        """
+
+
+class Curriculum(Order):
+    """The samples as they are numbered, in every epoch.
+
+    Args:
+        size: number of samples.
+
+    Raises:
+        ValueError: if there is none.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError("there are no samples to put in order")
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def indices(self, epoch: int, *, batch_size: int, parts: int) -> list[int]:
+        return list(range(self.size))
+
+
+class ModalityLengthOrder(Order):
     """LLaVA's `group_by_modality_length` (arXiv 2310.03744's code): blocks of one modality, sorted by length inside.
 
     An optimizer step's samples are all with pictures or all without, except in a mixed tail; inside a block they are
-    dealt to ranks and micro-batches so that each has about the same length. The order follows from seed and epoch.
-    Every rank gets equally many: the order is filled up from its own beginning where the ranks do not divide it.
+    dealt to ranks and micro-batches so that each has about the same length.
 
     Args:
-        lengths: of every sample; negative: it has no picture.
-        batch_size: samples of a micro-batch.
-        accumulation: micro-batches of a step.
-        ranks: number of ranks.
-        rank: this one.
+        lengths: of every sample; negative: it has no picture. All equal: a plain random order.
         seed: of the order.
 
     Raises:
         ValueError: if a length is 0, whose modality is unknown, or there is none.
     """
 
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        *,
-        batch_size: int,
-        accumulation: int = 1,
-        ranks: int = 1,
-        rank: int = 0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, lengths: Sequence[int], *, seed: int = 0) -> None:
         if not lengths:
             raise ValueError("there are no samples to put in order")
         if zeros := [index for index, length in enumerate(lengths) if length == 0]:
             raise ValueError(f"{len(zeros)} samples have length 0, the first is number {zeros[0]}: they have no text")
-        self.lengths = list(lengths)
-        self.batch_size, self.parts = batch_size, accumulation * ranks
-        self.ranks, self.rank, self.seed = ranks, rank, seed
-        self.epoch = 0
-        self._next = 0
+        self.lengths, self.seed = list(lengths), seed
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.ranks)
+        return len(self.lengths)
 
-    def __iter__(self) -> Iterator[int]:
-        order = self._of_rank()
-        while self._next < len(order):
-            self._next += 1
-            yield order[self._next - 1]
-        self._next = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "next": self._next}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self._next = state["epoch"], state["next"]
-
-    def order(self) -> list[int]:
-        """All ranks' samples in the epoch's order."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        block = self.batch_size * self.parts
+    def indices(self, epoch: int, *, batch_size: int, parts: int) -> list[int]:
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
         with_pictures = [index for index, length in enumerate(self.lengths) if length > 0]
         without = [index for index, length in enumerate(self.lengths) if length < 0]
+        block = batch_size * parts
         if not with_pictures or not without:
-            return [index for part in self._blocks(range(len(self.lengths)), self.lengths, generator) for index in part]
+            blocks = _blocks(range(len(self.lengths)), self.lengths, block, parts, generator)
+            return [index for part in blocks for index in part]
         absolute = [abs(length) for length in self.lengths]
-        kinds = [self._blocks(indices, absolute, generator) for indices in (with_pictures, without)]
+        kinds = [_blocks(indices, absolute, block, parts, generator) for indices in (with_pictures, without)]
         full, tail = [], []
         for blocks in kinds:
             full += blocks[:-1]
@@ -84,31 +88,17 @@ class ModalityLengthSampler(Sampler[int]):
         assert all(len(part) == block for part in full)
         return [index for number in shuffled for index in full[number]] + sorted(tail)
 
-    def _blocks(self, indices: Sequence[int], lengths: Sequence[int], generator: torch.Generator) -> list[list[int]]:
-        """Random blocks of a whole step, each sorted by length and dealt to its parts."""
-        block = self.batch_size * self.parts
-        shuffled = [indices[number] for number in torch.randperm(len(indices), generator=generator).tolist()]
-        blocks = [shuffled[start : start + block] for start in range(0, len(shuffled), block)]
-        return [
-            [
-                index
-                for part in _dealt(sorted(each, key=lambda index: -lengths[index]), lengths, self.parts)
-                for index in part
-            ]
-            for each in blocks
-        ]
 
-    def _of_rank(self) -> list[int]:
-        """This rank's micro-batches of every step."""
-        order = self.order()
-        order = [order[number % len(order)] for number in range(len(self) * self.ranks)]
-        step = self.batch_size * self.ranks
-        mine: list[int] = []
-        for start in range(0, len(order), step):
-            share = order[start : start + step]
-            size = -(-len(share) // self.ranks)
-            mine += share[self.rank * size : (self.rank + 1) * size]
-        return mine
+def _blocks(
+    indices: Sequence[int], lengths: Sequence[int], block: int, parts: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Random blocks of a whole step, each sorted by length and dealt to its parts."""
+    shuffled = [indices[number] for number in torch.randperm(len(indices), generator=generator).tolist()]
+    blocks = [shuffled[start : start + block] for start in range(0, len(shuffled), block)]
+    return [
+        [index for part in _dealt(sorted(each, key=lambda index: -lengths[index]), lengths, parts) for index in part]
+        for each in blocks
+    ]
 
 
 def _dealt(descending: list[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
