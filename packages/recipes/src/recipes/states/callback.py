@@ -1,0 +1,237 @@
+"""When training states are written: every so often, when asked, and at every end, always at the boundary of a step."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from recipes.data.modules import ConversationData
+from recipes.data.ranks import Position
+from recipes.module import NonFiniteLossError
+from recipes.states.contents import frozen_sum, pieces
+from recipes.states.folder import StateError, keep_newest, newest_state, rewrite_manifest, step_of, write_state
+from recipes.states.randomness import random_state, set_random_state
+from recipes.states.ranks import Ranks
+from recipes.states.resume import conversation_data, optimizer_name, resume
+from recipes.states.signals import STOPPING, Interrupted, Signals
+from recipes.states.stored import StoredState
+
+
+@dataclass(frozen=True)
+class StateSettings:
+    """How often training states are written, beside the end of the run, Ctrl-C, SIGTERM and SIGUSR1.
+
+    Attributes:
+        every_steps: optimizer steps from one to the next; null: only by time.
+        every_minutes: minutes from one to the next; null: only by steps.
+        keep: the newest so many are kept; 0: none is ever written.
+    """
+
+    every_steps: int | None = None
+    every_minutes: float | None = 15.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every_steps is not None and self.every_steps < 1:
+            raise ValueError(f"states.every_steps is at least 1, not {self.every_steps}")
+        if self.every_minutes is not None and self.every_minutes <= 0:
+            raise ValueError(f"states.every_minutes is above 0, not {self.every_minutes}")
+        if self.keep < 0:
+            raise ValueError(f"states.keep is at least 0, not {self.keep}")
+
+
+@dataclass(frozen=True)
+class _Boundary:
+    """The moment after an optimizer step; until the next one nothing that a state holds changes but the generators."""
+
+    step: int
+    position: Position
+    random: dict[str, Tensor]
+
+
+class TrainingStates(Callback):
+    """Writes training states into `states` in the run's folder, and resumes from one.
+
+    Args:
+        settings: how often.
+        folder: called when the run's folder is known to all ranks.
+        signals: that may ask for a state or for the end.
+        last_step: called on all ranks at the boundary of the last step, before the validation that may follow.
+    """
+
+    def __init__(
+        self, settings: StateSettings, folder: Callable[[], Path], signals: Signals, last_step: Callable[[], None]
+    ) -> None:
+        self.settings, self.folder, self.signals, self.last_step = settings, folder, signals, last_step
+        self.resumed: StoredState | None = None
+        self._ranks = Ranks()
+        self._boundary: _Boundary | None = None
+        self._written, self._validated = -1, -1
+        self._whole = True
+        self._frozen: list[int] | None = None
+        self._since = 0.0
+        self._data: ConversationData | None = None
+
+    @property
+    def states(self) -> Path:
+        """The folder of the states."""
+        return self.folder() / "states"
+
+    @property
+    def newest(self) -> Path | None:
+        """The newest complete state of this run; None: there is none yet."""
+        return newest_state(self.states)
+
+    @property
+    def resumed_steps(self) -> int:
+        """Optimizer steps of the state that is resumed from; 0: none is."""
+        return 0 if self.resumed is None else int(self.resumed.manifest["step"])
+
+    def resume_from(self, state: Path) -> None:
+        """Begin where a state is."""
+        self.resumed = StoredState(state)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.settings.keep == 0 and self.resumed is None:
+            return
+        self._ranks = Ranks(trainer.global_rank, trainer.world_size)
+        self._data = conversation_data(trainer)
+        if self.resumed is not None:
+            resume(trainer, pl_module, self.resumed, self._ranks)
+            self._written = self.resumed.manifest["step"]
+            self._validated = self._written if self.resumed.manifest["validated"] else -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The generators are set at the last moment: what runs until then may draw numbers of its own."""
+        if self.resumed is not None:
+            own = self.resumed.names(f"random/{self._ranks.rank}/")
+            if own:
+                prefix = f"random/{self._ranks.rank}/"
+                set_random_state({name: self.resumed.whole(prefix + name) for name in own})
+        self._since = time.monotonic()
+        self.signals.deferred = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning counts a step twice where a resumed run first skips or repeats a validation.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+    ) -> None:
+        self._whole = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._whole:
+            return
+        self._whole = True
+        loop, last = trainer.fit_loop.epoch_loop, self._is_last_step(trainer)
+        if self._data is not None:
+            assert self._data.batches is not None
+            position = self._data.batches.after(loop.batch_progress.current.ready)
+            if loop._num_ready_batches_reached():
+                # Also where the epoch was cut short, by limit_train_batches.
+                position = replace(position, samples=self._data.identity.samples)
+            self._boundary = _Boundary(trainer.global_step, position, random_state())
+        wanted, due = self._ranks.sums(self.signals.state, self._is_due(trainer.global_step))
+        stop = self._asked_to_stop()
+        if stop or wanted or due or last:
+            self.signals.state = False
+            self.write(trainer, pl_module)
+        if last:
+            self.last_step()
+        if stop:
+            # Lightning logs a step after this hook, and the resumed run begins with the next one.
+            trainer._logger_connector.on_batch_end()
+            trainer._logger_connector.update_train_step_metrics()
+            raise Interrupted(stop)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.signals.deferred and (stop := self._asked_to_stop()):
+            self.write(trainer, pl_module)
+            raise Interrupted(stop)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        self._validated = trainer.global_step
+        newest = self.newest if self._ranks.rank == 0 and self._written == trainer.global_step else None
+        if newest is not None and step_of(newest) == trainer.global_step:
+            rewrite_manifest(newest, {"validated": True})
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer, pl_module)
+        self.signals.deferred = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """What one process has learnt is kept; of several, each can fail alone, and a state takes all of them."""
+        whole = self._whole or isinstance(exception, NonFiniteLossError)
+        if whole and self._ranks.world == 1 and not isinstance(exception, StateError):
+            self.write(trainer, pl_module)
+        self.signals.deferred = False
+
+    def write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the state of the latest boundary, unless it is written already; all ranks call it together."""
+        boundary = self._boundary
+        if self.settings.keep == 0 or boundary is None or boundary.step == self._written:
+            return
+        assert self._data is not None
+        if self._frozen is None:
+            self._frozen = frozen_sum(module.network, self._ranks)
+        manifest = {
+            "step": boundary.step,
+            "position": asdict(boundary.position),
+            "validated": self._validated == boundary.step,
+            "data": asdict(self._data.identity),
+            "optimizer": optimizer_name(trainer),
+            "precision": str(trainer.precision),
+            "frozen": self._frozen,
+            "scaler": trainer.precision_plugin.state_dict(),
+            "ranks": self._ranks.world,
+        }
+        tensors = pieces(module.network, trainer.optimizers[0], boundary.random, self._ranks.rank)
+        write_state(self.states, manifest, tensors, self._ranks)
+        self._written, self._since = boundary.step, time.monotonic()
+        if self._ranks.rank == 0:
+            keep_newest(self.states, self.settings.keep)
+
+    def _is_due(self, step: int) -> bool:
+        by_steps = self.settings.every_steps is not None and step % self.settings.every_steps == 0
+        minutes = (time.monotonic() - self._since) / 60
+        # The clock of the first rank alone decides for all.
+        by_time = (
+            self.settings.every_minutes is not None
+            and self._ranks.rank == 0
+            and minutes >= self.settings.every_minutes
+        )
+        return by_steps or by_time
+
+    @staticmethod
+    def _is_last_step(trainer: pl.Trainer) -> bool:
+        if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+            return True
+        epochs = trainer.max_epochs
+        ended = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        return ended and epochs is not None and epochs != -1 and trainer.current_epoch + 1 >= epochs
+
+    def _asked_to_stop(self) -> int:
+        """The signal by which any rank was asked to stop; 0: none was."""
+        asked = self._ranks.sums(*(self.signals.stop == number for number in STOPPING))
+        return max((number for number, ranks in zip(STOPPING, asked, strict=True) if ranks), default=0)

@@ -1,0 +1,138 @@
+"""What a training state holds of a model and its optimizer, and how both get it back.
+
+weight/NAME            every weight that is trained
+buffer/NAME            every buffer that belongs to the model's state
+optimizer/NAME/KEY     what the optimizer keeps for a weight: moments, numbers of steps
+random/RANK/KEY        a rank's random number generators
+
+Frozen weights are not in it: they come from where the run took them at its beginning, and a sum over them tells whether
+they still are what they were. Nor are learning rates and other settings: those are the command line's.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from recipes.optimizer import MuonAdamW
+from recipes.states.folder import StateError
+from recipes.states.pieces import piece_of
+from recipes.states.ranks import Ranks
+from recipes.states.stored import StoredState
+
+
+def trained_weights(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are trained, by their names; one that is used twice comes once."""
+    return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+
+
+def stateful_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """The buffers that belong to the network's state."""
+    stateful = set(network.state_dict())
+    return {name: buffer for name, buffer in network.named_buffers() if name in stateful}
+
+
+def pieces(
+    network: nn.Module, optimizer: Optimizer, random: Mapping[str, Tensor], rank: int
+) -> Iterator[tuple[str, Tensor, int]]:
+    """What this rank has to write: name, rows, number of the first row.
+
+    Of what several ranks hold alike, the first of them writes it.
+    """
+    names = {id(weight): name for name, weight in trained_weights(network).items()}
+    held: dict[str, Tensor] = {f"weight/{name}": weight for name, weight in trained_weights(network).items()}
+    held |= {f"buffer/{name}": buffer for name, buffer in stateful_buffers(network).items()}
+    for each in single_optimizers(optimizer).values():
+        for weight, kept in each.state.items():
+            for key, value in kept.items():
+                held[f"optimizer/{names[id(weight)]}/{key}"] = value
+    for name, tensor in held.items():
+        piece = piece_of(tensor, rank)
+        if piece.copy == 0:
+            yield name, piece.rows, piece.first
+    for key, value in random.items():
+        yield f"random/{rank}/{key}", value, 0
+
+
+def restore(network: nn.Module, optimizer: Optimizer, state: StoredState) -> None:
+    """Give a network and its optimizer what `pieces` wrote, on whatever ranks and devices they are now.
+
+    Raises:
+        StateError: if other weights are trained now, or by another optimizer.
+    """
+    weights = trained_weights(network)
+    check_trained(set(weights), state)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            state.fill(weight, f"weight/{name}")
+        for name, buffer in stateful_buffers(network).items():
+            state.fill(buffer, f"buffer/{name}")
+    kept: dict[str, list[str]] = {}
+    for name in state.names("optimizer/"):
+        weight_name, _, key = name.rpartition("/")
+        kept.setdefault(weight_name, []).append(key)
+    names = {id(weight): name for name, weight in weights.items()}
+    described = {
+        label: _filled(each, names, kept, state) for label, each in single_optimizers(optimizer).items()
+    }
+    optimizer.load_state_dict(described if isinstance(optimizer, MuonAdamW) else described["adamw"])
+
+
+def single_optimizers(optimizer: Optimizer) -> dict[str, Optimizer]:
+    """The optimizers of torch that `optimizer` is made of, by their names in its state."""
+    if isinstance(optimizer, MuonAdamW):
+        return {"muon": optimizer.muon, "adamw": optimizer.adamw}
+    return {"adamw": optimizer}
+
+
+def frozen_sum(network: nn.Module, ranks: Ranks) -> list[int]:
+    """Number of the frozen weights, and a sum over the bits of all of their values; the same for any sharding."""
+    total, number = 0, 0
+    for weight in network.parameters():
+        if weight.requires_grad:
+            continue
+        number += 1
+        piece = piece_of(weight, ranks.rank)
+        if piece.copy == 0 and piece.rows.numel():
+            rows = piece.rows.float() if piece.rows.is_floating_point() else piece.rows
+            bits = rows.contiguous().view(torch.int32) if rows.is_floating_point() else rows
+            total += int(bits.sum(dtype=torch.int64))
+    (total,) = ranks.sums((total + 2**63) % 2**64 - 2**63)
+    return [number, total]
+
+
+def check_trained(names: set[str], state: StoredState) -> None:
+    """Refuse a state whose trained weights are not those of this run.
+
+    Raises:
+        StateError: with the names.
+    """
+    then = set(state.names("weight/"))
+    for verb, those in (("trained in this run, but was not", names - then), ("not trained in this run, but was", then - names)):
+        if those:
+            raise StateError(
+                f"{state.folder}: {min(those)} ({len(those)} weights in all) is {verb} when the state was written; "
+                "resume with the settings of that time, or begin a new run from its checkpoint with --checkpoint"
+            )
+
+
+def _filled(
+    optimizer: Optimizer, names: Mapping[int, str], kept: Mapping[str, list[str]], state: StoredState
+) -> dict[str, Any]:
+    described = optimizer.state_dict()
+    filled: dict[int, dict[str, Tensor]] = {}
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for index, weight in enumerate(weights):
+        name = names[id(weight)]
+        filled[index] = {}
+        for key in kept.get(name, []):
+            stored = f"optimizer/{name}/{key}"
+            if key == "step":
+                filled[index][key] = state.whole(stored)
+            else:
+                value = torch.zeros_like(weight, requires_grad=False)
+                state.fill(value, stored)
+                filled[index][key] = value
+    return {**described, "state": {index: values for index, values in filled.items() if values}}

@@ -1,0 +1,158 @@
+"""A Trainer put where a state was: weights, optimizer, schedule, loops, data."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.types import LRSchedulerConfig
+
+from recipes.data.modules import ConversationData
+from recipes.data.ranks import Position
+from recipes.optimizer import MuonAdamW
+from recipes.states.contents import frozen_sum, restore
+from recipes.states.folder import StateError
+from recipes.states.ranks import Ranks
+from recipes.states.stored import StoredState
+
+
+def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, ranks: Ranks) -> None:
+    """Let the training of `trainer`, which is set up and has not begun, go on from a state.
+
+    Settings are those of this run: learning rates, schedule, numbers of steps and epochs. What cannot differ is
+    refused.
+
+    Raises:
+        StateError: if the state is damaged, or belongs to other data, weights or another optimizer.
+    """
+    state.verify(ranks)
+    manifest = state.manifest
+    (optimizer,) = trainer.optimizers
+    data = conversation_data(trainer)
+    position = Position(**manifest["position"])
+    _check_settings(manifest, state, trainer, data, position)
+    restore(module.network, optimizer, state)
+    if manifest["precision"] == trainer.precision and manifest["frozen"] != frozen_sum(module.network, ranks):
+        raise StateError(
+            f"{state.folder}: the frozen weights are not those with which the state was written; "
+            "give the checkpoint and the settings with which that run was begun"
+        )
+    if manifest["scaler"]:
+        trainer.precision_plugin.load_state_dict(manifest["scaler"])
+    data.position = _begun_or_next(position, manifest, data, trainer)
+    set_progress(trainer, manifest["step"], data, validated=manifest["validated"])
+    for config in trainer.lr_scheduler_configs:
+        _set_schedule(config, _scheduled_step(trainer, manifest["step"]))
+
+
+def conversation_data(trainer: pl.Trainer) -> ConversationData:
+    """The Trainer's data module.
+
+    Raises:
+        StateError: if it is of another kind, which does not tell how far it is.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+    if not isinstance(data, ConversationData):
+        raise StateError(
+            f"{type(data).__name__} does not tell how far an epoch is, which a training state needs: derive it from "
+            "recipes.data.modules.ConversationData, or switch states off with --states.keep=0"
+        )
+    return data
+
+
+def set_progress(trainer: pl.Trainer, step: int, data: ConversationData, *, validated: bool) -> None:
+    """Let Lightning's loops go on after `step` optimizer steps, at the position of `data`.
+
+    Lightning's own resuming counts a micro-batch inside of an accumulated step, or an epoch that was cut short, as
+    done; so its counters are set here, from what was counted at the boundary of a step.
+
+    Args:
+        trainer: before its first batch.
+        step: optimizer steps that are done.
+        data: whose position is set.
+        validated: whether a validation that is due at this step has been done.
+    """
+    steps_expected = trainer.estimated_stepping_batches  # makes the loader, which begins at the position
+    assert steps_expected
+    assert data.batches is not None
+    assert data.position is not None
+    begun, each_epoch, epoch = data.batches.begun, len(data.batches), data.position.epoch
+    fit, epochs = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    inside = begun > 0
+    for progress in (fit.epoch_progress.total, fit.epoch_progress.current):
+        progress.ready = progress.started = epoch + inside
+        progress.processed = progress.completed = epoch
+    for progress, number in (
+        (epochs.batch_progress.total, epoch * each_epoch + begun),
+        (epochs.batch_progress.current, begun),
+    ):
+        progress.ready = progress.started = progress.processed = progress.completed = number
+    epochs.batch_progress.is_last_batch = begun == each_epoch
+    steps = epochs.automatic_optimization.optim_progress.optimizer.step
+    steps.total.ready = steps.total.completed = step
+    epochs._batches_that_stepped = step - 1
+    if not validated:
+        # As if the validation had been begun: then it is run before the next batch, if it is due.
+        again = epochs.val_loop.batch_progress.total
+        again.ready = again.started = 1
+    fit.restarting = True
+
+
+def _check_settings(
+    manifest: dict[str, Any], state: StoredState, trainer: pl.Trainer, data: ConversationData, position: Position
+) -> None:
+    wanted = optimizer_name(trainer)
+    if wanted != manifest["optimizer"]:
+        raise StateError(
+            f"{state.folder} was written with the optimizer {manifest['optimizer']}, this run has {wanted}: set "
+            f"--model.optimizer={manifest['optimizer']}, or begin a new run from its checkpoint with --checkpoint"
+        )
+    identity, inside = data.identity, 0 < position.samples < manifest["data"]["samples"]
+    if inside and identity.samples != manifest["data"]["samples"]:
+        raise StateError(
+            f"{state.folder} is inside of an epoch of {manifest['data']['samples']} samples, the data has "
+            f"{identity.samples} now: resume with the same data"
+        )
+    if inside and identity.fingerprint != manifest["data"]["fingerprint"]:
+        raise StateError(
+            f"{state.folder} is inside of an epoch, and the data is not the same any more (its texts, its order's seed "
+            "or its settings): resume with the same data"
+        )
+
+
+def optimizer_name(trainer: pl.Trainer) -> str:
+    """As in `--model.optimizer`."""
+    return "muon" if isinstance(trainer.optimizers[0], MuonAdamW) else "adamw"
+
+
+def _begun_or_next(
+    position: Position, manifest: dict[str, Any], data: ConversationData, trainer: pl.Trainer
+) -> Position:
+    """The position, or the next epoch's beginning where nothing is left to do in its epoch."""
+    ended = position.samples >= manifest["data"]["samples"]
+    if position.samples and not ended:
+        return position
+    parts = trainer.world_size * trainer.accumulate_grad_batches
+    begin = Position(position.epoch + ended, 0, data.batch_size, parts)
+    if ended and not manifest["validated"] and data.has_validation:
+        return Position(position.epoch, data.identity.samples, data.batch_size, parts)
+    return begin
+
+
+def _scheduled_step(trainer: pl.Trainer, step: int) -> int:
+    """Where the schedule is: where the data is, so that it ends with it, if other ranks or batches make other steps."""
+    if trainer.max_epochs in (None, -1):
+        return step
+    loop = trainer.fit_loop.epoch_loop.batch_progress
+    epochs, batches = trainer.fit_loop.epoch_progress.current.completed, loop.current.completed
+    accumulation = trainer.accumulate_grad_batches
+    each_epoch = -(-int(trainer.num_training_batches) // accumulation)
+    return epochs * each_epoch + -(-batches // accumulation)
+
+
+def _set_schedule(config: LRSchedulerConfig, step: int) -> None:
+    scheduler: Any = config.scheduler
+    scheduler.last_epoch, scheduler._step_count = step, step + 1
+    scheduler._last_lr = [
+        rate * share(step) for rate, share in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
+        group["lr"] = rate
