@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+pytest_plugins = ["tests.fitting"]
+
 ROOT = Path(__file__).parent
 SHARED = Path(os.environ.get("FOVEAL_SHARED", ROOT.parent / "shared"))
 

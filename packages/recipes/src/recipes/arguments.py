@@ -1,6 +1,7 @@
 """What a user typed, before the parser sees it: shipped configurations by their bare name, and who may be imported."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,21 @@ ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "t
 
 class UsageError(ValueError):
     """The command line cannot be used as it is; the message says what to type instead."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a user typed, ready for the parser.
+
+    Attributes:
+        arguments: for the parser.
+        allowed: names of packages that class paths may import.
+        name: of the run: the first configuration's without its ending.
+    """
+
+    arguments: tuple[str, ...]
+    allowed: tuple[str, ...]
+    name: str
 
 
 def shipped_configs() -> list[str]:
@@ -55,8 +71,8 @@ def find_config(name: str) -> str:
     )
 
 
-def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments for the parser, and the names of packages that class paths may import.
+def prepare(arguments: Sequence[str]) -> Prepared:
+    """The arguments for the parser, the names of packages that class paths may import, and the run's name.
 
     `--config NAME` becomes `--config FILE`, with `laptop.yaml` before all if one is a shipped method; `--checkpoint
     FOLDER` becomes the network of that folder as it was saved, after all configurations, and quantised if either of
@@ -68,6 +84,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     prepared: list[str] = []
     network: list[str] = []
     common: list[str] = []
+    names: list[str] = []
     allowed = list(ALLOWED_IMPORTS)
     from_checkpoint = any(argument.partition("=")[0] == "--checkpoint" for argument in arguments)
     quantised: list[str] = []
@@ -91,6 +108,7 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             found = find_config(value)
             place = Path(found).resolve()
+            names.append(place.stem)
             if place.parent == CONFIGS and place.stem in shipped_methods():
                 common = ["--config", str(LAPTOP)]
             if from_checkpoint and place in QUANTISED:
@@ -101,7 +119,8 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
                 prepared += ["--config", found]
     # Behind all configurations, but before what was typed setting by setting.
     last = max((place + 2 for place, word in enumerate(prepared) if word == "--config"), default=0)
-    return common + prepared[:last] + network + quantised + prepared[last:], allowed
+    together = common + prepared[:last] + network + quantised + prepared[last:]
+    return Prepared(tuple(together), tuple(allowed), names[0] if names else "run")
 
 
 def _quantization() -> str:

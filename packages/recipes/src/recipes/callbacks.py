@@ -1,13 +1,11 @@
 """What happens around the training loop."""
 
 import json
-import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from recipes.data.eval_batch import EvalBatch
@@ -15,41 +13,43 @@ from recipes.module import NonFiniteLossError
 from recipes.sheet import SheetRow
 
 
-class RandomState(Callback):
-    """Keeps the random number generators in the training state: a resumed run draws what the first would have."""
+class RunFolder(Callback):
+    """Tells every rank the folder of the run, which the first one has chosen; calling it gives the folder.
 
-    def state_dict(self) -> dict[str, Any]:
-        kind, keys, *rest = np.random.get_state(legacy=True)
-        return {
-            "python": random.getstate(),
-            "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
+    Args:
+        folder: of the run, on the first rank; what other ranks give is not used.
+        save_config: writes the run's configuration into the folder.
+    """
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._saved = state_dict
+    def __init__(self, folder: Path, save_config: Callable[[Path], None]) -> None:
+        self._folder, self._save_config = folder, save_config
+        self._known = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set at the last moment before training: what runs until then may draw numbers of its own."""
-        saved = self.__dict__.pop("_saved", None)
-        if saved is None:
+    def __call__(self) -> Path:
+        return self._folder
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._known:
             return
-        version, words, gauss = saved["python"]
-        random.setstate((version, tuple(words), gauss))
-        kind, keys, *rest = saved["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-        torch.set_rng_state(saved["torch"].cpu())
-        if saved["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
+        self._folder = Path(trainer.strategy.broadcast(str(self._folder)))
+        self._known = True
+        if trainer.is_global_zero:
+            self._save_config(self._folder)
 
 
 class NonFiniteReport(Callback):
-    """Writes the samples of the batch whose loss was not finite to `non_finite_loss.json` in the run's folder."""
+    """Writes the samples of the step whose loss was not finite to `non_finite_loss.rankN.json` in the run's folder.
+
+    Args:
+        folder: called for the folder.
+    """
+
+    def __init__(self, folder: Callable[[], Path]) -> None:
+        self.folder = folder
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, NonFiniteLossError) and trainer.log_dir is not None:
-            path = Path(trainer.log_dir) / f"non_finite_loss.rank{trainer.global_rank}.json"
+        if isinstance(exception, NonFiniteLossError):
+            path = self.folder() / f"non_finite_loss.rank{trainer.global_rank}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             report = {"step": trainer.global_step, "samples": list(exception.keys)}
             path.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -83,8 +83,7 @@ class SheetSamples(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        for question, references, prediction, picture in zip(
-            batch.questions, batch.references, outputs, batch.pictures, strict=True
-        ):
+        shown = zip(batch.questions, batch.references, batch.pictures, strict=True)
+        for (question, references, picture), prediction in zip(shown, outputs, strict=False):  # fillers have no answer
             if len(self.rows) < self.limit:
                 self.rows.append(SheetRow(picture, question, references[0], prediction))

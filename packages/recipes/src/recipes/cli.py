@@ -1,20 +1,27 @@
 """The command line of training and validation: LightningCLI, made short-spoken and safe."""
 
-import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
-from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
-from recipes.arguments import UsageError, prepare
-from recipes.callbacks import NonFiniteReport, RandomState, SheetSamples
-from recipes.checkpoint_io import AtomicCheckpointIO
+from recipes.arguments import Prepared
+from recipes.callbacks import NonFiniteReport, RunFolder, SheetSamples
 from recipes.console import calm, short_errors, stop
+from recipes.loggers import place_loggers
+from recipes.metrics_csv import MetricsCsv
 from recipes.module import Finetuning
+from recipes.progress import ProgressLine
+from recipes.run_folder import RUNS, new_run_folder
+from recipes.states import Signals
+from recipes.throughput import Throughput
+from recipes.trainer_parts import as_list, callbacks_with, loggers_with
 
 LONGEST_ERROR = 8
+CONFIG = "config.yaml"
 
 
 class ShortSpokenParser(LightningArgumentParser):
@@ -31,48 +38,125 @@ class ShortSpokenParser(LightningArgumentParser):
 
 
 class CommandLine(LightningCLI):
-    """One subcommand of the Trainer on a `Finetuning` and a data module, both from the configuration."""
+    """One subcommand of the Trainer on a `Finetuning` and a data module, both from the configuration.
 
-    def __init__(self) -> None:
+    Args:
+        subcommand: of the Trainer.
+        typed: what the user typed, prepared.
+        signals: that may ask for the end.
+
+    Attributes:
+        run: knows the run's folder.
+    """
+
+    def __init__(self, subcommand: str, typed: Prepared, signals: Signals) -> None:
+        self.typed, self.signals = typed, signals
+        self._arguments = [subcommand, *typed.arguments]
         super().__init__(
             Finetuning,
             LightningDataModule,
             subclass_mode_data=True,
             parser_class=ShortSpokenParser,
             seed_everything_default=0,
-            save_config_callback=SaveConfigCallback,
-            save_config_kwargs={"overwrite": any(argument.startswith("--ckpt_path") for argument in sys.argv)},
+            save_config_callback=None,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--run",
+            type=str | None,
+            default=None,
+            help="Folder of the run, for all of its files. Default: the next runs/NAME/version_N, NAME being that of "
+            "the first configuration; --trainer.default_root_dir takes the place of runs.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """What was prepared, and not `sys.argv`: that stays as it was typed, and further ranks are started with it."""
+        self.config = parser.parse_args(self._arguments)
+
     def _parse_ckpt_path(self) -> None:
         """Nothing: what a training state says about hyper-parameters must not win over the command line."""
 
+    def instantiate_classes(self) -> None:
+        """As Lightning, with all loggers in the run's folder."""
+        first = rank_zero_only.rank == 0
+        # Only the first rank's loggers write; the others are told the folder when they can be.
+        folder = self.run_folder() if first else Path()
+        self.run = RunFolder(folder, self._save_config)
+        self.csv = MetricsCsv(folder)
+        trainer = self._get(self.config, "trainer")
+        trainer["logger"] = place_loggers(trainer["logger"], folder)
+        try:
+            super().instantiate_classes()
+        except BaseException:
+            if first and not any(folder.iterdir()):
+                folder.rmdir()
+            raise
+
+    def run_folder(self) -> Path:
+        """The folder of this run, which is made.
+
+        Raises:
+            ValueError: if it was given and holds a run already.
+        """
+        given = self._get(self.config, "run")
+        if given is None:
+            return new_run_folder(self.runs, self.typed.name)
+        folder = Path(given)
+        if (folder / CONFIG).exists():
+            raise ValueError(
+                f"{folder} holds a run already: resume it with --ckpt_path last, or choose another folder for --run"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def runs(self) -> Path:
+        """Where runs that were given no folder of their own are numbered."""
+        return Path(self._get(self.config, "trainer")["default_root_dir"] or RUNS)
+
+    def callbacks(self) -> list[Callback]:
+        """What every run has, in the order in which it is called."""
+        self.samples = SheetSamples()
+        return [self.run, ProgressLine(), Throughput(), NonFiniteReport(self.run), self.samples]
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer of the configuration with what every run needs."""
-        trainer = self.config_init[self.subcommand]["trainer"]
-        self.samples = SheetSamples()
-        ours = [RichProgressBar(leave=False), RandomState(), NonFiniteReport(), self.samples]
-        plugins = trainer["plugins"]
-        given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
-        return super().instantiate_trainer(
-            callbacks=[*(trainer["callbacks"] or []), *ours], plugins=[*given, AtomicCheckpointIO()], **kwargs
+        settings = self.config_init[self.subcommand]["trainer"]
+        trainer = super().instantiate_trainer(
+            callbacks=callbacks_with(
+                self.callbacks(), settings["callbacks"], progress_bar=settings["enable_progress_bar"] is not False
+            ),
+            logger=loggers_with(self.csv, settings["logger"]),
+            plugins=as_list(settings["plugins"]),
+            # Its states resume inexactly; those of TrainingStates take their place.
+            enable_checkpointing=False,
+            # It would divide among the ranks once more what our own samplers have divided, and shuffle the curriculum.
+            use_distributed_sampler=False,
+            **kwargs,
         )
+        # Signals are ours: Lightning's handlers end a run inside of a step, with exit code 0.
+        trainer._signal_connector.register_signal_handlers = lambda: None
+        return trainer
+
+    def _save_config(self, folder: Path) -> None:
+        parser = self._parser(self.subcommand)
+        parser.save(self._get_config(), folder / CONFIG, skip_unset=False, overwrite=True, multifile=False)
+
+    def _get_config(self) -> Any:
+        return self.config[str(self.subcommand)]
 
 
-def main(command: type[CommandLine], subcommand: str) -> None:
+def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
     """Run `command` on what was typed.
 
     Raises:
-        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used.
+        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used, with 128 + its number after a
+            signal.
     """
-    try:
-        arguments, allowed = prepare(sys.argv[1:])
-    except UsageError as error:
-        stop(str(error))
-    sys.argv[1:] = [subcommand, *arguments]
     calm()
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=allowed)
-    with short_errors():
-        command()
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(typed.allowed))
+    with short_errors(), Signals(loud=rank_zero_only.rank == 0) as signals:
+        command(subcommand, typed, signals)

@@ -36,5 +36,11 @@ def calm() -> None:
     transformers.utils.logging.set_verbosity_error()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for noise in (".*does not have many workers.*", ".*treespec.*", ".*instantiate_classes.*", ".*set_vital.*"):
+    for noise in (
+        ".*does not have many workers.*",
+        ".*treespec.*",
+        ".*instantiate_classes.*",
+        ".*set_vital.*",
+        ".*your dataloader is not resumable.*",  # ours begins where the state is
+    ):
         warnings.filterwarnings("ignore", message=noise)

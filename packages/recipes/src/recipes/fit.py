@@ -1,7 +1,10 @@
 """Train: `python -m recipes.fit --config uhd.yaml`."""
 
-from recipes.cli import main
+import sys
+
+from recipes.arguments import prepare
+from recipes.cli import run
 from recipes.training import FitCommand
 
 if __name__ == "__main__":
-    main(FitCommand, "fit")
+    run(FitCommand, "fit", prepare(sys.argv[1:]))

@@ -89,7 +89,7 @@ class Finetuning(pl.LightningModule):
         self.scores: dict[str, Metric] = nn.ModuleDict(  # type: ignore[assignment]  # one, with typed values
             {"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()}
         )
-        self._step_tokens = 0
+        self._step: list[tuple[Tensor, int, tuple[str, ...]]] = []
 
     def on_fit_start(self) -> None:
         """Lightning keeps the modes that it finds, and models that were loaded are in evaluation mode."""
@@ -97,10 +97,7 @@ class Finetuning(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.network.loss(batch)
-        if not torch.isfinite(loss.total):
-            raise NonFiniteLossError(float(loss.total), batch.keys)
-        self._step_tokens += loss.tokens
-        self.log("train/loss", loss.total.detach() / loss.tokens, prog_bar=True, batch_size=len(batch.keys))
+        self._step.append((loss.total.detach(), loss.tokens, batch.keys))
         return loss.total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -108,24 +105,35 @@ class Finetuning(pl.LightningModule):
 
         Lightning divides every micro-batch's loss by their number, and the ranks' gradients are averaged: both are
         undone here.
+
+        Raises:
+            NonFiniteLossError: on all ranks, before the weights change, if the loss of any micro-batch is not finite.
         """
-        tokens = torch.tensor(float(self._step_tokens), device=self.device)
+        step, self._step = self._step, []
+        total = torch.stack([total.float() for total, _, _ in step]).sum()
+        sums = torch.stack([total, torch.full_like(total, sum(tokens for _, tokens, _ in step))])
         if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(tokens)
-        self._step_tokens = 0
+            torch.distributed.all_reduce(sums)
+        loss, tokens = sums[0], sums[1].clamp(min=1)
+        if not torch.isfinite(loss):
+            own = tuple(key for total, _, keys in step if not torch.isfinite(total) for key in keys)
+            raise NonFiniteLossError(float(loss), own)
         factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / tokens
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor)
+        self.log("train/loss", loss / tokens, prog_bar=True, batch_size=1)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> list[str]:
+        """Answers of the questions that are counted; on blank pictures the scores have names of their own."""
         seen = blanked(batch) if self.blank_pictures else batch
-        predictions = generate(self.network, seen.batch, max_new_tokens=self.max_new_tokens)
+        predictions = generate(self.network, seen.batch, max_new_tokens=self.max_new_tokens)[: batch.counted]
         for score in self.scores.values():
-            score.update(predictions, batch.references)
+            score.update(predictions, batch.references[: batch.counted])
+        group = "blank" if self.blank_pictures else "val"
         for name, score in self.scores.items():
-            self.log(f"val/{name}", score, prog_bar=name == "anls", batch_size=len(predictions))
+            self.log(f"{group}/{name}", score, prog_bar=name == "anls", batch_size=max(1, len(predictions)))
         return predictions
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -175,9 +183,9 @@ def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or not a number; `keys` are the samples of the batch in which it did."""
+class NonFiniteLossError(ValueError):
+    """The loss became infinite or not a number; `keys` are the samples of this rank's micro-batches in which it did."""
 
     def __init__(self, loss: float, keys: tuple[str, ...]) -> None:
-        super().__init__(f"the loss became {loss} in the batch of the samples {', '.join(keys)}")
+        super().__init__(f"the loss became {loss}")
         self.keys = keys

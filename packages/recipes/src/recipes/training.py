@@ -1,12 +1,17 @@
-"""What `fit` and `validate` do around the Trainer: controls, checkpoint, pictures, table."""
+"""What `fit` and `validate` do around the Trainer: states, controls, checkpoint, pictures, table."""
 
+import errno
+import os
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from foveal.models import save
@@ -14,32 +19,27 @@ from foveal.models.adapter_folder import is_adapter, save_adapter
 from foveal.models.lora import base_state, has_lora
 from recipes.cli import CommandLine
 from recipes.loss_curve import draw_loss_curve
-from recipes.module import Finetuning
+from recipes.module import Finetuning, NonFiniteLossError
 from recipes.report import print_report
 from recipes.room import free_bytes
 from recipes.room_to_fit import check_room_to_fit, device_to_fit
+from recipes.run_folder import latest_run_folder, run_of
 from recipes.sheet import draw_sheet
+from recipes.states import Interrupted, StateError, StateSettings, TrainingStates, find_state
 
 
-def scores_of(trainer: pl.Trainer) -> dict[str, float]:
-    """The metrics of the latest validation, by their bare names."""
-    return {
-        name.removeprefix("val/"): float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith("val/")
-    }
+def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
+    """The metrics of the latest validation, by their bare names.
 
-
-def whole_state(trainer: pl.Trainer) -> dict[str, Tensor] | None:
-    """The network's weights, collected where the ranks hold shards of them; None: every rank has them all.
-
-    All ranks must call it; only the first gets something.
+    Args:
+        trainer: that validated.
+        group: what stands before their names: `val`, or `blank` for those on blank pictures.
     """
-    if not isinstance(trainer.strategy, FSDPStrategy):
-        return None
-    collected = trainer.strategy.lightning_module_state_dict()
-    prefix = "network."
-    return {name.removeprefix(prefix): weight for name, weight in collected.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(f"{group}/"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(f"{group}/")
+    }
 
 
 def checkpoint_of(network: Mapping[str, Any]) -> str | None:
@@ -54,6 +54,7 @@ class MeasuringCommand(CommandLine):
     """What fitting and validating share: scores, with controls if wanted."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
         parser.add_argument(
             "--controls",
             type=bool,
@@ -78,12 +79,7 @@ class MeasuringCommand(CommandLine):
         self.model.blank_pictures = True
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         self.model.blank_pictures = False
-        return scores_of(self.trainer)
-
-    @property
-    def folder(self) -> Path:
-        """Where the run's files are."""
-        return Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        return scores_of(self.trainer, "blank")
 
 
 class FitCommand(MeasuringCommand):
@@ -91,10 +87,22 @@ class FitCommand(MeasuringCommand):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
+        ours = {"ckpt_path", "weights_only"}
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", *ours}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_class_arguments(StateSettings, "states")
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Training state to resume from: its folder, or `last` for the newest one of the run (of --run, or "
+            "else of the latest run of this name). The run goes on in the folder that it has.",
+        )
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a training that cannot fit on its GPU, before weights are read."""
+        """Find the state to resume from; refuse what cannot fit on its GPU, before weights are read."""
         settings = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
         self.base = checkpoint_of(settings["model"]["network"])
         if self.base is not None and is_adapter(self.base):
@@ -102,19 +110,57 @@ class FitCommand(MeasuringCommand):
                 f"{self.base} holds adapters: merge them into their base first, as in python -m tools.merge "
                 f"{self.base} MERGED"
             )
+        self.state = self._state_to_resume() if rank_zero_only.rank == 0 else None
         check_room_to_fit(settings, free=free_bytes(device_to_fit(settings["trainer"])))
+
+    def run_folder(self) -> Path:
+        """The folder of the run that is resumed, unless another one is asked for."""
+        if self.state is None:
+            return super().run_folder()
+        before, given = run_of(self.state), self._get(self.config, "run")
+        if given is None or Path(given).resolve() == before:
+            return Path(os.path.relpath(before))
+        folder = super().run_folder()
+        if (before / "metrics.csv").is_file():
+            shutil.copyfile(before / "metrics.csv", folder / "metrics.csv")
+        return folder
+
+    def callbacks(self) -> list[Callback]:
+        settings = StateSettings(**self._get(self.config, "states").as_dict())
+        self.paths: dict[str, Path] = {}
+        self.states = TrainingStates(settings, self.run, self.signals, self.save)
+        return [*super().callbacks(), self.states]
 
     def before_fit(self) -> None:
         fresh = self._get(self.config, "ckpt_path") is None
         self.untrained = self.scores() if self.controls and fresh and self.datamodule.has_validation else {}
 
+    def fit(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
+        """The Trainer's, resumed from our state; every end says where the run can go on."""
+        resumed = self.trainer.strategy.broadcast(None if self.state is None else str(self.state))
+        if resumed is not None:
+            self.states.resume_from(Path(resumed))
+            self.csv.resume_from(self.states.resumed_steps)
+        try:
+            self.trainer.fit(model, datamodule=datamodule)
+        except Interrupted as interrupted:
+            self._end(interrupted)
+        except NonFiniteLossError as error:
+            raise ValueError(
+                f"{error} at step {self.trainer.global_step + 1}\n"
+                f"the samples of that step: {os.path.relpath(self.run())}/non_finite_loss.rank*.json\n"
+                f"{self._newest()}; a lower learning rate or --trainer.gradient_clip_val=1 often helps"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StateError(f"disk full: {error.filename or self.run()}; {self._newest()}") from error
+
     def after_fit(self) -> None:
-        if self.trainer.fast_dev_run or self.trainer.interrupted:
+        if self.trainer.fast_dev_run:
             return
-        paths: dict[str, Path] = {}
-        state = whole_state(self.trainer)
-        if self.trainer.is_global_zero:
-            paths |= self.save(state)
+        if not self.paths:
+            self.save()  # the run was ended early, by a time limit or by a callback
         scores: dict[str, dict[str, float]] = {}
         if self.datamodule.has_validation:
             scores["trained"] = self.scores()
@@ -124,28 +170,51 @@ class FitCommand(MeasuringCommand):
             if self.untrained:
                 scores["before training"] = self.untrained
             if self.trainer.is_global_zero:
-                paths["predictions"] = draw_sheet(rows, self.folder / "predictions.png")
+                self.paths["predictions"] = draw_sheet(rows, self.run() / "predictions.png")
         if self.trainer.is_global_zero:
-            if (curve := draw_loss_curve(self.folder / "metrics.csv", self.folder / "loss.png")) is not None:
-                paths["loss curve"] = curve
-            print_report(scores, paths)
+            if (curve := draw_loss_curve(self.run() / "metrics.csv", self.run() / "loss.png")) is not None:
+                self.paths["loss curve"] = curve
+            print_report(scores, self.paths)
 
-    def save(self, state: Mapping[str, Tensor] | None) -> dict[str, Path]:
-        """Write what was trained; with LoRA only that, and its base too if it is in no folder yet.
-
-        Args:
-            state: as `whole_state` gives it.
-        """
-        network = self.model.network
+    def save(self) -> None:
+        """Write what was trained; with LoRA only that, and its base too if it is in no folder yet. On all ranks."""
+        network, folder = self.model.network, self.run()
+        state: Mapping[str, Tensor] | None = None
+        if not self.trainer.is_global_zero:
+            return
         if not has_lora(network.language_model):
-            return {"checkpoint": save(network, self.folder / "checkpoint", state=state)}
-        paths: dict[str, Path] = {}
+            self.paths["checkpoint"] = save(network, folder / "checkpoint", state=state)
+            return
         if self.base is None:
             whole = network.state_dict() if state is None else state
-            paths["base"] = save(network, self.folder / "base", state=base_state(whole))
-        base = paths["base"] if self.base is None else self.base
-        paths["adapter"] = save_adapter(network, self.folder / "adapter", base=base, state=state)
-        return paths
+            self.paths["base"] = save(network, folder / "base", state=base_state(whole))
+        base = self.paths["base"] if self.base is None else self.base
+        self.paths["adapter"] = save_adapter(network, folder / "adapter", base=base, state=state)
+
+    def _state_to_resume(self) -> Path | None:
+        wanted: str | None = self._get(self.config, "ckpt_path")
+        if wanted != "last":
+            return None if wanted is None else find_state(wanted)
+        given = self._get(self.config, "run")
+        folder = Path(given) if given is not None else latest_run_folder(self.runs, self.typed.name)
+        if folder is None:
+            raise StateError(f"--ckpt_path last: there is no run in {self.runs / self.typed.name} yet")
+        try:
+            return find_state(folder)
+        except StateError as error:
+            raise StateError(f"--ckpt_path last: {error}; leave it out to begin anew") from error
+
+    def _newest(self) -> str:
+        newest = self.states.newest
+        return "there is no state yet" if newest is None else f"the newest state is {os.path.relpath(newest)}"
+
+    def _end(self, interrupted: Interrupted) -> None:
+        if not self.trainer.is_global_zero:
+            raise SystemExit(0)  # Lightning's launcher would kill the first rank if another one ended with a number
+        newest = self.states.newest
+        advice = "" if newest is None else f"; go on with --ckpt_path {os.path.relpath(newest)}"
+        sys.stderr.write(f"stopped by {interrupted} after step {self.trainer.global_step}{advice or '; no state yet'}\n")
+        raise SystemExit(interrupted.exit_code)
 
 
 class ValidateCommand(MeasuringCommand):
@@ -153,19 +222,11 @@ class ValidateCommand(MeasuringCommand):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return {"validate": {"model", "dataloaders", "datamodule", "verbose"}}
+        return {"validate": {"model", "dataloaders", "datamodule", "verbose", "ckpt_path", "weights_only"}}
 
-    def validate(
-        self,
-        model: Finetuning,
-        datamodule: pl.LightningDataModule,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-    ) -> None:
+    def validate(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
         """The Trainer's, without its own table."""
-        self.trainer.validate(
-            model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=weights_only, verbose=False
-        )
+        self.trainer.validate(model, datamodule=datamodule, verbose=False)
 
     def before_validate(self) -> None:
         if not self.datamodule.has_validation:
@@ -176,4 +237,4 @@ class ValidateCommand(MeasuringCommand):
         if self.controls:
             scores["blank pictures"] = self.blank_scores()
         if self.trainer.is_global_zero:
-            print_report(scores, {"predictions": draw_sheet(rows, self.folder / "predictions.png")})
+            print_report(scores, {"predictions": draw_sheet(rows, self.run() / "predictions.png")})

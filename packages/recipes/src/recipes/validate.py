@@ -1,7 +1,10 @@
 """Measure: `python -m recipes.validate --config uhd.yaml --checkpoint FOLDER`."""
 
-from recipes.cli import main
+import sys
+
+from recipes.arguments import prepare
+from recipes.cli import run
 from recipes.training import ValidateCommand
 
 if __name__ == "__main__":
-    main(ValidateCommand, "validate")
+    run(ValidateCommand, "validate", prepare(sys.argv[1:]))
