@@ -1,18 +1,23 @@
 """The command line of training and validation: LightningCLI, made short-spoken and safe."""
 
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recipes.arguments import UsageError, prepare
 from recipes.callbacks import NonFiniteReport, RandomState, SheetSamples
 from recipes.checkpoint_io import AtomicCheckpointIO
 from recipes.console import calm, short_errors, stop
+from recipes.loggers import place_loggers
+from recipes.metrics_csv import MetricsCsv
 from recipes.module import Finetuning
+from recipes.progress import ProgressLine
+from recipes.throughput import Throughput
+from recipes.trainer_parts import as_list, callbacks_with, loggers_with
 
 LONGEST_ERROR = 8
 
@@ -49,16 +54,35 @@ class CommandLine(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Nothing: what a training state says about hyper-parameters must not win over the command line."""
 
+    def instantiate_classes(self) -> None:
+        """As Lightning, with all loggers in one folder."""
+        trainer = self._get(self.config, "trainer")
+        self.run_folder = _new_folder(trainer["logger"])
+        trainer["logger"] = place_loggers(trainer["logger"], self.run_folder)
+        super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer of the configuration with what every run needs."""
         trainer = self.config_init[self.subcommand]["trainer"]
         self.samples = SheetSamples()
-        ours = [RichProgressBar(leave=False), RandomState(), NonFiniteReport(), self.samples]
-        plugins = trainer["plugins"]
-        given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
+        ours = [ProgressLine(), Throughput(), RandomState(), NonFiniteReport(), self.samples]
         return super().instantiate_trainer(
-            callbacks=[*(trainer["callbacks"] or []), *ours], plugins=[*given, AtomicCheckpointIO()], **kwargs
+            callbacks=callbacks_with(
+                ours, trainer["callbacks"], progress_bar=trainer["enable_progress_bar"] is not False
+            ),
+            logger=loggers_with(MetricsCsv(self.run_folder), trainer["logger"]),
+            plugins=[*as_list(trainer["plugins"]), AtomicCheckpointIO()],
+            default_root_dir=str(self.run_folder),
+            **kwargs,
         )
+
+
+def _new_folder(logger: Any) -> Path:
+    """`SAVE_DIR/NAME/version_N` of the first configured CSVLogger, N not taken yet, as Lightning's."""
+    csv = [each["init_args"] for each in as_list(logger) if each and each is not True and "CSV" in each["class_path"]]
+    runs = Path(csv[0]["save_dir"], csv[0]["name"] or "") if csv else Path("runs")
+    numbers = [int(path.name.removeprefix("version_")) for path in runs.glob("version_*")]
+    return runs / f"version_{max(numbers, default=-1) + 1}"
 
 
 def main(command: type[CommandLine], subcommand: str) -> None:
