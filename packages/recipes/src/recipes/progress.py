@@ -1,0 +1,181 @@
+"""One line that says how far a run is."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+BETWEEN_LINES = 60.0
+"""Seconds between two lines where the output is no terminal."""
+BETWEEN_LOOKS = 0.25
+"""Seconds between two looks at the metrics, for which a GPU must be waited for."""
+LONGEST_BAR = 30
+SHOWN = {"train/loss": "loss", "speed/samples_per_second": "samples/s", "val/anls": "ANLS"}
+
+
+class ProgressLine(ProgressBar):
+    """How far a training is, on one line at any width: step, time left, loss, samples/s, the latest ANLS.
+
+    On a terminal the line is drawn anew in its place and is gone at the end. Elsewhere a line is printed every minute,
+    after every validation, and at the end. Shown are the metrics of `SHOWN` that were logged; the time left is by the
+    mean of this run, its validations included.
+
+    Args:
+        console: where to; None: standard output.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
+        self._console = console or Console()
+        self._live: Live | None = None
+        self._enabled, self._drawn_at, self._printed = True, -math.inf, ""
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Above the line."""
+        self._console.print(*args, **kwargs)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began, self._first = time.monotonic(), trainer.global_step
+        self._start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._is_due():
+            self._show(self._training(trainer))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != "fit":
+            self._start()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._is_due() and not trainer.sanity_checking:
+            batches = trainer.num_val_batches[dataloader_idx]
+            bar = self._console.is_terminal
+            self._show(progress_line(batch_idx + 1, batches, None, {}, width=self._width, what="validating ", bar=bar))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != "fit":
+            self._close()
+        elif self._enabled and not trainer.sanity_checking:
+            self._show(self._training(trainer))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._enabled and not self._console.is_terminal:
+            self._show(self._training(trainer))
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def _start(self) -> None:
+        # The first line of a file comes after the first interval; a terminal shows something at once.
+        self._drawn_at = -math.inf if self._console.is_terminal else time.monotonic()
+
+    @property
+    def _width(self) -> int:
+        # A terminal wraps a line that fills it.
+        return self._console.width - 1
+
+    def _is_due(self) -> bool:
+        between = BETWEEN_LOOKS if self._console.is_terminal else BETWEEN_LINES
+        return self._enabled and time.monotonic() - self._drawn_at >= between
+
+    def _training(self, trainer: pl.Trainer) -> str:
+        step, total = trainer.global_step, trainer.estimated_stepping_batches
+        done = step - self._first
+        left = (time.monotonic() - self._began) / done * (total - step) if done and math.isfinite(total) else None
+        metrics = trainer.callback_metrics
+        values = {label: float(metrics[name]) for name, label in SHOWN.items() if name in metrics}
+        bar = self._console.is_terminal
+        return progress_line(step, total, left, values, width=self._width, what="" if bar else "step ", bar=bar)
+
+    def _show(self, line: str) -> None:
+        self._drawn_at = time.monotonic()
+        if not self._console.is_terminal:
+            if line != self._printed:
+                self._console.print(Text(line), soft_wrap=True)
+            self._printed = line
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def _close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def progress_line(
+    number: int,
+    total: float,
+    seconds_left: float | None,
+    values: Mapping[str, float],
+    *,
+    width: int,
+    what: str = "",
+    bar: bool = True,
+) -> str:
+    """`━━━━━──── 1200/1800 · 12:34 left · loss 0.123`, at most `width` characters.
+
+    Args:
+        number: of steps done.
+        total: of steps; infinite: not known.
+        seconds_left: None: not known.
+        values: by their labels, the most important first.
+        width: what does not fit is left out: the bar is made short first, then values go from the end.
+        what: before the numbers.
+        bar: whether there is one.
+    """
+    of = f"/{int(total)}" if math.isfinite(total) else ""
+    parts = [f"{what}{number}{of}"]
+    if seconds_left is not None:
+        parts.append(f"{duration(seconds_left)} left")
+    parts += [f"{label} {short(value)}" for label, value in values.items()]
+    while len(parts) > 1 and len(" · ".join(parts)) > width:
+        parts.pop()
+    text = " · ".join(parts)[: max(width, 0)]
+    room = min(LONGEST_BAR, width - len(text) - 1)
+    if not bar or room < 5 or not math.isfinite(total):
+        return text
+    full = round(room * min(1.0, number / max(total, 1)))
+    return f"{'━' * full}{'─' * (room - full)} {text}"
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:34`, `2:03:04`, `3 d 04:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24:02}:{minutes:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def short(value: float) -> str:
+    """Three digits that count, without an exponent where that is short."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
