@@ -1,7 +1,6 @@
 """Train: `python -m recipes.fit --config uhd.yaml`."""
 
-from recipes.cli import main
-from recipes.training import FitCommand
+from recipes.entry import main
 
 if __name__ == "__main__":
-    main(FitCommand, "fit")
+    main("fit")

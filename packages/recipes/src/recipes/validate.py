@@ -1,7 +1,6 @@
 """Measure: `python -m recipes.validate --config uhd.yaml --checkpoint FOLDER`."""
 
-from recipes.cli import main
-from recipes.training import ValidateCommand
+from recipes.entry import main
 
 if __name__ == "__main__":
-    main(ValidateCommand, "validate")
+    main("validate")
