@@ -8,12 +8,13 @@ import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recipes.arguments import UsageError
+from recipes.arguments import CONFIGS, UsageError
 from recipes.sources import Parameter, Parameters, class_parameters, parameters, parsed
 
 COMMANDS = {
@@ -70,6 +71,9 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
         if isinstance(setting.value, str):
             place = setting.place[:-1] if setting.place[-1] == "class_path" else setting.place
             classes.setdefault(place, set()).add(_full_name(place, setting.value))
+    if any(setting.where and setting.keys == ("config",) and setting.value for setting in settings):
+        # A file that includes another, which is not read here.
+        return
     top = _top(command)
     for setting in settings:
         _check(setting, top, classes)
@@ -90,7 +94,7 @@ def _settings(arguments: Sequence[str]) -> Iterator[Setting]:
         if "config".startswith(name) and text is not None and Path(text).is_file():
             content = _loaded(Path(text).read_text(encoding="utf-8", errors="replace"))
             if isinstance(content, dict):
-                yield from _entries((), content, text)
+                yield from _entries((), content, text.removeprefix(f"{CONFIGS}/"))
 
 
 def _inner(setting: Setting) -> Iterator[Setting]:
@@ -121,12 +125,14 @@ def _full_name(place: Keys, name: str) -> str:
     return f"recipes.data.{name}" if place == ("data",) and "." not in name else name
 
 
-def _top(command: str) -> dict[str, Parameter]:
+@cache
+def _top(command: str) -> Parameters:
+    """Names of the outermost settings."""
     top = {name: Parameter("") for name in OTHERS}
     for name, (module, of) in CLASSES.items():
         top[name] = Parameter(module, ast.Name(of))
     for module in COMMANDS[command]:
-        top |= _added(module)
+        top |= dict(_added(module))
     return top
 
 
@@ -144,7 +150,7 @@ def _added(module: str) -> Iterator[tuple[str, Parameter]]:
                     yield name, Parameter(module, of)
 
 
-def _check(setting: Setting, top: Mapping[str, Parameter], classes: Mapping[Keys, set[str]]) -> None:
+def _check(setting: Setting, top: Parameters, classes: Mapping[Keys, set[str]]) -> None:
     """Go from name to name through what each can hold, as far as that is known."""
     known: Parameters | None = top
     for depth, key in enumerate(setting.keys):
@@ -191,7 +197,7 @@ def _is_short(setting: Setting, depth: int, known: Parameters) -> bool:
 
 
 def _message(setting: Setting, depth: int, known: Parameters) -> str:
-    names = {name: (name,) for name in known}
+    names: dict[str, Keys] = {name: (name,) for name in known}
     if not depth:
         if not setting.where:
             names |= {name: (name,) for name in TYPED}
