@@ -15,7 +15,7 @@ from PIL import Image
 from foveal.connectors import AdaptivePool
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama, save
-from recipes import answering
+from recipes import answering, dialogue
 from recipes import chat as command
 from recipes.data.records import read_records
 
@@ -71,7 +71,7 @@ def chat_here(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["chat", "--checkpoint", "here", *arguments])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
         # What it silences would stay silent for other tests.
-        monkeypatch.setattr(command, "calm", lambda: None)
+        monkeypatch.setattr(dialogue, "calm", lambda: None)
         command.main()
         done = capsys.readouterr()
         return done.out.splitlines(), done.err.splitlines()

@@ -8,8 +8,8 @@ import argparse
 
 from foveal.models import load
 from foveal.models.export import export_opened
-from recipes.answering import add_reading_options
 from recipes.console import calm, short_errors
+from recipes.options import add_reading_options
 
 
 def main() -> None:

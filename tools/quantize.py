@@ -9,8 +9,8 @@ from foveal.encoders.hub import folder_of
 from foveal.models import load, save
 from foveal.models.adapter_folder import is_adapter
 from foveal.models.quantize import Kind, quantized_layers
-from recipes.answering import add_reading_options
 from recipes.console import calm, short_errors, stop
+from recipes.options import add_reading_options
 
 
 def main() -> None:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import transformers
-
 
 def stop(message: str, advice: str = "") -> NoReturn:
     """Print what was wrong and end with exit code 2, which the shell reads as wrong usage."""
@@ -31,6 +29,9 @@ def short_errors() -> Iterator[None]:
 
 def calm() -> None:
     """Silence what libraries say unasked; warnings about the user's own run stay."""
+    # Not at the top: a command that only says what was mistyped needs no transformers.
+    import transformers
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()

@@ -1,6 +1,20 @@
 """Answer: `python -m recipes.predict CHECKPOINT --image page.png --question "What is the total?"`."""
 
-from recipes.prediction import main
+from recipes.options import predict_options
+
+
+def main() -> None:
+    """The command line of `predict`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, else as `recipes.prediction.main`.
+    """
+    options = predict_options()
+    # Not at the top: what was mistyped is said without importing the models.
+    from recipes import prediction
+
+    prediction.main(options)
+
 
 if __name__ == "__main__":
     main()

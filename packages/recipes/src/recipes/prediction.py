@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from foveal.models import VisionLanguageModel, answer, image_size, read_image
-from recipes.answering import add_options, opened, takes_graphs
-from recipes.console import calm, short_errors, stop
+from recipes.answering import opened, takes_graphs
+from recipes.console import calm, short_errors
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,16 @@ class Question:
     images: tuple[Path, ...]
 
 
-def main() -> None:
-    """The command line of `predict`.
+def main(options: argparse.Namespace) -> None:
+    """Answer what was asked.
+
+    Args:
+        options: as `predict_options` gives them.
 
     Raises:
-        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used.
+        SystemExit: with 1 for an input that cannot be used.
     """
     calm()
-    options = _parser().parse_args()
-    if (options.question is None) == (options.data is None):
-        stop("give either --question (with --image), or --data")
-    if options.data is None and (options.output is not None or options.images is not None):
-        stop("--output and --images belong to --data")
-    if options.data is not None and options.image:
-        stop("--image belongs to --question; the file of --data names its own pictures")
     with short_errors():
         if options.question is not None:
             questions = [Question("", options.question, tuple(options.image))]
@@ -124,15 +120,3 @@ def _answer(
         cuda_graphs=options.cuda_graphs,
         on_text=on_text,
     )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
-    parser.add_argument("checkpoint", type=Path, help="folder that recipes.fit or others have saved")
-    parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
-    parser.add_argument("--question", help="the question; <image> in it places the pictures")
-    parser.add_argument("--data", type=Path, help='JSONL instead: {"id": ..., "image": ..., "question": ...} a line')
-    parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own)")
-    parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
-    add_options(parser)
-    return parser

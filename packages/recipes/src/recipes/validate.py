@@ -1,10 +1,6 @@
 """Measure: `python -m recipes.validate --config uhd.yaml --checkpoint FOLDER`."""
 
-import sys
-
-from recipes.arguments import prepare
-from recipes.cli import run
-from recipes.training import ValidateCommand
+from recipes.entry import main
 
 if __name__ == "__main__":
-    run(ValidateCommand, "validate", prepare(sys.argv[1:]))
+    main("validate")

@@ -1,0 +1,31 @@
+"""How the commands on configurations begin: what was typed is looked at first, what is slow to import comes after."""
+
+import sys
+from importlib import import_module
+
+from recipes.arguments import UsageError, prepare
+from recipes.console import stop
+from recipes.spelling import check_spelling
+
+CLASSES = {
+    "fit": ("recipes.training", "FitCommand", "fit"),
+    "validate": ("recipes.training", "ValidateCommand", "validate"),
+    "cost": ("recipes.cost_table", "CostCommand", "fit"),
+}
+"""Of every command the module, its class, and the Trainer's subcommand whose options it has."""
+
+
+def main(command: str) -> None:
+    """Run one of `CLASSES` on what was typed.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used, with 128 + its number after a
+            signal.
+    """
+    try:
+        typed = prepare(sys.argv[1:])
+        check_spelling(typed.arguments, command)
+    except UsageError as error:
+        stop(str(error), "--help lists the options")
+    module, name, subcommand = CLASSES[command]
+    import_module("recipes.cli").run(getattr(import_module(module), name), subcommand, typed)
