@@ -238,6 +238,7 @@ import json, sys
 from jsonargparse import set_parsing_settings
 from recipes.arguments import prepare
 from recipes.console import calm
+from recipes.states import Signals
 from recipes.training import FitCommand
 
 class Parsed(FitCommand):
@@ -248,15 +249,14 @@ class Parsed(FitCommand):
         pass
 
 lines = json.load(sys.stdin)
-first, allowed = prepare(lines[0])
+first = prepare(lines[0])
 calm()
-set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=allowed)
-sys.argv[1:] = ["fit", *first]
-parser = Parsed().parser
+set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(first.allowed))
+parser = Parsed("fit", first, Signals()).parser
 found = []
 for line in lines:
     print(*line, file=sys.stderr)
-    found.append(parser.parse_args(["fit", *prepare(line)[0]])["fit"].as_dict())
+    found.append(parser.parse_args(["fit", *prepare(line).arguments])["fit"].as_dict())
 print(json.dumps(found, default=str))
 """
 

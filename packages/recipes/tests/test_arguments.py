@@ -21,12 +21,15 @@ def test_bare_names(tmp_path, monkeypatch):
 
 
 def test_arguments():
-    prepared, allowed = prepare(["--config", "uhd.yaml", "--config=llava.yaml", "--allow_import", "mine", "--a.b=1"])
+    typed = prepare(["--config", "uhd.yaml", "--config=llava.yaml", "--allow_import", "mine", "--a.b=1"])
+    prepared = list(typed.arguments)
     configs = [argument for argument in prepared if argument.endswith(".yaml")]
     assert configs == [str(CONFIGS / name) for name in ("laptop.yaml", "uhd.yaml", "llava.yaml")]
     assert prepared == [word for config in configs for word in ("--config", config)] + ["--a.b=1"]
-    assert allowed == [*ALLOWED_IMPORTS, "mine"]
-    prepared, _ = prepare(["--checkpoint", "there", "--config", "uhd.yaml"])
+    assert typed.allowed == (*ALLOWED_IMPORTS, "mine")
+    assert typed.name == "uhd"
+    assert prepare([]).name == "run"
+    prepared = list(prepare(["--checkpoint", "there", "--config", "uhd.yaml"]).arguments)
     own = [f"--model.network.{name}=null" for name in ("plan", "template", "max_length")]
     assert prepared[4:] == ["--model.network=foveal.models.load", "--model.network.folder=there", *own]
 
@@ -45,15 +48,15 @@ def test_faults():
 def test_the_laptop_comes_before_everything(tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.touch()
-    prepared, _ = prepare(["--config", str(mine), "--config", "uhd.yaml", "--a=1"])
+    prepared = list(prepare(["--config", str(mine), "--config", "uhd.yaml", "--a=1"]).arguments)
     configs = [str(CONFIGS / "laptop.yaml"), str(mine), str(CONFIGS / "uhd.yaml")]
     assert prepared == [word for config in configs for word in ("--config", config)] + ["--a=1"]
-    alone, _ = prepare(["--config", str(mine)])
+    alone = list(prepare(["--config", str(mine)]).arguments)
     assert alone == ["--config", str(mine)]
 
 
 def test_what_is_typed_wins_over_the_checkpoint():
-    prepared, _ = prepare(["--checkpoint", "there", "--config", "uhd.yaml", "--model.network.max_length=99"])
+    prepared = list(prepare(["--checkpoint", "there", "--config", "uhd.yaml", "--model.network.max_length=99"]).arguments)
     assert prepared.index("--model.network.max_length=null") < prepared.index("--model.network.max_length=99")
     assert prepared.index(str(CONFIGS / "uhd.yaml")) < prepared.index("--model.network=foveal.models.load")
 
@@ -61,10 +64,10 @@ def test_what_is_typed_wins_over_the_checkpoint():
 @pytest.mark.parametrize("overlay", ["quant/nf4.yaml", "quant/nf4_checkpoint.yaml"])
 def test_a_checkpoint_is_quantised_by_either_overlay(overlay):
     """Left where it was, the overlay would be about the network that the checkpoint takes the place of."""
-    prepared, _ = prepare(["--config", "uhd.yaml", "--config", overlay, "--config", "lora.yaml", "--checkpoint=there"])
+    prepared = list(prepare(["--config", "uhd.yaml", "--config", overlay, "--config", "lora.yaml", "--checkpoint=there"]).arguments)
     assert str(CONFIGS / overlay) not in prepared
     assert prepared.index("--model.network.folder=there") < prepared.index("--model.network.quantize=nf4-dq")
     frozen = prepared.index("--model.language_model_lr=null")
     assert prepared.index(str(CONFIGS / "uhd.yaml")) < frozen < prepared.index(str(CONFIGS / "lora.yaml"))
-    without, _ = prepare(["--config", "uhd.yaml", "--config", overlay])
+    without = list(prepare(["--config", "uhd.yaml", "--config", overlay]).arguments)
     assert str(CONFIGS / overlay) in without

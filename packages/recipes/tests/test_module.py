@@ -123,8 +123,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path,
     ours.network.language_model.lm_head.weight.data.fill_(float("nan"))
     processor = ours.network.processor
     pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
-    trainer = quiet_trainer(max_steps=1, callbacks=[NonFiniteReport()])
-    with pytest.raises(NonFiniteLossError, match="samples page 0, page 1"):
+    trainer = quiet_trainer(max_steps=1, callbacks=[NonFiniteReport(lambda: tmp_path)])
+    with pytest.raises(NonFiniteLossError, match="the loss became nan"):
         trainer.fit(ours, DataLoader(pages, batch_size=2, collate_fn=processor.collate))
     report = json.loads((tmp_path / "non_finite_loss.rank0.json").read_text())
     assert report == {"step": 0, "samples": ["page 0", "page 1"]}

@@ -3,7 +3,6 @@
 import pytest
 from PIL import Image
 
-from recipes.loss_curve import draw_loss_curve, read_losses
 from recipes.report import print_report
 from recipes.sheet import SheetRow, draw_sheet
 
@@ -22,16 +21,6 @@ def test_sheet(tmp_path):
     assert (0xB4, 0x23, 0x18) in colours
     with pytest.raises(ValueError, match="no predictions"):
         draw_sheet([], tmp_path / "none.png")
-
-
-def test_loss_curve(tmp_path):
-    metrics = tmp_path / "metrics.csv"
-    metrics.write_text("epoch,step,train/loss,val/anls\n0,0,2.5,\n0,9,,0.5\n0,10,1.5,\n")
-    assert read_losses(metrics) == [(0, 2.5), (10, 1.5)]
-    path = draw_loss_curve(metrics, tmp_path / "loss.png")
-    with Image.open(path) as curve:
-        assert curve.size == (770, 440)
-    assert draw_loss_curve(tmp_path / "none.csv", tmp_path / "none.png") is None
 
 
 def test_table(tmp_path, capsys):

@@ -13,7 +13,7 @@ from recipes.training import FitCommand, ValidateCommand
 
 
 def check(*arguments, command="fit"):
-    check_spelling(prepare(arguments)[0], command)
+    check_spelling(prepare(arguments).arguments, command)
 
 
 def shorter(name):
@@ -60,7 +60,7 @@ def test_every_option_of_the_parser_is_known(name, command, subcommand):
 
 def test_every_setting_of_a_configuration_is_known():
     """With and without `init_args`, as the parser takes them."""
-    parsed = parser_of(FitCommand, "fit").parse_args(prepare(["--config", "uhd.yaml"])[0])
+    parsed = parser_of(FitCommand, "fit").parse_args(prepare(["--config", "uhd.yaml"]).arguments)
     keys = [key for key in parsed.keys() if key not in ("config", "__default_config__")]  # noqa: SIM118
     assert "model.network.init_args.encoder.init_args.width" in keys
     named = [f"--{key}={parsed[key]}" for key in keys if key.endswith("class_path")]
@@ -211,4 +211,4 @@ def test_nothing_heavy_is_imported(command, tmp_path):
 def test_names_that_only_prepare_knows_are_suggested():
     for name in ("checkpoint", "allow_import"):
         assert name in TYPED
-        assert f"--{name}" not in prepare([f"--{name}", "something"])[0]
+        assert f"--{name}" not in prepare([f"--{name}", "something"]).arguments
