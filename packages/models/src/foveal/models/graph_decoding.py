@@ -15,9 +15,9 @@ from transformers.cache_utils import StaticLayer
 from transformers.generation import BaseStreamer
 
 from foveal.models.batch import position_ids
+from foveal.models.packed_attention import NAME as XFORMERS
 from foveal.models.quantize import recorded_kind
 from foveal.models.stack_injection import Embedded, injected
-from foveal.models.xformers_attention import NAME as XFORMERS
 
 Step = Callable[[], None]
 MASKED = ("sdpa", XFORMERS)

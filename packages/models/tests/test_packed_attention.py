@@ -28,7 +28,7 @@ from foveal.models import (
     opt,
     qwen3,
 )
-from foveal.models.xformers_attention import NAME, use_attention
+from foveal.models.packed_attention import NAME, use_attention
 
 TINY = {"width": 32, "depth": 3, "heads": 4, "mlp_width": 48, "context": 400}
 LENGTHS = (4, 9, 6)
