@@ -1,8 +1,9 @@
 """The ground floor: attention with several kernels, packing, stacks of tokens, key maps, weights, descriptions."""
 
-from foveal.core.attention import Backend, attention, runs_packed
+from foveal.core.attention import attention, runs_packed
 from foveal.core.describe import build, describe
 from foveal.core.folders import whole_folder
+from foveal.core.kernels import Backend
 from foveal.core.key_map import KeyMap
 from foveal.core.packing import Lengths, group_by, pack, unpack
 from foveal.core.precision import in_float32, without_autocast
