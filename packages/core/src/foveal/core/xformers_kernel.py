@@ -4,12 +4,14 @@ Layout [batch, tokens, heads, head_width]; packed input is batch 1 with a block-
 between sequences. CUDA only.
 """
 
+import logging
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
+from foveal.core.cuda_runtime import load_cuda_12_runtime
 from foveal.core.packing import Lengths
 from foveal.core.trial import refusal
 
@@ -22,7 +24,30 @@ def obstacle(tensor: Tensor) -> str | None:
         return f"it runs on CUDA devices only, the tensors are on {tensor.device.type}"
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return f"it takes float16, bfloat16 and float32, not {tensor.dtype}"
-    return refusal(attend, tensor)
+    return load() or refusal(attend, tensor)
+
+
+@cache
+def load() -> str | None:
+    """Import the library, after the CUDA runtime it may need; why that cannot be done, None: it is there.
+
+    A library that does not find its compiled part can still be imported, and refuses every input afterwards.
+    """
+    runtime = load_cuda_12_runtime()
+    noise = logging.getLogger("xformers")
+    noise.addFilter(_nothing)  # of its five lines about the compiled part, the one that matters is in our reason
+    try:
+        import xformers.ops
+        from xformers import _cpp_lib
+    except ImportError as error:
+        return f"the package xformers cannot be imported ({error})"
+    finally:
+        noise.removeFilter(_nothing)
+    failure = _cpp_lib._cpp_library_load_exception
+    if failure is None:
+        return None
+    reason = runtime or failure.__cause__ or str(failure).splitlines()[0]
+    return f"the compiled part of xformers {xformers.__version__} cannot be loaded ({reason})"
 
 
 def attend(
@@ -59,3 +84,7 @@ def attend(
 @cache
 def _installed() -> bool:
     return find_spec("xformers") is not None
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
