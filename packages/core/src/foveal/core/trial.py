@@ -1,27 +1,15 @@
 """Asking a kernel whether it runs."""
 
+from collections.abc import Callable
 from functools import cache
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from foveal.core.packing import Lengths
 
-
-class Attend(Protocol):
-    """A kernel's attention, as `foveal.core.attention`, with arguments already checked."""
-
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        lengths: Lengths | None,
-        key_lengths: Lengths | None,
-        causal: bool,
-        scale: float | None,
-    ) -> Tensor: ...
+Attend = Callable[[Tensor, Tensor, Tensor, Lengths | None, Lengths | None, bool, float | None], Tensor]
+"""A kernel's attention: query, key, value, lengths, key lengths, causal, scale; as `foveal.core.attention`."""
 
 
 def refusal(attend: Attend, tensor: Tensor) -> str | None:

@@ -6,6 +6,7 @@ the places where sequences begin. Heads of keys and values that several of the q
 
 import inspect
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def attend(
 
     starts, longest = _starts(query, lengths)
     key_starts, longest_key = _starts(key, key_lengths)
-    out: Tensor = varlen_attn(
+    out = varlen_attn(
         query.flatten(0, 1),
         key.flatten(0, 1),
         value.flatten(0, 1),
@@ -51,7 +52,8 @@ def attend(
         window_size=(-1, 0) if causal else (-1, -1),
         enable_gqa=query.shape[2] != key.shape[2],
     )
-    return out.unflatten(0, query.shape[:2])
+    result: Tensor = cast(Tensor, out).unflatten(0, query.shape[:2])  # a pair only where sums are asked for
+    return result
 
 
 def _starts(tensor: Tensor, lengths: Lengths | None) -> tuple[Tensor, int]:
