@@ -93,8 +93,7 @@ class VisionLanguageModel(nn.Module):
         self.connector = made_connector(connector, encoder, width)
         self.merge = None if merge is None else merge(width)
         self.language_model = model
-        if attention is not None:
-            use_attention(model, attention)
+        use_attention(model, attention)
         check_widths(encoder, self.connector, width)
         check_vocabulary(tokenizer, model)
         check_context(max_length, model)
