@@ -1,6 +1,7 @@
 """Attention against a loop that a reader can check."""
 
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -174,9 +175,27 @@ def test_a_kernel_asked_for_by_name_says_why_it_cannot_run():
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 def test_kernels_agree(dtype, tolerance, causal, packed):
-    pytest.importorskip("xformers")
+    if find_spec("xformers") is None:
+        pytest.skip("the extra xformers is not installed")
     query, key, value = (tensor.cuda() for tensor in random_tensors(1, 12, 12, 2, 32, dtype))
     lengths = [5, 4, 3] if packed else None
     ours = attention(query, key, value, lengths=lengths, causal=causal, backend="xformers")
     reference = attention(query, key, value, lengths=lengths, causal=causal, backend="sdpa")
     torch.testing.assert_close(ours, reference, atol=tolerance, rtol=0)
+
+
+def test_heads_that_are_shared_are_as_if_repeated():
+    query, key, value = random_tensors(1, 7, 7, 4, 8)
+    key, value = key[:, :, :2], value[:, :, :2]
+    repeated = [each.repeat_interleave(2, dim=2) for each in (key, value)]
+    for options in ({}, {"causal": True}, {"lengths": [3, 4]}, {"key_mask": torch.rand(1, 7) < 0.6}):
+        assert torch.equal(attention(query, key, value, **options), attention(query, *repeated, **options))
+    with pytest.raises(ValueError, match="the heads of key and value must divide those of the query"):
+        attention(query[:, :, :3], key, value)
+
+
+def test_it_can_be_compiled_whole():
+    """The log is for eager calls: it would break the graph."""
+    query, key, value = random_tensors(1, 7, 7, 2, 8)
+    compiled = torch.compile(attention, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(query, key, value, causal=True), attention(query, key, value, causal=True))

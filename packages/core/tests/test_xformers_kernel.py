@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from foveal.core import attention, runs_packed, xformers_kernel
+from foveal.core import Lengths, attention, runs_packed, trial, xformers_kernel
 
 
 class LowerTriangularMask:
@@ -61,9 +61,9 @@ def stand_in(monkeypatch):
     for name, module in (modules | {biases.__name__: biases}).items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(xformers_kernel, "obstacle", lambda _: None)
-    xformers_kernel.refusal.cache_clear()
+    trial._refusal.cache_clear()
     yield modules["xformers.ops"]
-    xformers_kernel.refusal.cache_clear()
+    trial._refusal.cache_clear()
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -85,6 +85,9 @@ def test_arguments_say_what_torch_computes(lengths, key_lengths, causal, scale):
     options = {"lengths": lengths, "key_lengths": key_lengths, "causal": causal, "scale": scale}
     ours = attention(query, key, value, backend="xformers", **options)
     torch.testing.assert_close(ours, attention(query, key, value, backend="sdpa", **options), atol=1e-5, rtol=0)
+    shared = attention(query, key[:, :, :1], value[:, :, :1], backend="xformers", **options)
+    repeated = (each[:, :, :1].expand_as(each) for each in (key, value))
+    torch.testing.assert_close(shared, attention(query, *repeated, backend="sdpa", **options), atol=1e-5, rtol=0)
 
 
 def test_auto_takes_it_for_packed_input_only(stand_in):
@@ -120,11 +123,55 @@ def test_the_kernel_is_asked_once_whether_it_runs(stand_in):
         asked.append(query.shape[-1])
         raise NotImplementedError("No operator found for `memory_efficient_attention_forward`")
 
-    cpu = torch.device("cpu")
     with torch.inference_mode():
-        assert xformers_kernel.refusal(cpu, torch.float32, 72) is None
+        assert trial.refusal(xformers_kernel.attend, torch.empty(72)) is None
     stand_in.memory_efficient_attention = unbuilt
     for _ in range(2):
-        reason = xformers_kernel.refusal(cpu, torch.float16, 72)
-        assert reason.startswith("it refuses torch.float16 with head width 72 on cpu (No operator found")
+        reason = trial.refusal(xformers_kernel.attend, torch.empty(72, dtype=torch.float16))
+        assert reason.startswith("it refuses torch.float16 with head width 72 on cpu (No operator found for `mem")
+        assert "\n" not in reason
     assert asked == [72]
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_the_kernel_is_asked_anew_where_torch_must_be_deterministic(stand_in):
+    """FlashAttention's backward pass in xformers is not."""
+
+    def only_without(*arguments, **options):
+        if torch.are_deterministic_algorithms_enabled():
+            raise NotImplementedError("operator is non-deterministic")
+        return memory_efficient_attention(*arguments, **options)
+
+    stand_in.memory_efficient_attention = only_without
+    tensor = torch.empty(64)
+    assert "64, deterministic, on cpu" in trial.refusal(xformers_kernel.attend, tensor)
+    torch.use_deterministic_algorithms(False)
+    assert trial.refusal(xformers_kernel.attend, tensor) is None
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_layers_share_the_bias_of_their_lengths(monkeypatch):
+    made, make = [], BlockDiagonalMask.from_seqlens
+
+    def counted(*arguments, **options):
+        made.append(arguments)
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(BlockDiagonalMask, "from_seqlens", counted)
+    tensor, lengths = torch.randn(1, 4, 1, 8), Lengths([1, 3])
+    for _ in range(3):
+        attention(tensor, tensor, tensor, lengths=lengths)
+    assert made == [([1, 3], [1, 3])]
+    causal = attention(tensor, tensor, tensor, lengths=lengths, causal=True)
+    torch.testing.assert_close(
+        causal, attention(tensor, tensor, tensor, lengths=lengths, causal=True, backend="sdpa"), atol=1e-5, rtol=0
+    )
+    attention(tensor, tensor, tensor, lengths=lengths, key_lengths=[2, 2])
+    assert made[1:] == [([1, 3], [1, 3]), ([1, 3], [2, 2])]

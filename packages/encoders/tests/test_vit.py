@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from foveal.core import build, describe
+from foveal.core import Lengths, attention, build, describe
 from foveal.encoders import VisionTransformer, clip_vit, clip_vit_large_336, clip_weights
 from foveal.encoders.clip import OPENAI, TRANSFORMERS
 
@@ -50,6 +50,24 @@ def test_packed_is_grouped(monkeypatch, options):
         packed = model.encode_views(views)
     for maps, reference in zip(packed, grouped, strict=True):
         torch.testing.assert_close(maps, reference, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_blocks_share_the_lengths(monkeypatch, checkpointing):
+    """What a kernel makes of them is then made once a batch."""
+    seen = []
+
+    def recorded(*arguments, lengths, **options):
+        seen.append(lengths)
+        return attention(*arguments, lengths=lengths, **options)
+
+    monkeypatch.setattr("foveal.encoders.vit.runs_packed", lambda *_: True)
+    monkeypatch.setattr("foveal.encoders.block.attention", recorded)
+    maps = tiny(checkpointing=checkpointing, layers=(-1,)).train().encode_views([torch.randn(3, 8, 16)] * 2)
+    sum(each.sum() for of_view in maps for each in of_view).backward()
+    assert len(seen) == 3 * (1 + checkpointing)
+    assert isinstance(seen[0], Lengths)
+    assert all(lengths is seen[0] for lengths in seen)
 
 
 def test_height_and_width_are_not_confused():

@@ -35,8 +35,8 @@ from foveal.models import (
 from foveal.models.batch import position_ids
 from foveal.models.graph_decoding import EAGER_STEPS, Steps, graphs_obstacle
 from foveal.models.lora import Lora, add_lora
+from foveal.models.packed_attention import use_attention
 from foveal.models.quantize import quantize
-from foveal.models.xformers_attention import use_attention
 
 SIZES = {"width": 64, "depth": 4, "heads": 4, "mlp_width": 96}
 CUDA = torch.device("cuda")

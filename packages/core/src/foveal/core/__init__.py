@@ -1,10 +1,11 @@
 """The ground floor: attention with several kernels, packing, stacks of tokens, key maps, weights, descriptions."""
 
-from foveal.core.attention import Backend, attention, runs_packed
+from foveal.core.attention import attention, runs_packed
 from foveal.core.describe import build, describe
 from foveal.core.folders import whole_folder
+from foveal.core.kernels import Backend
 from foveal.core.key_map import KeyMap
-from foveal.core.packing import group_by, pack, unpack
+from foveal.core.packing import Lengths, group_by, pack, unpack
 from foveal.core.precision import in_float32, without_autocast
 from foveal.core.stacks import Sampling, mosaic, stacks_of
 from foveal.core.tensors import check_fit, check_named, files_of, load_exact, read_tensors, shards_of
@@ -12,6 +13,7 @@ from foveal.core.tensors import check_fit, check_named, files_of, load_exact, re
 __all__ = [
     "Backend",
     "KeyMap",
+    "Lengths",
     "Sampling",
     "attention",
     "build",

@@ -1,16 +1,13 @@
 """One attention for all: self and cross, dense and packed, with the kernel that fits."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foveal.core import xformers_kernel
-from foveal.core.packing import group_by
-
-Backend = Literal["auto", "sdpa", "xformers"]
+from foveal.core.kernels import Backend, chosen
+from foveal.core.packing import Lengths, group_by
 
 
 def attention(
@@ -27,19 +24,23 @@ def attention(
 ) -> Tensor:
     """softmax(query key^T scale) value (Vaswani et al., arXiv 1706.03762, equation 1).
 
-    A query that may look at no key gives zeros.
+    A query that may look at no key gives zeros. Which kernel runs, and under `auto` why no other, is logged at INFO,
+    once for every device, dtype and head width.
 
     Args:
         query: [batch, queries, heads, head_width].
-        key: [batch, keys, heads, head_width].
-        value: [batch, keys, heads, head_width].
-        lengths: queries of each packed sequence; batch is then 1, and no sequence sees another.
+        key: [batch, keys, heads, head_width]; its heads may be fewer and are then shared by neighbouring heads of the
+            query (grouped-query attention, arXiv 2305.13245).
+        value: as `key`.
+        lengths: queries of each packed sequence; batch is then 1, and no sequence sees another. Layers that are given
+            the same `Lengths` share what a kernel makes of them.
         key_lengths: keys of each packed sequence; by default `lengths` (self-attention).
         causal: query i sees keys 0..i of its sequence; queries and keys are equally many.
         key_mask: [batch, keys], True at keys that may be looked at; for dense input.
         scale: by default 1 / sqrt(head_width).
-        backend: `sdpa`: torch; `xformers`: its memory-efficient kernel; `auto`: xformers for packed input where it can
-            run, torch elsewhere.
+        backend: `sdpa`: torch's `scaled_dot_product_attention`; `xformers`: its memory-efficient attention; `varlen`:
+            torch's attention for packed sequences; both on CUDA only. `auto`: for packed input the first of xformers,
+            varlen and sdpa that can run, for dense input sdpa.
 
     Returns:
         [batch, queries, heads, head_width]
@@ -48,50 +49,44 @@ def attention(
         ValueError: if shapes, lengths and options do not fit each other.
         RuntimeError: if the backend was asked for by name and cannot run here; the message says why.
     """
-    if lengths is not None and key_lengths is None:
-        key_lengths = lengths
-    _check(query, key, value, lengths, key_lengths, causal, key_mask)
-    if _takes_xformers(query, backend, lengths is not None, _hindrance(lengths, key_lengths, key_mask)):
-        return xformers_kernel.attend(query, key, value, lengths, key_lengths, causal, scale)
-    if lengths is None or key_lengths is None:
+    own = None if lengths is None else lengths if isinstance(lengths, Lengths) else Lengths(lengths)
+    others = own if key_lengths is None else key_lengths if isinstance(key_lengths, Lengths) else Lengths(key_lengths)
+    _check(query, key, value, own, others, causal, key_mask)
+    attend = chosen(query, backend, packed=own is not None, hindrance=_hindrance(own, others, key_mask))
+    if attend is not None and query.numel() and key.numel():
+        return attend(query, key, value, own, others, causal, scale)
+    groups = query.shape[2] // key.shape[2]
+    if groups > 1:  # torch's own way of sharing heads leaves its memory-efficient kernel out
+        key, value = key.repeat_interleave(groups, dim=2), value.repeat_interleave(groups, dim=2)
+    if own is None or others is None:
         return _dense(query, key, value, causal, key_mask, scale)
-    return _grouped(query, key, value, lengths, key_lengths, causal, scale)
+    return _grouped(query, key, value, own, others, causal, scale)
 
 
 def runs_packed(tensor: Tensor, backend: Backend = "auto") -> bool:
     """Whether sequences like `tensor` are better packed into one call than grouped by length.
 
     Args:
-        tensor: [..., head_width], on the device and in the dtype of the queries.
+        tensor: [..., head_width], on the device of the queries and in their dtype; under autocast that is autocast's.
         backend: see `attention`.
 
     Raises:
         RuntimeError: if `backend` names a kernel that cannot run here.
     """
-    return _takes_xformers(tensor, backend, packed=True, hindrance=None)
+    device = tensor.device.type
+    if device != "meta" and torch.is_autocast_enabled(device):
+        tensor = tensor.new_empty(0, tensor.shape[-1], dtype=torch.get_autocast_dtype(device))
+    return chosen(tensor, backend, packed=True) is not None
 
 
 def _hindrance(lengths: Sequence[int] | None, key_lengths: Sequence[int] | None, key_mask: Tensor | None) -> str | None:
-    """What in the arguments keeps xformers from running, wherever it runs."""
+    """What in the arguments keeps the packed kernels from running, wherever they run."""
     if key_mask is not None:
         return "a key mask is given; pack the sequences instead"
     if lengths is not None and (not lengths or 0 in lengths or 0 in (key_lengths or ())):
-        # What its kernels write for sequences without keys, or into the gradient of those without queries, is open.
+        # What they write for sequences without keys, or into the gradient of those without queries, is open.
         return "a packed sequence is empty; leave it out"
     return None
-
-
-def _takes_xformers(tensor: Tensor, backend: Backend, packed: bool, hindrance: str | None) -> bool:
-    if backend not in ("auto", "sdpa", "xformers"):
-        raise ValueError(f"unknown attention backend {backend!r}: auto, sdpa or xformers")
-    if backend == "sdpa":
-        return False
-    if backend == "auto":
-        return packed and hindrance is None and xformers_kernel.obstacle(tensor) is None
-    reason = hindrance or xformers_kernel.obstacle(tensor)
-    if reason is not None:
-        raise RuntimeError(f"attention backend 'xformers' cannot run: {reason}")
-    return True
 
 
 def _dense(
@@ -151,8 +146,10 @@ def _check(
     shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
     if any(tensor.ndim != 4 for tensor in (query, key, value)):
         raise ValueError(f"attention takes [batch, tokens, heads, head_width], got {shapes}")
-    if key.shape != value.shape or query.shape[0] != key.shape[0] or query.shape[2:] != key.shape[2:]:
-        raise ValueError(f"key and value must have one shape, and batch, heads and head_width of the query: {shapes}")
+    if key.shape != value.shape or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
+        raise ValueError(f"key and value must have one shape, and batch and head_width of the query: {shapes}")
+    if not key.shape[2] or query.shape[2] % key.shape[2]:
+        raise ValueError(f"the heads of key and value must divide those of the query: {shapes}")
     if lengths is None:
         if key_lengths is not None:
             raise ValueError("key_lengths without lengths: give both to attend between packed sequences")

@@ -1,15 +1,50 @@
 """Ragged sequences as one, and things of a kind together."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Key = TypeVar("Key", bound=Hashable)
+Made = TypeVar("Made")
 
 
-def pack(sequences: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+class Lengths(tuple[int, ...]):
+    """Tokens of each of the sequences that are packed into one.
+
+    What a kernel makes of them is made once and kept with them, so that all layers of a network that are given the
+    same object share it.
+    """
+
+    def starts(self, device: torch.device) -> Tensor:
+        """Where each sequence begins, and where the last one ends: int32 [sequences + 1], on `device`."""
+        return self.once(
+            (Tensor, device), lambda: torch.tensor([0, *accumulate(self)], dtype=torch.int32, device=device)
+        )
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gave when it was first asked for under this key.
+
+        Args:
+            key: names what is made, the device it is on and all that it depends on besides these lengths.
+            make: makes it.
+        """
+        if key not in self._made:
+            # A tensor of inference mode could not be kept for a backward pass later.
+            with torch.inference_mode(False):
+                self._made[key] = make()
+        made: Made = self._made[key]
+        return made
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
+
+
+def pack(sequences: Sequence[Tensor]) -> tuple[Tensor, Lengths]:
     """Lay sequences end to end.
 
     Args:
@@ -26,7 +61,7 @@ def pack(sequences: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
     shapes = {tuple(sequence.shape[1:]) for sequence in sequences}
     if len(shapes) > 1:
         raise ValueError(f"sequences to pack must agree behind the first dimension, found {sorted(shapes)}")
-    return torch.cat(list(sequences))[None], [len(sequence) for sequence in sequences]
+    return torch.cat(list(sequences))[None], Lengths(len(sequence) for sequence in sequences)
 
 
 def unpack(packed: Tensor, lengths: Sequence[int]) -> list[Tensor]:

@@ -4,12 +4,16 @@ Layout [batch, tokens, heads, head_width]; packed input is batch 1 with a block-
 between sequences. CUDA only.
 """
 
-from collections.abc import Sequence
+import logging
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+
+from foveal.core.cuda_runtime import load_cuda_12_runtime
+from foveal.core.packing import Lengths
+from foveal.core.trial import refusal
 
 
 def obstacle(tensor: Tensor) -> str | None:
@@ -20,44 +24,59 @@ def obstacle(tensor: Tensor) -> str | None:
         return f"it runs on CUDA devices only, the tensors are on {tensor.device.type}"
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return f"it takes float16, bfloat16 and float32, not {tensor.dtype}"
-    return refusal(tensor.device, tensor.dtype, tensor.shape[-1])
+    return load() or refusal(attend, tensor)
 
 
 @cache
-def refusal(device: torch.device, dtype: torch.dtype, head_width: int) -> str | None:
-    """What the kernel itself says to a tiny packed input, forward and backward; None: it runs.
+def load() -> str | None:
+    """Import the library, after the CUDA runtime it may need; why that cannot be done, None: it is there.
 
-    Which kernels there are depends on the build, the GPU, the dtype and the head width, and changes between releases:
-    asking once is surer than a list.
+    A library that does not find its compiled part can still be imported, and refuses every input afterwards.
     """
+    runtime = load_cuda_12_runtime()
+    noise = logging.getLogger("xformers")
+    noise.addFilter(_nothing)  # of its five lines about the compiled part, the one that matters is in our reason
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-            sample = torch.zeros(1, 3, 1, head_width, device=device, dtype=dtype, requires_grad=True)
-            attend(sample, sample, sample, [1, 2], [1, 2], False, None).sum().backward()
-    except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
-        return f"it refuses {dtype} with head width {head_width} on {device} ({str(error).strip()})"
-    return None
+        import xformers.ops
+        from xformers import _cpp_lib
+    except ImportError as error:
+        return f"the package xformers cannot be imported ({error})"
+    finally:
+        noise.removeFilter(_nothing)
+    failure = _cpp_lib._cpp_library_load_exception
+    if failure is None:
+        return None
+    reason = runtime or failure.__cause__ or str(failure).splitlines()[0]
+    return f"the compiled part of xformers {xformers.__version__} cannot be loaded ({reason})"
 
 
 def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    lengths: Sequence[int] | None,
-    key_lengths: Sequence[int] | None,
+    lengths: Lengths | None,
+    key_lengths: Lengths | None,
     causal: bool,
     scale: float | None,
 ) -> Tensor:
-    """As `foveal.core.attention`, arguments already checked."""
+    """As `foveal.core.attention`, arguments already checked; key and value may have fewer heads, which are shared."""
     from xformers.ops import memory_efficient_attention
     from xformers.ops.fmha.attn_bias import BlockDiagonalMask, LowerTriangularMask
 
     bias = LowerTriangularMask() if causal else None
     if lengths is not None and key_lengths is not None:
-        # The bias holds tensors of its own; by default they would be on the current device, not the query's.
-        bias = BlockDiagonalMask.from_seqlens(list(lengths), list(key_lengths), device=query.device)
-        if causal:
-            bias = bias.make_causal()
+        others = tuple(key_lengths)  # plain: the key of what `lengths` keeps must not hold `lengths` itself
+
+        def block_diagonal() -> BlockDiagonalMask:
+            # The bias holds tensors of its own; by default they would be on the current device, not the query's.
+            mask = BlockDiagonalMask.from_seqlens(list(lengths), list(others), device=query.device)
+            return mask.make_causal() if causal else mask
+
+        bias = lengths.once((BlockDiagonalMask, others, causal, query.device), block_diagonal)
+    # Its backward pass does not take heads that are shared.
+    groups = query.shape[2] // key.shape[2]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=2), value.repeat_interleave(groups, dim=2)
     out: Tensor = memory_efficient_attention(query, key, value, attn_bias=bias, scale=scale)
     return out
 
@@ -65,3 +84,7 @@ def attend(
 @cache
 def _installed() -> bool:
     return find_spec("xformers") is not None
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False

@@ -1,5 +1,6 @@
 """The transformer block of vision encoders."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -40,7 +41,7 @@ class Block(nn.Module):
         self.attention_scale = nn.Parameter(torch.ones(width)) if layer_scale else None
         self.mlp_scale = nn.Parameter(torch.ones(width)) if layer_scale else None
 
-    def forward(self, hidden: Tensor, lengths: list[int] | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """[batch, tokens, width] -> the same; `lengths` are those of packed sequences."""
         query, key, value = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1)).unbind(2)
         attended = self.out(attention(query, key, value, lengths=lengths, backend=self.backend).flatten(2))

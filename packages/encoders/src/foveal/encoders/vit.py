@@ -172,7 +172,7 @@ class VisionTransformer(Encoder):
         )
         return torch.cat([self.positions[:first], resized[0].flatten(1).T.to(self.positions.dtype)])
 
-    def run_block(self, number: int, hidden: Tensor, lengths: list[int] | None = None) -> Tensor:
+    def run_block(self, number: int, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Block `number`, counted from 0, on [batch, tokens, width]; checkpointed if that is wanted."""
         block = self.blocks[number]
         if self.checkpointing and self.training:
@@ -181,7 +181,7 @@ class VisionTransformer(Encoder):
         result: Tensor = block(hidden, lengths)
         return result
 
-    def _run(self, hidden: Tensor, lengths: list[int] | None) -> list[Tensor]:
+    def _run(self, hidden: Tensor, lengths: Sequence[int] | None) -> list[Tensor]:
         """The hidden states asked for, in the order asked."""
         kept = {0: hidden}
         for number in range(len(self.blocks)):

@@ -26,13 +26,13 @@ from foveal.models.language_models import DType, pretrained_language_model
 from foveal.models.lora import has_lora
 from foveal.models.merge import Merge
 from foveal.models.model import VisionLanguageModel
+from foveal.models.packed_attention import AttentionKind
 from foveal.models.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.processor import Overlong, Processor
 from foveal.models.prompts import TemplateName
 from foveal.models.quantize import Kind
 from foveal.models.stored_tensors import StoredTensors
 from foveal.models.views import ViewPlan
-from foveal.models.xformers_attention import AttentionKind
 
 FORMAT = 1
 OPTIONAL = {"merge", "overlong"}

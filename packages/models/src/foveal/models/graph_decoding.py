@@ -15,12 +15,12 @@ from transformers.cache_utils import StaticLayer
 from transformers.generation import BaseStreamer
 
 from foveal.models.batch import position_ids
+from foveal.models.packed_attention import NAMES
 from foveal.models.quantize import recorded_kind
 from foveal.models.stack_injection import Embedded, injected
-from foveal.models.xformers_attention import NAME as XFORMERS
 
 Step = Callable[[], None]
-MASKED = ("sdpa", XFORMERS)
+MASKED = ("sdpa", *NAMES.values())
 EAGER_STEPS = 2
 """Steps before the capture: in the first ones libraries choose kernels and take memory for themselves."""
 GROWING = ("dynamic", "longrope")

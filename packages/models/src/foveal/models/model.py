@@ -23,12 +23,12 @@ from foveal.models.batch import Batch, position_ids
 from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.count import TokenCount, token_grids
 from foveal.models.merge import Merge, Merged
+from foveal.models.packed_attention import AttentionKind, use_attention
 from foveal.models.pixels import normalised
 from foveal.models.processor import Overlong, Processor
 from foveal.models.prompts import TemplateName
 from foveal.models.stack_injection import Embedded, injected, stacks_in_place
 from foveal.models.views import ViewPlan
-from foveal.models.xformers_attention import AttentionKind, use_attention
 
 Size = tuple[int, int]
 
@@ -93,8 +93,7 @@ class VisionLanguageModel(nn.Module):
         self.connector = made_connector(connector, encoder, width)
         self.merge = None if merge is None else merge(width)
         self.language_model = model
-        if attention is not None:
-            use_attention(model, attention)
+        use_attention(model, attention)
         check_widths(encoder, self.connector, width)
         check_vocabulary(tokenizer, model)
         check_context(max_length, model)

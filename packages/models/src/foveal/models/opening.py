@@ -9,12 +9,12 @@ from foveal.models.adapter_folder import apply_adapter, base_of, is_adapter, rea
 from foveal.models.checkpoint import open_checkpoint
 from foveal.models.language_models import DType
 from foveal.models.model import VisionLanguageModel
+from foveal.models.packed_attention import AttentionKind
 from foveal.models.processor import Overlong
 from foveal.models.prompts import TemplateName
 from foveal.models.published import is_published, open_published
 from foveal.models.quantize import Kind, record
 from foveal.models.views import ViewPlan
-from foveal.models.xformers_attention import AttentionKind
 
 
 def load(

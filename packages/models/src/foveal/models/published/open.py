@@ -14,6 +14,7 @@ from foveal.core import load_exact
 from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
 from foveal.models.language_models import DType
 from foveal.models.model import VisionLanguageModel
+from foveal.models.packed_attention import AttentionKind
 from foveal.models.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.processor import Overlong
 from foveal.models.prompts import TemplateName
@@ -25,7 +26,6 @@ from foveal.models.quantize import Kind
 from foveal.models.quantized_loading import load_quantized
 from foveal.models.stored_tensors import StoredTensors
 from foveal.models.views import ViewPlan
-from foveal.models.xformers_attention import AttentionKind
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
-"""A language model with xformers against the same with SDPA, by a stand-in of the kernel that follows its bias."""
+"""A language model with a packed kernel against the same with SDPA, by stand-ins that do what they are told."""
 
 import json
+import logging
 import sys
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
@@ -10,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn.attention import varlen
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.modeling_utils import AttentionInterface
 
 from foveal.connectors import MlpProjector
-from foveal.core import xformers_kernel
+from foveal.core import varlen_kernel, xformers_kernel
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     DeepStackMerge,
@@ -28,7 +30,7 @@ from foveal.models import (
     opt,
     qwen3,
 )
-from foveal.models.xformers_attention import NAME, use_attention
+from foveal.models.packed_attention import NAMES, use_attention
 
 TINY = {"width": 32, "depth": 3, "heads": 4, "mlp_width": 48, "context": 400}
 LENGTHS = (4, 9, 6)
@@ -164,10 +166,10 @@ def test_padding_goes_wrong_without_the_mask_function(calls, monkeypatch, side):
     reference = with_kind(model, "sdpa", ids, attention_mask=mask).logits
     use_attention(model, "xformers")
     with monkeypatch.context() as patch:
-        patch.delitem(AttentionMaskInterface._global_mapping, NAME)
+        patch.delitem(AttentionMaskInterface._global_mapping, NAMES["xformers"])
         with pytest.raises(RuntimeError, match="no mask function made a mask for foveal_xformers"):
             model(ids, attention_mask=mask)
-        patch.setitem(AttentionInterface._global_mapping, NAME, AttentionInterface._global_mapping["sdpa"])
+        patch.setitem(AttentionInterface._global_mapping, NAMES["xformers"], AttentionInterface._global_mapping["sdpa"])
         if side == "left":
             wrong = model(ids, attention_mask=mask).logits
             assert (wrong - reference)[mask.bool()].abs().max() > 0.05
@@ -372,7 +374,9 @@ def test_where_it_cannot_run(monkeypatch):
     with pytest.raises(RuntimeError, match=f"attention 'xformers' cannot run: {reason}"):
         use_attention(model, "xformers")
     assert model.config._attn_implementation == "sdpa"
-    with pytest.raises(ValueError, match="unknown attention 'flash': sdpa, xformers, eager"):
+    with pytest.raises(RuntimeError, match=r"attention 'varlen' cannot run: it runs on CUDA devices only.*; use sdpa"):
+        use_attention(model, "varlen")
+    with pytest.raises(ValueError, match="unknown attention 'flash': sdpa, xformers, varlen, eager"):
         use_attention(model, "flash")
 
 
@@ -399,7 +403,7 @@ def test_a_saved_model_does_not_name_it(tmp_path):
     model = llama(60, **TINY)
     use_attention(model, "xformers")
     model.save_pretrained(tmp_path)
-    assert NAME not in json.dumps(json.loads((tmp_path / "config.json").read_text(encoding="utf-8")))
+    assert NAMES["xformers"] not in json.dumps(json.loads((tmp_path / "config.json").read_text(encoding="utf-8")))
     assert LlamaForCausalLM.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
 
 
@@ -414,4 +418,104 @@ def test_kinds_can_be_changed_again():
     ]
     for output in outputs[1:]:
         close(output, outputs[0])
-    assert sum(key == NAME for key in AttentionInterface().valid_keys()) == 1
+    assert sum(key == NAMES["xformers"] for key in AttentionInterface().valid_keys()) == 1
+
+
+@pytest.fixture
+def varlen_calls(monkeypatch):
+    """Calls of torch's kernel: where sequences begin, and the shape of the keys."""
+    made = []
+
+    def varlen_attn(query, key, value, starts, key_starts, longest, longest_key, *, scale, window_size, enable_gqa):
+        assert window_size == (-1, 0)
+        assert starts is key_starts
+        assert longest == longest_key == starts.diff().max()
+        made.append((starts, tuple(key.shape)))
+        lengths, groups = starts.diff().tolist(), query.shape[1] // key.shape[1]
+        assert enable_gqa == (groups > 1)
+        key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+        out = []
+        for q, k, v in zip(*(each.split(lengths) for each in (query, key, value)), strict=True):
+            scores = torch.einsum("qhd,khd->hqk", q, k) * scale
+            scores = scores + torch.full_like(scores, -torch.inf).triu(1)
+            out.append(torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), v))
+        return torch.cat(out)
+
+    monkeypatch.setattr(varlen, "varlen_attn", varlen_attn)
+    monkeypatch.setattr(varlen_kernel, "obstacle", lambda _: None)
+    return made
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_varlen_on_padded_and_whole_rows(language_model, varlen_calls, side):
+    ids, mask = padded(side)
+    real = mask.bool()
+    options = {"attention_mask": mask, "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0), "use_cache": False}
+    reference = with_kind(language_model, "sdpa", ids, **options).logits
+    whole = language_model(ids, use_cache=False).logits
+    close(with_kind(language_model, "varlen", ids, **options).logits[real], reference[real])
+    close(language_model(ids, use_cache=False).logits, whole)
+    key_heads = getattr(language_model.config, "num_key_value_heads", 4)
+    assert [shape for _, shape in varlen_calls] == [(sum(LENGTHS), key_heads, 8)] * 3 + [(27, key_heads, 8)] * 3
+    for layers in (varlen_calls[:3], varlen_calls[3:]):  # told once a batch, not once a layer
+        assert all(starts is layers[0][0] for starts, _ in layers)
+
+
+@torch.no_grad()
+def test_varlen_on_packed_sequences(varlen_calls):
+    model = enlarged(llama(60, **TINY))
+    positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
+    packed, options = torch.randint(60, positions.shape), {"position_ids": positions, "use_cache": False}
+    reference = with_kind(model, "sdpa", packed, **options).logits
+    close(with_kind(model, "varlen", packed, **options).logits, reference)
+    assert varlen_calls[0][0].tolist() == [0, 4, 13, 19]
+
+
+@pytest.mark.usefixtures("varlen_calls")
+@pytest.mark.parametrize("reentrant", [None, False, True])
+def test_gradients_through_varlen(reentrant):
+    model = enlarged(grouped(60)).train()
+    ids, mask = padded("right")
+    reference = gradients(model, "sdpa", ids, mask)
+    if reentrant is not None:
+        model.activation_checkpointing_enable({"use_reentrant": reentrant})
+        model.enable_input_require_grads()
+    for name, gradient in gradients(model, "varlen", ids, mask).items():
+        torch.testing.assert_close(gradient, reference[name], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_one_bias_for_all_layers(calls, monkeypatch):
+    made, make = [], BlockDiagonalMask.from_seqlens
+    monkeypatch.setattr(
+        BlockDiagonalMask, "from_seqlens", lambda *lengths, **options: made.append(1) or make(*lengths, **options)
+    )
+    ids, mask = padded("right")
+    with_kind(enlarged(llama(60, **TINY)), "xformers", ids, attention_mask=mask)
+    assert (len(calls), len(made)) == (3, 1)
+
+
+@pytest.mark.usefixtures("calls", "varlen_calls")
+def test_the_choice_is_logged(caplog):
+    caplog.set_level(logging.INFO, logger="foveal.models")
+    model = llama(60, **TINY)
+    for kind in (None, "varlen", "eager"):
+        use_attention(model, kind)
+    with torch.device("meta"):
+        use_attention(llama(60, **TINY), None)
+    assert caplog.messages == [
+        f"language model LlamaForCausalLM: attention {kind}" for kind in ("sdpa", "varlen", "eager")
+    ]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ["xformers", "varlen"])
+def test_a_packed_kernel_agrees_with_sdpa(kind):
+    model = grouped(60).to("cuda", torch.bfloat16).train()
+    ids, mask = (each.cuda() for each in padded("right"))
+    reference, ours = (gradients(model, each, ids, mask) for each in ("sdpa", kind))
+    for name, gradient in ours.items():
+        scale = reference[name].abs().max().item()
+        torch.testing.assert_close(gradient, reference[name], atol=0.05 * scale, rtol=0.05)

@@ -1,63 +1,70 @@
-"""Which attention a language model of transformers computes with; xformers for what it reads at once.
+"""Which attention a language model of transformers computes with; a packed kernel for what it reads at once.
 
 transformers asks two functions of one name: one makes a mask, once for all layers, the other attends with it. Without
 the first, padding would be attended to in silence. Here the mask says where the sequences of a batch are: the real
-tokens of each row, or the sequences that are packed into it. The kernel gets them one after the other with a
-block-diagonal causal bias (xformers' `BlockDiagonalCausalMask`), so that nothing is computed for padding or between
-sequences.
+tokens of each row, or the sequences that are packed into it. The kernel, xformers' or torch's `varlen_attn`, gets them
+one after the other, so that nothing is computed for padding or between sequences.
 
 Steps behind a cache, with fewer queries than keys, go through transformers' own SDPA and its mask. That is the same
 function, and packing would copy the whole cache at every step.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from foveal.core import attention, xformers_kernel
+from foveal.core import Backend, Lengths, attention
+from foveal.core.kernels import PACKED
 
-AttentionKind = Literal["sdpa", "xformers", "eager"]
+AttentionKind = Literal["sdpa", "xformers", "varlen", "eager"]
 
-NAME = "foveal_xformers"
-"""Of both functions, in transformers' tables of attention functions and of mask functions."""
+NAMES = {"xformers": "foveal_xformers", "varlen": "foveal_varlen"}
+"""Of both functions of a packed kind, in transformers' tables of attention functions and of mask functions."""
+
+logger = logging.getLogger(__name__)
 
 
-def use_attention(language_model: nn.Module, kind: AttentionKind) -> None:
-    """Let a language model compute its attention with torch's SDPA, with xformers, or as plain products.
+def use_attention(language_model: nn.Module, kind: AttentionKind | None) -> None:
+    """Let a language model compute its attention with torch's SDPA, with a packed kernel, or as plain products.
 
-    Whether xformers takes the model's device, kind of number and width of heads is known when the model runs; its first
-    pass says so. A model on the meta device, whose costs are only counted, keeps the attention that it has.
+    Whether a packed kernel takes the model's device, dtype and head width is known when the model runs; its first pass
+    says so. A model on the meta device, whose costs are only counted, keeps the attention that it has.
 
     Args:
         language_model: a causal language model of transformers; its layers are causal over whole sequences. With
-            `xformers` it runs on a CUDA device.
-        kind: `xformers` needs the package of that name; `eager` keeps the whole table of weights in memory.
+            `xformers` and `varlen` it runs on a CUDA device.
+        kind: `xformers` needs the package of that name, `varlen` only torch; `eager` keeps the whole table of weights
+            in memory; None: as the language model has it, which is logged.
 
     Raises:
         ValueError: if `kind` is unknown, or the model cannot change its attention.
-        RuntimeError: if xformers is not installed, or there is no CUDA device.
+        RuntimeError: if xformers is asked for and not installed, or there is no CUDA device for a packed kernel.
     """
-    if kind not in get_args(AttentionKind):
+    if kind not in (None, *get_args(AttentionKind)):
         raise ValueError(f"unknown attention {kind!r}: {', '.join(get_args(AttentionKind))}")
     model: Any = language_model
-    name: str = kind
-    if kind == "xformers":
-        weight: Tensor = model.get_input_embeddings().weight
-        if weight.is_meta:
-            return
+    weight: Tensor = model.get_input_embeddings().weight
+    if weight.is_meta and (kind is None or kind in NAMES):
+        return
+    if kind == "xformers" or kind == "varlen":
         # The kernel itself is not asked yet: that would take memory on a GPU before a rank has chosen its own.
-        absent = not torch.cuda.is_available() or find_spec("xformers") is None
-        if absent and (reason := xformers_kernel.obstacle(weight)) is not None:
-            raise RuntimeError(f"attention 'xformers' cannot run: {reason}; use sdpa")
-        name = _registered()
-    model.set_attn_implementation(name)
-    # What cannot be changed is only a warning there.
-    if model.config._attn_implementation != name:
-        raise ValueError(f"{type(model).__name__} cannot change its attention to {kind!r}: leave it as it is")
+        absent = not torch.cuda.is_available() or (kind == "xformers" and find_spec("xformers") is None)
+        if absent and (reason := PACKED[kind].obstacle(weight)) is not None:
+            raise RuntimeError(f"attention {kind!r} cannot run: {reason}; use sdpa")
+        _register(kind)
+    if kind is not None:
+        name = NAMES.get(kind, kind)
+        model.set_attn_implementation(name)
+        # What cannot be changed is only a warning there.
+        if model.config._attn_implementation != name:
+            raise ValueError(f"{type(model).__name__} cannot change its attention to {kind!r}: leave it as it is")
+    logger.info("language model %s: attention %s", type(model).__name__, kind or model.config._attn_implementation)
 
 
 @dataclass(frozen=True)
@@ -65,25 +72,24 @@ class _Sequences:
     """Where attention is causal inside of sequences, with nothing between them.
 
     Attributes:
-        lengths: of all sequences in reading order; None: each row of the batch is one.
+        lengths: of all sequences in reading order, one object for all layers; None: each row of the batch is one.
         places: of their tokens in the batch, flattened; None: there is no padding.
     """
 
-    lengths: tuple[int, ...] | None
+    lengths: Lengths | None
     places: Tensor | None
 
 
-def _registered() -> str:
-    """The name, behind which both functions are from now on; again is no harm."""
+def _register(kind: Backend) -> None:
+    """Make both functions known to transformers; again is no harm."""
     from transformers.masking_utils import AttentionMaskInterface
     from transformers.modeling_utils import AttentionInterface
 
-    AttentionMaskInterface.register(NAME, _mask)
-    AttentionInterface.register(NAME, _attend)
-    return NAME
+    AttentionMaskInterface.register(NAMES[kind], partial(_mask, kind))
+    AttentionInterface.register(NAMES[kind], partial(_attend, kind))
 
 
-def _mask(batch_size: int, q_length: int, kv_length: int, **options: Any) -> _Sequences | Tensor | None:
+def _mask(kind: Backend, batch_size: int, q_length: int, kv_length: int, **options: Any) -> _Sequences | Tensor | None:
     """As transformers calls a mask function; a tensor or None, SDPA's, behind a cache."""
     from transformers.masking_utils import sdpa_mask
 
@@ -93,16 +99,17 @@ def _mask(batch_size: int, q_length: int, kv_length: int, **options: Any) -> _Se
     starts = None if options["use_vmap"] else _starts(options["mask_function"], batch_size, q_length, options["device"])
     if starts is None:
         raise ValueError(
-            "attention 'xformers' is causal inside of whole sequences, and the language model asks for something else "
+            f"attention {kind!r} is causal inside of whole sequences, and the language model asks for something else "
             f"at {q_length} tokens (a sliding window, or attention in both directions): use sdpa"
         )
     real: Tensor | None = options["attention_mask"]
     places = (torch.ones_like(starts) if real is None else real.bool()).flatten().nonzero().squeeze(1)
     _, counts = starts.flatten().cumsum(0)[places].unique_consecutive(return_counts=True)
-    lengths = tuple(counts.tolist())
+    lengths = Lengths(counts.tolist())
     if not lengths:
         raise ValueError(f"a batch of {batch_size} x {q_length} tokens is all padding: there is nothing to attend to")
-    if lengths == (q_length,) * batch_size:
+    # For varlen rows are sequences like others: it would have to be told in every layer where they begin.
+    if kind == "xformers" and lengths == (q_length,) * batch_size:
         return _Sequences(None, None)
     return _Sequences(lengths, None if len(places) == starts.numel() else places)
 
@@ -135,6 +142,7 @@ def _starts(sees: Callable[..., Tensor], batch_size: int, tokens: int, device: t
 
 
 def _attend(
+    kind: Backend,
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -148,6 +156,7 @@ def _attend(
     """As transformers calls an attention function; padding gives zeros.
 
     Args:
+        kind: the packed kernel.
         module: a layer's attention.
         query: [batch, heads, tokens, head_width].
         key: [batch, heads or fewer, tokens, head_width].
@@ -164,7 +173,7 @@ def _attend(
 
     if not isinstance(attention_mask, _Sequences):
         if attention_mask is None and query.shape[2] == key.shape[2]:
-            raise RuntimeError(f"no mask function made a mask for {NAME}: padding would be attended to; use_attention")
+            raise RuntimeError(f"no mask function made a mask for {NAMES[kind]}: padding would be seen; use_attention")
         result: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
         )
@@ -172,18 +181,15 @@ def _attend(
     wanted = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
     if wanted or dropout:
         raise ValueError(
-            f"attention 'xformers' has no {', '.join(wanted) or f'dropout ({dropout})'}, which the language model asks "
+            f"attention {kind!r} has no {', '.join(wanted) or f'dropout ({dropout})'}, which the language model asks "
             "for: use sdpa"
         )
     batch_size, _, tokens, _ = query.shape
     # Rotated queries and keys may be float32 where autocast computes with less; SDPA casts them itself.
     device = query.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
-    groups = query.shape[1] // key.shape[1]
-    parts = [_packed(each, attention_mask, dtype) for each in (query, key, value)]
-    query, key, value = parts[0], *(each.repeat_interleave(groups, dim=2) for each in parts[1:])
-    lengths = attention_mask.lengths
-    out = attention(query, key, value, lengths=lengths, causal=True, scale=scaling, backend="xformers")
+    query, key, value = (_packed(each, attention_mask, dtype) for each in (query, key, value))
+    out = attention(query, key, value, lengths=attention_mask.lengths, causal=True, scale=scaling, backend=kind)
     if attention_mask.places is not None:
         empty = out.new_zeros(batch_size * tokens, *out.shape[2:])
         out = empty.index_copy(0, attention_mask.places, out[0])
