@@ -1,7 +1,10 @@
 """Maps resized by one matrix for rows and one for columns: pooling, windows, tables of positions."""
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foveal.connectors.connector import Grid
 from foveal.core import without_autocast
@@ -26,3 +29,24 @@ def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tenso
         plane = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(1, grid)
         plane = torch.einsum("iy,vyxc->vixc", down.to(plane), plane)
         return torch.einsum("jx,vixc->vijc", across.to(plane), plane)
+
+
+def kept(make: Callable[..., Tensor], *sizes: int, like: Tensor) -> Tensor:
+    """`make(*sizes)` on the device of `like`, made once: views of a few shapes come again and again.
+
+    Args:
+        make: gives a matrix that depends on its arguments alone.
+        sizes: its arguments.
+        like: what the matrix will be multiplied with. Beside a tensor of a kind of its own, such as a fake one, every
+            matrix is made anew: it would be of that kind.
+    """
+    if type(like) not in (Tensor, nn.Parameter):
+        return make(*sizes).to(like.device)
+    return _made(make, sizes, like.device)
+
+
+@lru_cache(maxsize=1024)
+def _made(make: Callable[..., Tensor], sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    # Whoever asks first may do so in inference mode or under another default device; the next one trains.
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+        return make(*sizes).to(device)
