@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Grid, Widths, one_width
-from foveal.connectors.separable import kept, resized
+from foveal.connectors.separable import kept, multiplied, resized
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.core import Backend, KeyMap, attention
 
@@ -55,6 +55,9 @@ QWEN_VL = KeyMap(
     }
 )
 """Qwen-VL's names, behind `transformer.visual.`: the resampler that LLaVA-UHD took over."""
+
+FEW_CELLS = 64
+"""Of a map on which one product for whole windows is faster than one for rows and one for columns."""
 
 
 class PerceiverResampler(Connector):
@@ -176,6 +179,10 @@ class SpatialResampler(PerceiverResampler):
 
     def _windows(self, features: Tensor, grid: Grid) -> Tensor:
         """[views, rows*columns, width] -> [views*queries, points of a window, width], windows and points row by row."""
+        if grid[0] * grid[1] <= FEW_CELLS:
+            whole = kept(windows_matrix, *grid, self.side, like=features)
+            sampled = multiplied(features, whole).unflatten(1, (self.queries, -1))
+            return sampled.flatten(0, 1).to(features.dtype)
         points = window_points(grid)
         down, across = (
             kept(window_matrix, size, self.side, count, like=features).flatten(0, 1)
@@ -193,6 +200,13 @@ def window_points(grid: Grid) -> Grid:
     wanted = log(grid[1] / grid[0])
     columns, rows = min(shapes, key=lambda shape: abs(wanted - log(shape[0] / shape[1])))
     return rows, columns
+
+
+def windows_matrix(rows: int, columns: int, windows: int) -> Tensor:
+    """How much every cell of a map gives to every point of windows x windows windows, [points of all, cells]."""
+    points = window_points((rows, columns))
+    down, across = window_matrix(rows, windows, points[0]), window_matrix(columns, windows, points[1])
+    return torch.einsum("iay,jbx->ijabyx", down, across).flatten(0, 3).flatten(1)
 
 
 def window_matrix(size: int, windows: int, points: int) -> Tensor:

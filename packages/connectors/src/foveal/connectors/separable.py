@@ -27,8 +27,21 @@ def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tenso
     """
     with without_autocast(features.device):
         plane = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(1, grid)
-        plane = torch.einsum("iy,vyxc->vixc", down.to(plane), plane)
-        return torch.einsum("jx,vixc->vijc", across.to(plane), plane)
+        (views, _, width), rows = features.shape, len(down)
+        # As batches of products in place of einsum, which permutes and copies on the way.
+        plane = torch.bmm(down.to(plane).expand(views, -1, -1), plane.flatten(2)).view(views * rows, grid[1], width)
+        plane = torch.bmm(across.to(plane).expand(views * rows, -1, -1), plane)
+        return plane.unflatten(0, (views, rows))
+
+
+def multiplied(features: Tensor, matrix: Tensor) -> Tensor:
+    """The same for a matrix that takes rows and columns at once: [views, cells, width] -> [views, new cells, width].
+
+    Faster where there are few cells, and much slower where there are many.
+    """
+    with without_autocast(features.device):
+        cells = features.to(torch.promote_types(features.dtype, torch.float32))
+        return torch.bmm(matrix.to(cells).expand(len(cells), -1, -1), cells)
 
 
 def kept(make: Callable[..., Tensor], *sizes: int, like: Tensor) -> Tensor:
