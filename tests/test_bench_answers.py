@@ -1,9 +1,6 @@
 """The bench of answers in 4 bits: that its models, prompts and cells are what the table says, on a CPU and small."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +11,6 @@ from foveal.models import IMAGE_TOKEN_ID, generation, graph_decoding, llama
 from foveal.models.quantize import decoder_linears, quantized_layers, recorded_kind
 from foveal.models.quantized_loading import parameters_without_memory
 
-ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 NAMES = tuple(answers.CASES)
 COLUMNS = len(answers.HEAD.splitlines()[1].split(" | "))
@@ -194,12 +190,6 @@ def test_a_case_that_runs_out_of_memory_is_a_row(monkeypatch):
     assert len(row.split(" | ")) == COLUMNS
 
 
-def run(*words):
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "tools.bench.answers", *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU for them")
 def test_published_sizes_are_refused_without_a_gpu(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["answers"])
@@ -207,13 +197,3 @@ def test_published_sizes_are_refused_without_a_gpu(monkeypatch, capsys):
         answers.main()
     assert stopped.value.code == 2
     assert "--tiny" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_whole_table():
-    done = run("--tiny")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert "bitsandbytes" in lines[0]
-    assert [line.split(" | ")[0] for line in lines[6:]] == [f"| {name}" for name in (*NAMES, answers.THEIRS)]
-    assert {len(line.split(" | ")) for line in lines[6:]} == {COLUMNS}

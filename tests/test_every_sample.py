@@ -1,9 +1,7 @@
 """Every sample is trained on once per epoch, on any number of ranks, with workers, accumulated, and resumed."""
 
 import pytest
-
 from tests.fitting import SEEN, SMALL, once_an_epoch, seen
-
 
 
 @pytest.mark.parametrize(("pages", "accumulation"), [(8, 1), (9, 1), (8, 2), (11, 2), (9, 4)])
@@ -13,7 +11,9 @@ def test_one_process(fit, tmp_path, pages, accumulation):
     assert seen(tmp_path) == once_an_epoch(pages, 3)
 
 
-@pytest.mark.parametrize(("pages", "accumulation", "inside"), [(8, 1, False), (9, 1, False), (11, 2, False), (11, 2, True)])
+@pytest.mark.parametrize(
+    ("pages", "accumulation", "inside"), [(8, 1, False), (9, 1, False), (11, 2, False), (11, 2, True)]
+)
 def test_resumed_in_every_epoch(fit, tmp_path, pages, accumulation, inside):
     several = (f"--data.pages={pages}", f"--trainer.accumulate_grad_batches={accumulation}", "--run=run")
     each = -(-pages // (2 * accumulation))

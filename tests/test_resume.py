@@ -5,10 +5,9 @@ import json
 
 import pytest
 from safetensors.torch import load_file
-
-from recipes.states import newest_state
 from tests.fitting import SEEN, SMALL, once_an_epoch, seen, weights
 
+from recipes.states import newest_state
 
 EACH = ("--states.every_steps=1", "--states.keep=99")
 
@@ -61,7 +60,9 @@ def test_a_resumed_run_goes_on_in_its_folder(fit, tmp_path):
     assert fit(*several, "--trainer.callbacks.stop_at=[3]", "--ckpt_path=last") == 143
     assert fit(*SMALL, *SEEN, "--data.pages=8", "--ckpt_path=last") == 0
     assert [path.name for path in (tmp_path / "runs" / "uhd").iterdir()] == ["version_0"]
-    assert [int(row["step"]) for row in curve(tmp_path / "runs/uhd/version_0") if "train/loss" in row] == list(range(12))
+    assert [int(row["step"]) for row in curve(tmp_path / "runs/uhd/version_0") if "train/loss" in row] == list(
+        range(12)
+    )
     assert seen(tmp_path) == once_an_epoch(8, 3)
 
 

@@ -135,18 +135,26 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=WIDTH, help="channels of the features that are timed")
     parser.add_argument("--out-width", type=int, default=OUT_WIDTH, help="channels of the language model, timed")
     parser.add_argument("--device", type=torch.device, default="cpu", help="where it is timed: cpu or cuda")
+    parser.add_argument(
+        "--tiny", action="store_true", help="narrow connectors, timed and counted once, to see that all of it runs"
+    )
     asked = parser.parse_args()
+    rounds = ROUNDS
+    if asked.tiny:
+        asked.width, asked.out_width, rounds = 64, 256, 1
     torch.manual_seed(0)
     real = (asked.width, asked.out_width) == (WIDTH, OUT_WIDTH)
     with torch.device(asked.device):
         timed = {name: build(asked.width, asked.out_width) for name, build in CONNECTORS.items()}
-        costs = {name: counted(timed[name] if real else build(WIDTH, OUT_WIDTH)) for name, build in CONNECTORS.items()}
+        costed = timed if real or asked.tiny else {name: build(WIDTH, OUT_WIDTH) for name, build in CONNECTORS.items()}
+        costs = {name: counted(connector) for name, connector in costed.items()}
     steps = {name: partial(step, connector, features(connector)) for name, connector in timed.items()}
-    seconds = medians(steps, asked.device, rounds=ROUNDS)
+    seconds = medians(steps, asked.device, rounds=rounds)
+    costed_at = f"{asked.width} to {asked.out_width}" if asked.tiny else f"{WIDTH} to {OUT_WIDTH}"
     print(machine())
     print(
         f"\none view of {GRID[0]}x{GRID[1]} patches, float32 on {asked.device}, timed at width {asked.width} to "
-        f"{asked.out_width}, median of {ROUNDS}, taking turns; parameters and FLOPs at {WIDTH} to {OUT_WIDTH}\n"
+        f"{asked.out_width}, median of {rounds}, taking turns; parameters and FLOPs at {costed_at}\n"
     )
     print("| | tokens | million parameters | GFLOP forward | forward and backward | times the pool |")
     print("|---|---|---|---|---|---|")

@@ -115,7 +115,9 @@ def main() -> None:
     """Check, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
-    device = parser.parse_args().device
+    parser.add_argument("--tiny", action="store_true", help="timed once, to see that all of it runs")
+    given = parser.parse_args()
+    device, rounds = given.device, 1 if given.tiny else ROUNDS
     torch.manual_seed(0)
     cases = {"cross attention, 4 maps": [GRID] * 4, "self attention, 1 map": [GRID]}
     for grids in cases.values():
@@ -123,12 +125,12 @@ def main() -> None:
     print(machine())
     print(
         f"\n{GRID[0] * GRID[1]} queries, maps of {GRID[0]}x{GRID[1]}, {HEADS} heads of {HEAD_WIDTH}, {POINTS} points, "
-        f"float32 on {device}, median of {ROUNDS}, taking turns; all ways agree to {TOLERANCE:.0e}\n"
+        f"float32 on {device}, median of {rounds}, taking turns; all ways agree to {TOLERANCE:.0e}\n"
     )
     print("| | bags | grid_sample | rows | times faster than grid_sample | than rows |")
     print("|---|---|---|---|---|---|")
     for name, grids in cases.items():
-        print("\n".join(rows(name, grids, device, ROUNDS)))
+        print("\n".join(rows(name, grids, device, rounds)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What an import costs over torch, and `--help` over Lightning: `python -m tools.bench.imports`."""
 
+import argparse
 import subprocess
 import sys
 from functools import partial
@@ -26,9 +27,15 @@ def start(arguments: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--tiny", action="store_true", help="an interpreter alone each time, to see that all of it runs"
+    )
+    tiny = parser.parse_args().tiny
+    starts, rounds = (dict.fromkeys(STARTS, ("-c", "")), 1) if tiny else (STARTS, ROUNDS)
     print(machine())
-    seconds = fastest({name: partial(start, arguments) for name, arguments in STARTS.items()}, rounds=ROUNDS)
-    print(f"\na new process each, files in the cache, best of {ROUNDS}, taking turns\n")
+    seconds = fastest({name: partial(start, arguments) for name, arguments in starts.items()}, rounds=rounds)
+    print(f"\na new process each, files in the cache, best of {rounds}, taking turns\n")
     print("| | seconds | more than torch | more than Lightning |\n|---|---|---|---|")
     for name, spent in seconds.items():
         over_torch = spent - seconds["import torch"]

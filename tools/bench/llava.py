@@ -1,7 +1,9 @@
 """LLaVA-1.5 against transformers' LlavaForConditionalGeneration: `python -m tools.bench.llava`.
 
-Same shapes, same weights, float32: a training step, prefill, and the encoder alone.
+Same shapes, same weights, float32: a training step, prefill, and the encoder alone. `--tiny`: small models.
 """
+
+import argparse
 
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
@@ -13,40 +15,42 @@ from foveal.models.published import load_llava
 from tools.bench.timing import fastest, machine, row
 
 WIDTH, DEPTH, HEADS, MLP, PATCH, SIDE = 256, 8, 8, 1024, 14, 224
+CONTEXT = 1024
 VOCABULARY, IMAGE_ID = 8000, 7999
 PICTURES, TEXT, ANSWER = 4, 64, 16
 
 
-def models() -> tuple[VisionLanguageModel, LlavaForConditionalGeneration]:
-    """Ours and theirs, of one mid size, with the same weights."""
+def models(width: int, depth: int) -> tuple[VisionLanguageModel, LlavaForConditionalGeneration]:
+    """Ours and theirs, of one size, with the same weights."""
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
-        hidden_size=WIDTH,
+        hidden_size=width,
         intermediate_size=MLP,
-        num_hidden_layers=DEPTH,
+        num_hidden_layers=depth,
         num_attention_heads=HEADS,
         image_size=SIDE,
         patch_size=PATCH,
     )
     text = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
+        hidden_size=width,
         intermediate_size=MLP,
-        num_hidden_layers=DEPTH,
+        num_hidden_layers=depth,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         rms_norm_eps=1e-5,
-        max_position_embeddings=1024,
+        max_position_embeddings=CONTEXT,
     )
     theirs = LlavaForConditionalGeneration(
         LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE_ID)
     )
     ours = VisionLanguageModel(
-        VisionTransformer(WIDTH, DEPTH, HEADS, MLP, PATCH, SIDE),
+        VisionTransformer(width, depth, HEADS, MLP, PATCH, SIDE),
         MlpProjector,
-        llama(VOCABULARY, width=WIDTH, depth=DEPTH, heads=HEADS, mlp_width=MLP, context=1024),
+        llama(VOCABULARY, width=width, depth=depth, heads=HEADS, mlp_width=MLP, context=CONTEXT),
         byte_tokenizer(),
         PadToSquare(SIDE),
+        max_length=CONTEXT,
     )
     load_llava(ours, dict(theirs.state_dict()), source="transformers")
     return ours, theirs
@@ -54,7 +58,11 @@ def models() -> tuple[VisionLanguageModel, LlavaForConditionalGeneration]:
 
 def main() -> None:
     """Print the table."""
-    ours, theirs = models()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="small models, to see that all of it runs")
+    tiny = parser.parse_args().tiny
+    width, depth, rounds = (64, 2, 1) if tiny else (WIDTH, DEPTH, 7)
+    ours, theirs = models(width, depth)
     patches = (SIDE // PATCH) ** 2
     text = torch.randint(5, VOCABULARY - 1, (PICTURES, TEXT))
     ids = torch.cat([text[:, :8], torch.full((PICTURES, patches), IMAGE_TOKEN_ID), text[:, 8:]], dim=1)
@@ -93,16 +101,16 @@ def main() -> None:
 
     print(machine())
     print(
-        f"\n{PICTURES} samples of {patches} visual and {TEXT} text tokens, width {WIDTH}, {DEPTH} layers each, "
+        f"\n{PICTURES} samples of {patches} visual and {TEXT} text tokens, width {width}, {depth} layers each, "
         "float32\n"
     )
     print("| | Foveal | transformers | times faster | |\n|---|---|---|---|---|")
     for name, mine, other, what in (
         ("training step", our_step, their_step, f"{ANSWER} supervised tokens a sample"),
         ("prefill", our_prefill, their_prefill, "logits of the last token"),
-        ("encoder alone", our_encoder, their_encoder, f"{DEPTH - 1} of {DEPTH} layers are needed"),
+        ("encoder alone", our_encoder, their_encoder, f"{depth - 1} of {depth} layers are needed"),
     ):
-        seconds = fastest({"ours": mine, "theirs": other})
+        seconds = fastest({"ours": mine, "theirs": other}, rounds=rounds)
         print(row(name, seconds["ours"], seconds["theirs"], what))
 
 

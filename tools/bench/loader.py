@@ -1,5 +1,6 @@
 """How fast samples are made on one core, from files: `python -m tools.bench.loader`."""
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from tools.bench.timing import machine
 TURNS = [Turn("user", "<image>\nWhat is the total?"), Turn("assistant", "12.50")]
 
 
-def per_second(path: Path, plan: ViewPlan, seconds: float = 4.0) -> float:
+def per_second(path: Path, plan: ViewPlan, seconds: float) -> float:
     """Samples a second: read, decoded, cut, tokenised."""
     with torch.device("meta"):
         encoder = VisionTransformer(64, 1, 1, 64, 14, 336, layers=(-1,))
@@ -32,6 +33,9 @@ def per_second(path: Path, plan: ViewPlan, seconds: float = 4.0) -> float:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="one sample of each, to see that all of it runs")
+    seconds = 0.01 if parser.parse_args().tiny else 4.0
     torch.set_num_threads(1)
     print(machine())
     print("\nsamples a second on one core, from a JPEG file to ids and views\n")
@@ -45,7 +49,8 @@ def main() -> None:
             small = noise.integers(0, 255, (height // 20, width // 20, 3), dtype=np.uint8)
             path = Path(folder) / f"{width}.jpg"
             Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path, quality=90)
-            print(f"| {name} | {per_second(path, UhdPlan()):.1f} | {per_second(path, PadToSquare()):.1f} |")
+            speeds = [per_second(path, plan, seconds) for plan in (UhdPlan(), PadToSquare())]
+            print(f"| {name} | {' | '.join(f'{speed:.1f}' for speed in speeds)} |")
 
 
 if __name__ == "__main__":

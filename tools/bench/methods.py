@@ -47,10 +47,13 @@ def main() -> None:
     parser.add_argument(
         "--image", type=picture_size, nargs="+", default=PICTURES, metavar="WxH", help="size of the picture in pixels"
     )
-    pictures: Sequence[Size] = parser.parse_args().image
+    parser.add_argument("--tiny", action="store_true", help="the first method and picture alone")
+    given = parser.parse_args()
+    pictures: Sequence[Size] = given.image[:1] if given.tiny else given.image
+    methods = dict(list(METHODS.items())[:1]) if given.tiny else METHODS
     for width, height in pictures:
         try:
-            costs = {name: cost(built(build), [(width, height)], text=TEXT) for name, build in METHODS.items()}
+            costs = {name: cost(built(build), [(width, height)], text=TEXT) for name, build in methods.items()}
         except ValueError as error:
             parser.error(str(error))
         print(f"\na picture of {width}x{height} pixels and {TEXT} tokens of text; parameters, and TFLOP of a prefill\n")

@@ -2,13 +2,14 @@
 
 `python -m tools.bench.published_7b FOLDER` writes random weights of that size under transformers' names (14 GB in
 shards of 5 GB) and then their quantised form (4.5 GB) into two folders inside of FOLDER, which stay. Linux only; no GPU
-is needed.
+is needed. `--tiny` writes a small model into a folder that it deletes.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,20 +33,29 @@ def main() -> None:
     """Print the table."""
     calm()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="where both models stay")
+    parser.add_argument("--tiny", action="store_true", help="a small model, to see that all of it runs")
     parser.add_argument("--measure", type=Path, nargs="+", help="only measure opening this, to be saved as the next")
     options = parser.parse_args()
     if options.measure is not None:
         measure(*options.measure)
         return
-    published, quantised = options.folder / "published", options.folder / "quantised"
+    if options.folder is None and not options.tiny:
+        parser.error("the folder for 19 GB of models is missing; --tiny needs none")
+    with tempfile.TemporaryDirectory() as temporary:
+        tables(Path(temporary) if options.folder is None else options.folder, tiny=options.tiny)
+
+
+def tables(folder: Path, *, tiny: bool) -> None:
+    """Write the model if it is not there, and print the table."""
+    published, quantised = folder / "published", folder / "quantised"
     print(machine())
     if not published.exists():
-        write(published)
+        write(published, tiny=tiny)
     print("\na new process each; memory is the peak of the process, less what it was before\n")
     print("| | seconds | peak | on disk | an answer | peak | its tokens |\n|---|---|---|---|---|---|---|")
     for name, folders in (("quantised while it is read", (published, quantised)), ("opened again", (quantised,))):
-        again = [sys.executable, "-m", "tools.bench.published_7b", str(options.folder), "--measure", *map(str, folders)]
+        again = [sys.executable, "-m", "tools.bench.published_7b", "--measure", *map(str, folders)]
         done = subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True)
         print(f"| {name} | {done.stdout.strip()} |", flush=True)
 
@@ -83,18 +93,22 @@ def _answered(model: VisionLanguageModel) -> list[int]:
     return numbers
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, *, tiny: bool) -> None:
     """Random weights in bf16, of which no more than a shard is in memory."""
+    width, depth, heads = (64, 2, 1) if tiny else (1024, 24, 16)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=1024,
-            intermediate_size=4096,
-            num_hidden_layers=24,
-            num_attention_heads=16,
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
             image_size=336,
             patch_size=14,
         ),
-        text_config=LlamaConfig(vocab_size=32064, max_position_embeddings=4096, rms_norm_eps=1e-5),
+        text_config=LlamaConfig(
+            vocab_size=32064, max_position_embeddings=4096, rms_norm_eps=1e-5, **(sizes if tiny else {})
+        ),
         dtype="bfloat16",
     )
     with torch.device("meta"):

@@ -4,6 +4,7 @@
 folder of its own and deletes it; Linux only.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -20,22 +21,27 @@ from foveal.models.quantize import Kind
 from tools.bench.timing import machine
 
 SHARD = "500MB"
+SIZES = {"width": 2048, "depth": 18, "heads": 16, "mlp_width": 5632}
 
 
 def main() -> None:
     """Print the table."""
     transformers.utils.logging.disable_progress_bar()
-    if sys.argv[1:]:
-        measure(Path(sys.argv[1]), *sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="a small model and one kind, to see that all of it runs")
+    parser.add_argument("--measure", nargs="+", metavar=("FOLDER", "KIND"), help="only this, to be saved as the third")
+    given = parser.parse_args()
+    if given.measure is not None:
+        measure(Path(given.measure[0]), *given.measure[1:])
         return
     print(machine())
     with tempfile.TemporaryDirectory() as temporary:
         plain = Path(temporary) / "plain"
-        _write(plain)
+        _write(plain, tiny=given.tiny)
         print("\na new process each; memory is the peak of the process, less what it was before\n")
         print("| | seconds | peak | the model itself | on disk |\n|---|---|---|---|---|")
         _row("plain", plain)
-        for kind in get_args(Kind):
+        for kind in get_args(Kind)[: 1 if given.tiny else None]:
             folder = plain.with_name(kind)
             _row(f"quantised as {kind} while loading", plain, kind, str(folder))
             _row(f"reloaded as {kind}", folder)
@@ -59,14 +65,15 @@ def measure(folder: Path, kind: Any = None, output: str | None = None) -> None:
 
 
 def _row(name: str, *arguments: object) -> None:
-    command = [sys.executable, "-m", "tools.bench.quantize", *map(str, arguments)]
+    command = [sys.executable, "-m", "tools.bench.quantize", "--measure", *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
     print(f"| {name} | {done.stdout.strip()}", flush=True)
 
 
-def _write(folder: Path) -> None:
+def _write(folder: Path, *, tiny: bool) -> None:
+    sizes = {"width": 64, "depth": 2, "heads": 1, "mlp_width": 64} if tiny else SIZES
     with torch.device("meta"):
-        model: Any = llama(32000, width=2048, depth=18, heads=16, mlp_width=5632).bfloat16()
+        model: Any = llama(512 if tiny else 32000, **sizes).bfloat16()
     model = model.to_empty(device="cpu")
     for weight in model.parameters():
         weight.data.normal_(std=0.02)

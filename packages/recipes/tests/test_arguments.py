@@ -56,7 +56,9 @@ def test_the_laptop_comes_before_everything(tmp_path):
 
 
 def test_what_is_typed_wins_over_the_checkpoint():
-    prepared = list(prepare(["--checkpoint", "there", "--config", "uhd.yaml", "--model.network.max_length=99"]).arguments)
+    prepared = list(
+        prepare(["--checkpoint", "there", "--config", "uhd.yaml", "--model.network.max_length=99"]).arguments
+    )
     assert prepared.index("--model.network.max_length=null") < prepared.index("--model.network.max_length=99")
     assert prepared.index(str(CONFIGS / "uhd.yaml")) < prepared.index("--model.network=foveal.models.load")
 
@@ -64,7 +66,9 @@ def test_what_is_typed_wins_over_the_checkpoint():
 @pytest.mark.parametrize("overlay", ["quant/nf4.yaml", "quant/nf4_checkpoint.yaml"])
 def test_a_checkpoint_is_quantised_by_either_overlay(overlay):
     """Left where it was, the overlay would be about the network that the checkpoint takes the place of."""
-    prepared = list(prepare(["--config", "uhd.yaml", "--config", overlay, "--config", "lora.yaml", "--checkpoint=there"]).arguments)
+    prepared = list(
+        prepare(["--config", "uhd.yaml", "--config", overlay, "--config", "lora.yaml", "--checkpoint=there"]).arguments
+    )
     assert str(CONFIGS / overlay) not in prepared
     assert prepared.index("--model.network.folder=there") < prepared.index("--model.network.quantize=nf4-dq")
     frozen = prepared.index("--model.language_model_lr=null")

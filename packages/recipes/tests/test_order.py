@@ -62,9 +62,7 @@ SIZES = st.tuples(st.integers(1, 40), st.integers(1, 3), st.integers(1, 3), st.i
 
 def of_ranks(order, batch_size, accumulation, ranks, position=None):
     return [
-        RankBatches(
-            order, batch_size=batch_size, accumulation=accumulation, ranks=ranks, rank=rank, position=position
-        )
+        RankBatches(order, batch_size=batch_size, accumulation=accumulation, ranks=ranks, rank=rank, position=position)
         for rank in range(ranks)
     ]
 

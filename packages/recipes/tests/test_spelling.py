@@ -9,6 +9,7 @@ import pytest
 from recipes.arguments import CONFIGS, QUANTISED, UsageError, prepare, shipped_configs
 from recipes.cost_table import CostCommand
 from recipes.spelling import COMMANDS, TYPED, check_spelling
+from recipes.states import Signals
 from recipes.training import FitCommand, ValidateCommand
 
 
@@ -37,7 +38,7 @@ def parser_of(command, subcommand):
 
     found = []
     with contextlib.suppress(ParserFoundError):
-        Stopped()
+        Stopped(subcommand, prepare([]), Signals())
     return found[0]
 
 
@@ -48,7 +49,7 @@ def parser_of(command, subcommand):
 def test_every_option_of_the_parser_is_known(name, command, subcommand):
     parser = parser_of(command, subcommand)
     options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-    assert {"--trainer.max_steps", "--model.encoder_lr", "--data", "--controls", "--ckpt_path"} <= set(options)
+    assert {"--trainer.max_steps", "--model.encoder_lr", "--data", "--controls", "--run"} <= set(options)
     check(*(f"{option}=uhd.yaml" for option in options), command=name)
     for option in options:
         if option.endswith((".help", "+")) or option in ("--model", "--trainer"):
@@ -125,7 +126,10 @@ def test_what_the_parser_takes_is_let_through(arguments):
         (["--data.init_args.pagez=3"], "did you mean --data.init_args.pages?"),
         (["--data={init_args: {pagez: 3}}"], "did you mean --data.init_args.pages?"),
         (["--model.network.plan.max_slizes=3"], "did you mean --model.network.plan.max_slices?"),
-        (["--trainer.logger.save_dri=3"], "did you mean --trainer.logger.save_dir?"),
+        (
+            ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dri=3"],
+            "did you mean --trainer.logger.save_dir?",
+        ),
         (["--checkpoint=folder", "--model.network.dtipe=float32"], "did you mean --model.network.dtype?"),
         (["--model.lora.zzz=3"], "there are rank, alpha, dropout"),
         (["--zzz"], "--zzz: there is no setting zzz$"),

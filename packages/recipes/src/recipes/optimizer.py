@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.optim import AdamW, Muon, Optimizer
 
+from recipes.muon import step_together
+
 
 class MuonAdamW(Optimizer):
     """Two optimizers that step together (Jordan et al., *Muon*, 2024; Liu et al., arXiv 2502.16982).
@@ -38,7 +40,7 @@ class MuonAdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.muon.step()
+        step_together(self.muon)
         self.adamw.step()
         return loss
 

@@ -213,7 +213,9 @@ class FitCommand(MeasuringCommand):
             raise SystemExit(0)  # Lightning's launcher would kill the first rank if another one ended with a number
         newest = self.states.newest
         advice = "" if newest is None else f"; go on with --ckpt_path {os.path.relpath(newest)}"
-        sys.stderr.write(f"stopped by {interrupted} after step {self.trainer.global_step}{advice or '; no state yet'}\n")
+        sys.stderr.write(
+            f"stopped by {interrupted} after step {self.trainer.global_step}{advice or '; no state yet'}\n"
+        )
         raise SystemExit(interrupted.exit_code)
 
 

@@ -235,4 +235,4 @@ def pool_matrix(size: int, cells: int) -> Tensor:
     """Along one axis: how much row x of the map gives to cell i, [cells, size]; a cell is the mean of its rows."""
     cell, place = torch.arange(cells)[:, None], torch.arange(size)
     inside = (place >= cell * size // cells) & (place < ((cell + 1) * size + cells - 1) // cells)
-    return inside / inside.sum(dim=1, keepdim=True)
+    return inside / inside.sum(dim=1, keepdim=True, dtype=torch.float32)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Grid, Widths, one_width
-from foveal.connectors.separable import resized
+from foveal.connectors.separable import kept, multiplied, resized
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.core import Backend, KeyMap, attention
 
@@ -55,6 +55,9 @@ QWEN_VL = KeyMap(
     }
 )
 """Qwen-VL's names, behind `transformer.visual.`: the resampler that LLaVA-UHD took over."""
+
+FEW_CELLS = 64
+"""Of a map on which one product for whole windows is faster than one for rows and one for columns."""
 
 
 class PerceiverResampler(Connector):
@@ -160,11 +163,13 @@ class SpatialResampler(PerceiverResampler):
         features, grid = self.single(maps, grids, mask)
         query, key, value = self._sources(features, grid)
         views, width = len(features), self.out_width
-        key, value = (self._windows(tensor, grid) for tensor in (key, value))
         weights, biases = self.qkv_weight.chunk(3), self.qkv_bias.chunk(3)
-        query, key, value = (
-            F.linear(tensor, weight, bias)
-            for tensor, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        query = F.linear(query, weights[0], biases[0])
+        # Sampling and projecting are both linear, and a map has fewer cells than its windows have points. Biases come
+        # last: the shares of a point at the edge do not add up to 1.
+        key, value = (
+            self._windows(F.linear(tensor, weight), grid) + bias.to(query.dtype)
+            for tensor, weight, bias in zip((key, value), weights[1:], biases[1:], strict=True)
         )
         # Every query is a sequence of one with its own few keys.
         query = query.expand(views, -1, -1).reshape(views * self.queries, 1, width)
@@ -174,9 +179,14 @@ class SpatialResampler(PerceiverResampler):
 
     def _windows(self, features: Tensor, grid: Grid) -> Tensor:
         """[views, rows*columns, width] -> [views*queries, points of a window, width], windows and points row by row."""
+        if grid[0] * grid[1] <= FEW_CELLS:
+            whole = kept(windows_matrix, *grid, self.side, like=features)
+            sampled = multiplied(features, whole).unflatten(1, (self.queries, -1))
+            return sampled.flatten(0, 1).to(features.dtype)
         points = window_points(grid)
         down, across = (
-            window_matrix(size, self.side, count).flatten(0, 1) for size, count in zip(grid, points, strict=True)
+            kept(window_matrix, size, self.side, count, like=features).flatten(0, 1)
+            for size, count in zip(grid, points, strict=True)
         )
         sampled = resized(features, grid, down, across).unflatten(2, (self.side, points[1]))
         sampled = sampled.unflatten(1, (self.side, points[0])).transpose(2, 3)  # [views, i, j, a, b, width]
@@ -192,19 +202,28 @@ def window_points(grid: Grid) -> Grid:
     return rows, columns
 
 
+def windows_matrix(rows: int, columns: int, windows: int) -> Tensor:
+    """How much every cell of a map gives to every point of windows x windows windows, [points of all, cells]."""
+    points = window_points((rows, columns))
+    down, across = window_matrix(rows, windows, points[0]), window_matrix(columns, windows, points[1])
+    return torch.einsum("iay,jbx->ijabyx", down, across).flatten(0, 3).flatten(1)
+
+
 def window_matrix(size: int, windows: int, points: int) -> Tensor:
     """Along one axis: how much cell x gives to point a of window i, [windows, points, size].
 
     A point is the mean of ceil(window / points) bilinear samples; a window shorter than a cell is taken as long as one.
     """
-    starts, ends = (torch.tensor([(i + e) * (size / windows) for i in range(windows)]) for e in (0, 1))
+    # Step by step in float32, as the reference; a half-precision default dtype must not touch places.
+    kind = torch.float32
+    starts, ends = (torch.tensor([(i + e) * (size / windows) for i in range(windows)], dtype=kind) for e in (0, 1))
     bins = (ends - starts).clamp(min=1)[:, None, None] / points
     samples = ceil(max(size / windows, 1.0) / points)
-    numbers, steps = torch.arange(points)[None, :, None], torch.arange(samples)[None, None]
+    numbers, steps = torch.arange(points)[None, :, None], torch.arange(samples, dtype=kind)[None, None]
     places = starts[:, None, None] + numbers * bins + (steps + 0.5) * bins / samples
     below = places.floor().clamp(max=size - 1)
-    share = torch.where(below >= size - 1, torch.zeros(()), places - below)
+    share = torch.where(below >= size - 1, torch.zeros_like(places), places - below)
     above = (below + 1).clamp(max=size - 1)
     weights = F.one_hot(below.long(), size) * (1 - share)[..., None] + F.one_hot(above.long(), size) * share[..., None]
     # A sample more than a cell outside of the map counts as nothing.
-    return torch.where((places > size)[..., None], torch.zeros(()), weights).mean(dim=2)
+    return weights.masked_fill((places > size)[..., None], 0).mean(dim=2)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Grid
-from foveal.connectors.separable import resized
+from foveal.connectors.separable import kept, resized
 
 
 def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
@@ -42,11 +42,13 @@ def resampled(table: Tensor, native: Grid, grid: Grid) -> Tensor:
     Returns:
         [rows*columns of `grid`, width], float32
     """
-    down, across = (_bicubic_matrix(before, after) for before, after in zip(native, grid, strict=True))
+    down, across = (
+        kept(_bicubic_matrix, before, after, like=table) for before, after in zip(native, grid, strict=True)
+    )
     return resized(table[None], native, down, across)[0].flatten(0, 1)
 
 
 def _bicubic_matrix(before: int, after: int) -> Tensor:
     """What torch's bicubic interpolation does along one axis, [after, before]: its answers to unit vectors."""
-    units = torch.eye(before)[None, :, :, None]
+    units = torch.eye(before, dtype=torch.float32)[None, :, :, None]
     return F.interpolate(units, size=(after, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T

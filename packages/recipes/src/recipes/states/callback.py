@@ -123,9 +123,7 @@ class TrainingStates(Callback):
         # Lightning counts a step twice where a resumed run first skips or repeats a validation.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         self._whole = False
 
     def on_train_batch_end(
@@ -217,9 +215,7 @@ class TrainingStates(Callback):
         minutes = (time.monotonic() - self._since) / 60
         # The clock of the first rank alone decides for all.
         by_time = (
-            self.settings.every_minutes is not None
-            and self._ranks.rank == 0
-            and minutes >= self.settings.every_minutes
+            self.settings.every_minutes is not None and self._ranks.rank == 0 and minutes >= self.settings.every_minutes
         )
         return by_steps or by_time
 

@@ -74,9 +74,7 @@ def restore(network: nn.Module, optimizer: Optimizer, state: StoredState) -> Non
         weight_name, _, key = name.rpartition("/")
         kept.setdefault(weight_name, []).append(key)
     names = {id(weight): name for name, weight in weights.items()}
-    described = {
-        label: _filled(each, names, kept, state) for label, each in single_optimizers(optimizer).items()
-    }
+    described = {label: _filled(each, names, kept, state) for label, each in single_optimizers(optimizer).items()}
     optimizer.load_state_dict(described if isinstance(optimizer, MuonAdamW) else described["adamw"])
 
 
@@ -110,7 +108,10 @@ def check_trained(names: set[str], state: StoredState) -> None:
         StateError: with the names.
     """
     then = set(state.names("weight/"))
-    for verb, those in (("trained in this run, but was not", names - then), ("not trained in this run, but was", then - names)):
+    for verb, those in (
+        ("trained in this run, but was not", names - then),
+        ("not trained in this run, but was", then - names),
+    ):
         if those:
             raise StateError(
                 f"{state.folder}: {min(those)} ({len(those)} weights in all) is {verb} when the state was written; "

@@ -38,7 +38,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
-        handlers: dict[int, Callable[[int, FrameType | None], None]] = {number: self._stop for number in STOPPING}
+        handlers: dict[int, Callable[[int, FrameType | None], None]] = dict.fromkeys(STOPPING, self._stop)
         if hasattr(signal, "SIGUSR1"):
             handlers[signal.SIGUSR1] = self._wants_state
         self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

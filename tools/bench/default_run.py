@@ -1,0 +1,77 @@
+"""The training that `python -m recipes.fit --config uhd.yaml` does, piece by piece, for what is timed of it."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from foveal.models import Batch
+from recipes.arguments import LAPTOP, find_config
+from recipes.data.pages import PageSettings, draw_page
+from recipes.module import Finetuning
+
+BATCH = 32
+"""Pages of a step."""
+
+
+def module(config: str = "uhd.yaml") -> Finetuning:
+    """The model of a small configuration with what is trained of it, in training mode."""
+    settings: dict[str, Any] = {}
+    for file in (LAPTOP, find_config(config)):
+        with open(file, encoding="utf-8") as stream:
+            settings = laid_over(settings, yaml.safe_load(stream)["model"])
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Finetuning, "model")
+    built: Finetuning = parser.instantiate_classes(parser.parse_object({"model": settings})).model
+    return built.train()
+
+
+def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both, the second one's where both have something, as the command line does it with configurations."""
+    both = under | over
+    return both | {
+        name: laid_over(under[name], over[name])
+        for name in under.keys() & over.keys()
+        if isinstance(under[name], dict) and isinstance(over[name], dict)
+    }
+
+
+def batches(built: Finetuning, number: int, *, size: int = BATCH) -> list[Batch]:
+    """Batches of the built-in pages at full difficulty."""
+    processor, settings = built.network.processor, PageSettings()
+    pages = [draw_page(settings, 0, index) for index in range(number * size)]
+    samples = [processor.encode([page.image], page.turns) for page in pages]
+    return [processor.collate(samples[start : start + size]) for start in range(0, len(samples), size)]
+
+
+def step(network: nn.Module, optimizer: Optimizer, batch: Batch) -> Tensor:
+    """One optimizer step, clipped as in the configuration; the loss before it."""
+    loss = network.loss(batch)  # type: ignore[operator]
+    mean: Tensor = loss.total / loss.tokens
+    mean.backward()
+    nn.utils.clip_grad_norm_([weight for group in optimizer.param_groups for weight in group["params"]], 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return mean.detach()
+
+
+def optimizer_of(built: Finetuning) -> Optimizer:
+    """As the module configures it, at the peak of its learning rates."""
+    optimizer: Optimizer = built.configure_optimizers()["optimizer"]
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"]
+    return optimizer
+
+
+def steps(built: Finetuning, optimizer: Optimizer, of: Sequence[Batch]) -> Callable[[], object]:
+    """All `of`, one step after the other."""
+    return partial(_steps, built.network, optimizer, of)
+
+
+def _steps(network: nn.Module, optimizer: Optimizer, of: Sequence[Batch]) -> None:
+    for batch in of:
+        step(network, optimizer, batch)
