@@ -91,7 +91,7 @@ def test_speed_is_of_the_time_in_training(tmp_path, quiet_trainer, clock, accumu
         logger=MetricsCsv(tmp_path),
         max_steps=4 // accumulation,
         log_every_n_steps=2 // accumulation,
-        val_check_interval=1,
+        val_check_interval=2,  # a state after the first batch is not followed by a validation
         num_sanity_val_steps=0,
         accumulate_grad_batches=accumulation,
         enable_checkpointing=True,
