@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from tests.ranks import on_ranks
 from torch.utils.data import DataLoader
 
-from tests.ranks import on_ranks
-
 STEPS = 5
+PAGES = STEPS * 4 * 2
+"""For four ranks, two pages of each at a time."""
 CASES = {
     "adamw": {},
     "frozen encoder": {"encoder_lr": None},
@@ -68,8 +69,8 @@ def batches(processor, pictures=True):
     from recipes.data.dataset import PageDataset
     from recipes.data.pages import PageSettings
 
-    pages = PageDataset(PageSettings(), processor, seed=0, size=4 * STEPS, easy_until=0.0, hard_from=0.1)
-    texts = [[Turn("user", f"What is {n}?"), Turn("assistant", str(n))] for n in range(4 * STEPS)]
+    pages = PageDataset(PageSettings(), processor, seed=0, size=PAGES, easy_until=0.0, hard_from=0.1)
+    texts = [[Turn("user", f"What is {n}?"), Turn("assistant", str(n))] for n in range(PAGES)]
     return [
         processor.collate(
             [
@@ -77,7 +78,7 @@ def batches(processor, pictures=True):
                 for number in (start, start + 1)
             ]
         )
-        for start in range(0, 4 * STEPS, 2)
+        for start in range(0, PAGES, 2)
     ]
 
 
@@ -102,6 +103,7 @@ def built(strategy, options):
 
 def fitted(strategy, size, options, folder, *, accumulated=1):
     import lightning.pytorch as pl
+
     from recipes.half_precision import HalfWeights
     from recipes.sharding import Sharded, whole_state
 
@@ -136,11 +138,11 @@ def fitted(strategy, size, options, folder, *, accumulated=1):
     return made, state
 
 
-def trained(strategy, size, cases, folder):
+def trained(strategy, size, cases, folder, accumulated=1):
     """Per case the losses of this rank's micro-batches and, on the first rank, the whole weights."""
     results = {}
     for name, options in cases.items():
-        made, state = fitted(strategy, size, options, folder, accumulated=2 if strategy == "one" else 1)
+        made, state = fitted(strategy, size, options, folder, accumulated=accumulated)
         results[name] = made.losses, state
     return results
 
@@ -149,7 +151,7 @@ def trained(strategy, size, cases, folder):
 def results(tmp_path_factory):
     """Every case by one process that accumulates, and by two, with copies and with shards."""
     folder = str(tmp_path_factory.mktemp("ranks"))
-    (one,) = on_ranks(1, trained, "one", 1, CASES, folder)
+    (one,) = on_ranks(1, trained, "one", 1, CASES, folder, 2)
     return one, {strategy: on_ranks(2, trained, strategy, 2, CASES, folder) for strategy in ("ddp", "fsdp2")}
 
 
@@ -171,3 +173,65 @@ def compare(one, ranks, tolerance):
 def test_two_ranks_train_as_one_process(results, strategy, name):
     one, two = results
     compare(one[name], [rank[name] for rank in two[strategy]], 5e-3 if name == "bf16-mixed" else 1e-6)
+
+
+@pytest.mark.slow
+def test_two_copies_of_two_shards_each(tmp_path):
+    cases = {"clipped": {"clip": 0.05, "tied": True}, "lora on nf4-dq": CASES["lora on nf4-dq"]}
+    (one,) = on_ranks(1, trained, "one", 1, cases, str(tmp_path), 4)
+    copies = {name: options | {"shard_size": 2} for name, options in cases.items()}
+    four = on_ranks(4, trained, "fsdp2", 4, copies, str(tmp_path))
+    for name in cases:
+        # Four are not added in the order in which one process adds them, and the bias of keys has no gradient but
+        # rounding, which AdamW scales up.
+        compare(one[name], [rank[name] for rank in four], 1e-5)
+
+
+def answered(strategy, size, folder):
+    """Answers before and after training; the first rank may stop after any token, the others never do."""
+    import lightning.pytorch as pl
+
+    from foveal.models import Processor
+    from recipes.sharding import Sharded
+
+    made = built(strategy, {})
+    processor = made.network.processor
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=size,
+        strategy=Sharded() if strategy == "fsdp2" else "auto",
+        accumulate_grad_batches=2 if strategy == "one" else 1,
+        max_steps=2,
+        val_check_interval=1 if strategy == "fsdp2" else 2,
+        num_sanity_val_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+    said = []
+    asked = {rank: questions(processor, [number])[0] for rank, number in enumerate((0, 5))}
+    stops = {0: list(range(260)), 1: [260]}
+
+    def step(batch, batch_idx):
+        texts = []
+        for rank in (0, 1) if strategy == "one" else (trainer.global_rank,):
+            Processor.stop_ids = stops[rank]  # of this process, which ends with the test
+            texts += type(made).validation_step(made, asked[rank], batch_idx)
+        said.append(texts)
+
+    made.validation_step = step
+    train = DataLoader(batches(processor)[trainer.global_rank :: size], batch_size=None)
+    trainer.fit(made, train, DataLoader([0], batch_size=None))
+    trainer.validate(made, DataLoader([0], batch_size=None), verbose=False)
+    return said
+
+
+@pytest.mark.slow
+def test_ranks_whose_answers_end_at_other_times_wait_for_each_other(tmp_path):
+    (one,) = on_ranks(1, answered, "one", 1, str(tmp_path))
+    first, second = on_ranks(2, answered, "fsdp2", 2, str(tmp_path))
+    assert len(one) == 4
+    assert [a + b for a, b in zip(first, second, strict=True)] == one

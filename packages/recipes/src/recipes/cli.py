@@ -3,6 +3,7 @@
 import sys
 from typing import Any, NoReturn
 
+import torch
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
@@ -12,7 +13,11 @@ from recipes.arguments import UsageError, prepare
 from recipes.callbacks import NonFiniteReport, RandomState, SheetSamples
 from recipes.checkpoint_io import AtomicCheckpointIO
 from recipes.console import calm, short_errors, stop
+from recipes.half_precision import HalfWeights
 from recipes.module import Finetuning
+from recipes.sharding import is_sharded
+from recipes.sharding.settings import with_source
+from recipes.supported import precision_of
 
 LONGEST_ERROR = 8
 
@@ -49,13 +54,27 @@ class CommandLine(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Nothing: what a training state says about hyper-parameters must not win over the command line."""
 
+    def instantiate_classes(self) -> None:
+        """A module that will be sharded is only shapes at first: no rank has room for all of it."""
+        settings = self.config[self.subcommand].as_dict()
+        if not is_sharded(settings["trainer"]["strategy"]):
+            super().instantiate_classes()
+            return
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            super().instantiate_classes()
+        self.model = with_source(self.model, settings["model"])
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer of the configuration with what every run needs."""
         trainer = self.config_init[self.subcommand]["trainer"]
+        precision = precision_of(trainer)
+        if precision in ("bf16-true", "16-true"):
+            kwargs["precision"] = None
         self.samples = SheetSamples()
         ours = [RichProgressBar(leave=False), RandomState(), NonFiniteReport(), self.samples]
         plugins = trainer["plugins"]
         given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
+        given = [*given, *([HalfWeights(precision)] if precision in ("bf16-true", "16-true") else [])]
         return super().instantiate_trainer(
             callbacks=[*(trainer["callbacks"] or []), *ours], plugins=[*given, AtomicCheckpointIO()], **kwargs
         )

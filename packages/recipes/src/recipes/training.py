@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor
 
 from foveal.models import save
@@ -18,7 +17,9 @@ from recipes.module import Finetuning
 from recipes.report import print_report
 from recipes.room import free_bytes
 from recipes.room_to_fit import check_room_to_fit, device_to_fit
+from recipes.sharding import whole_state
 from recipes.sheet import draw_sheet
+from recipes.supported import check_supported
 
 
 def scores_of(trainer: pl.Trainer) -> dict[str, float]:
@@ -28,18 +29,6 @@ def scores_of(trainer: pl.Trainer) -> dict[str, float]:
         for name, value in trainer.callback_metrics.items()
         if name.startswith("val/")
     }
-
-
-def whole_state(trainer: pl.Trainer) -> dict[str, Tensor] | None:
-    """The network's weights, collected where the ranks hold shards of them; None: every rank has them all.
-
-    All ranks must call it; only the first gets something.
-    """
-    if not isinstance(trainer.strategy, FSDPStrategy):
-        return None
-    collected = trainer.strategy.lightning_module_state_dict()
-    prefix = "network."
-    return {name.removeprefix(prefix): weight for name, weight in collected.items() if name.startswith(prefix)}
 
 
 def checkpoint_of(network: Mapping[str, Any]) -> str | None:
@@ -96,6 +85,7 @@ class FitCommand(MeasuringCommand):
     def before_instantiate_classes(self) -> None:
         """Refuse a training that cannot fit on its GPU, before weights are read."""
         settings = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
+        check_supported(settings["trainer"])
         self.base = checkpoint_of(settings["model"]["network"])
         if self.base is not None and is_adapter(self.base):
             raise ValueError(
@@ -112,7 +102,7 @@ class FitCommand(MeasuringCommand):
         if self.trainer.fast_dev_run or self.trainer.interrupted:
             return
         paths: dict[str, Path] = {}
-        state = whole_state(self.trainer)
+        state = whole_state(self.model.network)
         if self.trainer.is_global_zero:
             paths |= self.save(state)
         scores: dict[str, dict[str, float]] = {}
@@ -134,7 +124,7 @@ class FitCommand(MeasuringCommand):
         """Write what was trained; with LoRA only that, and its base too if it is in no folder yet.
 
         Args:
-            state: as `whole_state` gives it.
+            state: as `whole_state` gives it on the first rank.
         """
         network = self.model.network
         if not has_lora(network.language_model):

@@ -31,17 +31,6 @@ def as_now(build: Callable[[], T]) -> Callable[[], T]:
     return built
 
 
-def stored_dtypes(settings: Any) -> Any:
-    """The same settings of a model, but weights that are read and turned into float32 stay as they were stored.
-
-    They are as good a source: `fill` casts them on the device, so that no host memory is needed for it.
-    """
-    if isinstance(settings, Mapping):
-        reads = {"folder", "name_or_folder"} & settings.keys() and settings.get("dtype") == "float32"
-        return {key: "auto" if reads and key == "dtype" else stored_dtypes(value) for key, value in settings.items()}
-    return [stored_dtypes(each) for each in settings] if isinstance(settings, list) else settings
-
-
 def divide(module: "Finetuning", strategy: Sharded) -> None:
     """Shard the module's network; one without weights is given those that `module.source` builds on the first rank.
 
