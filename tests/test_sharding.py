@@ -16,31 +16,41 @@ CASES = {
     "bf16-mixed": {"precision": "bf16-mixed"},
     "recomputed": {"checkpointing": True},
     "no pictures": {"pictures": False},
+    "stacks": {"stacks": True},
     "lora": {"lora": True, "encoder_lr": None},
     "lora on nf4-dq": {"lora": True, "encoder_lr": None, "quantized": True},
 }
 
 
-def network(*, tied=False, quantized=False):
-    from foveal.connectors import SpatialResampler
+def network(*, tied=False, quantized=False, stacks=False):
+    from foveal.connectors import MlpProjector, SpatialResampler
     from foveal.encoders import VisionTransformer
-    from foveal.models import UhdPlan, VisionLanguageModel, byte_tokenizer, llama, qwen3
+    from foveal.models import (
+        DeepStackMerge,
+        DeepStackPlan,
+        UhdPlan,
+        VisionLanguageModel,
+        byte_tokenizer,
+        llama,
+        qwen3,
+    )
     from foveal.models.quantize import quantize
 
-    language_model = (qwen3 if tied else llama)(260, width=64, depth=2, heads=2, mlp_width=64)
+    language_model = (qwen3 if tied else llama)(260, width=64, depth=5 if stacks else 2, heads=2, mlp_width=64)
     if quantized:
         quantize(language_model, "nf4-dq")
     return VisionLanguageModel(
         VisionTransformer(16, 1, 2, 16, 8, 32, layers=(-1,)),
-        lambda i, o: SpatialResampler(i, o, queries=4, heads=2),
+        MlpProjector if stacks else lambda i, o: SpatialResampler(i, o, queries=4, heads=2),
         language_model,
         byte_tokenizer(),
-        UhdPlan(32, 8, 6),
+        DeepStackPlan(size=32, crops=4) if stacks else UhdPlan(32, 8, 6),
+        merge=(lambda width: DeepStackMerge(width, start_layer=1, stacks=4)) if stacks else None,
         system="",
     )
 
 
-def module(*, tied=False, quantized=False, lora=False, checkpointing=False, **rates):
+def module(*, tied=False, quantized=False, stacks=False, lora=False, checkpointing=False, **rates):
     """Finetuning with the losses of its micro-batches kept."""
     from foveal.models.lora import Lora
     from recipes.module import Finetuning
@@ -53,7 +63,7 @@ def module(*, tied=False, quantized=False, lora=False, checkpointing=False, **ra
 
     torch.manual_seed(0)
     made = Recorded(
-        network(tied=tied, quantized=quantized),
+        network(tied=tied, quantized=quantized, stacks=stacks),
         **{"encoder_lr": 1e-3, "connector_lr": 1e-3, "language_model_lr": 1e-3, "warmup": 0.0} | rates,
         max_new_tokens=8,
         language_model_checkpointing=checkpointing,
@@ -235,3 +245,42 @@ def test_ranks_whose_answers_end_at_other_times_wait_for_each_other(tmp_path):
     first, second = on_ranks(2, answered, "fsdp2", 2, str(tmp_path))
     assert len(one) == 4
     assert [a + b for a, b in zip(first, second, strict=True)] == one
+
+
+def faults():
+    """What is said on this rank where a network cannot be filled."""
+    from lightning.fabric.utilities.distributed import _init_dist_connection
+    from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+    from torch.distributed.device_mesh import init_device_mesh
+
+    from recipes.sharding import shard_network
+    from recipes.sharding.build import fill
+
+    _init_dist_connection(TorchElasticEnvironment(), "gloo")
+
+    def unreadable():
+        raise OSError("there is no such file")
+
+    said = []
+    for source in (unreadable, lambda: network(tied=True)):
+        with torch.device("meta"):
+            shapes = network()
+        shard_network(shapes, init_device_mesh("cpu", (2,)))
+        shapes.to_empty(device="cpu")
+        with pytest.raises((OSError, ValueError)) as error:
+            fill(shapes, source)
+        said.append(str(error.value))
+    mixed = network()
+    mixed.connector.to(torch.bfloat16)
+    with pytest.raises(ValueError, match="trained together need one dtype"):
+        shard_network(mixed, init_device_mesh("cpu", (2,)))
+    return said
+
+
+@pytest.mark.slow
+def test_all_ranks_are_told_why_a_network_cannot_be_filled():
+    first, second = on_ranks(2, faults)
+    assert first[0] == "there is no such file"
+    assert second[0] == "the first rank could not build the model: there is no such file"
+    assert first[1] == second[1]
+    assert "the model as shapes and the model with weights differ in" in first[1]
