@@ -120,7 +120,7 @@ def test_a_stage_is_the_published_run(name):
     assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", [0.9, 0.999], 0.0)
     assert (model["warmup"], trainer["gradient_clip_val"], trainer["max_steps"]) == (0.03, None, -1)
     large = model["language_model_lr"] is not None and not name.startswith("vary_tiny")
-    assert trainer.get("strategy") == ("fsdp" if large else None)
+    assert trainer.get("strategy") == ({"class_path": "recipes.sharding.Sharded"} if large else None)
 
 
 def test_layers_of_mmfuser():

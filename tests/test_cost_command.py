@@ -23,6 +23,7 @@ from recipes.shapes import quantization, shapes_of
 
 VICUNA_7B, VICUNA_13B = 6_738_415_616, 13_015_864_320
 CLIP_BEHIND = 12_596_224
+SHARDED = {"class_path": "recipes.sharding.Sharded"}
 
 
 def network_of(name):
@@ -178,9 +179,9 @@ def test_what_is_free_on_a_gpu():
     [
         ("auto", 8, 1, 1),
         ("ddp", 8, 1, 1),
-        ("fsdp", 8, 1, 8),
-        ({"class_path": "lightning.pytorch.strategies.ModelParallelStrategy"}, [0, 1], 2, 4),
-        ("fsdp", "4", 1, 4),
+        (SHARDED, 8, 1, 8),
+        (SHARDED, [0, 1], 2, 4),
+        (SHARDED | {"init_args": {"shard_size": 4}}, "4", 2, 4),
     ],
 )
 def test_devices_among_which_a_model_is_divided(strategy, devices, nodes, ranks):
@@ -211,7 +212,7 @@ def test_a_training_is_refused_before_weights_are_read():
     halves = needed(fit_settings(precision="bf16-true"))
     encoder = 303_507_456 - CLIP_BEHIND - 2_048
     assert connector["weights"] - halves["weights"] == pytest.approx(2 * (encoder + 20_979_712) / 1e9, abs=0.011)
-    sharded = needed(fit_settings(language_model_lr=2e-5, strategy="fsdp", devices=8))
+    sharded = needed(fit_settings(language_model_lr=2e-5, strategy=SHARDED, devices=8))
     assert sharded["optimizer"] < everything["optimizer"] / 7
 
 

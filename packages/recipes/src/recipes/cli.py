@@ -1,8 +1,10 @@
 """The command line of training and validation: LightningCLI, made short-spoken and safe."""
 
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -11,12 +13,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from recipes.arguments import Prepared
 from recipes.callbacks import NonFiniteReport, RunFolder, SheetSamples
 from recipes.console import calm, short_errors, stop
+from recipes.half_precision import HalfWeights
 from recipes.loggers import place_loggers
 from recipes.metrics_csv import MetricsCsv
 from recipes.module import Finetuning
 from recipes.progress import ProgressLine
 from recipes.run_folder import RUNS, new_run_folder
-from recipes.states import Signals
+from recipes.sharding import is_sharded
+from recipes.sharding.settings import with_source
+from recipes.states import Interrupted, Signals
+from recipes.supported import precision_of
 from recipes.throughput import Throughput
 from recipes.trainer_parts import as_list, callbacks_with, loggers_with
 
@@ -80,7 +86,7 @@ class CommandLine(LightningCLI):
         """Nothing: what a training state says about hyper-parameters must not win over the command line."""
 
     def instantiate_classes(self) -> None:
-        """As Lightning, with all loggers in the run's folder."""
+        """As Lightning, with all loggers in the run's folder; of a module that will be sharded only shapes at first."""
         first = rank_zero_only.rank == 0
         # Only the first rank's loggers write; the others are told the folder when they can be.
         folder = self.run_folder() if first else Path()
@@ -88,8 +94,15 @@ class CommandLine(LightningCLI):
         self.csv = MetricsCsv(folder)
         trainer = self._get(self.config, "trainer")
         trainer["logger"] = place_loggers(trainer["logger"], folder)
+        settings = self.config[self.subcommand].as_dict()
         try:
-            super().instantiate_classes()
+            if is_sharded(settings["trainer"]["strategy"]):
+                # No rank has room for all of it.
+                with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                    super().instantiate_classes()
+                self.model = with_source(self.model, settings["model"])
+            else:
+                super().instantiate_classes()
         except BaseException:
             if first and not any(folder.iterdir()):
                 folder.rmdir()
@@ -125,12 +138,16 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer of the configuration with what every run needs."""
         settings = self.config_init[self.subcommand]["trainer"]
+        precision, plugins = precision_of(settings), as_list(settings["plugins"])
+        if precision == "bf16-true":
+            kwargs["precision"] = None
+            plugins.append(HalfWeights(precision))
         trainer = super().instantiate_trainer(
             callbacks=callbacks_with(
                 self.callbacks(), settings["callbacks"], progress_bar=settings["enable_progress_bar"] is not False
             ),
             logger=loggers_with(self.csv, settings["logger"]),
-            plugins=as_list(settings["plugins"]),
+            plugins=plugins,
             # Its states resume inexactly; those of TrainingStates take their place.
             enable_checkpointing=False,
             # It would divide among the ranks once more what our own samplers have divided, and shuffle the curriculum.
@@ -140,6 +157,22 @@ class CommandLine(LightningCLI):
         # Signals are ours: Lightning's handlers end a run inside of a step, with exit code 0.
         trainer._signal_connector.register_signal_handlers = lambda: None
         return trainer
+
+    def where_to_go_on(self) -> str:
+        """What to say when a signal has ended the run; nothing if there is nothing to go on with."""
+        return ""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except Interrupted as interrupted:
+            if not self.trainer.is_global_zero:
+                # Lightning's launcher would kill the first rank if another one ended with a number.
+                raise SystemExit(0) from interrupted
+            advice = self.where_to_go_on()
+            message = f"stopped by {interrupted} after step {self.trainer.global_step}"
+            sys.stderr.write(f"{message}; {advice}\n" if advice else f"{message}\n")
+            raise SystemExit(interrupted.exit_code) from interrupted
 
     def _save_config(self, folder: Path) -> None:
         parser = self._parser(self.subcommand)
@@ -159,4 +192,8 @@ def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
     calm()
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(typed.allowed))
     with short_errors(), Signals(loud=rank_zero_only.rank == 0) as signals:
-        command(subcommand, typed, signals)
+        try:
+            command(subcommand, typed, signals)
+        except Interrupted as interrupted:
+            sys.stderr.write(f"stopped by {interrupted} before anything was begun\n")
+            raise SystemExit(interrupted.exit_code) from interrupted

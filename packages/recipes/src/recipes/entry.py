@@ -28,4 +28,8 @@ def main(command: str) -> None:
     except UsageError as error:
         stop(str(error), "--help lists the options")
     module, name, subcommand = CLASSES[command]
-    import_module("recipes.cli").run(getattr(import_module(module), name), subcommand, typed)
+    try:
+        run, kind = import_module("recipes.cli").run, getattr(import_module(module), name)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    run(kind, subcommand, typed)

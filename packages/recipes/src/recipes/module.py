@@ -1,8 +1,8 @@
 """What is trained, how fast, and what is measured."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self
 
 import lightning.pytorch as pl
 import torch
@@ -11,13 +11,14 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
-from foveal.models import Batch, VisionLanguageModel, generate
+from foveal.models import Batch, VisionLanguageModel
 from foveal.models.lora import Lora, add_lora
 from foveal.models.quantize import refuse_training
 from recipes.data.eval_batch import EvalBatch, blanked
 from recipes.groups import Rates
 from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
 from recipes.optimizer import MuonAdamW
+from recipes.sharding import Sharded, answers, divide
 
 
 class Finetuning(pl.LightningModule):
@@ -86,10 +87,18 @@ class Finetuning(pl.LightningModule):
         self.blank_pictures = False
         if language_model_checkpointing:
             network.language_model.activation_checkpointing_enable({"use_reentrant": False})
-        self.scores: dict[str, Metric] = nn.ModuleDict(  # type: ignore[assignment]  # one, with typed values
-            {"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()}
-        )
+        with torch.device("cpu"):  # also of a module that is built on the meta device
+            self.scores: dict[str, Metric] = nn.ModuleDict(  # type: ignore[assignment]  # one, with typed values
+                {"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()}
+            )
         self._step: list[tuple[Tensor, int, tuple[str, ...]]] = []
+        self.source: Callable[[], Self] | None = None
+        """Builds the same module with weights, for a network on the meta device that is about to be sharded."""
+
+    def configure_model(self) -> None:
+        """Shard the network, if the strategy does; called on all ranks, again before every later validation."""
+        if isinstance(self.trainer.strategy, Sharded):
+            divide(self, self.trainer.strategy)
 
     def on_fit_start(self) -> None:
         """Lightning keeps the modes that it finds, and models that were loaded are in evaluation mode."""
@@ -128,7 +137,7 @@ class Finetuning(pl.LightningModule):
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> list[str]:
         """Answers of the questions that are counted; on blank pictures the scores have names of their own."""
         seen = blanked(batch) if self.blank_pictures else batch
-        predictions = generate(self.network, seen.batch, max_new_tokens=self.max_new_tokens)[: batch.counted]
+        predictions = answers(self.network, seen.batch, max_new_tokens=self.max_new_tokens)[: batch.counted]
         for score in self.scores.values():
             score.update(predictions, batch.references[: batch.counted])
         group = "blank" if self.blank_pictures else "val"

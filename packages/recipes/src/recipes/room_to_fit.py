@@ -9,12 +9,12 @@ from recipes.groups import Rates
 from recipes.module import Finetuning
 from recipes.room import as_stored, refuse_if_too_large
 from recipes.shapes import quantization, shapes_of
+from recipes.sharding import is_sharded
 
 PICTURE, TEXT = (672, 672), 64
 """Pixels and tokens of text of the samples by which a training is judged: its data is not read."""
 COMPUTED_IN = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 STORED_IN = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
-SHARDING = ("fsdp", "model_parallel", "FSDPStrategy", "ModelParallelStrategy")
 
 
 def check_room_to_fit(settings: Mapping[str, Any], *, free: int | None) -> None:
@@ -77,11 +77,12 @@ def device_to_fit(trainer: Mapping[str, Any]) -> torch.device:
 
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:
-    """Devices among which the strategy divides the model."""
+    """Devices among which the strategy divides one copy of the model."""
     strategy, devices = trainer["strategy"], trainer["devices"]
-    named = strategy["class_path"].rpartition(".")[2] if isinstance(strategy, Mapping) else str(strategy)
-    if not named.startswith(SHARDING):
+    if not is_sharded(strategy):
         return 1
     number = len(devices) if isinstance(devices, list) else devices
     nodes: int = trainer["num_nodes"]
-    return nodes * (torch.cuda.device_count() if number in ("auto", -1, "-1") else int(number))
+    ranks = nodes * (torch.cuda.device_count() if number in ("auto", -1, "-1") else int(number))
+    size: int | None = (strategy.get("init_args") or {}).get("shard_size")
+    return min(size or ranks, ranks)

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import lightning.pytorch as pl
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
 from foveal.models import save
 from foveal.models.adapter_folder import is_adapter, save_adapter
@@ -24,8 +22,10 @@ from recipes.report import print_report
 from recipes.room import free_bytes
 from recipes.room_to_fit import check_room_to_fit, device_to_fit
 from recipes.run_folder import latest_run_folder, run_of
+from recipes.sharding import whole_state
 from recipes.sheet import draw_sheet
-from recipes.states import Interrupted, StateError, StateSettings, TrainingStates, find_state
+from recipes.states import StateError, StateSettings, TrainingStates, find_state, step_of
+from recipes.supported import check_supported
 
 
 def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
@@ -104,6 +104,7 @@ class FitCommand(MeasuringCommand):
     def before_instantiate_classes(self) -> None:
         """Find the state to resume from; refuse what cannot fit on its GPU, before weights are read."""
         settings = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
+        check_supported(settings["trainer"])
         self.base = checkpoint_of(settings["model"]["network"])
         if self.base is not None and is_adapter(self.base):
             raise ValueError(
@@ -128,7 +129,8 @@ class FitCommand(MeasuringCommand):
     def callbacks(self) -> list[Callback]:
         settings = StateSettings(**self._get(self.config, "states").as_dict())
         self.paths: dict[str, Path] = {}
-        self.states = TrainingStates(settings, self.run, self.signals, self.save)
+        self.saved = False
+        self.states = TrainingStates(settings, self.run, self.signals, self.save, resume_from=self.state)
         return [*super().callbacks(), self.states]
 
     def before_fit(self) -> None:
@@ -137,14 +139,10 @@ class FitCommand(MeasuringCommand):
 
     def fit(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
         """The Trainer's, resumed from our state; every end says where the run can go on."""
-        resumed = self.trainer.strategy.broadcast(None if self.state is None else str(self.state))
-        if resumed is not None:
-            self.states.resume_from(Path(resumed))
-            self.csv.resume_from(self.states.resumed_steps)
+        if self.state is not None:
+            self.csv.resume_from(step_of(self.state))
         try:
             self.trainer.fit(model, datamodule=datamodule)
-        except Interrupted as interrupted:
-            self._end(interrupted)
         except NonFiniteLossError as error:
             raise ValueError(
                 f"{error} at step {self.trainer.global_step + 1}\n"
@@ -159,7 +157,7 @@ class FitCommand(MeasuringCommand):
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
             return
-        if not self.paths:
+        if not self.saved:
             self.save()  # the run was ended early, by a time limit or by a callback
         scores: dict[str, dict[str, float]] = {}
         if self.datamodule.has_validation:
@@ -179,7 +177,8 @@ class FitCommand(MeasuringCommand):
     def save(self) -> None:
         """Write what was trained; with LoRA only that, and its base too if it is in no folder yet. On all ranks."""
         network, folder = self.model.network, self.run()
-        state: Mapping[str, Tensor] | None = None
+        self.saved = True
+        state = whole_state(network)
         if not self.trainer.is_global_zero:
             return
         if not has_lora(network.language_model):
@@ -208,15 +207,9 @@ class FitCommand(MeasuringCommand):
         newest = self.states.newest
         return "there is no state yet" if newest is None else f"the newest state is {os.path.relpath(newest)}"
 
-    def _end(self, interrupted: Interrupted) -> None:
-        if not self.trainer.is_global_zero:
-            raise SystemExit(0)  # Lightning's launcher would kill the first rank if another one ended with a number
+    def where_to_go_on(self) -> str:
         newest = self.states.newest
-        advice = "" if newest is None else f"; go on with --ckpt_path {os.path.relpath(newest)}"
-        sys.stderr.write(
-            f"stopped by {interrupted} after step {self.trainer.global_step}{advice or '; no state yet'}\n"
-        )
-        raise SystemExit(interrupted.exit_code)
+        return "no state yet" if newest is None else f"go on with --ckpt_path {os.path.relpath(newest)}"
 
 
 class ValidateCommand(MeasuringCommand):

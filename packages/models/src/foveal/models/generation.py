@@ -1,6 +1,8 @@
 """From a prompt to its answer."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from PIL.Image import Image
@@ -12,8 +14,25 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts import Turn, with_pictures
 from foveal.models.stack_injection import injected
 
+P, R = ParamSpec("P"), TypeVar("R")
 
-@torch.inference_mode()
+
+def _without_gradients(
+    function: Callable[Concatenate[VisionLanguageModel, P], R],
+) -> Callable[Concatenate[VisionLanguageModel, P], R]:
+    """In inference mode, which saves a tenth of a small model's time, where it does no harm."""
+
+    @wraps(function)
+    def called(model: VisionLanguageModel, *args: P.args, **kwargs: P.kwargs) -> R:
+        # What FSDP gathers for the first time in inference mode could not be trained afterwards.
+        sharded = bool(getattr(model, "_is_fsdp_managed_module", False))
+        with torch.inference_mode(not sharded), torch.no_grad():
+            return function(model, *args, **kwargs)
+
+    return called
+
+
+@_without_gradients
 def generate(
     model: VisionLanguageModel,
     batch: Batch,

@@ -1,7 +1,7 @@
 """Training states: everything that a run needs to go on exactly where it was, on any number of ranks."""
 
 from recipes.states.callback import StateSettings, TrainingStates
-from recipes.states.folder import StateError, find_state, newest_state
+from recipes.states.folder import StateError, find_state, newest_state, step_of
 from recipes.states.signals import Interrupted, Signals
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "TrainingStates",
     "find_state",
     "newest_state",
+    "step_of",
 ]

@@ -63,12 +63,20 @@ class TrainingStates(Callback):
         folder: called when the run's folder is known to all ranks.
         signals: that may ask for a state or for the end.
         last_step: called on all ranks at the boundary of the last step, before the validation that may follow.
+        resume_from: the state's folder, on the first rank; what other ranks give is not used.
     """
 
     def __init__(
-        self, settings: StateSettings, folder: Callable[[], Path], signals: Signals, last_step: Callable[[], None]
+        self,
+        settings: StateSettings,
+        folder: Callable[[], Path],
+        signals: Signals,
+        last_step: Callable[[], None],
+        *,
+        resume_from: Path | None = None,
     ) -> None:
         self.settings, self.folder, self.signals, self.last_step = settings, folder, signals, last_step
+        self._resume_from = resume_from
         self.resumed: StoredState | None = None
         self._ranks = Ranks()
         self._boundary: _Boundary | None = None
@@ -88,14 +96,12 @@ class TrainingStates(Callback):
         """The newest complete state of this run; None: there is none yet."""
         return newest_state(self.states)
 
-    @property
-    def resumed_steps(self) -> int:
-        """Optimizer steps of the state that is resumed from; 0: none is."""
-        return 0 if self.resumed is None else int(self.resumed.manifest["step"])
-
-    def resume_from(self, state: Path) -> None:
-        """Begin where a state is."""
-        self.resumed = StoredState(state)
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Only now can the first rank tell the others which state it has found."""
+        if stage != "fit":
+            return
+        found = trainer.strategy.broadcast(None if self._resume_from is None else str(self._resume_from))
+        self.resumed = None if found is None else StoredState(Path(found))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.settings.keep == 0 and self.resumed is None:

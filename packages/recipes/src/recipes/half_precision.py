@@ -1,0 +1,38 @@
+"""Weights in 16 bits, but for what must keep its precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+from lightning.pytorch.plugins.precision import HalfPrecision
+from torch.nn import Module
+
+ANGLES = "inv_freq"
+"""End of the names of the buffers from which positions are computed: in bf16 position 2047 is off by 2.5 rad."""
+
+
+class HalfWeights(HalfPrecision):
+    """As Lightning's `bf16-true` and `16-true`, with exact positions and batches as they are.
+
+    Args:
+        precision: `bf16-true` or `16-true`.
+    """
+
+    def __init__(self, precision: Literal["bf16-true", "16-true"]) -> None:
+        super().__init__(precision)
+
+    def convert_module(self, module: Module) -> Module:
+        """Cast `module` in place, but for the buffers of `ANGLES`."""
+        kept = {name: buffer for name, buffer in module.named_buffers() if name.endswith(ANGLES)}
+        module.to(dtype=self._desired_input_dtype)
+        for name, buffer in kept.items():
+            owner, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(owner), leaf, buffer)
+        return module
+
+    def tensor_init_context(self) -> AbstractContextManager[Any]:
+        """Nothing: new weights are drawn in float32, as with any other precision, and cast afterwards."""
+        return nullcontext()
+
+    def convert_input(self, data: Any) -> Any:
+        """The same: pixels and ids are whole numbers, and the encoder casts pixels itself."""
+        return data

@@ -1,0 +1,28 @@
+"""Answers of a network that may be sharded."""
+
+import torch
+from torch.distributed.fsdp import FSDPModule
+
+from foveal.models import Batch, VisionLanguageModel, generate
+
+
+def answers(network: VisionLanguageModel, batch: Batch, *, max_new_tokens: int) -> list[str]:
+    """As `generate`, greedily.
+
+    Of a sharded network all ranks must ask equally often; a rank whose answers end early goes on until those of the
+    others have ended.
+
+    Args:
+        network: whole, or sharded by `shard_network`.
+        batch: as for `generate`.
+        max_new_tokens: longest answer in tokens, the same on all ranks.
+    """
+    if not isinstance(network, FSDPModule):
+        return generate(network, batch, max_new_tokens=max_new_tokens)
+    # Weights that are gathered for the first time in inference mode could not be trained afterwards.
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            texts: list[str] = network.generate(batch, max_new_tokens=max_new_tokens)
+        finally:
+            network.reshard()
+    return texts

@@ -1,0 +1,164 @@
+"""A sharded network with weights, of which no rank but the first ever has all, and that one only in its host memory."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from foveal.models import VisionLanguageModel
+from recipes.sharding.network import shard_network
+from recipes.sharding.strategy import Sharded
+
+if TYPE_CHECKING:
+    from recipes.module import Finetuning
+
+T = TypeVar("T")
+COMPUTED_IN = {"bf16-mixed": torch.bfloat16}
+
+
+def as_now(build: Callable[[], T]) -> Callable[[], T]:
+    """`build` for a later time: it will draw the random numbers that it would draw now, and leave the others alone."""
+    state = torch.get_rng_state()
+
+    def built() -> T:
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(state)
+            return build()
+
+    return built
+
+
+def divide(module: "Finetuning", strategy: Sharded) -> None:
+    """Shard the module's network; one without weights is given those that `module.source` builds on the first rank.
+
+    Args:
+        module: the same on all ranks. Its network is whole (then the first rank's weights count), or on the meta
+            device. A network that is sharded already stays as it is.
+        strategy: whose processes have found each other.
+
+    Raises:
+        ValueError: if the network has no weights and no source, or as `fill` and `shard_network`.
+    """
+    network, plugin = module.network, strategy.precision_plugin
+    if isinstance(network, FSDPModule):
+        return
+    empty = any(tensor.is_meta for _, tensor in tensors_of(network))
+    if empty and module.source is None:
+        raise ValueError("the network is on the meta device: give the module a source that builds it with weights")
+    plugin.convert_module(network)
+    if not empty:
+        for _, tensor in tensors_of(network):
+            if tensor.is_floating_point():
+                tensor.data.copy_(sent(tensor.data.to(strategy.root_device)))
+    shard_network(network, strategy.mesh, computed_in=COMPUTED_IN.get(str(plugin.precision)))
+    if empty and module.source is not None:
+        network.to_empty(device=strategy.root_device)
+        build = module.source
+        fill(network, lambda: build().network)
+        module.source = None
+
+
+@torch.no_grad()
+def fill(network: VisionLanguageModel, source: Callable[[], VisionLanguageModel]) -> None:
+    """Copy weights and buffers, one at a time, from a network that the first rank builds into a sharded one.
+
+    Args:
+        network: sharded; whatever it holds is overwritten, also what no state dict has, as the angles of positions.
+        source: called on the first rank alone; it is emptied on the way. Its weights may have other dtypes.
+
+    Raises:
+        ValueError: on all ranks, if the source cannot be built, or has other names or shapes than the network.
+    """
+    first = distributed.get_rank() == 0
+    wanted = dict(tensors_of(network))
+    built, error = _attempt(source) if first else (None, None)
+    # Not the tensors themselves: those are emptied on the way.
+    given = {} if built is None else {name: tensor.data for name, tensor in tensors_of(built)}
+    shapes = _broadcast({name: (tuple(tensor.shape), tensor.dtype) for name, tensor in given.items()}, error)
+    _check_same(shapes, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
+    for name, target in wanted.items():
+        shape, dtype = shapes[name]
+        device = target.device
+        whole = given.pop(name).to(device) if first else torch.empty(shape, dtype=dtype, device=device)
+        if first and built is not None:
+            _let_go(built, name)
+        whole = sent(whole)
+        if isinstance(target, DTensor):
+            # Without a source rank: each cuts its own part out of what all have.
+            own = distribute_tensor(whole, target.device_mesh, target.placements, src_data_rank=None)
+            target.to_local().copy_(own.to_local())
+        else:
+            target.copy_(whole)
+    _check_nothing_missing(network)
+
+
+def tensors_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers with their names; of those that are tied the first name."""
+    yield from network.named_parameters()
+    yield from network.named_buffers()
+
+
+def sent(tensor: Tensor) -> Tensor:
+    """The first rank's `tensor` on all ranks; the others' own are overwritten."""
+    # As bytes: not every backend knows every dtype.
+    whole = tensor.contiguous()
+    distributed.broadcast(whole.view(-1).view(torch.uint8), src=0)
+    return whole
+
+
+def _attempt(source: Callable[[], VisionLanguageModel]) -> tuple[VisionLanguageModel | None, Exception | None]:
+    """What it builds, or why it does not: the other ranks wait and must be told."""
+    try:
+        return source(), None
+    except Exception as error:
+        return None, error
+
+
+def _broadcast(shapes: dict[str, Any], error: Exception | None) -> dict[str, Any]:
+    """The first rank's `shapes` on all ranks.
+
+    Raises:
+        ValueError: on all ranks, if the first one has an error instead; there it is the error itself.
+    """
+    told: list[Any] = [shapes, None if error is None else str(error)]
+    distributed.broadcast_object_list(told, src=0)
+    if error is not None:
+        raise error
+    if told[1] is not None:
+        raise ValueError(f"the first rank could not build the model: {told[1]}")
+    received: dict[str, Any] = told[0]
+    return received
+
+
+def _check_same(given: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    faults = sorted(given.keys() ^ wanted.keys())
+    faults += [name for name in wanted if name in given and given[name][0] != wanted[name]]
+    if faults:
+        raise ValueError(
+            f"the model as shapes and the model with weights differ in {len(faults)} tensors, among them {faults[:5]}: "
+            "something in it is built in another way on the meta device"
+        )
+
+
+def _let_go(network: nn.Module, name: str) -> None:
+    """Free the memory of a tensor that has been sent."""
+    owner, _, leaf = name.rpartition(".")
+    tensor: Tensor = getattr(network.get_submodule(owner), leaf)
+    tensor.data = tensor.data.new_empty(0)
+
+
+def _check_nothing_missing(network: nn.Module) -> None:
+    """Refuse what cannot be filled: a tensor that is neither parameter nor buffer is not sent.
+
+    Raises:
+        ValueError: naming the module and the attribute.
+    """
+    for name, module in network.named_modules():
+        for attribute, value in (*vars(module).items(), *module.named_parameters(recurse=False)):
+            if isinstance(value, Tensor) and value.is_meta:
+                raise ValueError(
+                    f"{name}.{attribute} is a tensor without memory: it must be a parameter or a buffer to be sharded"
+                )

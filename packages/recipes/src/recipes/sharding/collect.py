@@ -1,0 +1,35 @@
+"""The whole weights of a sharded network."""
+
+from torch import Tensor, distributed
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+from foveal.models import VisionLanguageModel
+
+
+def whole_state(network: VisionLanguageModel) -> dict[str, Tensor] | None:
+    """The state dict of a sharded network on the CPU of the first rank, gathered one weight at a time.
+
+    All ranks must call it. Tied weights are gathered once and stay one tensor.
+
+    Args:
+        network: any.
+
+    Returns:
+        None on the other ranks, and if the network is not sharded: then every rank has it all.
+    """
+    if not isinstance(network, FSDPModule):
+        return None
+    first = distributed.get_rank() == 0
+    state: dict[str, Tensor] = {}
+    gathered: dict[int, Tensor] = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if isinstance(tensor, DTensor):
+            if id(tensor) not in gathered:
+                # All ranks take part, but only one keeps what comes out.
+                whole = tensor.detach().full_tensor()
+                gathered[id(tensor)] = whole.cpu() if first else whole.new_empty(0)
+            state[name] = gathered[id(tensor)]
+        elif first:
+            state[name] = tensor.detach().cpu()
+    return state if first else None

@@ -1,0 +1,52 @@
+"""The module of a configuration for a sharded run: at first only its shapes."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+
+from foveal.models.quantize import recorded_kind
+from recipes.sharding.build import as_now
+
+if TYPE_CHECKING:
+    from recipes.module import Finetuning
+
+
+def with_source(module: "Finetuning", settings: Mapping[str, Any]) -> "Finetuning":
+    """The module, on the meta device, with a source that builds it with weights; the whole one if it is quantised.
+
+    What is quantised cannot be built as shapes, and is small: every rank reads it.
+
+    Args:
+        module: built from `settings` on the meta device.
+        settings: arguments of `Finetuning`, as the command line has parsed them.
+    """
+    language_model: Any = module.network.language_model
+    if _asks_for_quantization(settings) or recorded_kind(language_model.config):
+        return _instantiated(type(module), settings)
+    module.source = as_now(lambda: _instantiated(type(module), stored_dtypes(settings)))
+    return module
+
+
+def stored_dtypes(settings: Any) -> Any:
+    """The same settings of a model, but weights that are read and turned into float32 stay as they were stored.
+
+    They are as good a source: what is received is cast on the device, so that no host memory is needed for it.
+    """
+    if isinstance(settings, Mapping):
+        reads = {"folder", "name_or_folder"} & settings.keys() and settings.get("dtype") == "float32"
+        return {key: "auto" if reads and key == "dtype" else stored_dtypes(value) for key, value in settings.items()}
+    return [stored_dtypes(each) for each in settings] if isinstance(settings, list) else settings
+
+
+def _asks_for_quantization(settings: Any) -> bool:
+    if isinstance(settings, Mapping):
+        return bool(settings.get("quantize")) or any(map(_asks_for_quantization, settings.values()))
+    return isinstance(settings, list) and any(map(_asks_for_quantization, settings))
+
+
+def _instantiated(kind: type["Finetuning"], settings: Mapping[str, Any]) -> "Finetuning":
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "model")
+    module: Finetuning = parser.instantiate(parser.parse_object({"model": dict(settings)}))["model"]
+    return module

@@ -1,0 +1,56 @@
+"""Which strategies and precisions a training can have, asked before anything is read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recipes.sharding.strategy import is_sharded
+
+SHORT = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
+
+
+def check_supported(trainer: Mapping[str, Any]) -> None:
+    """Refuse a training that would stop at its first batch, or would go wrong without stopping.
+
+    Args:
+        trainer: the Trainer's settings, as the command line has parsed them.
+
+    Raises:
+        ValueError: saying what to take instead.
+    """
+    strategy, precision = strategy_name(trainer), precision_of(trainer)
+    if strategy.startswith(("fsdp", "FSDP")):
+        raise ValueError(
+            f"strategy {strategy} is torch's first FSDP, which gathers a whole model at once and rounds the angles of "
+            "positions: give --config scale/fsdp.yaml, its second, instead of --trainer.strategy"
+        )
+    if strategy.startswith(("model_parallel", "ModelParallel")):
+        raise ValueError(
+            f"strategy {strategy} leaves it to the model how it is divided: give --config scale/fsdp.yaml instead of "
+            "--trainer.strategy"
+        )
+    if strategy.startswith(("deepspeed", "DeepSpeed")):
+        raise ValueError(
+            f"strategy {strategy}: DeepSpeed keeps gradients where the division by the step's tokens does not reach "
+            "them, and losses would be weighted wrongly: give --config scale/fsdp.yaml, which shards as ZeRO-3 does"
+        )
+    if precision == "16-true":
+        raise ValueError(
+            "precision 16-true: in float16 AdamW's epsilon (1e-8) is 0, and weights become nan in the first step: "
+            "take bf16-true, or on GPUs without bfloat16 16-mixed"
+        )
+    if precision == "16-mixed" and is_sharded(trainer["strategy"]):
+        raise ValueError(
+            "precision 16-mixed scales losses, and no scaler knows sharded gradients: take bf16-mixed, or ddp"
+        )
+
+
+def strategy_name(trainer: Mapping[str, Any]) -> str:
+    """What Lightning calls the strategy, or its class without the package."""
+    strategy = trainer["strategy"]
+    return strategy["class_path"].rpartition(".")[2] if isinstance(strategy, Mapping) else str(strategy)
+
+
+def precision_of(trainer: Mapping[str, Any]) -> str:
+    """The precision by its full name; Lightning also takes `bf16` and `16`."""
+    precision = "32-true" if trainer["precision"] is None else str(trainer["precision"])
+    return SHORT.get(precision, precision)
