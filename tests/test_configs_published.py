@@ -238,6 +238,7 @@ import json, sys
 from jsonargparse import set_parsing_settings
 from recipes.arguments import prepare
 from recipes.console import calm
+from recipes.run_log import RunLog
 from recipes.states import Signals
 from recipes.training import FitCommand
 
@@ -252,7 +253,7 @@ lines = json.load(sys.stdin)
 first = prepare(lines[0])
 calm()
 set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(first.allowed))
-parser = Parsed("fit", first, Signals()).parser
+parser = Parsed("fit", first, Signals(), RunLog()).parser
 found = []
 for line in lines:
     print(*line, file=sys.stderr)

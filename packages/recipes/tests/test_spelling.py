@@ -8,6 +8,7 @@ import pytest
 
 from recipes.arguments import CONFIGS, QUANTISED, UsageError, prepare, shipped_configs
 from recipes.cost_table import CostCommand
+from recipes.run_log import RunLog
 from recipes.spelling import COMMANDS, TYPED, check_spelling
 from recipes.states import Signals
 from recipes.training import FitCommand, ValidateCommand
@@ -38,7 +39,7 @@ def parser_of(command, subcommand):
 
     found = []
     with contextlib.suppress(ParserFoundError):
-        Stopped(subcommand, prepare([]), Signals())
+        Stopped(subcommand, prepare([]), Signals(), RunLog())
     return found[0]
 
 

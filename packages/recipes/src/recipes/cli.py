@@ -19,6 +19,7 @@ from recipes.metrics_csv import MetricsCsv
 from recipes.module import Finetuning
 from recipes.progress import ProgressLine
 from recipes.run_folder import RUNS, new_run_folder
+from recipes.run_log import NAME, RunLog, run_log
 from recipes.sharding import is_sharded
 from recipes.sharding.settings import with_source
 from recipes.states import Interrupted, Signals
@@ -50,13 +51,16 @@ class CommandLine(LightningCLI):
         subcommand: of the Trainer.
         typed: what the user typed, prepared.
         signals: that may ask for the end.
+        log: is written into the run's folder.
 
     Attributes:
         run: knows the run's folder.
     """
 
-    def __init__(self, subcommand: str, typed: Prepared, signals: Signals) -> None:
-        self.typed, self.signals = typed, signals
+    model: Finetuning
+
+    def __init__(self, subcommand: str, typed: Prepared, signals: Signals, log: RunLog) -> None:
+        self.typed, self.signals, self.log = typed, signals, log
         self._arguments = [subcommand, *typed.arguments]
         super().__init__(
             Finetuning,
@@ -92,6 +96,8 @@ class CommandLine(LightningCLI):
         folder = self.run_folder() if first else Path()
         self.run = RunFolder(folder, self._save_config)
         self.csv = MetricsCsv(folder)
+        if first:
+            self.log.write_to(folder)
         trainer = self._get(self.config, "trainer")
         trainer["logger"] = place_loggers(trainer["logger"], folder)
         settings = self.config[self.subcommand].as_dict()
@@ -104,7 +110,8 @@ class CommandLine(LightningCLI):
             else:
                 super().instantiate_classes()
         except BaseException:
-            if first and not any(folder.iterdir()):
+            if first and not {path.name for path in folder.iterdir()} - {NAME}:
+                (folder / NAME).unlink(missing_ok=True)
                 folder.rmdir()
             raise
 
@@ -141,7 +148,7 @@ class CommandLine(LightningCLI):
         precision, plugins = precision_of(settings), as_list(settings["plugins"])
         if precision == "bf16-true":
             kwargs["precision"] = None
-            plugins.append(HalfWeights(precision))
+            plugins.append(HalfWeights("bf16-true"))
         trainer = super().instantiate_trainer(
             callbacks=callbacks_with(
                 self.callbacks(), settings["callbacks"], progress_bar=settings["enable_progress_bar"] is not False
@@ -191,9 +198,9 @@ def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
     """
     calm()
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(typed.allowed))
-    with short_errors(), Signals(loud=rank_zero_only.rank == 0) as signals:
+    with short_errors(), run_log() as log, Signals(loud=rank_zero_only.rank == 0) as signals:
         try:
-            command(subcommand, typed, signals)
+            command(subcommand, typed, signals, log)
         except Interrupted as interrupted:
             sys.stderr.write(f"stopped by {interrupted} before anything was begun\n")
             raise SystemExit(interrupted.exit_code) from interrupted

@@ -14,7 +14,8 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts import Turn, with_pictures
 from foveal.models.stack_injection import injected
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _without_gradients(
@@ -29,7 +30,7 @@ def _without_gradients(
         with torch.inference_mode(not sharded), torch.no_grad():
             return function(model, *args, **kwargs)
 
-    return called
+    return called  # type: ignore[return-value]  # it also takes the model by its name
 
 
 @_without_gradients

@@ -146,7 +146,7 @@ class PagesData(ConversationData):
         self.easy_until, self.hard_from = easy_until, hard_from
 
     @cached_property
-    def identity(self) -> DataIdentity:  # type: ignore[override]  # computed once
+    def identity(self) -> DataIdentity:
         return DataIdentity(
             self.pages, fingerprint(self.pages, self.settings, self.easy_until, self.hard_from, self.seed)
         )
@@ -206,7 +206,7 @@ class LlavaData(ConversationData):
         self.val_records = [] if val_path is None else read_records(val_path, val_images)
 
     @cached_property
-    def identity(self) -> DataIdentity:  # type: ignore[override]  # computed once
+    def identity(self) -> DataIdentity:
         return DataIdentity(
             len(self.records), fingerprint(self.seed, self.group_by_modality, *(each.turns for each in self.records))
         )

@@ -1,5 +1,7 @@
 """The whole weights of a sharded network."""
 
+from typing import Any
+
 from torch import Tensor, distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -27,7 +29,8 @@ def whole_state(network: VisionLanguageModel) -> dict[str, Tensor] | None:
         if isinstance(tensor, DTensor):
             if id(tensor) not in gathered:
                 # All ranks take part, but only one keeps what comes out.
-                whole = tensor.detach().full_tensor()
+                detached: Any = tensor.detach()
+                whole = detached.full_tensor()
                 gathered[id(tensor)] = whole.cpu() if first else whole.new_empty(0)
             state[name] = gathered[id(tensor)]
         elif first:

@@ -49,7 +49,7 @@ def conversation_data(trainer: pl.Trainer) -> ConversationData:
     Raises:
         StateError: if it is of another kind, which does not tell how far it is.
     """
-    data = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+    data = trainer.datamodule
     if not isinstance(data, ConversationData):
         raise StateError(
             f"{type(data).__name__} does not tell how far an epoch is, which a training state needs: derive it from "
@@ -139,13 +139,12 @@ def _begun_or_next(
 
 def _scheduled_step(trainer: pl.Trainer, step: int) -> int:
     """Where the schedule is: where the data is, so that it ends with it, if other ranks or batches make other steps."""
-    if trainer.max_epochs in (None, -1):
+    if trainer.max_epochs in (None, -1) or trainer.estimated_stepping_batches == trainer.max_steps:
         return step
-    loop = trainer.fit_loop.epoch_loop.batch_progress
-    epochs, batches = trainer.fit_loop.epoch_progress.current.completed, loop.current.completed
-    accumulation = trainer.accumulate_grad_batches
+    fit, accumulation = trainer.fit_loop, trainer.accumulate_grad_batches
     each_epoch = -(-int(trainer.num_training_batches) // accumulation)
-    return epochs * each_epoch + -(-batches // accumulation)
+    scheduled: int = fit.epoch_progress.current.completed * each_epoch
+    return scheduled + -(-fit.epoch_loop.batch_progress.current.completed // accumulation)
 
 
 def _set_schedule(config: LRSchedulerConfig, step: int) -> None:
