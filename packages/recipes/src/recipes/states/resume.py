@@ -143,8 +143,8 @@ def _scheduled_step(trainer: pl.Trainer, step: int) -> int:
         return step
     fit, accumulation = trainer.fit_loop, trainer.accumulate_grad_batches
     each_epoch = -(-int(trainer.num_training_batches) // accumulation)
-    scheduled: int = fit.epoch_progress.current.completed * each_epoch
-    return scheduled + -(-fit.epoch_loop.batch_progress.current.completed // accumulation)
+    inside = -(-int(fit.epoch_loop.batch_progress.current.completed) // accumulation)
+    return int(fit.epoch_progress.current.completed) * each_epoch + inside
 
 
 def _set_schedule(config: LRSchedulerConfig, step: int) -> None:
