@@ -8,7 +8,10 @@ from tests.fitting import SMALL
 
 from foveal.models import load
 
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "64-true")
+PRECISIONS = [
+    "bf16-true",
+    *(pytest.param(precision, marks=pytest.mark.slow) for precision in ("32-true", "bf16-mixed", "64-true")),
+]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
