@@ -62,21 +62,20 @@ class CommandLine(LightningCLI):
             return
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             super().instantiate_classes()
-        self.model = with_source(self.model, settings["model"])
+        module: Finetuning = self._get(self.config_init, "model")
+        self.model: Finetuning = with_source(module, settings["model"])
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer of the configuration with what every run needs."""
         trainer = self.config_init[self.subcommand]["trainer"]
-        precision = precision_of(trainer)
-        if precision in ("bf16-true", "16-true"):
+        if halves := HalfWeights.of(precision_of(trainer)):
             kwargs["precision"] = None
         self.samples = SheetSamples()
         ours = [RichProgressBar(leave=False), RandomState(), NonFiniteReport(), self.samples]
         plugins = trainer["plugins"]
         given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
-        given = [*given, *([HalfWeights(precision)] if precision in ("bf16-true", "16-true") else [])]
         return super().instantiate_trainer(
-            callbacks=[*(trainer["callbacks"] or []), *ours], plugins=[*given, AtomicCheckpointIO()], **kwargs
+            callbacks=[*(trainer["callbacks"] or []), *ours], plugins=[*given, *halves, AtomicCheckpointIO()], **kwargs
         )
 
 

@@ -14,7 +14,8 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts import Turn, with_pictures
 from foveal.models.stack_injection import injected
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _without_gradients(
@@ -23,7 +24,7 @@ def _without_gradients(
     """In inference mode, which saves a tenth of a small model's time, where it does no harm."""
 
     @wraps(function)
-    def called(model: VisionLanguageModel, *args: P.args, **kwargs: P.kwargs) -> R:
+    def called(model: VisionLanguageModel, /, *args: P.args, **kwargs: P.kwargs) -> R:
         # What FSDP gathers for the first time in inference mode could not be trained afterwards.
         sharded = bool(getattr(model, "_is_fsdp_managed_module", False))
         with torch.inference_mode(not sharded), torch.no_grad():
