@@ -146,16 +146,14 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer of the configuration with what every run needs."""
         settings = self.config_init[self.subcommand]["trainer"]
-        precision, plugins = precision_of(settings), as_list(settings["plugins"])
-        if precision == "bf16-true":
+        if halves := HalfWeights.of(precision_of(settings)):
             kwargs["precision"] = None
-            plugins.append(HalfWeights("bf16-true"))
         trainer = super().instantiate_trainer(
             callbacks=callbacks_with(
                 self.callbacks(), settings["callbacks"], progress_bar=settings["enable_progress_bar"] is not False
             ),
             logger=loggers_with(self.csv, settings["logger"]),
-            plugins=plugins,
+            plugins=[*as_list(settings["plugins"]), *halves],
             # Its states resume inexactly; those of TrainingStates take their place.
             enable_checkpointing=False,
             # It would divide among the ranks once more what our own samplers have divided, and shuffle the curriculum.

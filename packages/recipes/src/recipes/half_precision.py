@@ -20,6 +20,13 @@ class HalfWeights(HalfPrecision):
     def __init__(self, precision: Literal["bf16-true", "16-true"]) -> None:
         super().__init__(precision)
 
+    @classmethod
+    def of(cls, precision: str) -> "list[HalfWeights]":
+        """The plugin for a Trainer of this precision; none for others, which are Lightning's."""
+        if precision == "bf16-true":
+            return [cls("bf16-true")]
+        return [cls("16-true")] if precision == "16-true" else []
+
     def convert_module(self, module: Module) -> Module:
         """Cast `module` in place, but for the buffers of `ANGLES`."""
         kept = {name: buffer for name, buffer in module.named_buffers() if name.endswith(ANGLES)}

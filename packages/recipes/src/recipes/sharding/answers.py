@@ -24,8 +24,8 @@ def answers(network: VisionLanguageModel, batch: Batch, *, max_new_tokens: int) 
     # Weights that are gathered for the first time in inference mode could not be trained afterwards.
     with torch.inference_mode(False), torch.no_grad():
         try:
-            asked: Any = network.generate  # a method that shard_network has added
-            texts: list[str] = asked(batch, max_new_tokens=max_new_tokens)
+            sharded: Any = network  # `shard_network` has given it this method
+            texts: list[str] = sharded.generate(batch, max_new_tokens=max_new_tokens)
         finally:
             network.reshard()
     return texts

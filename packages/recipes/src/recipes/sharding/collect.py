@@ -25,12 +25,13 @@ def whole_state(network: VisionLanguageModel) -> dict[str, Tensor] | None:
     first = distributed.get_rank() == 0
     state: dict[str, Tensor] = {}
     gathered: dict[int, Tensor] = {}
-    for name, tensor in network.state_dict(keep_vars=True).items():
+    held: dict[str, Any] = network.state_dict(keep_vars=True)
+    for name, tensor in held.items():
         if isinstance(tensor, DTensor):
             if id(tensor) not in gathered:
                 # All ranks take part, but only one keeps what comes out.
-                detached: Any = tensor.detach()
-                whole = detached.full_tensor()
+                sharded: Any = tensor.detach()
+                whole: Tensor = sharded.full_tensor()
                 gathered[id(tensor)] = whole.cpu() if first else whole.new_empty(0)
             state[name] = gathered[id(tensor)]
         elif first:
