@@ -50,5 +50,5 @@ def save_trained(
     if base is None:
         whole = network.state_dict() if state is None else state
         paths["base"] = save(network, own_base, state=base_state(whole))
-    paths["adapter"] = save_adapter(network, adapter, base=paths.get("base", base), state=state)
+    paths["adapter"] = save_adapter(network, adapter, base=paths["base"] if base is None else base, state=state)
     return paths

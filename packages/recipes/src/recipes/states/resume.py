@@ -141,7 +141,7 @@ def _scheduled_step(trainer: pl.Trainer, step: int) -> int:
     """Where the schedule is: where the data is, so that it ends with it, if other ranks or batches make other steps."""
     if trainer.max_epochs in (None, -1) or trainer.estimated_stepping_batches == trainer.max_steps:
         return step
-    fit, accumulation = trainer.fit_loop, trainer.accumulate_grad_batches
+    fit, accumulation = trainer.fit_loop, int(trainer.accumulate_grad_batches)
     each_epoch = -(-int(trainer.num_training_batches) // accumulation)
     inside = -(-int(fit.epoch_loop.batch_progress.current.completed) // accumulation)
     return int(fit.epoch_progress.current.completed) * each_epoch + inside
