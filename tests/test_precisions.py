@@ -8,7 +8,13 @@ from tests.fitting import SMALL
 
 from foveal.models import load
 
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "64-true")
+PRECISIONS = [
+    "bf16-true",
+    *(pytest.param(precision, marks=pytest.mark.slow) for precision in ("32-true", "bf16-mixed", "64-true")),
+]
+
+
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="16-mixed runs on a GPU")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -30,7 +36,9 @@ def test_precisions_that_run(fit, tmp_path, precision):
     ("setting", "words"),
     [
         ("--trainer.precision=16-true", "take bf16-true"),
+        pytest.param("--trainer.precision=16-mixed", "needs a GPU", marks=NO_GPU),
         ("--trainer.strategy=fsdp", "scale/fsdp.yaml"),
+        ("--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint", "--states.every_steps"),
         ("--trainer.strategy=deepspeed_stage_2", "scale/fsdp.yaml"),
     ],
 )
@@ -53,6 +61,23 @@ def test_where_a_run_goes(fit, tmp_path):
         names = {path.name for path in (tmp_path / "elsewhere" / "uhd" / version).iterdir()}
         assert names == {"checkpoint", "config.yaml", "predictions.png", "states", "run.log"}
     assert "attention" in (tmp_path / "elsewhere/uhd/version_0/run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("--trainer.fast_dev_run=true",),
+        ("--data.val_pages=0",),
+        ("--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/anls"),
+    ],
+)
+def test_settings_of_lightning_that_people_use(fit, settings):
+    assert fit(*SMALL, "--data.pages=4", *settings) == 0
+
+
+def test_settings_that_the_trainer_refuses_are_said_in_short(fit, capsys):
+    assert fit(*SMALL, "--data.pages=4", "--trainer.max_steps=-5") == 1
+    assert "the Trainer refuses its settings" in capsys.readouterr().err
 
 
 def test_a_time_limit_ends_with_a_state_and_a_checkpoint(fit, tmp_path):

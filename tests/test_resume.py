@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from tests.fitting import SEEN, SMALL, once_an_epoch, seen, weights
 
 from recipes.states import newest_state
+from recipes.states.folder import rewrite_manifest
 
 EACH = ("--states.every_steps=1", "--states.keep=99")
 
@@ -30,11 +31,16 @@ def tensors(state):
     "options",
     [
         (),
-        ("--trainer.accumulate_grad_batches=2",),
-        ("--trainer.accumulate_grad_batches=4", "--model.optimizer=adamw"),
-        ("--config=vary_tiny.yaml", "--trainer.max_epochs=2"),  # an OPT, which has dropout
-        pytest.param(("--data.workers=2",), marks=pytest.mark.slow),
-        pytest.param(("--data.workers=4", "--trainer.accumulate_grad_batches=2"), marks=pytest.mark.slow),
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in (
+                ("--trainer.accumulate_grad_batches=2",),
+                ("--trainer.accumulate_grad_batches=4", "--model.optimizer=adamw"),
+                ("--config=vary_tiny.yaml", "--trainer.max_epochs=2"),  # an OPT, which has dropout
+                ("--data.workers=2",),
+                ("--data.workers=4", "--trainer.accumulate_grad_batches=2"),
+            )
+        ),
     ],
 )
 def test_bit_equal(fit, tmp_path, options):
@@ -66,6 +72,7 @@ def test_a_resumed_run_goes_on_in_its_folder(fit, tmp_path):
     assert seen(tmp_path) == once_an_epoch(8, 3)
 
 
+@pytest.mark.slow
 def test_a_validation_that_was_due_is_made_up_for(fit, tmp_path):
     several = (*SMALL, "--data.pages=8", "--trainer.val_check_interval=2", *EACH)
     assert fit(*several, "--run=whole") == 0
@@ -73,8 +80,6 @@ def test_a_validation_that_was_due_is_made_up_for(fit, tmp_path):
         state = tmp_path / "whole" / "states" / f"step-{step:08d}"
         described = json.loads((state / "state.json").read_text())
         assert described["validated"]
-        from recipes.states.folder import rewrite_manifest
-
         rewrite_manifest(state, {"validated": False})
         assert fit(*several, f"--run=again{step}", "--ckpt_path", state) == 0
         rows = [(row["step"], row.get("val/anls"), row.get("train/loss")) for row in curve(tmp_path / f"again{step}")]
@@ -94,22 +99,19 @@ def test_more_epochs_and_the_command_line_wins(fit, tmp_path):
         assert (second[name] - weight).abs().max() < 1e-5, name
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
+def test_what_cannot_be_changed_is_refused(fit, capsys):
+    assert fit(*SMALL, *SEEN, "--data.pages=8", "--trainer.callbacks.stop_at=[2]") == 143
+    for changes, words in (
         (["--model.optimizer=adamw"], ["optimizer muon", "--model.optimizer=muon"]),
         (["--model.encoder_lr=null"], ["encoder", "not trained in this run"]),
         (["--data.pages=6"], ["8 samples", "6 now"]),
         (["--data.seed=1"], ["not the same any more"]),
-    ],
-)
-def test_what_cannot_be_changed_is_refused(fit, capsys, changes, words):
-    assert fit(*SMALL, *SEEN, "--data.pages=8", "--trainer.callbacks.stop_at=[2]") == 143
-    capsys.readouterr()
-    assert fit(*SMALL, "--data.pages=8", *changes, "--ckpt_path=last") == 1
-    message = capsys.readouterr().err
-    assert all(word in message for word in words), message
-    assert len(message.splitlines()) <= 4
+    ):
+        capsys.readouterr()
+        assert fit(*SMALL, "--data.pages=8", *changes, "--ckpt_path=last") == 1
+        message = capsys.readouterr().err
+        assert all(word in message for word in words), message
+        assert len(message.splitlines()) <= 4
 
 
 def test_last_without_a_state(fit, tmp_path, capsys):

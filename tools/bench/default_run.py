@@ -27,7 +27,8 @@ def module(config: str = "uhd.yaml") -> Finetuning:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Finetuning, "model")
     built: Finetuning = parser.instantiate_classes(parser.parse_object({"model": settings})).model
-    return built.train()
+    built.train()
+    return built
 
 
 def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

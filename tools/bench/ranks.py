@@ -15,9 +15,9 @@ from statistics import median
 
 import torch
 from torch import Tensor, distributed, nn
-from torch import multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from foveal.models import IGNORE_INDEX, Batch, VisionLanguageModel
@@ -106,7 +106,7 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port, results = free.getsockname()[1], Path(temporary) / "results"
         free.close()
-        mp.spawn(measured, args=(port, results, size, steps), nprocs=RANKS)
+        spawn(measured, args=(port, results, size, steps), nprocs=RANKS)
         found = torch.load(results, weights_only=True)
     for way in WAYS[1:]:
         pairs = zip(found[way][1], found["one rank"][1], strict=True)

@@ -41,7 +41,8 @@ def plain_windows(connector: SpatialResampler, features: Tensor, grid: Grid) -> 
     )
     sampled = plain_resized(features, grid, down, across).unflatten(2, (connector.side, points[1]))
     sampled = sampled.unflatten(1, (connector.side, points[0])).transpose(2, 3)
-    return sampled.flatten(3, 4).flatten(0, 2).to(features.dtype)
+    windows: Tensor = sampled.flatten(3, 4).flatten(0, 2).to(features.dtype)
+    return windows
 
 
 def plain_resampler(connector: SpatialResampler, maps: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:

@@ -74,7 +74,8 @@ def trained(way: Way, device: torch.device, *, tiny: bool) -> Finetuning:
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
-    return built.train()
+    built.train()
+    return built
 
 
 def batch(way: Way, device: torch.device, vocabulary: int) -> Batch:

@@ -9,6 +9,7 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from recipes.arguments import Prepared
 from recipes.callbacks import NonFiniteReport, RunFolder, SheetSamples
@@ -204,3 +205,5 @@ def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
         except Interrupted as interrupted:
             sys.stderr.write(f"stopped by {interrupted} before anything was begun\n")
             raise SystemExit(interrupted.exit_code) from interrupted
+        except MisconfigurationException as error:
+            raise ValueError(f"the Trainer refuses its settings: {error}") from error

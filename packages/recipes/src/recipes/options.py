@@ -47,6 +47,30 @@ def chat_options() -> argparse.Namespace:
     return options
 
 
+def merge_options() -> argparse.Namespace:
+    """What was typed after `merge_shards`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.merge_shards",
+        description="Write the model of a training state as a checkpoint, with LoRA as adapters beside their base.",
+    )
+    parser.add_argument("state", type=Path, help="training state, or a run: its newest state")
+    parser.add_argument(
+        "output", type=Path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the folder of the run)"
+    )
+    parser.add_argument(
+        "--allow_import",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="package that the run's configuration may name beside Foveal's, Lightning's and torch's",
+    )
+    return parser.parse_args()
+
+
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Options about checkpoints that do not say everything, the same in every command that opens one."""
     templates = literal("foveal.models.prompts", "TemplateName")

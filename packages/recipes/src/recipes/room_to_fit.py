@@ -10,6 +10,7 @@ from recipes.module import Finetuning
 from recipes.room import as_stored, refuse_if_too_large
 from recipes.shapes import quantization, shapes_of
 from recipes.sharding import is_sharded
+from recipes.supported import on_gpu
 
 if TYPE_CHECKING:
     from foveal.models.cost import Size
@@ -88,8 +89,7 @@ def hidden_names(rates: Rates) -> list[str]:
 
 def device_to_fit(trainer: Mapping[str, Any]) -> torch.device:
     """The device of the first rank of a Trainer with these settings."""
-    on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if on_gpu else "cpu")
+    return torch.device("cuda" if on_gpu(trainer) else "cpu")
 
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from recipes.sharding.strategy import is_sharded
 
 SHORT = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
@@ -38,10 +40,29 @@ def check_supported(trainer: Mapping[str, Any]) -> None:
             "precision 16-true: in float16 AdamW's epsilon (1e-8) is 0, and weights become nan in the first step: "
             "take bf16-true, or on GPUs without bfloat16 16-mixed"
         )
+    if precision == "16-mixed" and not on_gpu(trainer):
+        raise ValueError("precision 16-mixed needs a GPU: take bf16-mixed or 32-true on a CPU")
     if precision == "16-mixed" and is_sharded(trainer["strategy"]):
         raise ValueError(
             "precision 16-mixed scales losses, and no scaler knows sharded gradients: take bf16-mixed, or ddp"
         )
+    if any(name.rpartition(".")[2] == "ModelCheckpoint" for name in callback_names(trainer)):
+        raise ValueError(
+            "trainer.callbacks has a ModelCheckpoint, whose states do not resume exactly: leave it out; "
+            "--states.every_steps and --states.keep say how often states are written, and recipes.merge_shards makes a "
+            "checkpoint of any of them"
+        )
+
+
+def on_gpu(trainer: Mapping[str, Any]) -> bool:
+    """Whether the training runs on GPUs of this machine."""
+    return trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def callback_names(trainer: Mapping[str, Any]) -> list[str]:
+    """Class paths of the configured callbacks."""
+    callbacks = trainer["callbacks"] or []
+    return [each["class_path"] for each in (callbacks if isinstance(callbacks, list) else [callbacks])]
 
 
 def strategy_name(trainer: Mapping[str, Any]) -> str:

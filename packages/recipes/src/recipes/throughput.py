@@ -37,10 +37,19 @@ class Throughput(Callback):
     together once, when they are logged.
     """
 
+    def __init__(self) -> None:
+        self._peak: float | None = None
+        self._flops: ModelFlops | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Operations are counted now, because a network that is sharded can be run by all ranks together only."""
+        device = trainer.strategy.root_device
+        if device.type == "cuda" and self._peak is None:
+            self._peak = peak_flops(torch.cuda.get_device_name(device))
+            self._flops = model_flops(pl_module.network) if self._peak else None
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         device = trainer.strategy.root_device
-        self._peak = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
-        self._flops: ModelFlops | None = model_flops(pl_module.network) if self._peak else None
         self._clock = TrainingClock(trainer.profiler)
         trainer.profiler = self._clock
         self._logged_at = trainer.global_step

@@ -3,18 +3,14 @@
 import errno
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_only
 
-from foveal.models import save
-from foveal.models.adapter_folder import is_adapter, save_adapter
-from foveal.models.lora import base_state, has_lora
+from foveal.models.adapter_folder import is_adapter
 from recipes.cli import CommandLine
 from recipes.loss_curve import draw_loss_curve
 from recipes.module import Finetuning, NonFiniteLossError
@@ -22,6 +18,7 @@ from recipes.report import print_report
 from recipes.room import free_bytes
 from recipes.room_to_fit import check_room_to_fit, device_to_fit
 from recipes.run_folder import latest_run_folder, run_of
+from recipes.saving import checkpoint_of, save_trained
 from recipes.sharding import whole_state
 from recipes.sheet import draw_sheet
 from recipes.states import StateError, StateSettings, TrainingStates, find_state, step_of
@@ -40,14 +37,6 @@ def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
         for name, value in trainer.callback_metrics.items()
         if name.startswith(f"{group}/")
     }
-
-
-def checkpoint_of(network: Mapping[str, Any]) -> str | None:
-    """The checkpoint that a network's settings open; None: they put the network together from its parts."""
-    if network["class_path"] not in ("foveal.models.load", "foveal.models.opening.load"):
-        return None
-    folder: str = network["init_args"]["folder"]
-    return folder
 
 
 class MeasuringCommand(CommandLine):
@@ -181,14 +170,14 @@ class FitCommand(MeasuringCommand):
         state = whole_state(network)
         if not self.trainer.is_global_zero:
             return
-        if not has_lora(network.language_model):
-            self.paths["checkpoint"] = save(network, folder / "checkpoint", state=state)
-            return
-        if self.base is None:
-            whole = network.state_dict() if state is None else state
-            self.paths["base"] = save(network, folder / "base", state=base_state(whole))
-        base = self.paths["base"] if self.base is None else self.base
-        self.paths["adapter"] = save_adapter(network, folder / "adapter", base=base, state=state)
+        self.paths |= save_trained(
+            network,
+            checkpoint=folder / "checkpoint",
+            adapter=folder / "adapter",
+            own_base=folder / "base",
+            base=self.base,
+            state=state,
+        )
 
     def _state_to_resume(self) -> Path | None:
         wanted: str | None = self._get(self.config, "ckpt_path")

@@ -181,8 +181,8 @@ class SpatialResampler(PerceiverResampler):
         """[views, rows*columns, width] -> [views*queries, points of a window, width], windows and points row by row."""
         if grid[0] * grid[1] <= FEW_CELLS:
             whole = kept(windows_matrix, *grid, self.side, like=features)
-            sampled = multiplied(features, whole).unflatten(1, (self.queries, -1))
-            return sampled.flatten(0, 1).to(features.dtype)
+            windows: Tensor = multiplied(features, whole).unflatten(1, (self.queries, -1)).flatten(0, 1)
+            return windows.to(features.dtype)
         points = window_points(grid)
         down, across = (
             kept(window_matrix, size, self.side, count, like=features).flatten(0, 1)
@@ -190,8 +190,8 @@ class SpatialResampler(PerceiverResampler):
         )
         sampled = resized(features, grid, down, across).unflatten(2, (self.side, points[1]))
         sampled = sampled.unflatten(1, (self.side, points[0])).transpose(2, 3)  # [views, i, j, a, b, width]
-        windows: Tensor = sampled.flatten(3, 4).flatten(0, 2).to(features.dtype)
-        return windows
+        windows = sampled.flatten(3, 4).flatten(0, 2)
+        return windows.to(features.dtype)
 
 
 def window_points(grid: Grid) -> Grid:

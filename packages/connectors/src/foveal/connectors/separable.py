@@ -31,7 +31,8 @@ def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tenso
         # As batches of products in place of einsum, which permutes and copies on the way.
         plane = torch.bmm(down.to(plane).expand(views, -1, -1), plane.flatten(2)).view(views * rows, grid[1], width)
         plane = torch.bmm(across.to(plane).expand(views * rows, -1, -1), plane)
-        return plane.unflatten(0, (views, rows))
+        result: Tensor = plane.unflatten(0, (views, rows))
+        return result
 
 
 def multiplied(features: Tensor, matrix: Tensor) -> Tensor:

@@ -50,11 +50,8 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
         ValueError: if `folder` exists and holds something else than a checkpoint, or the model has adapters.
     """
     target = Path(folder).resolve()
-    if target.exists() and any(target.iterdir()):
-        try:
-            _read_config(target)
-        except ValueError as error:
-            raise ValueError(f"{target} exists and is no checkpoint: choose another folder") from error
+    if target.exists() and any(target.iterdir()) and not is_checkpoint(target):
+        raise ValueError(f"{target} exists and is no checkpoint: choose another folder")
     if state is None and has_lora(model.language_model):
         raise ValueError("the model has adapters: save them with save_adapter, or merge them first with merge_lora")
     whole = model.state_dict() if state is None else state
@@ -77,6 +74,15 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
         }
         (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
     return target
+
+
+def is_checkpoint(folder: str | Path) -> bool:
+    """Whether the folder is one that `save` has written."""
+    try:
+        _read_config(Path(folder))
+    except ValueError:
+        return False
+    return True
 
 
 def open_checkpoint(

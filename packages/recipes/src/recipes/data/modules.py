@@ -118,7 +118,7 @@ class PagesData(ConversationData):
 
     Args:
         pages: number of pages to learn from; they get harder on the way.
-        val_pages: number of pages to validate on, all at full difficulty.
+        val_pages: number of pages to validate on, all at full difficulty; 0: no validation.
         settings: how pages look.
         easy_until: share of `pages` that are the easiest.
         hard_from: share of `pages` after which all are at full difficulty.
@@ -144,6 +144,7 @@ class PagesData(ConversationData):
         super().__init__(batch_size, val_batch_size, workers, seed)
         self.pages, self.val_pages, self.settings = pages, val_pages, settings
         self.easy_until, self.hard_from = easy_until, hard_from
+        self.has_validation = val_pages > 0
 
     @cached_property
     def identity(self) -> DataIdentity:
@@ -162,7 +163,9 @@ class PagesData(ConversationData):
         )
         return self._train_loader(dataset, Curriculum(self.pages))
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        if not self.has_validation:
+            return []
         return self._val_loader(PageQuestions(self.settings, seed=self.seed + 1_000_003, size=self.val_pages))
 
 

@@ -21,6 +21,7 @@ from recipes.states.ranks import Ranks
 from recipes.states.resume import conversation_data, optimizer_name, resume
 from recipes.states.signals import STOPPING, Interrupted, Signals
 from recipes.states.stored import StoredState
+from recipes.throughput import SAVING
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class TrainingStates(Callback):
             self.signals.state = False
             self.write(trainer, pl_module)
         if last:
-            self.last_step()
+            with trainer.profiler.profile(SAVING):
+                self.last_step()
         if stop:
             # Lightning logs a step after this hook, and the resumed run begins with the next one.
             trainer._logger_connector.on_batch_end()
@@ -211,7 +213,8 @@ class TrainingStates(Callback):
             "ranks": self._ranks.world,
         }
         tensors = pieces(module.network, trainer.optimizers[0], boundary.random, self._ranks.rank)
-        write_state(self.states, manifest, tensors, self._ranks)
+        with trainer.profiler.profile(SAVING):
+            write_state(self.states, manifest, tensors, self._ranks)
         self._written, self._since = boundary.step, time.monotonic()
         if self._ranks.rank == 0:
             keep_newest(self.states, self.settings.keep)

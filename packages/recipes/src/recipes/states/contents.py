@@ -62,6 +62,22 @@ def restore(network: nn.Module, optimizer: Optimizer, state: StoredState) -> Non
     Raises:
         StateError: if other weights are trained now, or by another optimizer.
     """
+    fill_network(network, state)
+    kept: dict[str, list[str]] = {}
+    for name in state.names("optimizer/"):
+        weight_name, _, key = name.rpartition("/")
+        kept.setdefault(weight_name, []).append(key)
+    names = {id(weight): name for name, weight in trained_weights(network).items()}
+    described = {label: _filled(each, names, kept, state) for label, each in single_optimizers(optimizer).items()}
+    optimizer.load_state_dict(described if isinstance(optimizer, MuonAdamW) else described["adamw"])
+
+
+def fill_network(network: nn.Module, state: StoredState) -> None:
+    """Give a network the trained weights and the buffers of a state.
+
+    Raises:
+        StateError: if other weights are trained now.
+    """
     weights = trained_weights(network)
     check_trained(set(weights), state)
     with torch.no_grad():
@@ -69,13 +85,6 @@ def restore(network: nn.Module, optimizer: Optimizer, state: StoredState) -> Non
             state.fill(weight, f"weight/{name}")
         for name, buffer in stateful_buffers(network).items():
             state.fill(buffer, f"buffer/{name}")
-    kept: dict[str, list[str]] = {}
-    for name in state.names("optimizer/"):
-        weight_name, _, key = name.rpartition("/")
-        kept.setdefault(weight_name, []).append(key)
-    names = {id(weight): name for name, weight in weights.items()}
-    described = {label: _filled(each, names, kept, state) for label, each in single_optimizers(optimizer).items()}
-    optimizer.load_state_dict(described if isinstance(optimizer, MuonAdamW) else described["adamw"])
 
 
 def single_optimizers(optimizer: Optimizer) -> dict[str, Optimizer]:
