@@ -18,7 +18,7 @@ from foveal.models.quantize import Kind
 from foveal.models.stand_ins import quantized, with_adapters
 from recipes.console import stop
 from recipes.groups import Rates
-from recipes.room_to_fit import batch_size, hidden_names
+from recipes.room_to_fit import batch_size, hidden_names, memory_to_fit
 from recipes.shapes import quantization, shapes_of
 from recipes.training import FitCommand
 
@@ -31,7 +31,10 @@ RESERVED = 1e9
 
 
 class CostCommand(FitCommand):
-    """Tables instead of a training: of the configuration only the model is built, as shapes."""
+    """Tables instead of a training: of the configuration only the model is built, as shapes.
+
+    Below the tables stands what the configured training needs: what it learns, its precision, devices and strategy.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -81,7 +84,9 @@ class CostCommand(FitCommand):
             )
             for checkpointing in (False, True)
         )
+        configured = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
         print_memory(answers(model, kind, self.pictures, text=text) | kept, recomputed, batch)
+        print(f"as set: {described(memory_to_fit(configured, self.pictures, text=text))}")
         for remark in self.network.remarks:
             print(remark)
 
@@ -182,6 +187,13 @@ def print_memory(found: Mapping[str, Memory], recomputed: Mapping[str, Memory], 
     table.add_row("recomputing", *("" if each is None else f"{each.total / 1e9:.2f}" for each in less))
     table.add_row("smallest card", *("" if each is None else smallest_card(each.total) for each in less))
     Console().print(table)
+
+
+def described(found: Memory) -> str:
+    """What lies in the memory of a device in a training, in words."""
+    parts = ("weights", "gradients", "optimizer", "activations")
+    listed = ", ".join(f"{part} {getattr(found, part) / 1e9:.2f}" for part in parts)
+    return f"{found.total / 1e9:.2f} GB on each device ({listed}); smallest card: {smallest_card(found.total)}"
 
 
 def smallest_card(needed: int) -> str:

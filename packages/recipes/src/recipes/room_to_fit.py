@@ -1,7 +1,7 @@
 """Whether a training fits on its GPU, asked before the model's weights are read."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,6 +11,10 @@ from recipes.room import as_stored, refuse_if_too_large
 from recipes.shapes import quantization, shapes_of
 from recipes.sharding import is_sharded
 from recipes.supported import on_gpu
+
+if TYPE_CHECKING:
+    from foveal.models.cost import Size
+    from foveal.models.memory import Memory
 
 PICTURE, TEXT = (672, 672), 64
 """Pixels and tokens of text of the samples by which a training is judged: its data is not read."""
@@ -30,31 +34,43 @@ def check_room_to_fit(settings: Mapping[str, Any], *, free: int | None) -> None:
     """
     if free is None:
         return
+    refuse_if_too_large(
+        memory_to_fit(settings, [PICTURE], text=TEXT),
+        free,
+        what=f"training on batches of {batch_size(settings['data'])} samples of {PICTURE[0]}x{PICTURE[1]} pixels",
+        advice="a smaller --data.batch_size, --model.language_model_checkpointing=true, LoRA or more devices need less",
+    )
+
+
+def memory_to_fit(settings: Mapping[str, Any], pictures: Sequence["Size"], *, text: int) -> "Memory":
+    """Memory of one device in the training that is configured.
+
+    Args:
+        settings: `model`, `trainer` and `data`, as the command line has parsed them.
+        pictures: (width, height) in pixels of those of every sample.
+        text: tokens of every sample beside its pictures.
+
+    Raises:
+        ValueError: if the model cannot be built, or cannot take such pictures.
+    """
     from foveal.models.memory import fitting  # fake tensors take a second to import
 
     trainer = settings["trainer"]
-    batch = batch_size(settings["data"])
     tuned = shapes_of(Finetuning, settings["model"]).built
     muon = hidden_names(tuned.rates) if tuned.optimizer == "muon" else []
     network = as_stored(tuned.network, quantization(settings["model"]["network"]))
     precision = str(trainer["precision"])
     if precision in STORED_IN:
         network.to(STORED_IN[precision])
-    memory = fitting(
+    return fitting(
         network,
-        [PICTURE],
-        text=TEXT,
-        batch=batch,
+        pictures,
+        text=text,
+        batch=batch_size(settings["data"]),
         mixed=COMPUTED_IN.get(precision),
         accumulated=trainer["accumulate_grad_batches"] > 1,
         muon=muon,
         ranks=ranks_of(trainer),
-    )
-    refuse_if_too_large(
-        memory,
-        free,
-        what=f"training on batches of {batch} samples of {PICTURE[0]}x{PICTURE[1]} pixels",
-        advice="a smaller --data.batch_size, --model.language_model_checkpointing=true, LoRA or more devices need less",
     )
 
 
@@ -83,6 +99,6 @@ def ranks_of(trainer: Mapping[str, Any]) -> int:
         return 1
     number = len(devices) if isinstance(devices, list) else devices
     nodes: int = trainer["num_nodes"]
-    ranks = nodes * (torch.cuda.device_count() if number in ("auto", -1, "-1") else int(number))
+    ranks = nodes * (max(1, torch.cuda.device_count()) if number in ("auto", -1, "-1") else int(number))
     size: int | None = (strategy.get("init_args") or {}).get("shard_size")
     return min(size or ranks, ranks)
