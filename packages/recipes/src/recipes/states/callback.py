@@ -217,7 +217,7 @@ class TrainingStates(Callback):
             write_state(self.states, manifest, tensors, self._ranks)
         self._written, self._since = boundary.step, time.monotonic()
         if self._ranks.rank == 0:
-            keep_newest(self.states, self.settings.keep)
+            keep_newest(self.states, self.settings.keep, boundary.step)
 
     def _is_due(self, step: int) -> bool:
         by_steps = self.settings.every_steps is not None and step % self.settings.every_steps == 0

@@ -110,7 +110,7 @@ def write_state(
     def complete() -> None:
         if ranks.rank == 0:
             _write_manifest(partial, described)
-            if target.exists():
+            if target.exists():  # of a history that was left: an earlier state was resumed
                 discard(target)
             os.replace(partial, target)
             _sync_folder(folder)
@@ -125,17 +125,23 @@ def rewrite_manifest(state: Path, changes: Mapping[str, Any]) -> None:
     _write_manifest(state, described | dict(changes))
 
 
-def keep_newest(folder: Path, number: int) -> None:
-    """Remove all complete states but the newest `number`, and what killed runs have left half written."""
-    for state in states_in(folder)[:-number]:
-        discard(state)
+def keep_newest(folder: Path, number: int, step: int) -> None:
+    """Remove all complete states but the newest `number` up to `step`, and what killed runs have left half written.
+
+    Later ones are of a history that was left when an earlier state was resumed: they would pass for the newest.
+    """
+    found = states_in(folder)
+    kept = [state for state in found if step_of(state) <= step][-number:]
+    for state in found:
+        if state not in kept:
+            discard(state)
     for left in folder.glob(".step-*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def discard(state: Path) -> None:
     """Remove a state; killed half-way it leaves nothing that looks complete."""
-    hidden = state.with_name(f".{state.name}.partial")
+    hidden = state.with_name(f".{state.name}.discarded")
     shutil.rmtree(hidden, ignore_errors=True)
     os.replace(state, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
@@ -206,11 +212,15 @@ def _write_files(
 
 def _write_manifest(state: Path, described: Mapping[str, Any]) -> None:
     new = state / f"{MANIFEST}.new"
-    with new.open("w", encoding="utf-8") as stream:
-        json.dump({**described, "checksum": _checksum(described)}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(new, state / MANIFEST)
+    try:
+        with new.open("w", encoding="utf-8") as stream:
+            json.dump({**described, "checksum": _checksum(described)}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(new, state / MANIFEST)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
     _sync_folder(state)
 
 
@@ -227,16 +237,20 @@ def read_manifest(state: Path) -> dict[str, Any]:
     """
     path = state / MANIFEST
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        intact = described["checksum"] == _checksum(described)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StateError(damaged(path, f"{type(error).__name__}")) from error
-    if not intact:
+        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version, checksum, files = described["format"], described["checksum"], described["files"]
+        outside = [name for name in files if Path(name).name != name]
+    except OSError as error:
+        raise StateError(damaged(path, str(error.strerror))) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StateError(damaged(path, "it is no page of a training state")) from error
+    if version != FORMAT:
+        raise StateError(f"{path} has format {version}, this version reads format {FORMAT}: resume with the other one")
+    if checksum != _checksum(described):
         raise StateError(damaged(path, "its checksum is wrong"))
-    if described["format"] != FORMAT:
-        raise StateError(f"{path}: format {described['format']}, this version reads format {FORMAT}")
-    result: dict[str, Any] = described
-    return result
+    if outside:
+        raise StateError(damaged(path, f"it names the file {outside[0]!r}"))
+    return described
 
 
 def damaged(path: Path, reason: str) -> str:

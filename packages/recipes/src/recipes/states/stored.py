@@ -65,7 +65,10 @@ class StoredState:
         own = piece_of(tensor, 0)
         pieces = self._pieces(name)
         if not own.shape:
-            own.rows.copy_(self._file(pieces[0]["file"]).get_tensor(name))
+            number = self.whole(name)
+            if number.shape:
+                raise StateError(f"{self.folder}: {name} is {tuple(number.shape)}, in this run it is a single number")
+            own.rows.copy_(number)
             return
         if (total := sum(piece["rows"] for piece in pieces)) != own.shape[0]:
             raise StateError(f"{self.folder}: {name} has {total} rows, in this run it has {own.shape[0]}")
@@ -91,7 +94,7 @@ class StoredState:
     def _file(self, name: str) -> Any:
         if name not in self._open:
             path = self.folder / name
-            if name not in self.manifest["files"] or path.name != name:
+            if name not in self.manifest["files"]:
                 raise StateError(damaged(self.folder / MANIFEST, f"it names the file {name!r}"))
             try:
                 self._open[name] = safe_open(path, framework="pt")

@@ -1,0 +1,298 @@
+"""Training states on disk: what was written comes back; what is damaged, foreign or does not fit is refused by name."""
+
+import errno
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.states import StateError, find_state, folder, newest_state
+from recipes.states.folder import MANIFEST, keep_newest, read_manifest, rewrite_manifest, write_state
+from recipes.states.pieces import piece_of
+from recipes.states.randomness import random_state, set_random_state
+from recipes.states.ranks import Ranks
+from recipes.states.stored import StoredState
+
+TENSORS = {
+    "weight/matrix": torch.arange(12.0).view(4, 3),
+    "weight/half": torch.linspace(-1, 1, 10).view(5, 2).bfloat16(),
+    "buffer/number": torch.tensor(7),
+    "buffer/flags": torch.tensor([True, False]),
+    "optimizer/matrix/step": torch.tensor(3.0),
+    "random/0/python_gauss": torch.zeros(0, dtype=torch.float64),
+    "weight/no_rows": torch.zeros(0, 3),
+}
+
+
+def written(states, step=1, tensors=TENSORS):
+    return write_state(states, {"step": step}, ((name, rows, 0) for name, rows in tensors.items()), Ranks())
+
+
+def refused(state):
+    """The message with which a state is refused when it is opened, compared with its checksums, and read."""
+    with pytest.raises(StateError) as caught:
+        stored = StoredState(find_state(state))
+        stored.verify(Ranks())
+        for name in TENSORS:
+            stored.whole(name)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert "weights_only" not in message
+    return message
+
+
+def forged(state, **changes):
+    """Change entries of a state's page, its checksum too."""
+    rewrite_manifest(state, changes)
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 40, 1])
+def test_what_was_written_comes_back(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(folder, "FILE_BYTES", limit)
+    state = written(tmp_path)
+    assert state == tmp_path / "step-00000001"
+    assert [path.name for path in tmp_path.iterdir()] == [state.name]
+    assert len(list(state.glob("*.safetensors"))) == {1 << 30: 1, 40: 2, 1: 6}[limit]
+    stored = StoredState(state)
+    stored.verify(Ranks())
+    assert stored.names("buffer/") == ["number", "flags"]
+    for name, tensor in TENSORS.items():
+        filled = torch.ones_like(tensor)
+        stored.fill(filled, name)
+        for back in (stored.whole(name), filled):
+            assert back.dtype == tensor.dtype
+            assert back.shape == tensor.shape
+            assert back.equal(tensor)
+
+
+def test_rows_of_several_ranks(tmp_path):
+    matrix = TENSORS["weight/matrix"]
+
+    class Both(Ranks):
+        """The first rank, with what a second one would have gathered."""
+
+        def gathered(self, value):
+            own, failure = value
+            if own is None:
+                return [value]
+            files, pieces = folder._write_files(tmp_path / ".step-00000001.partial", [("m", matrix[1:], 1)], 1)
+            return [value, ((files, pieces), failure)]
+
+    state = write_state(tmp_path, {"step": 1}, [("m", matrix[:1], 0)], Both())
+    stored = StoredState(state)
+    stored.verify(Ranks())
+    assert stored.whole("m").equal(matrix)
+    filled = torch.zeros_like(matrix)
+    stored.fill(filled, "m")
+    assert filled.equal(matrix)
+
+
+def test_other_shapes_are_refused(tmp_path):
+    stored = StoredState(written(tmp_path))
+    for tensor, words in (
+        (torch.zeros(3, 3), "weight/matrix has 4 rows, in this run it has 3"),
+        (torch.zeros(4, 2), "the rows of weight/matrix are (3,), in this run (2,)"),
+        (torch.tensor(0.0), "weight/matrix is (4, 3), in this run it is a single number"),
+    ):
+        with pytest.raises(StateError) as caught:
+            stored.fill(tensor, "weight/matrix")
+        assert words in str(caught.value)
+    with pytest.raises(StateError, match="has no weight/other"):
+        stored.whole("weight/other")
+
+
+def test_pieces_share_memory():
+    weight = torch.nn.Parameter(torch.zeros(2, 3))
+    piece = piece_of(weight, 1)
+    piece.rows.fill_(1)
+    assert weight.detach().equal(torch.ones(2, 3))
+    assert (piece.first, piece.shape, piece.copy) == (0, (2, 3), 1)
+
+
+def test_generators_go_on(tmp_path):
+    def drawn():
+        return [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(3).tolist()]
+
+    drawn()  # leaves half of a Gaussian pair in two of them
+    state = random_state()
+    first = drawn()
+    stored = StoredState(written(tmp_path, tensors=state))
+    set_random_state({name: stored.whole(name) for name in state})
+    assert drawn() == first
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "page_flipped", "page_truncated", "page_empty"])
+def test_damage(tmp_path, damage, earlier):
+    if earlier:
+        written(tmp_path, 1)
+    state = written(tmp_path, 2)
+    path = state / (MANIFEST if "page" in damage else "rank-00000-000.safetensors")
+    content = bytearray(path.read_bytes())
+    if damage.endswith("truncated"):
+        path.write_bytes(content[: len(content) // 2])
+    elif damage.endswith("flipped"):
+        content[-3] ^= 1
+        path.write_bytes(content)
+    elif damage == "page_empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+    message = refused(tmp_path)
+    assert message.startswith(f"{path} is damaged (")
+    assert message.endswith(
+        f"resume from an earlier one: --ckpt_path {tmp_path / 'step-00000001'}" if earlier else "is no earlier state"
+    )
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"page"', "{}", '{"format": 1}', "[" * 100_000, "\udcff", '{"a": NaN}'])
+def test_a_page_of_something_else(tmp_path, text):
+    (tmp_path / "step-00000001").mkdir()
+    (tmp_path / "step-00000001" / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
+    assert "it is no page of a training state" in refused(tmp_path)
+
+
+def test_a_page_that_points_outside(tmp_path):
+    state = written(tmp_path)
+    outside = tmp_path / "outside.safetensors"
+    shutil.copy(state / "rank-00000-000.safetensors", outside)
+    described = read_manifest(state)
+    (sums,) = described["files"].values()
+    for name in ("../outside.safetensors", str(outside)):
+        piece = {"file": name, "first": 0, "rows": 4}
+        forged(state, files={name: sums}, tensors={"weight/matrix": [piece]})
+        assert f"it names the file {name!r}" in refused(state)
+        forged(state, files=described["files"], tensors={"weight/matrix": [piece]})
+        assert f"it names the file {name!r}" in refused(state)
+
+
+def test_another_format(tmp_path):
+    state = written(tmp_path)
+    forged(state, format=2)
+    assert (
+        refused(tmp_path) == f"{state / MANIFEST} has format 2, this version reads format 1: resume with the other one"
+    )
+
+
+def test_half_written_states_are_no_states(tmp_path):
+    state = written(tmp_path, 1)
+    os.replace(state, tmp_path / ".step-00000001.partial")
+    assert newest_state(tmp_path) is None
+    assert "holds no training state" in refused(tmp_path)
+    state = written(tmp_path, 2)
+    assert find_state(tmp_path) == state
+    keep_newest(tmp_path, 2, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+    (tmp_path / "step-00000003").mkdir()
+    assert f"is an incomplete state; the newest complete one is {state}" in refused(tmp_path / "step-00000003")
+
+
+def test_foreign_folders_and_pickled_files(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.yaml").write_text("format: 1")
+    assert "holds no training state" in refused(tmp_path / "checkpoint")
+    torch.save({"state_dict": {}}, tmp_path / "epoch=0.ckpt")
+    assert "pickled files are not read" in refused(tmp_path / "epoch=0.ckpt")
+    assert "there is no training state" in refused(tmp_path / "nowhere")
+
+
+def test_the_newest_are_kept_and_a_history_that_was_left_goes(tmp_path):
+    for step in (1, 2, 3, 4):
+        written(tmp_path, step)
+    keep_newest(tmp_path, 3, 4)
+    assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["2", "3", "4"]
+    # Step 2 was resumed: its run writes step 3 anew.
+    again = written(tmp_path, 3, TENSORS | {"buffer/number": torch.tensor(8)})
+    keep_newest(tmp_path, 3, 3)
+    assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["2", "3"]
+    assert StoredState(again).whole("buffer/number") == 8
+
+
+class Full:
+    """Lets so many of the calls through that write, then the disk is full."""
+
+    def __init__(self, monkeypatch, calls):
+        self.left = calls
+        for name in ("fsync", "replace", "mkdir"):
+            monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
+        monkeypatch.setattr(folder, "save", self.counted(folder.save))
+
+    def counted(self, function):
+        def call(*arguments, **options):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return function(*arguments, **options)
+
+        return call
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_full_disk(tmp_path, monkeypatch, earlier):
+    states = tmp_path / "states"
+    newest = written(states, 1) if earlier else None
+    monkeypatch.setattr(folder, "FILE_BYTES", 40)
+    failed = 0
+    for calls in range(30):
+        with monkeypatch.context() as patch:
+            full = Full(patch, calls)
+            try:
+                written(states, 2)
+            except StateError as error:
+                failed += 1
+                left = newest_state(states)
+                what = f"the newest state is {left}" if left else "there is no state yet"
+                assert str(error) == f"disk full: {states / 'step-00000002'}; {what}"
+            else:
+                break
+            assert full.left < 0
+        # After the last replace there is nothing but syncing the folder: the state is there, and it is whole.
+        if (states / "step-00000002").exists():
+            StoredState(states / "step-00000002").verify(Ranks())
+            shutil.rmtree(states / "step-00000002")
+        assert not list(states.glob(".*"))
+        assert newest_state(states) == newest
+        if newest:
+            StoredState(newest).verify(Ranks())
+    assert failed >= 7
+
+
+def test_a_full_disk_while_a_page_is_changed(tmp_path, monkeypatch):
+    state = written(tmp_path)
+    before = read_manifest(state)
+    with monkeypatch.context() as patch:
+        Full(patch, 0)
+        with pytest.raises(OSError, match="No space left"):
+            rewrite_manifest(state, {"validated": True})
+    assert not list(state.glob("*.new"))
+    assert read_manifest(state) == before
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 300 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
+    if sys.platform != "linux" or os.geteuid() or subprocess.run(options, capture_output=True, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(tiny_disk):
+    small, large = ({"weight/m": torch.zeros(size, 1000)} for size in (20, 60))
+    first = written(tiny_disk, 1, small)
+    with pytest.raises(StateError) as caught:
+        written(tiny_disk, 2, large)
+    assert str(caught.value) == f"disk full: {tiny_disk / 'step-00000002'}; the newest state is {first}"
+    assert [path.name for path in tiny_disk.iterdir()] == ["step-00000001"]
+    StoredState(first).verify(Ranks())
+    second = written(tiny_disk, 2, small)
+    assert json.loads((second / MANIFEST).read_text())["step"] == 2
