@@ -57,8 +57,11 @@ def test_bit_equal(fit, tmp_path, options):
 def test_a_resumed_run_goes_on_in_its_folder(fit, tmp_path):
     several = (*SMALL, *SEEN, "--data.pages=8", "--trainer.callbacks.stop_at=[2]")
     assert fit(*several) == 143
+    config = tmp_path / "runs" / "uhd" / "version_0" / "config.yaml"
+    assert "stop_at:\n      - 2\n" in config.read_text()
     assert fit(*several, "--trainer.callbacks.stop_at=[3]", "--ckpt_path=last") == 143
     assert fit(*SMALL, *SEEN, "--data.pages=8", "--ckpt_path=last") == 0
+    assert "stop_at: null" in config.read_text()
     assert [path.name for path in (tmp_path / "runs" / "uhd").iterdir()] == ["version_0"]
     assert [int(row["step"]) for row in curve(tmp_path / "runs/uhd/version_0") if "train/loss" in row] == list(
         range(12)
@@ -103,13 +106,16 @@ def test_more_epochs_and_the_command_line_wins(fit, tmp_path):
         (["--data.seed=1"], ["not the same any more"]),
     ],
 )
-def test_what_cannot_be_changed_is_refused(fit, capsys, changes, words):
+def test_what_cannot_be_changed_is_refused(fit, tmp_path, capsys, changes, words):
     assert fit(*SMALL, *SEEN, "--data.pages=8", "--trainer.callbacks.stop_at=[2]") == 143
+    config = tmp_path / "runs" / "uhd" / "version_0" / "config.yaml"
+    before = config.read_text()
     capsys.readouterr()
     assert fit(*SMALL, "--data.pages=8", *changes, "--ckpt_path=last") == 1
     message = capsys.readouterr().err
     assert all(word in message for word in words), message
     assert len(message.splitlines()) <= 4
+    assert config.read_text() == before
 
 
 def test_last_without_a_state(fit, tmp_path, capsys):
