@@ -15,7 +15,9 @@ from recipes.merging import merge
 
 pytestmark = pytest.mark.slow
 
-ADAMW = (*SMALL, "--model.optimizer=adamw")
+RATES = [f"--model.{part}_lr=1e-3" for part in ("encoder", "connector", "language_model")]
+"""Low ones: AdamW's first steps are as long as the rate, whatever the gradient, be it only rounding."""
+ADAMW = (*SMALL, "--model.optimizer=adamw", *RATES)
 TWO = ("--trainer.devices", "2")
 FSDP = ("--config", "scale/fsdp.yaml")
 SECONDS = 300
@@ -134,6 +136,11 @@ def test_stopped_in_every_epoch_and_resumed_on_other_ranks(fit, tmp_path, pages,
     run = finished_once(out, tmp_path / "runs" / "uhd" / "version_0")
     assert len(column(run, "train/loss")) == 9
     assert len(column(run, "val/anls")) == 3
+    # What all ranks refuse, one says.
+    refused = started(tmp_path, "recipes.fit", *settings, *several, "--model.optimizer=muon", last)
+    assert "optimizer adamw, this run has muon" in (err := ended(refused, 1)[1])
+    assert len(err.splitlines()) <= 4
+    assert err.count("error:") == 1
     # Steps are of the same pages on two ranks and on one that accumulates two micro-batches.
     assert fit(*settings, one, "--run=alone") == 0
     assert column(run, "train/loss") == pytest.approx(column(tmp_path / "alone", "train/loss"), rel=1e-5)
