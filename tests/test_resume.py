@@ -63,8 +63,11 @@ def test_bit_equal(fit, tmp_path, options):
 def test_a_resumed_run_goes_on_in_its_folder(fit, tmp_path):
     several = (*SMALL, *SEEN, "--data.pages=8", "--trainer.callbacks.stop_at=[2]")
     assert fit(*several) == 143
+    config = tmp_path / "runs" / "uhd" / "version_0" / "config.yaml"
+    assert "stop_at:\n      - 2\n" in config.read_text()
     assert fit(*several, "--trainer.callbacks.stop_at=[3]", "--ckpt_path=last") == 143
     assert fit(*SMALL, *SEEN, "--data.pages=8", "--ckpt_path=last") == 0
+    assert "stop_at: null" in config.read_text()
     assert [path.name for path in (tmp_path / "runs" / "uhd").iterdir()] == ["version_0"]
     assert [int(row["step"]) for row in curve(tmp_path / "runs/uhd/version_0") if "train/loss" in row] == list(
         range(12)
@@ -99,8 +102,10 @@ def test_more_epochs_and_the_command_line_wins(fit, tmp_path):
         assert (second[name] - weight).abs().max() < 1e-5, name
 
 
-def test_what_cannot_be_changed_is_refused(fit, capsys):
+def test_what_cannot_be_changed_is_refused(fit, tmp_path, capsys):
     assert fit(*SMALL, *SEEN, "--data.pages=8", "--trainer.callbacks.stop_at=[2]") == 143
+    config = tmp_path / "runs" / "uhd" / "version_0" / "config.yaml"
+    before = config.read_text()
     for changes, words in (
         (["--model.optimizer=adamw"], ["optimizer muon", "--model.optimizer=muon"]),
         (["--model.encoder_lr=null"], ["encoder", "not trained in this run"]),
@@ -112,6 +117,7 @@ def test_what_cannot_be_changed_is_refused(fit, capsys):
         message = capsys.readouterr().err
         assert all(word in message for word in words), message
         assert len(message.splitlines()) <= 4
+        assert config.read_text() == before
 
 
 def test_last_without_a_state(fit, tmp_path, capsys):

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from recipes.data.eval_batch import EvalBatch
 from recipes.module import NonFiniteLossError
+from recipes.run_folder import CONFIG
 from recipes.sheet import SheetRow
 
 
@@ -23,7 +24,7 @@ class RunFolder(Callback):
 
     def __init__(self, folder: Path, save_config: Callable[[Path], None]) -> None:
         self._folder, self._save_config = folder, save_config
-        self._known = False
+        self._known, self._saved = False, False
 
     def __call__(self) -> Path:
         return self._folder
@@ -33,8 +34,17 @@ class RunFolder(Callback):
             return
         self._folder = Path(trainer.strategy.broadcast(str(self._folder)))
         self._known = True
-        if trainer.is_global_zero:
-            self._save_config(self._folder)
+        if trainer.is_global_zero and not (self._folder / CONFIG).exists():
+            self._save()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Only now is a resumed run known to take its state; one that is refused leaves the configuration as it was."""
+        if trainer.is_global_zero and not self._saved:
+            self._save()
+
+    def _save(self) -> None:
+        self._save_config(self._folder)
+        self._saved = True
 
 
 class NonFiniteReport(Callback):

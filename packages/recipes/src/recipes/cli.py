@@ -19,7 +19,7 @@ from recipes.loggers import place_loggers
 from recipes.metrics_csv import MetricsCsv
 from recipes.module import Finetuning
 from recipes.progress import ProgressLine
-from recipes.run_folder import RUNS, new_run_folder
+from recipes.run_folder import CONFIG, RUNS, new_run_folder
 from recipes.run_log import NAME, RunLog, run_log
 from recipes.sharding import is_sharded
 from recipes.sharding.settings import with_source
@@ -29,7 +29,6 @@ from recipes.throughput import Throughput
 from recipes.trainer_parts import as_list, callbacks_with, loggers_with
 
 LONGEST_ERROR = 8
-CONFIG = "config.yaml"
 
 
 class ShortSpokenParser(LightningArgumentParser):

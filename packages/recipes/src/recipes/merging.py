@@ -18,14 +18,13 @@ from recipes.arguments import ALLOWED_IMPORTS
 from recipes.console import calm, short_errors
 from recipes.half_precision import HalfWeights
 from recipes.module import Finetuning
-from recipes.run_folder import run_of
+from recipes.run_folder import CONFIG, run_of
 from recipes.saving import checkpoint_of, save_trained
 from recipes.states.contents import fill_network, frozen_sum
 from recipes.states.folder import StateError, find_state
 from recipes.states.ranks import Ranks
 from recipes.states.stored import StoredState
 
-CONFIG = "config.yaml"
 LONGEST_REASON = 400
 """Characters of what the parser says, which may list every setting."""
 CASTS: dict[str, Callable[[], Any]] = {"bf16-true": lambda: HalfWeights("bf16-true"), "64-true": DoublePrecision}

@@ -6,6 +6,8 @@ from recipes.states.folder import MANIFEST
 
 RUNS = "runs"
 VERSION = "version_"
+CONFIG = "config.yaml"
+"""The whole configuration of a run, in its folder."""
 
 
 def new_run_folder(root: str | Path, name: str) -> Path:

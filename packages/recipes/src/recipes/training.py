@@ -132,7 +132,11 @@ class FitCommand(MeasuringCommand):
             self.csv.resume_from(step_of(self.state))
         try:
             self.trainer.fit(model, datamodule=datamodule)
-        except NonFiniteLossError as error:
+        except (StateError, NonFiniteLossError) as error:
+            if not self.trainer.is_global_zero:
+                raise SystemExit(1) from error  # all ranks have the same error, and the first one says it
+            if isinstance(error, StateError):
+                raise
             raise ValueError(
                 f"{error} at step {self.trainer.global_step + 1}\n"
                 f"the samples of that step: {os.path.relpath(self.run())}/non_finite_loss.rank*.json\n"

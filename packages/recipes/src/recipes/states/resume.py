@@ -21,7 +21,7 @@ def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, 
     refused.
 
     Raises:
-        StateError: if the state is damaged, or belongs to other data, weights or another optimizer.
+        StateError: on all ranks, if the state is damaged, or belongs to other data, weights or another optimizer.
     """
     state.verify(ranks)
     manifest = state.manifest
@@ -29,7 +29,7 @@ def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, 
     data = conversation_data(trainer)
     position = Position(**manifest["position"])
     _check_settings(manifest, state, trainer, data, position)
-    restore(module.network, optimizer, state)
+    _restore_together(module, optimizer, state, ranks)
     if manifest["precision"] == trainer.precision and manifest["frozen"] != frozen_sum(module.network, ranks):
         raise StateError(
             f"{state.folder}: the frozen weights are not those with which the state was written; "
@@ -94,6 +94,18 @@ def set_progress(trainer: pl.Trainer, step: int, data: ConversationData, *, vali
         again = epochs.val_loop.batch_progress.total
         again.ready = again.started = 1
     fit.restarting = True
+
+
+def _restore_together(module: pl.LightningModule, optimizer: Any, state: StoredState, ranks: Ranks) -> None:
+    """`restore`, with the same error on all ranks where it fails on one."""
+    fault = None
+    try:
+        restore(module.network, optimizer, state)
+    except StateError as error:
+        fault = str(error)
+    faults = [each for each in ranks.gathered(fault) if each is not None]
+    if faults:
+        raise StateError(faults[0])
 
 
 def _check_settings(
