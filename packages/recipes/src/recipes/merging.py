@@ -53,8 +53,8 @@ def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | N
 
     Args:
         state: a training state, or a run, whose newest one is taken.
-        output: folder for the checkpoint or the adapters: new, empty, or one that an earlier merging has written. The
-            adapters' base is written beside it, as OUTPUT-base, if the run had put its model together from parts.
+        output: folder for the checkpoint or the adapters: new, empty, or one of its kind, which is replaced. The base
+            of adapters is written beside it, as OUTPUT-base, if the run had put its model together from parts.
             None: `checkpoint-step-NNNNNNNN` in the run's folder.
         allow: packages that the run's configuration may name beside ours.
 

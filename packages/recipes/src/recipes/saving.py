@@ -46,9 +46,8 @@ def save_trained(
     """
     if not has_lora(network.language_model):
         return {"checkpoint": save(network, checkpoint, state=state)}
-    paths: dict[str, Path] = {}
-    if base is None:
-        whole = network.state_dict() if state is None else state
-        paths["base"] = save(network, own_base, state=base_state(whole))
-    paths["adapter"] = save_adapter(network, adapter, base=paths["base"] if base is None else base, state=state)
-    return paths
+    if base is not None:
+        return {"adapter": save_adapter(network, adapter, base=base, state=state)}
+    whole = network.state_dict() if state is None else state
+    made = save(network, own_base, state=base_state(whole))
+    return {"base": made, "adapter": save_adapter(network, adapter, base=made, state=state)}
