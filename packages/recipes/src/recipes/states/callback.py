@@ -14,7 +14,7 @@ from torch import Tensor
 from recipes.data.modules import ConversationData
 from recipes.data.ranks import Position
 from recipes.module import NonFiniteLossError
-from recipes.states.contents import frozen_sum, pieces
+from recipes.states.contents import all_finite, frozen_sum, pieces
 from recipes.states.folder import StateError, keep_newest, newest_state, rewrite_manifest, step_of, write_state
 from recipes.states.randomness import random_state, set_random_state
 from recipes.states.ranks import Ranks
@@ -194,11 +194,13 @@ class TrainingStates(Callback):
         self.signals.deferred = False
 
     def write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the state of the latest boundary, unless it is written already; all ranks call it together."""
+        """Write the state of the latest boundary, unless it is written already or worth nothing; on all ranks together."""
         boundary = self._boundary
         if self.settings.keep == 0 or boundary is None or boundary.step == self._written:
             return
         assert self._data is not None
+        if not all_finite(module.network, self._ranks):
+            return  # it would push out those that are; the next step's loss ends the run
         if self._frozen is None:
             self._frozen = frozen_sum(module.network, self._ranks)
         manifest = {
