@@ -194,7 +194,7 @@ class TrainingStates(Callback):
         self.signals.deferred = False
 
     def write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the state of the latest boundary, unless it is written already or worth nothing; on all ranks together."""
+        """Write the state of the latest boundary, unless it is written or worth nothing; on all ranks together."""
         boundary = self._boundary
         if self.settings.keep == 0 or boundary is None or boundary.step == self._written:
             return
