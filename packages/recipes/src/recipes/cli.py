@@ -1,5 +1,6 @@
 """The command line of training and validation: LightningCLI, made short-spoken and safe."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from recipes.arguments import Prepared
 from recipes.callbacks import NonFiniteReport, RunFolder, SheetSamples
 from recipes.console import calm, short_errors, stop
+from recipes.data.ranks import end_with_parent
 from recipes.half_precision import HalfWeights
 from recipes.loggers import place_loggers
 from recipes.metrics_csv import MetricsCsv
@@ -169,7 +171,13 @@ class CommandLine(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            try:
+                super()._run_subcommand(subcommand)
+            except RuntimeError as error:
+                # The signal went to all processes, and a loader's worker was not yet far enough to leave it alone.
+                if self.signals.stop and "DataLoader worker" in str(error):
+                    raise Interrupted(self.signals.stop) from error
+                raise
         except Interrupted as interrupted:
             if not self.trainer.is_global_zero:
                 # Lightning's launcher would kill the first rank if another one ended with a number.
@@ -195,6 +203,8 @@ def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
             signal.
     """
     calm()
+    if "LOCAL_RANK" in os.environ:
+        end_with_parent()  # a further rank, which would wait for the first one for ever
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(typed.allowed))
     with short_errors(), run_log() as log, Signals(loud=rank_zero_only.rank == 0) as signals:
         try:

@@ -23,8 +23,17 @@ def short_errors() -> Iterator[None]:
     except (ValueError, OSError, ImportError) as error:
         if "FOVEAL_TRACEBACK" in os.environ:
             raise
-        sys.stderr.write(f"error: {error}\n(FOVEAL_TRACEBACK=1 in the environment shows where)\n")
+        message = "\n".join([_said(error), *getattr(error, "__notes__", [])])
+        sys.stderr.write(f"error: {message}\n(FOVEAL_TRACEBACK=1 in the environment shows where)\n")
         raise SystemExit(1) from error
+
+
+def _said(error: Exception) -> str:
+    """The message; of an error that a loader's worker has passed on, without the worker's trace."""
+    message = str(error)
+    if not message.startswith("Caught ") or "Original Traceback" not in message:
+        return message
+    return message.rstrip().splitlines()[-1].partition(": ")[2]
 
 
 def calm() -> None:

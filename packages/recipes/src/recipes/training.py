@@ -1,8 +1,10 @@
 """What `fit` and `validate` do around the Trainer: states, controls, checkpoint, pictures, table."""
 
-import errno
 import os
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -21,8 +23,10 @@ from recipes.run_folder import latest_run_folder, run_of
 from recipes.saving import checkpoint_of, save_trained
 from recipes.sharding import whole_state
 from recipes.sheet import draw_sheet
-from recipes.states import StateError, StateSettings, TrainingStates, find_state, step_of
+from recipes.states import StateError, StateSettings, TrainingStates, find_state, is_disk_full
 from recipes.supported import check_supported
+
+WEIGHTS = ("checkpoint", "adapter")
 
 
 def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
@@ -119,7 +123,9 @@ class FitCommand(MeasuringCommand):
         settings = StateSettings(**self._get(self.config, "states").as_dict())
         self.paths: dict[str, Path] = {}
         self.saved = False
-        self.states = TrainingStates(settings, self.run, self.signals, self.save, resume_from=self.state)
+        self.states = TrainingStates(
+            settings, self.run, self.signals, self.save, resume_from=self.state, resumed_at=self.csv.resume_from
+        )
         return [*super().callbacks(), self.states]
 
     def before_fit(self) -> None:
@@ -128,28 +134,18 @@ class FitCommand(MeasuringCommand):
 
     def fit(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
         """The Trainer's, resumed from our state; every end says where the run can go on."""
-        if self.state is not None:
-            self.csv.resume_from(step_of(self.state))
-        try:
+        with self._naming_what_is_kept():
             self.trainer.fit(model, datamodule=datamodule)
-        except (StateError, NonFiniteLossError) as error:
-            if not self.trainer.is_global_zero:
-                raise SystemExit(1) from error  # all ranks have the same error, and the first one says it
-            if isinstance(error, StateError):
-                raise
-            raise ValueError(
-                f"{error} at step {self.trainer.global_step + 1}\n"
-                f"the samples of that step: {os.path.relpath(self.run())}/non_finite_loss.rank*.json\n"
-                f"{self._newest()}; a lower learning rate or --trainer.gradient_clip_val=1 often helps"
-            ) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise StateError(f"disk full: {error.filename or self.run()}; {self._newest()}") from error
+        if self.trainer.is_global_zero and not self.saved and not self.trainer.fast_dev_run:
+            message = f"ended early, after step {self.trainer.global_step}; {self.where_to_go_on()}"
+            sys.stderr.write(f"{message}\n")
 
     def after_fit(self) -> None:
-        if self.trainer.fast_dev_run:
-            return
+        if not self.trainer.fast_dev_run:
+            with self._naming_what_is_kept():
+                self._finish()
+
+    def _finish(self) -> None:
         if not self.saved:
             self.save()  # the run was ended early, by a time limit or by a callback
         scores: dict[str, dict[str, float]] = {}
@@ -194,7 +190,34 @@ class FitCommand(MeasuringCommand):
         try:
             return find_state(folder)
         except StateError as error:
-            raise StateError(f"--ckpt_path last: {error}; leave it out to begin anew") from error
+            anew = (
+                "leave it out to begin anew" if given is None else "to begin anew, leave it out and give another --run"
+            )
+            raise StateError(f"--ckpt_path last: {error}; {anew}") from error
+
+    @contextmanager
+    def _naming_what_is_kept(self) -> Iterator[None]:
+        """Let an error that ends the run say what it has left."""
+        try:
+            yield
+        except (StateError, NonFiniteLossError) as error:
+            if not self.trainer.is_global_zero:
+                raise SystemExit(1) from error  # all ranks have the same error, and the first one says it
+            if isinstance(error, StateError):
+                raise
+            raise ValueError(
+                f"{error} at step {self.trainer.global_step + 1}\n"
+                f"the samples of that step: {os.path.relpath(self.run())}/non_finite_loss.rank*.json\n"
+                f"{self._newest()}; a lower learning rate or --trainer.gradient_clip_val=1 often helps"
+            ) from error
+        except Exception as error:
+            if is_disk_full(error):
+                where = getattr(error, "filename", None) or os.path.relpath(self.run())
+                raise StateError(f"disk full: {where}; {self._newest()}") from error
+            if self.trainer.global_step:
+                weights = [f"the weights are in {path}" for name, path in self.paths.items() if name in WEIGHTS]
+                error.add_note("; ".join([*weights, self._newest()]))
+            raise
 
     def _newest(self) -> str:
         newest = self.states.newest

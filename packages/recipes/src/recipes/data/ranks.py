@@ -119,7 +119,14 @@ def rank_questions(number: int, *, batch_size: int, ranks: int, rank: int) -> li
 
 
 def start_worker(_number: int) -> None:
-    """In a loader worker: Ctrl-C is the trainer's to handle, and a worker ends when its trainer does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a loader worker: signals to all processes are the trainer's to handle, and a worker ends when it does."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the one that started it dies, where the system can (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)

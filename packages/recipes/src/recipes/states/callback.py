@@ -14,7 +14,7 @@ from torch import Tensor
 from recipes.data.modules import ConversationData
 from recipes.data.ranks import Position
 from recipes.module import NonFiniteLossError
-from recipes.states.contents import frozen_sum, pieces
+from recipes.states.contents import all_finite, frozen_sum, pieces
 from recipes.states.folder import StateError, keep_newest, newest_state, rewrite_manifest, step_of, write_state
 from recipes.states.randomness import random_state, set_random_state
 from recipes.states.ranks import Ranks
@@ -65,6 +65,7 @@ class TrainingStates(Callback):
         signals: that may ask for a state or for the end.
         last_step: called on all ranks at the boundary of the last step, before the validation that may follow.
         resume_from: the state's folder, on the first rank; what other ranks give is not used.
+        resumed_at: called with the steps of the state when it has been taken.
     """
 
     def __init__(
@@ -75,14 +76,15 @@ class TrainingStates(Callback):
         last_step: Callable[[], None],
         *,
         resume_from: Path | None = None,
+        resumed_at: Callable[[int], None] = lambda _steps: None,
     ) -> None:
         self.settings, self.folder, self.signals, self.last_step = settings, folder, signals, last_step
-        self._resume_from = resume_from
+        self._resume_from, self._resumed_at = resume_from, resumed_at
         self.resumed: StoredState | None = None
         self._ranks = Ranks()
         self._boundary: _Boundary | None = None
         self._written, self._validated = -1, -1
-        self._whole = True
+        self._whole, self._pending = True, False
         self._frozen: list[int] | None = None
         self._since = 0.0
         self._data: ConversationData | None = None
@@ -113,6 +115,7 @@ class TrainingStates(Callback):
             resume(trainer, pl_module, self.resumed, self._ranks)
             self._written = self.resumed.manifest["step"]
             self._validated = self._written if self.resumed.manifest["validated"] else -1
+            self._resumed_at(self._written)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The generators are set at the last moment: what runs until then may draw numbers of its own."""
@@ -127,6 +130,7 @@ class TrainingStates(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        self._at_boundary(trainer, pl_module)
         # Lightning counts a step twice where a resumed run first skips or repeats a validation.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
@@ -138,8 +142,8 @@ class TrainingStates(Callback):
     ) -> None:
         if self._whole:
             return
-        self._whole = True
-        loop, last = trainer.fit_loop.epoch_loop, self._is_last_step(trainer)
+        self._whole = self._pending = True
+        loop = trainer.fit_loop.epoch_loop
         if self._data is not None:
             assert self._data.batches is not None
             position = self._data.batches.after(loop.batch_progress.current.ready)
@@ -147,19 +151,9 @@ class TrainingStates(Callback):
                 # Also where the epoch was cut short, by limit_train_batches.
                 position = replace(position, samples=self._data.identity.samples)
             self._boundary = _Boundary(trainer.global_step, position, random_state())
-        wanted, due = self._ranks.sums(self.signals.state, self._is_due(trainer.global_step))
-        stop = self._asked_to_stop()
-        if stop or wanted or due or last:
-            self.signals.state = False
-            self.write(trainer, pl_module)
-        if last:
-            with trainer.profiler.profile(SAVING):
-                self.last_step()
-        if stop:
-            # Lightning logs a step after this hook, and the resumed run begins with the next one.
-            trainer._logger_connector.on_batch_end()
-            trainer._logger_connector.update_train_step_metrics()
-            raise Interrupted(stop)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._at_boundary(trainer, pl_module)
 
     def on_validation_batch_end(
         self,
@@ -183,6 +177,7 @@ class TrainingStates(Callback):
             rewrite_manifest(newest, {"validated": True})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._at_boundary(trainer, pl_module)
         self.write(trainer, pl_module)
         self.signals.deferred = False
 
@@ -193,12 +188,33 @@ class TrainingStates(Callback):
             self.write(trainer, pl_module)
         self.signals.deferred = False
 
+    def _at_boundary(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """After a step, once it has been logged: a state that holds a step never lacks its row in the log."""
+        if not self._pending:
+            return
+        self._pending = False
+        last = self._is_last_step(trainer)
+        wanted, due = self._ranks.sums(self.signals.state, self._is_due(trainer.global_step))
+        stop = self._asked_to_stop()
+        if stop or wanted or due or last:
+            self.signals.state = False
+            self.write(trainer, module)
+        if last:
+            if not all_finite(module.network, self._ranks):
+                raise StateError(f"the weights are not finite after step {trainer.global_step}, and are not saved")
+            with trainer.profiler.profile(SAVING):
+                self.last_step()
+        if stop:
+            raise Interrupted(stop)
+
     def write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the state of the latest boundary, unless it is written already; all ranks call it together."""
+        """Write the state of the latest boundary, unless it is written or worth nothing; on all ranks together."""
         boundary = self._boundary
         if self.settings.keep == 0 or boundary is None or boundary.step == self._written:
             return
         assert self._data is not None
+        if not all_finite(module.network, self._ranks):
+            return  # it would push out those that are; the next step's loss ends the run
         if self._frozen is None:
             self._frozen = frozen_sum(module.network, self._ranks)
         manifest = {

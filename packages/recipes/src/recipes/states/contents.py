@@ -34,6 +34,13 @@ def stateful_buffers(network: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in network.named_buffers() if name in stateful}
 
 
+def all_finite(network: nn.Module, ranks: Ranks) -> bool:
+    """Whether no trained weight, on any rank, is infinite or not a number."""
+    rows = (piece_of(weight, ranks.rank).rows for weight in trained_weights(network).values())
+    (broken,) = ranks.sums(sum(not bool(each.isfinite().all()) for each in rows))
+    return not broken
+
+
 def pieces(
     network: nn.Module, optimizer: Optimizer, random: Mapping[str, Tensor], rank: int
 ) -> Iterator[tuple[str, Tensor, int]]:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -27,6 +28,7 @@ FORMAT = 1
 MANIFEST = "state.json"
 FILE_BYTES = 1 << 30
 """A file is closed when it has this many: so much is held in memory beside the state itself."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -164,8 +166,15 @@ def _together(ranks: Ranks, action: Any, target: Path, partial: Path | None = No
     return [each for each, _ in gathered]
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether something could not be written because there is no room, or no more is allowed."""
+    if isinstance(error, SafetensorError):  # which has the number only in its text
+        return any(f"os error {number})" in str(error) for number in FULL)
+    return isinstance(error, OSError) and error.errno in FULL
+
+
 def _explained(error: OSError, target: Path) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return f"disk full: {target}"
     return f"the training state {target} cannot be written ({error})"
 
