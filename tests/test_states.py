@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.states import StateError, find_state, folder, newest_state
-from recipes.states.folder import MANIFEST, keep_newest, read_manifest, rewrite_manifest, write_state
+from recipes.states import StateError, find_state, newest_state, writing
+from recipes.states.folder import MANIFEST, read_manifest, rewrite_manifest
 from recipes.states.pieces import piece_of
 from recipes.states.randomness import random_state, set_random_state
 from recipes.states.ranks import Ranks
 from recipes.states.stored import StoredState
+from recipes.states.writing import keep_newest, write_state
 
 TENSORS = {
     "weight/matrix": torch.arange(12.0).view(4, 3),
@@ -58,7 +59,7 @@ def forged(state, **changes):
 
 @pytest.mark.parametrize("limit", [1 << 30, 40, 1])
 def test_what_was_written_comes_back(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(folder, "FILE_BYTES", limit)
+    monkeypatch.setattr(writing, "FILE_BYTES", limit)
     state = written(tmp_path)
     assert state == tmp_path / "step-00000001"
     assert [path.name for path in tmp_path.iterdir()] == [state.name]
@@ -85,7 +86,7 @@ def test_rows_of_several_ranks(tmp_path):
             own, failure = value
             if own is None:
                 return [value]
-            files, pieces = folder._write_files(tmp_path / ".step-00000001.partial", [("m", matrix[1:], 1)], 1)
+            files, pieces = writing._write_files(tmp_path / ".step-00000001.partial", [("m", matrix[1:], 1)], 1)
             return [value, ((files, pieces), failure)]
 
     state = write_state(tmp_path, {"step": 1}, [("m", matrix[:1], 0)], Both())
@@ -225,7 +226,7 @@ class Full:
         self.left = calls
         for name in ("fsync", "replace", "mkdir"):
             monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
-        monkeypatch.setattr(folder, "save", self.counted(folder.save))
+        monkeypatch.setattr(writing, "save", self.counted(writing.save))
 
     def counted(self, function):
         def call(*arguments, **options):
@@ -241,7 +242,7 @@ class Full:
 def test_a_full_disk(tmp_path, monkeypatch, earlier):
     states = tmp_path / "states"
     newest = written(states, 1) if earlier else None
-    monkeypatch.setattr(folder, "FILE_BYTES", 40)
+    monkeypatch.setattr(writing, "FILE_BYTES", 40)
     failed = 0
     for calls in range(30):
         message = None

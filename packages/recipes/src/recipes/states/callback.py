@@ -15,36 +15,15 @@ from recipes.data.modules import ConversationData
 from recipes.data.ranks import Position
 from recipes.module import NonFiniteLossError
 from recipes.states.contents import all_finite, frozen_sum, pieces
-from recipes.states.folder import StateError, keep_newest, newest_state, rewrite_manifest, step_of, write_state
+from recipes.states.folder import StateError, newest_state, rewrite_manifest, step_of
 from recipes.states.randomness import random_state, set_random_state
 from recipes.states.ranks import Ranks
 from recipes.states.resume import conversation_data, optimizer_name, resume
+from recipes.states.settings import StateSettings
 from recipes.states.signals import STOPPING, Interrupted, Signals
 from recipes.states.stored import StoredState
+from recipes.states.writing import keep_newest, write_state
 from recipes.throughput import SAVING
-
-
-@dataclass(frozen=True)
-class StateSettings:
-    """How often training states are written, beside the end of the run, Ctrl-C, SIGTERM and SIGUSR1.
-
-    Attributes:
-        every_steps: optimizer steps from one to the next; null: only by time.
-        every_minutes: minutes from one to the next; null: only by steps.
-        keep: the newest so many are kept; 0: none is ever written.
-    """
-
-    every_steps: int | None = None
-    every_minutes: float | None = 15.0
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        if self.every_steps is not None and self.every_steps < 1:
-            raise ValueError(f"states.every_steps is at least 1, not {self.every_steps}")
-        if self.every_minutes is not None and self.every_minutes <= 0:
-            raise ValueError(f"states.every_minutes is above 0, not {self.every_minutes}")
-        if self.keep < 0:
-            raise ValueError(f"states.keep is at least 0, not {self.keep}")
 
 
 @dataclass(frozen=True)
