@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import TINY
 
 from recipes.arguments import prepare
