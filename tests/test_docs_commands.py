@@ -79,7 +79,7 @@ def test_stop_and_go_on_with_a_configuration_of_ones_own(command, tmp_path):
 @pytest.mark.slow
 def test_torchrun_as_written(tmp_path):
     """The way of scale.md; without the `--` torchrun would take `--run` for one of its own options."""
-    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "-m", "--", "recipes.fit"]
+    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "--", "recipes.fit"]
     words += ["--config", "uhd.yaml", "--config", "scale/fsdp.yaml", "--run", "runs/two", "--controls=false", *TINY]
     done = subprocess.run(
         [sys.executable, *words, "--trainer.devices=2"],
