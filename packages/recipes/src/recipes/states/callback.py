@@ -63,7 +63,7 @@ class TrainingStates(Callback):
         self._ranks = Ranks()
         self._boundary: _Boundary | None = None
         self._written, self._validated = -1, -1
-        self._whole, self._pending = True, False
+        self._whole, self._pending, self._last = True, False, False
         self._frozen: list[int] | None = None
         self._since = 0.0
         self._data: ConversationData | None = None
@@ -122,6 +122,8 @@ class TrainingStates(Callback):
         if self._whole:
             return
         self._whole = self._pending = True
+        # Now: when the next batch begins, Lightning's counters are already those of that one.
+        self._last = self._is_last_step(trainer)
         loop = trainer.fit_loop.epoch_loop
         if self._data is not None:
             assert self._data.batches is not None
@@ -172,13 +174,12 @@ class TrainingStates(Callback):
         if not self._pending:
             return
         self._pending = False
-        last = self._is_last_step(trainer)
         wanted, due = self._ranks.sums(self.signals.state, self._is_due(trainer.global_step))
         stop = self._asked_to_stop()
-        if stop or wanted or due or last:
+        if stop or wanted or due or self._last:
             self.signals.state = False
             self.write(trainer, module)
-        if last:
+        if self._last:
             if not all_finite(module.network, self._ranks):
                 raise StateError(f"the weights are not finite after step {trainer.global_step}, and are not saved")
             with trainer.profiler.profile(SAVING):
