@@ -171,13 +171,7 @@ class CommandLine(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            try:
-                super()._run_subcommand(subcommand)
-            except RuntimeError as error:
-                # The signal went to all processes, and a loader's worker was not yet far enough to leave it alone.
-                if self.signals.stop and "DataLoader worker" in str(error):
-                    raise Interrupted(self.signals.stop) from error
-                raise
+            super()._run_subcommand(subcommand)
         except Interrupted as interrupted:
             if not self.trainer.is_global_zero:
                 # Lightning's launcher would kill the first rank if another one ended with a number.

@@ -22,6 +22,7 @@ from recipes.data.dataset import (
     as_filler,
     untrained,
 )
+from recipes.data.loader import TrainLoader
 from recipes.data.order import Curriculum, ModalityLengthOrder, Order
 from recipes.data.pages import PageSettings
 from recipes.data.ranks import Position, RankBatches, rank_questions, start_worker
@@ -56,6 +57,7 @@ class ConversationData(pl.LightningDataModule):
         self.batch_size, self.val_batch_size, self.workers, self.seed = batch_size, val_batch_size, workers, seed
         self.position: Position | None = None
         self.batches: RankBatches | None = None
+        self._loader: TrainLoader | None = None
 
     @property
     @abstractmethod
@@ -77,7 +79,7 @@ class ConversationData(pl.LightningDataModule):
             rank=self.trainer.global_rank,
             position=self.position,
         )
-        return DataLoader(
+        self._loader = TrainLoader(
             Filled(dataset, untrained),
             batch_sampler=self.batches,
             num_workers=self.workers,
@@ -89,6 +91,12 @@ class ConversationData(pl.LightningDataModule):
             # Otherwise every iterator would draw a number from the global generator, a resumed run one more.
             generator=torch.Generator().manual_seed(self.seed % 2**63),
         )
+        return self._loader
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Leave no worker behind."""
+        if self._loader is not None:
+            self._loader.end_workers()
 
     def _val_loader(self, dataset: Any) -> DataLoader[Any]:
         return DataLoader(

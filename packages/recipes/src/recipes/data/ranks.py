@@ -119,10 +119,7 @@ def rank_questions(number: int, *, batch_size: int, ranks: int, rank: int) -> li
 
 
 def start_worker(_number: int) -> None:
-    """In a loader worker: signals to all processes are the trainer's to handle, and a worker ends when it does."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    """In a loader worker: it ends when its trainer does."""
     end_with_parent()
 
 
