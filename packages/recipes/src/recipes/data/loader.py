@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -14,6 +15,8 @@ class TrainLoader(DataLoader[Any]):
     """As torch's; signals that are sent to all processes, as by Ctrl-C, do not reach its workers."""
 
     def __iter__(self) -> Any:
+        if self.num_workers:
+            resource_tracker.ensure_running()  # which unblocks signals when it begins
         with blocked():
             return super().__iter__()
 

@@ -1,10 +1,12 @@
 """Which samples a rank gets: in training each once per epoch from any position on, in validation each once."""
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import parent_process
 
 from torch.utils.data import Sampler
 
@@ -127,3 +129,6 @@ def end_with_parent() -> None:
     """Let this process be killed when the one that started it dies, where the system can (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+    starter = parent_process()
+    if starter is not None and not starter.is_alive():
+        os._exit(1)  # it died while this process was beginning, and nobody else would notice
