@@ -113,7 +113,7 @@ def test_the_overlays_train_beside_a_quantised_decoder(overlay, from_checkpoint,
     place = f"--checkpoint={folder}" if from_checkpoint else f"--config={tmp_path / 'method.yaml'}"
     run(
         "recipes.fit", "--config=llava.yaml", place, f"--config=quant/{overlay}.yaml",
-        f"--trainer.logger.save_dir={tmp_path / 'runs'}", *BRIEF,
+        f"--run={tmp_path / 'runs' / 'one'}", *BRIEF,
     )  # fmt: skip
     (trained,) = tmp_path.glob("runs/**/checkpoint")
     assert recorded_kind(load(trained).language_model.config) == "nf4-dq"
