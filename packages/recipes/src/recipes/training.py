@@ -36,11 +36,8 @@ def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
         trainer: that validated.
         group: what stands before their names: `val`, or `blank` for those on blank pictures.
     """
-    return {
-        name.removeprefix(f"{group}/"): float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith(f"{group}/")
-    }
+    start, metrics = f"{group}/", trainer.callback_metrics
+    return {name.removeprefix(start): float(metrics[name]) for name in metrics if name.startswith(start)}
 
 
 class MeasuringCommand(CommandLine):
