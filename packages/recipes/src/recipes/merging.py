@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch import seed_everything
 from lightning.pytorch.plugins.precision import DoublePrecision
 
@@ -20,6 +20,7 @@ from recipes.half_precision import HalfWeights
 from recipes.module import Finetuning
 from recipes.run_folder import CONFIG, run_of
 from recipes.saving import checkpoint_of, save_trained
+from recipes.sharding.settings import instantiated
 from recipes.states.contents import fill_network, frozen_sum
 from recipes.states.folder import StateError, find_state
 from recipes.states.ranks import Ranks
@@ -132,17 +133,13 @@ def network_of(stored: StoredState, config: Mapping[str, Any], path: Path) -> Vi
 
 
 def _instantiated(settings: Mapping[str, Any], path: Path) -> Finetuning:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Finetuning, "model")
     try:
-        parsed = parser.parse_object({"model": dict(settings)})
+        return instantiated(Finetuning, settings)
     except ArgumentError as error:
         said = " ".join(str(error).split())
         reason, denied, _ = said.partition("Add the import path to import_path_allowlist")
         advice = "add --allow_import PACKAGE if you trust it" if denied else "was it written by another version?"
         raise ValueError(f"{path}: {reason[:LONGEST_REASON].strip()}\n{advice}") from error
-    module: Finetuning = parser.instantiate(parsed)["model"]
-    return module
 
 
 def _check_free(folder: Path, is_ours: Callable[[Path], bool]) -> None:

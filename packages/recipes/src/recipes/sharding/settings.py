@@ -23,8 +23,8 @@ def with_source(module: "Finetuning", settings: Mapping[str, Any]) -> "Finetunin
     """
     language_model: Any = module.network.language_model
     if _asks_for_quantization(settings) or recorded_kind(language_model.config):
-        return _instantiated(type(module), settings)
-    module.source = as_now(lambda: _instantiated(type(module), stored_dtypes(settings)))
+        return instantiated(type(module), settings)
+    module.source = as_now(lambda: instantiated(type(module), stored_dtypes(settings)))
     return module
 
 
@@ -45,7 +45,12 @@ def _asks_for_quantization(settings: Any) -> bool:
     return isinstance(settings, list) and any(map(_asks_for_quantization, settings))
 
 
-def _instantiated(kind: type["Finetuning"], settings: Mapping[str, Any]) -> "Finetuning":
+def instantiated(kind: type["Finetuning"], settings: Mapping[str, Any]) -> "Finetuning":
+    """The module that settings of `model` describe, as the command line builds it.
+
+    Raises:
+        ArgumentError: if they name what is not there or may not be imported.
+    """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "model")
     module: Finetuning = parser.instantiate(parser.parse_object({"model": dict(settings)}))["model"]
