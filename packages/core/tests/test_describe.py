@@ -1,6 +1,7 @@
 """Parts as words and back."""
 
 from fractions import Fraction
+from importlib import import_module
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_tuples_in_tuples_come_back():
     assert described["init_args"] == {"sizes": [[1, 2], [3, 4]]}
     package = Part.__module__.split(".")[0]
     assert build(described, allow=(package,)).sizes == ((1, 2), (3, 4))
+
+
+def test_the_shallowest_package_that_exports_a_class_is_named(tmp_path, monkeypatch):
+    (tmp_path / "theirs/deep/deeper").mkdir(parents=True)
+    for folder, source in (("", "from theirs.deep.deeper.file import Shown\n"), ("deep", ""), ("deep/deeper", "")):
+        (tmp_path / "theirs" / folder / "__init__.py").write_text(source)
+    (tmp_path / "theirs/deep/deeper/file.py").write_text("class Shown:\n    pass\n\n\nclass Hidden:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = import_module("theirs.deep.deeper.file")
+    assert describe(file.Shown())["class_path"] == "theirs.Shown"
+    assert describe(file.Hidden())["class_path"] == "theirs.deep.deeper.file.Hidden"
+    assert isinstance(build(describe(file.Shown()), allow=("theirs",)), file.Shown)
 
 
 def test_arguments_are_checked():

@@ -66,11 +66,14 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
 
 
 def _public_path(kind: type) -> str:
-    """The package that exports the class rather than the file that defines it, so that files may move."""
-    module = kind.__module__
-    package = module.rpartition(".")[0]
-    exported = package and getattr(import_module(package), kind.__qualname__, None) is kind
-    return f"{package if exported else module}.{kind.__qualname__}"
+    """The shallowest package that exports the class, rather than the file that defines it, so that files may move."""
+    names = kind.__module__.split(".")
+    for depth in range(1, len(names)):
+        package = ".".join(names[:depth])
+        # A namespace package, such as foveal, exports nothing; importing it is harmless.
+        if getattr(import_module(package), kind.__qualname__, None) is kind:
+            return f"{package}.{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _built(value: Any, allow: Sequence[str]) -> Any:
