@@ -28,9 +28,9 @@ SEEN = ("--allow_import=seen", "--trainer.callbacks+=seen.Seen")
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
     """Runs `fit` with the given arguments in a folder of the test's own; returns its exit code."""
-    from recipes.arguments import prepare
-    from recipes.cli import run
-    from recipes.training import FitCommand
+    from recipes.command_line.arguments import prepare
+    from recipes.commands.fit import FitCommand
+    from recipes.commands.lightning_cli import run
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(OWN)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from foveal.models import Turn, VisionLanguageModel
-from recipes.arguments import CONFIGS, LAPTOP, shipped_methods
+from recipes.command_line.arguments import CONFIGS, LAPTOP, shipped_methods
 
 
 def network(method):

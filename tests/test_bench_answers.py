@@ -7,9 +7,11 @@ import torch
 from tools.bench import answers, answers_theirs
 from torch import nn
 
-from foveal.models import IMAGE_TOKEN_ID, generation, graph_decoding, llama
-from foveal.models.quantize import decoder_linears, quantized_layers, recorded_kind
-from foveal.models.quantized_loading import parameters_without_memory
+from foveal.models import IMAGE_TOKEN_ID, llama
+from foveal.models.generation import cuda_graphs
+from foveal.models.generation import generate as generation
+from foveal.models.language_models.quantize import decoder_linears, quantized_layers, recorded_kind
+from foveal.models.language_models.quantized_loading import parameters_without_memory
 
 CPU = torch.device("cpu")
 NAMES = tuple(answers.CASES)
@@ -133,7 +135,7 @@ def gpu(monkeypatch, counted):
     """What a row asks of a GPU, without one: a capture runs nothing, a replay does the step, and memory is told."""
     monkeypatch.setattr(answers, "graphs_obstacle", lambda *_: None)
     monkeypatch.setattr(generation, "graphs_obstacle", lambda *_: None)
-    monkeypatch.setattr(graph_decoding.Steps.__init__, "__kwdefaults__", {"capture": lambda step: step})
+    monkeypatch.setattr(cuda_graphs.Steps.__init__, "__kwdefaults__", {"capture": lambda step: step})
     monkeypatch.setattr(answers, "peak", lambda *_: "5.00 (within 7.4), 7.50 (ABOVE 7.4)")
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)

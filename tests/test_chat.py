@@ -15,8 +15,9 @@ from PIL import Image
 from foveal.connectors import AdaptivePool
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama, save
-from recipes import answering, dialogue
 from recipes import chat as command
+from recipes.answering import model as answering
+from recipes.commands import chat as dialogue
 from recipes.data.records import read_records
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", "TERM": "dumb"}

@@ -14,8 +14,8 @@ from torch import nn
 
 from foveal.connectors import Chain, MlpProjector, MMFuser
 from foveal.encoders import ConvNeXt, MixtureOfResolution, SamSiglipHybrid, SamViTDet, VisionTransformer, siglip_tower
-from recipes.arguments import CONFIGS
-from recipes.groups import Rates
+from recipes.command_line.arguments import CONFIGS
+from recipes.optimization.groups import Rates
 
 VICUNA_SIZES, TWO_STAGES = ("7b", "13b"), ("pretrain", "finetune")
 METHODS = {
@@ -236,11 +236,11 @@ GIVEN = {
 PARSE = """
 import json, sys
 from jsonargparse import set_parsing_settings
-from recipes.arguments import prepare
-from recipes.console import calm
-from recipes.run_log import RunLog
+from recipes.command_line.arguments import prepare
+from recipes.command_line.console import calm
+from recipes.run.log import RunLog
 from recipes.states import Signals
-from recipes.training import FitCommand
+from recipes.commands.fit import FitCommand
 
 class Parsed(FitCommand):
     def instantiate_classes(self):

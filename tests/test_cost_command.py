@@ -11,15 +11,15 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from foveal.encoders import clip_vit_large_224, clip_vit_large_336
 from foveal.models import Turn, VisionLanguageModel, byte_tokenizer, load, save
-from foveal.models.adapter_folder import save_adapter
-from foveal.models.cost import parameters, prompt_tokens
+from foveal.models.checkpoints.adapter import save_adapter
+from foveal.models.estimates.cost import parameters, prompt_tokens
+from foveal.models.estimates.memory import Memory, answering
 from foveal.models.lora import Lora, add_lora
-from foveal.models.memory import Memory, answering
-from recipes.arguments import find_config
-from recipes.cost_table import smallest_card
-from recipes.room import check_room_to_answer, free_bytes, refuse_if_too_large
-from recipes.room_to_fit import batch_size, check_room_to_fit, device_to_fit, ranks_of
-from recipes.shapes import quantization, shapes_of
+from recipes.command_line.arguments import find_config
+from recipes.commands.cost import smallest_card
+from recipes.estimates.room import check_room_to_answer, free_bytes, refuse_if_too_large
+from recipes.estimates.room_to_fit import batch_size, check_room_to_fit, device_to_fit, ranks_of
+from recipes.estimates.shapes import quantization, shapes_of
 
 VICUNA_7B, VICUNA_13B = 6_738_415_616, 13_015_864_320
 CLIP_BEHIND = 12_596_224
@@ -268,7 +268,7 @@ def adapter(checkpoint, tmp_path):
 
 def test_an_answer_is_refused_before_weights_are_read(checkpoint, monkeypatch):
     folder, model = checkpoint
-    for reader in ("foveal.models.checkpoint.read_tensors", "transformers.modeling_utils.load_state_dict"):
+    for reader in ("foveal.models.checkpoints.folder.read_tensors", "transformers.modeling_utils.load_state_dict"):
         monkeypatch.setattr(reader, lambda *_, **__: pytest.fail("weights were read"))
     sizes, turns = [(96, 64)], [Turn("user", "<image>\nWhat?")]
     text = model.processor.length(sizes, turns, open_ended=True) - sum(prompt_tokens(model, sizes))
@@ -286,12 +286,12 @@ def test_every_kind_of_folder_is_judged_before_its_weights_are_read(request, mon
     tensors = (*real.state_dict().values(), *real.buffers())
     stored = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
     found = []
-    monkeypatch.setattr("recipes.room.refuse_if_too_large", lambda memory, free, **_: found.append(memory))
+    monkeypatch.setattr("recipes.estimates.room.refuse_if_too_large", lambda memory, free, **_: found.append(memory))
     readers = (
-        "foveal.models.adapter_folder.read_tensors",
-        "foveal.models.adapter_folder.weights_hash",
-        "foveal.models.checkpoint.read_tensors",
-        "foveal.models.stored_tensors.StoredTensors.stream",
+        "foveal.models.checkpoints.adapter.read_tensors",
+        "foveal.models.checkpoints.adapter.weights_hash",
+        "foveal.models.checkpoints.folder.read_tensors",
+        "foveal.models.checkpoints.stored_tensors.StoredTensors.stream",
         "transformers.modeling_utils.load_state_dict",
     )
     for reader in readers:

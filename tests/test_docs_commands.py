@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.conftest import TINY
 
-from recipes.arguments import prepare
-from recipes.spelling import COMMANDS, check_spelling
+from recipes.command_line.arguments import prepare
+from recipes.command_line.spelling import COMMANDS, check_spelling
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -52,7 +52,7 @@ def test_a_command_of_the_docs(page, module, words):
     # The options of the others are literals in the source.
     source = "\n".join(
         path.read_text(encoding="utf-8")
-        for path in (Path(find_spec(module).origin), ROOT / "packages/recipes/src/recipes/options.py")
+        for path in (Path(find_spec(module).origin), ROOT / "packages/recipes/src/recipes/command_line/options.py")
         if path.suffix == ".py"
     )
     for word in words:

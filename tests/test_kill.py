@@ -49,7 +49,7 @@ def fitting(folder, arguments, dies_at=None):
         calls = itertools.count()
         for name in CALLS:
             setattr(os, name, _dying(getattr(os, name), calls, dies_at))
-    from recipes.entry import main
+    from recipes.command_line.entry import main
 
     main("fit")
 
@@ -67,7 +67,7 @@ def _dying(function, calls, dies_at):
 def start(tmp_path):
     """Begins `fit` in the test's folder, as a copy of a process that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recipes.training", "transformers.models.qwen3", "lightning.pytorch"])
+    context.set_forkserver_preload(["recipes.commands.fit", "transformers.models.qwen3", "lightning.pytorch"])
     started = []
 
     def begin(*arguments, dies_at=None):

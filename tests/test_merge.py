@@ -23,10 +23,10 @@ from foveal.models import (
     qwen3,
     save,
 )
-from foveal.models.adapter_folder import save_adapter
+from foveal.models.checkpoints.adapter import save_adapter
+from foveal.models.language_models.quantize import quantize as quantize_in_place
+from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.lora import Lora, add_lora, has_lora
-from foveal.models.quantize import quantize as quantize_in_place
-from foveal.models.quantize import recorded_kind
 
 FAMILIES = {"llama": llama, "qwen3": qwen3, "opt": opt}
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tests.fitting import SMALL
 
 from foveal.models import load, load_adapter
-from recipes.merging import merge
+from recipes.commands.merge_shards import merge
 
 LORA = ("--config=lora.yaml", "--model.lora.rank=4", "--model.optimizer=adamw")
 SHORT = (*SMALL, "--data.pages=8", "--trainer.max_epochs=1", "--states.every_steps=2")

@@ -24,8 +24,8 @@ from foveal.encoders import (
     siglip_vit_so400m_384,
 )
 from foveal.models import DeepStackPlan, SequenceMerge, opt
-from foveal.models.cost import Cost, Parts, flops, parameters, picture_size
-from foveal.models.cost import cost as cost_of
+from foveal.models.estimates.cost import Cost, Parts, flops, parameters, picture_size
+from foveal.models.estimates.cost import cost as cost_of
 
 LAST = (-1,)
 MIB = 2**20

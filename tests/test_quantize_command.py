@@ -16,7 +16,7 @@ from torch import nn
 from foveal.connectors import MlpProjector
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, answer, byte_tokenizer, llama, load, save
-from foveal.models.quantize import quantize, recorded_kind
+from foveal.models.language_models.quantize import quantize, recorded_kind
 
 ROOT = Path(__file__).parent.parent
 

@@ -36,7 +36,7 @@ def network(*, tied=False, quantized=False, stacks=False, stored_in=torch.float3
         llama,
         qwen3,
     )
-    from foveal.models.quantize import quantize
+    from foveal.models.language_models.quantize import quantize
 
     language_model = (qwen3 if tied else llama)(260, width=64, depth=5 if stacks else 2, heads=2, mlp_width=64)
     for weight in language_model.parameters():
@@ -120,8 +120,8 @@ def built(strategy, options):
 def fitted(strategy, size, options, folder, *, accumulated=1):
     import lightning.pytorch as pl
 
-    from recipes.half_precision import HalfWeights
     from recipes.sharding import Sharded, whole_state
+    from recipes.trainer.half_precision import HalfWeights
 
     options = dict(options)
     precision, clip = options.pop("precision", "32-true"), options.pop("clip", None)

@@ -78,8 +78,8 @@ def taken(folder, logs):
     import lightning.pytorch as pl
     from safetensors.torch import load_file
 
+    from recipes.estimates.shapes import shapes_of
     from recipes.module import Finetuning
-    from recipes.shapes import shapes_of
     from recipes.sharding import Sharded
     from recipes.sharding.settings import with_source
 

@@ -8,8 +8,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from foveal.models import VisionLanguageModel
-from recipes.arguments import find_config, shipped_methods
-from recipes.shapes import shapes_of
+from recipes.command_line.arguments import find_config, shipped_methods
+from recipes.estimates.shapes import shapes_of
 from recipes.sharding.build import tensors_of
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 from tests.fitting import OWN, SEEN, SMALL, once_an_epoch, seen
 
-from recipes.merging import merge
+from recipes.commands.merge_shards import merge
 
 pytestmark = pytest.mark.slow
 

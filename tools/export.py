@@ -7,9 +7,9 @@ written in parts: language model and tokenizer in transformers' layout, the imag
 import argparse
 
 from foveal.models import load
-from foveal.models.export import export_opened
-from recipes.console import calm, short_errors
-from recipes.options import add_reading_options
+from foveal.models.checkpoints.export import export_opened
+from recipes.command_line.console import calm, short_errors
+from recipes.command_line.options import add_reading_options
 
 
 def main() -> None:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from foveal.core import in_float32, whole_folder
 from foveal.models import Turn, VisionLanguageModel, load, save
-from foveal.models.adapter_folder import apply_adapter, base_of, read_manifest
+from foveal.models.checkpoints.adapter import apply_adapter, base_of, read_manifest
+from foveal.models.checkpoints.load import load_base
+from foveal.models.language_models.injection import decoder_layers
+from foveal.models.language_models.quantize import Kind, quantized_layers, recorded_kind, replace
 from foveal.models.lora import merge_lora
-from foveal.models.opening import load_base
-from foveal.models.quantize import Kind, quantized_layers, recorded_kind, replace
-from foveal.models.stack_injection import decoder_layers
-from recipes.console import calm, short_errors, stop
+from recipes.command_line.console import calm, short_errors, stop
 
 TOLERANCE = 1e-4
 """Largest difference of a logit in float32."""

@@ -7,10 +7,10 @@ from typing import get_args
 
 from foveal.encoders.hub import folder_of
 from foveal.models import load, save
-from foveal.models.adapter_folder import is_adapter
-from foveal.models.quantize import Kind, quantized_layers
-from recipes.console import calm, short_errors, stop
-from recipes.options import add_reading_options
+from foveal.models.checkpoints.adapter import is_adapter
+from foveal.models.language_models.quantize import Kind, quantized_layers
+from recipes.command_line.console import calm, short_errors, stop
+from recipes.command_line.options import add_reading_options
 
 
 def main() -> None:

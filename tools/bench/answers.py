@@ -33,10 +33,10 @@ from foveal.models import (
     generate,
     llama,
 )
-from foveal.models.graph_decoding import graphs_obstacle
-from foveal.models.quantize import decoder_linears, empty_layer, record, replace
-from foveal.models.quantized_loading import parameters_without_memory
-from recipes.console import calm
+from foveal.models.generation.cuda_graphs import graphs_obstacle
+from foveal.models.language_models.quantize import decoder_linears, empty_layer, record, replace
+from foveal.models.language_models.quantized_loading import parameters_without_memory
+from recipes.command_line.console import calm
 from tools.bench import answers_theirs
 from tools.bench.published import CONTEXT, model, vicuna_7b, vicuna_13b
 from tools.bench.timing import medians

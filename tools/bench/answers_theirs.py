@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, GenerationConfig, LlamaConfig, LlavaConfig
 
-from foveal.models.quantize import import_bitsandbytes
+from foveal.models.language_models.quantize import import_bitsandbytes
 
 SIDE = 336
 

@@ -24,7 +24,7 @@ from foveal.models import (
     byte_tokenizer,
     llama,
 )
-from foveal.models.stack_injection import Embedded, injected
+from foveal.models.language_models.injection import Embedded, injected
 from tools.bench.timing import fastest, machine
 
 SIDE, TEXT, PICTURE = 336, 64, (672, 672)

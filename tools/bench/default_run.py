@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from foveal.models import Batch
-from recipes.arguments import LAPTOP, find_config
+from recipes.command_line.arguments import LAPTOP, find_config
 from recipes.data.pages import PageSettings, draw_page
 from recipes.module import Finetuning
 

@@ -12,7 +12,7 @@ from PIL import Image
 from foveal.connectors import PerceiverResampler
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, Processor, Turn, UhdPlan, ViewPlan, byte_tokenizer, read_image
-from foveal.models.count import TokenCount
+from foveal.models.prompts.token_count import TokenCount
 from tools.bench.timing import machine
 
 TURNS = [Turn("user", "<image>\nWhat is the total?"), Turn("assistant", "12.50")]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from foveal.models import VisionLanguageModel
-from foveal.models.cost import Cost, Size, cost, picture_size
+from foveal.models.estimates.cost import Cost, Size, cost, picture_size
 from tools.bench.published import METHODS
 
 TEXT = 64

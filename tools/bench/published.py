@@ -53,7 +53,7 @@ from foveal.models import (
     llama,
     opt,
 )
-from foveal.models.qwen1 import qwen2_config_of
+from foveal.models.language_models.qwen1 import qwen2_config_of
 
 CONTEXT = 4096
 LINEAR = partial(MlpProjector, depth=1)

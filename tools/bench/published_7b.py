@@ -21,7 +21,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from foveal.core import whole_folder
 from foveal.models import Turn, VisionLanguageModel, byte_tokenizer, load, save
-from recipes.console import calm
+from recipes.command_line.console import calm
 from tools.bench.quantize import memory, warmed_up
 from tools.bench.timing import machine
 

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from foveal.models import llama, pretrained_language_model
-from foveal.models.quantize import Kind
+from foveal.models.language_models.quantize import Kind
 from tools.bench.timing import machine
 
 SHARD = "500MB"

@@ -19,7 +19,7 @@ from foveal.connectors.sincos import _bicubic_matrix
 from foveal.core import attention
 from foveal.models import Batch
 from recipes.module import Finetuning
-from recipes.optimizer import MuonAdamW
+from recipes.optimization.optimizer import MuonAdamW
 from tools.bench import default_run
 from tools.bench.timing import machine, medians
 

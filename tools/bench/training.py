@@ -22,7 +22,7 @@ from torch import nn
 from foveal.encoders import VisionTransformer
 from foveal.models import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch, VisionLanguageModel, llama
 from foveal.models.lora import Lora
-from recipes.console import calm
+from recipes.command_line.console import calm
 from recipes.module import Finetuning
 from tools.bench.published import CONTEXT, model, vicuna_7b
 from tools.bench.timing import machine, medians

@@ -18,7 +18,7 @@ from foveal.models import (
     llama,
     qwen3,
 )
-from foveal.models.cost import Parts, cost, parameters, picture_size, prefill, pretended, prompt_tokens
+from foveal.models.estimates.cost import Parts, cost, parameters, picture_size, prefill, pretended, prompt_tokens
 
 WIDTH, MLP_WIDTH, DEPTH, VOCABULARY = 48, 128, 6, 300
 ENCODER, ENCODER_MLP, ENCODER_DEPTH, PATCH = 24, 60, 3, 8

@@ -25,8 +25,8 @@ from foveal.models import (
     opt,
     qwen3,
 )
+from foveal.models.language_models.injection import injected
 from foveal.models.published import load_llava
-from foveal.models.stack_injection import injected
 
 SIZES = {(2, 2): (32, 32), (4, 1): (64, 16), (2, 1): (32, 16), (1, 2): (16, 32)}
 """A picture of which each grid of columns and rows is cut."""

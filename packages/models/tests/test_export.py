@@ -34,7 +34,7 @@ from foveal.models import (
     opt,
     qwen3,
 )
-from foveal.models.export import export
+from foveal.models.checkpoints.export import export
 from foveal.models.lora import Lora, add_lora
 from foveal.models.published import open_published, to_library
 

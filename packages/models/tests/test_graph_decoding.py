@@ -26,17 +26,17 @@ from foveal.models import (
     VisionLanguageModel,
     byte_tokenizer,
     generate,
-    generation,
-    graph_decoding,
     llama,
     opt,
     qwen3,
 )
-from foveal.models.batch import position_ids
-from foveal.models.graph_decoding import EAGER_STEPS, Steps, graphs_obstacle
+from foveal.models.generation import cuda_graphs
+from foveal.models.generation import generate as generation
+from foveal.models.generation.cuda_graphs import EAGER_STEPS, Steps, graphs_obstacle
+from foveal.models.language_models.packed_attention import use_attention
+from foveal.models.language_models.quantize import quantize
 from foveal.models.lora import Lora, add_lora
-from foveal.models.packed_attention import use_attention
-from foveal.models.quantize import quantize
+from foveal.models.prompts.batch import position_ids
 
 SIZES = {"width": 64, "depth": 4, "heads": 4, "mlp_width": 96}
 CUDA = torch.device("cuda")
@@ -102,7 +102,7 @@ def captures(monkeypatch):
         return replay
 
     monkeypatch.setattr(generation, "graphs_obstacle", lambda *_: None)
-    monkeypatch.setattr(graph_decoding.Steps.__init__, "__kwdefaults__", {"capture": graph})
+    monkeypatch.setattr(cuda_graphs.Steps.__init__, "__kwdefaults__", {"capture": graph})
     return counted
 
 
@@ -251,7 +251,7 @@ def test_a_capture_that_fails_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "graph", Broken)
     with pytest.raises(ValueError, match=r"no CUDA graph .operation not permitted when .*leave them"):
-        graph_decoding.graph(lambda: None)
+        cuda_graphs.graph(lambda: None)
 
 
 def test_where_there_can_be_no_graphs():

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from foveal.models import BadImageError, image_size, read_image
-from foveal.models.images import ORIENTATION
+from foveal.models.views.read_image import ORIENTATION
 
 
 def saved(tmp_path, image, name, **options):

@@ -9,8 +9,8 @@ from transformers import Qwen2ForCausalLM
 
 from foveal.core import load_exact
 from foveal.models import llama, pretrained_language_model
-from foveal.models.language_models import opt
-from foveal.models.qwen1 import QWEN1, qwen2_config_of, qwen2_tensors
+from foveal.models.language_models.build import opt
+from foveal.models.language_models.qwen1 import QWEN1, qwen2_config_of, qwen2_tensors
 
 TINY = {"width": 32, "depth": 2, "heads": 4, "mlp_width": 48}
 

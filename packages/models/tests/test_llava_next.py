@@ -16,7 +16,7 @@ from foveal.models import (
     byte_tokenizer,
     llama,
 )
-from foveal.models.count import TokenCount
+from foveal.models.prompts.token_count import TokenCount
 
 
 def close(ours, reference):

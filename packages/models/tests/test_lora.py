@@ -25,10 +25,10 @@ from foveal.models import (
     qwen3,
     save,
 )
-from foveal.models.adapter_folder import is_adapter, save_adapter
+from foveal.models.checkpoints.adapter import is_adapter, save_adapter
+from foveal.models.checkpoints.fingerprint import weights_hash
+from foveal.models.language_models.quantize import quantize, quantized_layers
 from foveal.models.lora import Lora, add_lora, base_state, has_lora, lora_of, merge_lora
-from foveal.models.quantize import quantize, quantized_layers
-from foveal.models.weights_hash import weights_hash
 
 SIZES = {"width": 64, "depth": 2, "heads": 4, "mlp_width": 96}
 FAMILIES = {"llama": (llama, 7), "qwen3": (qwen3, 7), "opt": (opt, 6)}

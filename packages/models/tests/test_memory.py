@@ -25,9 +25,9 @@ from foveal.models import (
     opt,
     qwen3,
 )
-from foveal.models.cost import parameters, prompt_tokens
-from foveal.models.memory import Memory, answering, fitting
-from foveal.models.stand_ins import quantized, with_adapters
+from foveal.models.estimates.cost import parameters, prompt_tokens
+from foveal.models.estimates.memory import Memory, answering, fitting
+from foveal.models.estimates.shape_only_layers import quantized, with_adapters
 
 TOLERANCE = 0.15
 PICTURE = (300, 500)
@@ -240,7 +240,7 @@ def test_muon_keeps_one_state():
 def test_reading_with_a_quantised_decoder(kind):
     """How int8 multiplies is not imitated: of it only the weights are compared."""
     pytest.importorskip("bitsandbytes")
-    from foveal.models.quantize import quantize
+    from foveal.models.language_models.quantize import quantize
 
     build = partial(model, PadToSquare(192), width=512)
     network, shape = build().eval().to(BF16), quantized(shapes(build).to(BF16), kind)
@@ -259,7 +259,7 @@ def test_reading_with_a_quantised_decoder(kind):
 def test_training_with_adapters(kind, checkpointing, dropout):
     peft = pytest.importorskip("peft")
     pytest.importorskip("bitsandbytes")
-    from foveal.models.quantize import quantize
+    from foveal.models.language_models.quantize import quantize
 
     build = partial(model, PadToSquare(192), width=512)
     network, shape = build().train(), shapes(build)

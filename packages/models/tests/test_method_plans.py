@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.core import build, describe
-from foveal.models import CropToSquare, canvas
-from foveal.models.anyres import AnyResPlan, best_canvas, kept_region
-from foveal.models.canvas import fitted_box, stretched
-from foveal.models.deepstack_plan import DeepStackHdPlan, DeepStackPlan
-from foveal.models.vary_plan import VaryPlan
+from foveal.models import CropToSquare
+from foveal.models.views import canvas
+from foveal.models.views.anyres import AnyResPlan, best_canvas, kept_region
+from foveal.models.views.canvas import fitted_box, stretched
+from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.vary import VaryPlan
 
 SIDES = st.integers(1, 3000)
 SMALL_SIDES = st.integers(1, 150)

@@ -30,7 +30,7 @@ from foveal.models import (
     opt,
     qwen3,
 )
-from foveal.models.packed_attention import NAMES, use_attention
+from foveal.models.language_models.packed_attention import NAMES, use_attention
 
 TINY = {"width": 32, "depth": 3, "heads": 4, "mlp_width": 48, "context": 400}
 LENGTHS = (4, 9, 6)

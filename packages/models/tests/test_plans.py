@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.core import build, describe
-from foveal.models import CropToSquare, PadToSquare, UhdPlan, square
+from foveal.models import CropToSquare, PadToSquare, UhdPlan
+from foveal.models.views import square
 
 SIDES = st.integers(1, 3000)
 CLIP_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]

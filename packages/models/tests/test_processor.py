@@ -24,7 +24,7 @@ from foveal.models import (
     byte_tokenizer,
     pretrained_tokenizer,
 )
-from foveal.models.count import TokenCount
+from foveal.models.prompts.token_count import TokenCount
 
 QUESTION = Turn("user", "<image>\nWhat?")
 ANSWER = Turn("assistant", "A cat.")

@@ -8,9 +8,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from foveal.models import Turn, byte_tokenizer, pretrained_tokenizer
-from foveal.models.constants import IGNORE_INDEX
-from foveal.models.prompts import TEMPLATES, check_turns, render
-from foveal.models.tokenize import separator_id, tokenize
+from foveal.models.prompts.constants import IGNORE_INDEX
+from foveal.models.prompts.templates import TEMPLATES, check_turns, render
+from foveal.models.prompts.tokenize import separator_id, tokenize
 
 BYTES = byte_tokenizer()
 ROLES = {"human": "user", "gpt": "assistant"}

@@ -44,13 +44,13 @@ from foveal.models import (
     llama,
     load,
     save,
-    stored_tensors,
 )
+from foveal.models.checkpoints import stored_tensors
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
-from foveal.models.published.original import canvases
+from foveal.models.published.llava_layout import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
-from foveal.models.quantize import quantize, recorded_kind
-from foveal.models.stored_tensors import StoredTensors
 
 SIZE, PATCH = 28, 7
 VISION = {

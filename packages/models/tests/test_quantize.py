@@ -33,7 +33,13 @@ from foveal.models import (
     qwen3,
     save,
 )
-from foveal.models.quantize import import_bitsandbytes, quantize, quantized_layers, recorded_kind, refuse_training
+from foveal.models.language_models.quantize import (
+    import_bitsandbytes,
+    quantize,
+    quantized_layers,
+    recorded_kind,
+    refuse_training,
+)
 
 KINDS = ("nf4", "nf4-dq", "int8")
 DECODERS = {
@@ -159,7 +165,7 @@ def test_chunks_give_what_the_library_gives_at_once(double, monkeypatch):
     import_bitsandbytes()
     from bitsandbytes.functional import quantize_4bit
 
-    from foveal.models import quantized_linear
+    from foveal.models.language_models import quantized_linear
 
     linear = nn.Linear(96, 333)
     monkeypatch.setattr(quantized_linear, "CHUNK", 640)
@@ -420,7 +426,9 @@ def test_tensors_that_do_not_fit_are_found_before_any_is_read(tmp_path, monkeypa
     plain = saved(decoder(), tmp_path / "plain")
     packed = pretrained_language_model(plain, quantize="nf4-dq")
     quantised = saved(packed, tmp_path / "quantised")
-    monkeypatch.setattr("foveal.models.stored_tensors.StoredTensors.stream", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr(
+        "foveal.models.checkpoints.stored_tensors.StoredTensors.stream", lambda *_: pytest.fail("was read")
+    )
     up = "model.layers.0.mlp.up_proj.weight"
     for folder, name in ((plain, up), (quantised, f"{up}.nested_absmax"), (quantised, up)):
         path = f"{folder}/model.safetensors"
@@ -496,7 +504,7 @@ def test_nothing_is_said_unasked():
     code = (
         "import torch\n"
         "from foveal.models import llama\n"
-        "from foveal.models.quantize import quantize\n"
+        "from foveal.models.language_models.quantize import quantize\n"
         "for kind in ('nf4-dq', 'int8'):\n"
         "    model = llama(260, width=64, depth=1, heads=4, mlp_width=64).eval()\n"
         "    quantize(model, kind)\n"

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from foveal.models import IMAGE_TOKEN_ID, Processor, Turn, ViewPlan, byte_tokenizer, pretrained_tokenizer
-from foveal.models.tokenize import separator_id
+from foveal.models.prompts.tokenize import separator_id
 
 PAGE = ("<img>", "</img>")
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from recipes.arguments import ALLOWED_IMPORTS, CONFIGS, UsageError, find_config, prepare, shipped_configs
+from recipes.command_line.arguments import ALLOWED_IMPORTS, CONFIGS, UsageError, find_config, prepare, shipped_configs
 
 
 def test_shipped_configurations():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from foveal.models import Turn
-from recipes.conversation import Conversation, Picture
+from recipes.answering.conversation import Conversation, Picture
 from recipes.data.records import read_records
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from foveal.connectors import AdaptivePool
 from foveal.encoders import VisionTransformer
 from foveal.models import Processor, Turn, UhdPlan, byte_tokenizer
-from foveal.models.count import TokenCount
+from foveal.models.prompts.token_count import TokenCount
 from recipes.data.dataset import PageDataset, RecordDataset, RecordQuestions, SampleCollator
 from recipes.data.eval_batch import blanked, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page

@@ -11,7 +11,7 @@ from foveal.models.lora import Lora
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
 from recipes.module import Finetuning
-from recipes.saving import checkpoint_of
+from recipes.run.saving import checkpoint_of
 
 SMALL = Lora(rank=4, alpha=8, dropout=0.05)
 

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from recipes.loss_curve import draw_loss_curve, read_points, smoothed
-from recipes.metrics_csv import MetricsCsv
+from recipes.run.loss_curve import draw_loss_curve, read_points, smoothed
+from recipes.run.metrics_csv import MetricsCsv
 
 
 def test_smoothing_has_no_bias_to_the_beginning():

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 from foveal.connectors import AdaptivePool, MlpProjector
 from foveal.encoders import VisionTransformer
 from foveal.models import AnyResMerge, AnyResPlan, PadToSquare, VisionLanguageModel, byte_tokenizer, llama, qwen3
-from recipes.callbacks import NonFiniteReport
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
-from recipes.groups import Rates
 from recipes.module import Finetuning, NonFiniteLossError, warmup_cosine
+from recipes.optimization.groups import Rates
+from recipes.run.callbacks import NonFiniteReport
 
 
 def network():

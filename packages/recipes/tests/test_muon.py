@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon
 
-from recipes import muon
-from recipes.muon import step_together
-from recipes.optimizer import MuonAdamW
+from recipes.optimization import muon
+from recipes.optimization.muon import step_together
+from recipes.optimization.optimizer import MuonAdamW
 
 SHAPES = [(8, 8), (12, 8), (8, 12), (8, 8), (12, 8), (24, 8), (8, 24), (5, 7), (1, 6), (6, 1)]
 

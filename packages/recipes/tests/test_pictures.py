@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from recipes.report import print_report
-from recipes.sheet import SheetRow, draw_sheet
+from recipes.reports.sheet import SheetRow, draw_sheet
+from recipes.reports.table import print_report
 
 
 def test_sheet(tmp_path):

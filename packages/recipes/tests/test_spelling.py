@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from recipes.arguments import CONFIGS, QUANTISED, UsageError, prepare, shipped_configs
-from recipes.cost_table import CostCommand
-from recipes.run_log import RunLog
-from recipes.spelling import COMMANDS, TYPED, check_spelling
+from recipes.command_line.arguments import CONFIGS, QUANTISED, UsageError, prepare, shipped_configs
+from recipes.command_line.spelling import COMMANDS, TYPED, check_spelling
+from recipes.commands.cost import CostCommand
+from recipes.commands.fit import FitCommand, ValidateCommand
+from recipes.run.log import RunLog
 from recipes.states import Signals
-from recipes.training import FitCommand, ValidateCommand
 
 
 def check(*arguments, command="fit"):
@@ -152,7 +152,7 @@ def test_the_nearest_name_is_said(arguments, nearest):
         ("model:\n  network:\n    plann: 3\n", "did you mean model.network.plan"),
         ("checkpoint: folder\n", "there is no setting checkpoint"),
         (
-            "trainer:\n  callbacks:\n  - class_path: recipes.callbacks.RandomState\n  - class_path: "
+            "trainer:\n  callbacks:\n  - class_path: recipes.run.callbacks.RandomState\n  - class_path: "
             "lightning.pytorch.callbacks.ModelCheckpoint\n    init_args:\n      save_topk: 3\n",
             r"callbacks.\[1\].init_args.save_topk: .* did you mean .*save_top_k",
         ),

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from foveal.models import llama
-from recipes.half_precision import HalfWeights
 from recipes.sharding import Sharded
 from recipes.sharding.settings import stored_dtypes
-from recipes.supported import check_supported
+from recipes.trainer.half_precision import HalfWeights
+from recipes.trainer.supported import check_supported
 
 SHARDED = {"class_path": "recipes.sharding.Sharded"}
 DDP = {"class_path": "lightning.pytorch.strategies.DDPStrategy"}

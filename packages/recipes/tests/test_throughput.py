@@ -11,16 +11,16 @@ from torch.utils.data import DataLoader, Dataset
 from foveal.connectors import AdaptivePool
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama
-from foveal.models.cost import flops, pretended, views_of
+from foveal.models.estimates.cost import flops, pretended, views_of
 from foveal.models.lora import Lora
-from foveal.models.pixels import normalised
+from foveal.models.views.normalise import normalised
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
-from recipes.metrics_csv import MetricsCsv, read_rows
-from recipes.model_flops import model_flops
 from recipes.module import Finetuning
-from recipes.peak_flops import peak_flops
-from recipes.throughput import Throughput
+from recipes.progress.model_flops import model_flops
+from recipes.progress.peak_flops import peak_flops
+from recipes.progress.throughput import Throughput
+from recipes.run.metrics_csv import MetricsCsv, read_rows
 
 
 def network():
@@ -38,7 +38,7 @@ def network():
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("recipes.throughput.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr("recipes.progress.throughput.time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
 
 
@@ -189,7 +189,7 @@ def test_cards(name, peak):
 
 def test_mfu_and_ranks(monkeypatch, clock):
     """Two ranks with the same batch: rates add up, shares stay."""
-    monkeypatch.setattr("recipes.throughput.peak_flops", lambda name: 1e6)
+    monkeypatch.setattr("recipes.progress.throughput.peak_flops", lambda name: 1e6)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "card")
     model = network()
     processor = model.processor

@@ -6,11 +6,11 @@ import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from recipes.arguments import CONFIGS
-from recipes.loggers import place_loggers, wandb_run_in
-from recipes.metrics_csv import MetricsCsv
-from recipes.progress import ProgressLine
-from recipes.trainer_parts import callbacks_with, loggers_with
+from recipes.command_line.arguments import CONFIGS
+from recipes.progress.line import ProgressLine
+from recipes.run.loggers import place_loggers, wandb_run_in
+from recipes.run.metrics_csv import MetricsCsv
+from recipes.trainer.parts import callbacks_with, loggers_with
 
 TENSORBOARD, WANDB, CSV = (
     f"lightning.pytorch.loggers.{name}" for name in ("TensorBoardLogger", "WandbLogger", "CSVLogger")
@@ -58,7 +58,7 @@ def described(path, **settings):
 
 
 def test_all_loggers_get_the_runs_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("recipes.loggers.find_spec", lambda name: object())
+    monkeypatch.setattr("recipes.run.loggers.find_spec", lambda name: object())
     folder = tmp_path / "runs" / "uhd-3"
     others = described("lightning.pytorch.loggers.MLFlowLogger")
     loggers = place_loggers([described(CSV), described(TENSORBOARD), described(WANDB), others], folder)
@@ -87,7 +87,7 @@ def test_a_run_goes_on_in_wandb(tmp_path):
 
 @pytest.mark.parametrize(("path", "extra"), [(TENSORBOARD, "tensorboard"), (WANDB, "wandb")])
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, path, extra):
-    monkeypatch.setattr("recipes.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("recipes.run.loggers.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=rf"pip install 'foveal-recipes\[{extra}\]'"):
         place_loggers(described(path), tmp_path)
 

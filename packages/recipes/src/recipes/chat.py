@@ -1,19 +1,19 @@
 """Talk: `python -m recipes.chat --checkpoint FOLDER page.png`."""
 
-from recipes.options import chat_options
+from recipes.command_line.options import chat_options
 
 
 def main() -> None:
     """The command line of `chat`.
 
     Raises:
-        SystemExit: with 2 for wrong usage, else as `recipes.dialogue.main`.
+        SystemExit: with 2 for wrong usage, else as `recipes.commands.chat.main`.
     """
     options = chat_options()
     # Not at the top: what was mistyped is said without importing the models.
-    from recipes import dialogue
+    from recipes.commands import chat
 
-    dialogue.main(options)
+    chat.main(options)
 
 
 if __name__ == "__main__":

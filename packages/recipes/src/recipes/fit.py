@@ -1,6 +1,6 @@
 """Train: `python -m recipes.fit --config uhd.yaml`."""
 
-from recipes.entry import main
+from recipes.command_line.entry import main
 
 if __name__ == "__main__":
     main("fit")

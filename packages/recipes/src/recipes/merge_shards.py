@@ -1,19 +1,19 @@
 """A training state as a checkpoint: `python -m recipes.merge_shards runs/uhd/version_0/states/step-00000120`."""
 
-from recipes.options import merge_options
+from recipes.command_line.options import merge_options
 
 
 def main() -> None:
     """The command line of `merge_shards`.
 
     Raises:
-        SystemExit: with 2 for wrong usage, else as `recipes.merging.main`.
+        SystemExit: with 2 for wrong usage, else as `recipes.commands.merge_shards.main`.
     """
     options = merge_options()
     # Not at the top: what was mistyped is said without importing the models.
-    from recipes import merging
+    from recipes.commands import merge_shards
 
-    merging.main(options)
+    merge_shards.main(options)
 
 
 if __name__ == "__main__":

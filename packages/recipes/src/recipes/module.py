@@ -12,12 +12,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from foveal.models import Batch, VisionLanguageModel
+from foveal.models.language_models.quantize import refuse_training
 from foveal.models.lora import Lora, add_lora
-from foveal.models.quantize import refuse_training
 from recipes.data.eval_batch import EvalBatch, blanked
-from recipes.groups import Rates
 from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
-from recipes.optimizer import MuonAdamW
+from recipes.optimization.groups import Rates
+from recipes.optimization.optimizer import MuonAdamW
 from recipes.sharding import Sharded, answers, divide
 
 

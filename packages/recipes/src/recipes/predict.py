@@ -1,19 +1,19 @@
 """Answer: `python -m recipes.predict CHECKPOINT --image page.png --question "What is the total?"`."""
 
-from recipes.options import predict_options
+from recipes.command_line.options import predict_options
 
 
 def main() -> None:
     """The command line of `predict`.
 
     Raises:
-        SystemExit: with 2 for wrong usage, else as `recipes.prediction.main`.
+        SystemExit: with 2 for wrong usage, else as `recipes.commands.predict.main`.
     """
     options = predict_options()
     # Not at the top: what was mistyped is said without importing the models.
-    from recipes import prediction
+    from recipes.commands import predict
 
-    prediction.main(options)
+    predict.main(options)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
 """Vision-language models put together from exchangeable parts."""
 
-from foveal.models.anyres import AnyResPlan
-from foveal.models.anyres_merge import AnyResMerge
-from foveal.models.batch import Batch, Sample
-from foveal.models.byte_tokenizer import byte_tokenizer
-from foveal.models.checkpoint import load_encoder, save
-from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
-from foveal.models.deepstack_merge import DeepStackHdMerge, DeepStackMerge, SequenceMerge
-from foveal.models.deepstack_plan import DeepStackHdPlan, DeepStackPlan
-from foveal.models.generation import answer, generate
-from foveal.models.images import BadImageError, image_size, read_image
-from foveal.models.language_models import llama, opt, pretrained_language_model, qwen3
-from foveal.models.merge import Merge, Merged
+from foveal.models.checkpoints.folder import load_encoder, save
+from foveal.models.checkpoints.load import load, load_adapter
+from foveal.models.generation.generate import answer, generate
+from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
+from foveal.models.merges.anyres import AnyResMerge
+from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
+from foveal.models.merges.merge import Merge, Merged
 from foveal.models.model import TokenLoss, VisionLanguageModel
-from foveal.models.opening import load, load_adapter
-from foveal.models.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.processor import Processor
-from foveal.models.prompts import Turn
-from foveal.models.square import CropToSquare, PadToSquare
-from foveal.models.uhd import UhdPlan
-from foveal.models.vary_plan import VaryPlan
-from foveal.models.views import ViewPlan
+from foveal.models.prompts.batch import Batch, Sample
+from foveal.models.prompts.byte_tokenizer import byte_tokenizer
+from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
+from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
+from foveal.models.prompts.processor import Processor
+from foveal.models.prompts.templates import Turn
+from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.plan import ViewPlan
+from foveal.models.views.read_image import BadImageError, image_size, read_image
+from foveal.models.views.square import CropToSquare, PadToSquare
+from foveal.models.views.uhd import UhdPlan
+from foveal.models.views.vary import VaryPlan
 
 __all__ = [
     "IGNORE_INDEX",

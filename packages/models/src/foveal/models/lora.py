@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foveal.models.language_models.quantize import import_bitsandbytes, modules_of_layers, recorded_kind, replace
 from foveal.models.model import VisionLanguageModel
-from foveal.models.quantize import import_bitsandbytes, modules_of_layers, recorded_kind, replace
 
 ADAPTER = "default"
 """What peft calls the only adapter; it is a part of the names of weights."""

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector, grouped
 from foveal.encoders import Encoder
-from foveal.models.agreement import (
+from foveal.models.compatibility import (
     check_context,
     check_pictures,
     check_views,
@@ -19,16 +19,16 @@ from foveal.models.agreement import (
     check_widths,
     made_connector,
 )
-from foveal.models.batch import Batch, position_ids
-from foveal.models.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
-from foveal.models.count import TokenCount, token_grids
-from foveal.models.merge import Merge, Merged
-from foveal.models.packed_attention import AttentionKind, use_attention
-from foveal.models.pixels import normalised
-from foveal.models.processor import Overlong, Processor
-from foveal.models.prompts import TemplateName
-from foveal.models.stack_injection import Embedded, injected, stacks_in_place
-from foveal.models.views import ViewPlan
+from foveal.models.language_models.injection import Embedded, injected, stacks_in_place
+from foveal.models.language_models.packed_attention import AttentionKind, use_attention
+from foveal.models.merges.merge import Merge, Merged
+from foveal.models.prompts.batch import Batch, position_ids
+from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
+from foveal.models.prompts.processor import Overlong, Processor
+from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.token_count import TokenCount, token_grids
+from foveal.models.views.normalise import normalised
+from foveal.models.views.plan import ViewPlan
 
 Size = tuple[int, int]
 

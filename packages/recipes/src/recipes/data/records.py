@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.models import Turn
-from foveal.models.prompts import check_turns
+from foveal.models.prompts.templates import check_turns
 
 logger = logging.getLogger(__name__)
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}

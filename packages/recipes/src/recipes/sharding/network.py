@@ -7,7 +7,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
 from foveal.models import VisionLanguageModel, generate
-from foveal.models.stack_injection import decoder_layers
+from foveal.models.language_models.injection import decoder_layers
 
 
 def shard_network(network: VisionLanguageModel, mesh: DeviceMesh, *, computed_in: torch.dtype | None = None) -> None:

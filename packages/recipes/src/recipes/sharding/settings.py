@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from foveal.models.quantize import recorded_kind
+from foveal.models.language_models.quantize import recorded_kind
 from recipes.sharding.build import as_now
 
 if TYPE_CHECKING:

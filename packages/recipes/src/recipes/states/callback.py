@@ -14,6 +14,7 @@ from torch import Tensor
 from recipes.data.modules import ConversationData
 from recipes.data.ranks import Position
 from recipes.module import NonFiniteLossError
+from recipes.progress.throughput import SAVING
 from recipes.states.contents import all_finite, frozen_sum, pieces
 from recipes.states.folder import StateError, newest_state, rewrite_manifest, step_of
 from recipes.states.randomness import random_state, set_random_state
@@ -23,7 +24,6 @@ from recipes.states.settings import StateSettings
 from recipes.states.signals import STOPPING, Interrupted, Signals
 from recipes.states.stored import StoredState
 from recipes.states.writing import keep_newest, write_state
-from recipes.throughput import SAVING
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recipes.optimizer import MuonAdamW
+from recipes.optimization.optimizer import MuonAdamW
 from recipes.states.folder import StateError
 from recipes.states.pieces import piece_of
 from recipes.states.ranks import Ranks

@@ -7,7 +7,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfig
 
 from recipes.data.modules import ConversationData
 from recipes.data.ranks import Position
-from recipes.optimizer import MuonAdamW
+from recipes.optimization.optimizer import MuonAdamW
 from recipes.states.contents import frozen_sum, restore
 from recipes.states.folder import StateError
 from recipes.states.ranks import Ranks

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from foveal.models.tokenize import add_special_tokens
+from foveal.models.prompts.tokenize import add_special_tokens
 
 FILE = "qwen.tiktoken"
 PIECES = (

@@ -1,0 +1,165 @@
+"""What a training with LoRA has learnt, as a folder without the base that it was learnt on.
+
+manifest.yaml           the base (where it was, a hash of its weights, how it was quantised), plan, prompt template
+adapter.yaml            rank, alpha, dropout
+adapter.safetensors     LAYER.lora_A.weight and LAYER.lora_B.weight, by the layers' names in the language model
+connector.safetensors
+merge.safetensors       only of models whose merge has weights
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foveal.core import load_exact, read_tensors, whole_folder
+from foveal.encoders.hub import folder_of, only_shapes
+from foveal.models.checkpoints.fingerprint import weights_hash
+from foveal.models.checkpoints.folder import described_prompts, part_of
+from foveal.models.language_models.quantize import recorded_kind
+from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
+from foveal.models.model import VisionLanguageModel
+
+FORMAT = 1
+MANIFEST = "manifest.yaml"
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether `load_adapter` is the one to ask."""
+    return (Path(folder) / MANIFEST).is_file()
+
+
+def save_adapter(
+    model: VisionLanguageModel, folder: str | Path, *, base: str | Path, state: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write adapters and connector of `model` into `folder`, which afterwards is either complete or as it was.
+
+    Args:
+        model: with adapters (see `add_lora`) on the weights of `base`.
+        folder: new, empty, or an adapter folder, which is replaced.
+        base: what `load` opened: folder, file or hub name. If it lies beside `folder`, both may be moved together.
+        state: the weights by their names in `model`, where the model itself holds only shards of them.
+
+    Raises:
+        ValueError: if the model has no adapters, `base` has no weights, or `folder` holds something else.
+    """
+    target = Path(folder).resolve()
+    if target.exists() and any(target.iterdir()) and not is_adapter(target):
+        raise ValueError(f"{target} exists and holds no adapter: choose another folder")
+    lora = lora_of(model.language_model)
+    whole = model.state_dict() if state is None else state
+    manifest = {
+        "format": FORMAT,
+        "base": {
+            "folder": _seen_from(target, base),
+            "sha256": weights_hash(base),
+            "quantize": recorded_kind(model.language_model.config),
+        },
+        **described_prompts(model.processor),
+    }
+    files = {part: part_of(whole, part) for part in ("connector", "merge")}
+    files["adapter"] = adapter_state(part_of(whole, "language_model"))
+    with whole_folder(target) as partial:
+        for name, tensors in files.items():
+            if tensors or name != "merge":
+                save_file(
+                    {key: tensor.contiguous() for key, tensor in tensors.items()}, partial / f"{name}.safetensors"
+                )
+        for name, content in (("adapter.yaml", asdict(lora)), (MANIFEST, manifest)):
+            (partial / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return target
+
+
+def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
+    """Give `model`, a base, the adapters and the connector of `folder`, in place; on the meta device nothing is read.
+
+    Raises:
+        ValueError: if they do not fit.
+        ImportError: if peft is not installed.
+    """
+    source = Path(folder)
+    path = source / "adapter.yaml"
+    try:
+        lora = Lora(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} does not say rank, alpha and dropout of adapters ({error})") from error
+    if only_shapes():
+        add_lora(model, lora)
+        return
+    load_exact(model.connector, _tensors(source, "connector"), source=str(source / "connector.safetensors"))
+    if model.merge is not None and model.merge.state_dict():
+        load_exact(model.merge, _tensors(source, "merge"), source=str(source / "merge.safetensors"))
+    add_lora(model, lora)
+    fill_lora(model.language_model, _tensors(source, "adapter"), source=str(source / "adapter.safetensors"))
+    model.eval()
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """What an adapter folder says of its base and of prompts.
+
+    Raises:
+        ValueError: if it is none, or of another format.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder} is no adapter folder: it has no {MANIFEST} (one that `recipes.fit` wrote has)")
+    manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    expected = {"format", "base", "plan", "template", "system", "max_length", "overlong"}
+    if not isinstance(manifest, dict) or set(manifest) != expected:
+        found = sorted(manifest) if isinstance(manifest, dict) else type(manifest).__name__
+        raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"{path}: format {manifest['format']}, this version reads format {FORMAT}")
+    if not isinstance(manifest["base"], dict) or set(manifest["base"]) != {"folder", "sha256", "quantize"}:
+        raise ValueError(f"{path}: base has folder, sha256 and quantize, not {manifest['base']!r}")
+    return manifest
+
+
+def base_of(folder: str | Path, base: str | Path | None = None) -> str:
+    """The base of an adapter folder, whose weights were found to be those that the adapters were trained on.
+
+    On the meta device weights are not looked at.
+
+    Args:
+        folder: of the adapter.
+        base: where the base is now; None: where the manifest says.
+
+    Raises:
+        ValueError: if there is no such base, or it has other weights; the message has both hashes.
+    """
+    told: dict[str, str] = read_manifest(folder)["base"]
+    found = str(base) if base is not None else told["folder"]
+    if base is None and (beside := Path(folder).resolve() / found).exists():
+        found = str(beside)
+    try:
+        if only_shapes() and not Path(found).is_file():
+            folder_of(found)
+        if only_shapes():
+            return found
+        actual = weights_hash(found)
+    except ValueError as error:
+        raise ValueError(
+            f"{folder} needs its base, and {error}; put it there, or change base.folder in {Path(folder) / MANIFEST}"
+        ) from error
+    if actual != told["sha256"]:
+        raise ValueError(
+            f"{found} is not the base of {folder}: its weights have the sha256 {actual}, the adapters were trained on "
+            f"{told['sha256']} ({told['folder']})"
+        )
+    return found
+
+
+def _tensors(folder: Path, part: str) -> dict[str, Tensor]:
+    return read_tensors(folder / f"{part}.safetensors")
+
+
+def _seen_from(target: Path, base: str | Path) -> str:
+    """How the folder `target` should call its base: by a relative path if they share their parent."""
+    path = Path(base).resolve()
+    if not path.exists():
+        return str(base)
+    return f"../{path.name}" if path.parent == target.parent else str(path)

@@ -1,0 +1,114 @@
+"""A model as other tools open it: LLaVA and LLaVA-NeXT in transformers' layout, other models in parts."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foveal.core import whole_folder
+from foveal.models.lora import has_lora
+from foveal.models.model import VisionLanguageModel
+from foveal.models.published.to_transformers import (
+    IMAGE,
+    clip_of,
+    clip_tensors,
+    no_equivalent,
+    processor_of,
+    to_library,
+    vision_config,
+)
+from foveal.models.published.verify import ask, difference
+
+LARGEST_DIFFERENCE = 1e-4
+"""Of logits in float32, between the model and what transformers makes of the exported folder."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        kind: transformers' class; None: the parts apart.
+        reason: why transformers has no class for the model; empty if it has.
+        difference: the largest one of logits after reloading; None for parts.
+    """
+
+    kind: str | None
+    reason: str = ""
+    difference: float | None = None
+
+
+def export(model: VisionLanguageModel, folder: str | Path) -> Exported:
+    """Write `model` for other tools into `folder`, which afterwards is complete or not there.
+
+    A LLaVA or LLaVA-NeXT becomes transformers' `LlavaForConditionalGeneration` or `LlavaNextForConditionalGeneration`,
+    which is read again by transformers and must answer a prompt with a picture alike. Where the vocabulary has no
+    `<image>` it gets one. Blocks of the tower behind the layer that is used do not exist here, so that this layer
+    becomes its last one.
+
+    Of other models, language model and tokenizer are written in transformers' layout, the tower too if it is a CLIP,
+    and the rest under our names.
+
+    Args:
+        model: in evaluation mode; while logits are computed it is in float32, and afterwards as before.
+        folder: not there yet, or empty.
+
+    Raises:
+        ValueError: if `folder` holds something, if the model has adapters, or if the logits differ by more than
+            `LARGEST_DIFFERENCE`.
+    """
+    return export_opened(lambda: model, folder)
+
+
+def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | Path) -> Exported:
+    """`export` of the model that `open_model` gives, which is let go before transformers reads what was written.
+
+    So there is room for one of them at a time, if nobody else holds the model.
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"{target} exists and is not empty: choose another folder")
+    model = open_model()
+    if has_lora(model.language_model):
+        raise ValueError("the model has adapters: merge them first, as in python -m tools.merge ADAPTER MERGED")
+    with whole_folder(target) as partial:
+        if reason := no_equivalent(model):
+            _write_parts(model, partial)
+            return Exported(None, reason)
+        asked = ask(model)
+        theirs, tokenizer = to_library(model)
+        kind = type(theirs)
+        theirs.save_pretrained(partial)
+        processor_of(model, tokenizer).save_pretrained(partial)
+        del theirs, model
+        found = difference(asked, kind, partial, tokenizer.convert_tokens_to_ids(IMAGE))
+        if not found <= LARGEST_DIFFERENCE:
+            raise ValueError(
+                f"{kind.__name__} gives other logits than the model, by up to {found:.2g} in float32 (at most "
+                f"{LARGEST_DIFFERENCE:.0e} is allowed): nothing was written to {target}"
+            )
+    return Exported(kind.__name__, difference=found)
+
+
+def _write_parts(model: VisionLanguageModel, folder: Path) -> None:
+    model.language_model.save_pretrained(folder / "language_model")
+    model.processor.tokenizer.save_pretrained(folder / "tokenizer")
+    tower = clip_of(model.encoder)
+    if tower is None:
+        _write(model.encoder.state_dict(), folder / "encoder.safetensors")
+    else:
+        (folder / "encoder").mkdir()
+        described = {"architectures": ["CLIPVisionModel"], **vision_config(tower)}
+        (folder / "encoder" / "config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
+        tensors = {f"vision_model.{name}": tensor for name, tensor in clip_tensors(tower).items()}
+        _write(tensors, folder / "encoder" / "model.safetensors")
+    _write(model.connector.state_dict(), folder / "connector.safetensors")
+    if model.merge is not None and model.merge.state_dict():
+        _write(model.merge.state_dict(), folder / "merge.safetensors")
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})

@@ -1,0 +1,199 @@
+"""A model as a folder: one safetensors file or folder per part, and a page that says how to put them together.
+
+config.yaml                 encoder, connector, plan, merge (class and arguments), template, system text, max_length
+encoder.safetensors
+connector.safetensors
+merge.safetensors           only of models that merge the views' tokens
+language_model/             in transformers' layout: other tools open it; its config.json says how it is quantised
+tokenizer/
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from foveal.connectors import Connector
+from foveal.core import build, describe, load_exact, read_tensors, whole_folder
+from foveal.encoders import Encoder
+from foveal.encoders.hub import only_shapes
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.language_models.build import DType, pretrained_language_model
+from foveal.models.language_models.packed_attention import AttentionKind
+from foveal.models.language_models.quantize import Kind
+from foveal.models.lora import has_lora
+from foveal.models.merges.merge import Merge
+from foveal.models.model import VisionLanguageModel
+from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
+from foveal.models.prompts.processor import Overlong, Processor
+from foveal.models.prompts.templates import TemplateName
+from foveal.models.views.plan import ViewPlan
+
+FORMAT = 1
+OPTIONAL = {"merge", "overlong"}
+
+
+def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, Tensor] | None = None) -> Path:
+    """Write `model` into `folder`, which afterwards is either complete or as it was.
+
+    Args:
+        model: any; parts of one's own packages are written too, and `load` asks for these packages by name.
+        folder: new, empty, or a checkpoint, which is replaced.
+        state: the weights by their names in `model`, where the model itself holds only shards of them.
+
+    Raises:
+        ValueError: if `folder` exists and holds something else than a checkpoint, or the model has adapters.
+    """
+    target = Path(folder).resolve()
+    if target.exists() and any(target.iterdir()) and not is_checkpoint(target):
+        raise ValueError(f"{target} exists and is no checkpoint: choose another folder")
+    if state is None and has_lora(model.language_model):
+        raise ValueError("the model has adapters: save them with save_adapter, or merge them first with merge_lora")
+    whole = model.state_dict() if state is None else state
+
+    with whole_folder(target) as partial:
+        parts = {"encoder": model.encoder, "connector": model.connector, "merge": model.merge}
+        described = {name: describe(part) for name, part in parts.items() if part is not None}
+        for name in described:
+            save_file(
+                {key: tensor.contiguous() for key, tensor in part_of(whole, name).items()},
+                partial / f"{name}.safetensors",
+            )
+        weights = {} if state is None else {"state_dict": part_of(whole, "language_model")}
+        model.language_model.save_pretrained(partial / "language_model", **weights)
+        model.processor.tokenizer.save_pretrained(partial / "tokenizer")
+        written = {
+            "format": FORMAT,
+            **described,
+            **described_prompts(model.processor),
+        }
+        (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+    return target
+
+
+def is_checkpoint(folder: str | Path) -> bool:
+    """Whether the folder is one that `save` has written."""
+    try:
+        _read_config(Path(folder))
+    except ValueError:
+        return False
+    return True
+
+
+def open_checkpoint(
+    folder: str | Path,
+    *,
+    plan: ViewPlan | None,
+    template: TemplateName | None,
+    max_length: int | None,
+    overlong: Overlong | None,
+    dtype: DType,
+    quantize: Kind | None,
+    attention: AttentionKind | None,
+    allow: Sequence[str],
+) -> VisionLanguageModel:
+    """The model of a folder that `save` has written; arguments and errors are those of `foveal.models.load`."""
+    source = Path(folder)
+    config = _read_config(source)
+    allowed = ("foveal", *allow)
+    tower, connector = (_read_part(source, config, part, allowed) for part in ("encoder", "connector"))
+    merge = _read_part(source, config, "merge", allowed) if "merge" in config else None
+    if (
+        not isinstance(tower, Encoder)
+        or not isinstance(connector, Connector)
+        or not (merge is None or isinstance(merge, Merge))
+    ):
+        raise ValueError(f"{source / 'config.yaml'}: 'encoder', 'connector' or 'merge' describes something else")
+    tokenizer: PreTrainedTokenizerBase = pretrained_tokenizer(_existing(source / "tokenizer"))
+    model = VisionLanguageModel(
+        tower,
+        lambda _in_width, _out_width: connector,
+        pretrained_language_model(_existing(source / "language_model"), dtype=dtype, quantize=quantize),
+        tokenizer,
+        plan if plan is not None else build(config["plan"], allow=allowed),
+        merge=None if merge is None else lambda _width: merge,
+        template=template if template is not None else config["template"],
+        system=config["system"] if template is None else None,
+        max_length=max_length if max_length is not None else config["max_length"],
+        overlong=overlong if overlong is not None else config.get("overlong", "raise"),
+        attention=attention,
+    )
+    if dtype != "auto":
+        # Not the language model: it has its dtype, but for what must stay as it is, the angles of positions and what is
+        # quantised.
+        for part in (model.encoder, model.connector, model.merge):
+            if part is not None:
+                part.to(getattr(torch, dtype))
+    return model.eval()
+
+
+def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The weights of one part, by their names in it."""
+    return {name.removeprefix(f"{part}."): weight for name, weight in state.items() if name.startswith(f"{part}.")}
+
+
+def described_prompts(processor: Processor) -> dict[str, Any]:
+    """How pictures and conversations become tokens, in plain values."""
+    return {
+        "plan": describe(processor.plan),
+        "template": processor.template,
+        "system": processor.system,
+        "max_length": processor.max_length,
+        "overlong": processor.overlong,
+    }
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """The encoder of a checkpoint folder alone: a vision vocabulary that one model has learnt, for another (Vary).
+
+    Raises:
+        ValueError: as `load`.
+    """
+    source = Path(folder)
+    encoder = _read_part(source, _read_config(source), "encoder", ("foveal",))
+    if not isinstance(encoder, Encoder):
+        raise ValueError(f"{source / 'config.yaml'}: 'encoder' describes something else")
+    return encoder.eval()
+
+
+def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[str]) -> nn.Module:
+    path = source / f"{part}.safetensors"
+    tensors = StoredTensors(path).described if only_shapes() else read_tensors(path)
+    module: Any = build(config[part], allow=allow)
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(kinds) == 1:
+        module.to(kinds.pop())
+    if not only_shapes():
+        load_exact(module, tensors, source=str(path))
+    result: nn.Module = module
+    return result
+
+
+def _read_config(source: Path) -> dict[str, Any]:
+    path = source / "config.yaml"
+    if not source.is_dir():
+        raise ValueError(f"there is no folder {source}, and a hub name looks like llava-hf/llava-1.5-7b-hf")
+    if not path.is_file():
+        raise ValueError(
+            f"{source} is no checkpoint: it has neither a config.yaml, as what `save` or `recipes.fit` wrote, nor the "
+            "config.json of a published one"
+        )
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}
+    if not isinstance(config, dict) or set(config) - OPTIONAL != expected:
+        found = sorted(config) if isinstance(config, dict) else type(config).__name__
+        raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
+    if config["format"] != FORMAT:
+        raise ValueError(f"{path}: format {config['format']}, this version reads format {FORMAT}")
+    return config
+
+
+def _existing(folder: Path) -> str:
+    if not folder.is_dir():
+        raise ValueError(f"the checkpoint is incomplete: there is no folder {folder}")
+    return str(folder)

@@ -1,0 +1,180 @@
+"""A model from whatever holds one: a folder of ours, one that somebody has published, or adapters beside their base."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from foveal.core import build
+from foveal.encoders.hub import only_shapes
+from foveal.models.checkpoints.adapter import apply_adapter, base_of, is_adapter, read_manifest
+from foveal.models.checkpoints.folder import open_checkpoint
+from foveal.models.language_models.build import DType
+from foveal.models.language_models.packed_attention import AttentionKind
+from foveal.models.language_models.quantize import Kind, record
+from foveal.models.model import VisionLanguageModel
+from foveal.models.prompts.processor import Overlong
+from foveal.models.prompts.templates import TemplateName
+from foveal.models.published import is_published, open_published
+from foveal.models.views.plan import ViewPlan
+
+
+def load(
+    folder: str | Path,
+    *,
+    plan: ViewPlan | None = None,
+    template: TemplateName | None = None,
+    max_length: int | None = None,
+    overlong: Overlong | None = None,
+    dtype: DType = "auto",
+    quantize: Kind | None = None,
+    encoder: str | None = None,
+    attention: AttentionKind | None = None,
+    allow: Sequence[str] = (),
+) -> VisionLanguageModel:
+    """The model of a checkpoint folder, on the CPU, in evaluation mode; on the meta device if that is the default one.
+
+    Args:
+        folder: written by `save`; or a published checkpoint, recognised by what it holds (see `open_published`), or its
+            hub name; or a folder of adapters, whose base is opened (see `load_adapter`).
+        plan: another plan than the checkpoint's, as between the stages of a training.
+        template: another prompt template than the checkpoint's, with its own system text.
+        max_length: another longest sequence, in tokens.
+        overlong: another way with longer samples, see `Processor`.
+        dtype: of all weights that are not quantised; `auto`: as they were saved.
+        quantize: how the language model's decoder is quantised while it is read; null: not, or as it was saved.
+        encoder: folder or hub name of the image tower, for published checkpoints that come without.
+        attention: kernel of the language model, see `VisionLanguageModel`.
+        allow: packages beside Foveal from which the checkpoint's parts may be taken; they are imported.
+
+    Raises:
+        ValueError: if the folder is no checkpoint, or a part misses a tensor, has one too many or one of another shape;
+            if the language model was saved quantised in another way, or cannot be; if an encoder is given to a folder
+            that `save` wrote.
+        ImportError: if the language model is quantised, and bitsandbytes is not installed.
+    """
+    if is_adapter(folder):
+        return load_adapter(
+            folder,
+            plan=plan,
+            template=template,
+            max_length=max_length,
+            overlong=overlong,
+            dtype=dtype,
+            quantize=quantize,
+            encoder=encoder,
+            attention=attention,
+            allow=allow,
+        )
+    if is_published(folder):
+        return open_published(
+            folder,
+            plan=plan,
+            template=template,
+            max_length=max_length,
+            overlong=overlong or "raise",
+            dtype=dtype,
+            quantize=quantize,
+            encoder=encoder,
+            attention=attention,
+        )
+    if encoder is not None:
+        raise ValueError(f"{folder} has its own encoder: another one ({encoder}) is for published checkpoints without")
+    return open_checkpoint(
+        folder,
+        plan=plan,
+        template=template,
+        max_length=max_length,
+        overlong=overlong,
+        dtype=dtype,
+        quantize=quantize,
+        attention=attention,
+        allow=allow,
+    )
+
+
+def load_adapter(
+    folder: str | Path,
+    *,
+    base: str | Path | None = None,
+    plan: ViewPlan | None = None,
+    template: TemplateName | None = None,
+    max_length: int | None = None,
+    overlong: Overlong | None = None,
+    dtype: DType = "auto",
+    quantize: Kind | None = None,
+    encoder: str | None = None,
+    attention: AttentionKind | None = None,
+    allow: Sequence[str] = (),
+) -> VisionLanguageModel:
+    """The model of an adapter folder: its base as `load` opens it, with adapters and connector; in evaluation mode.
+
+    Args:
+        folder: written by `save_adapter`.
+        base: where the base is now; None: where it was.
+        plan: another plan than the adapter's; likewise `template`, `max_length` and `overlong`, as of `load`.
+        template: with its own system text.
+        max_length: in tokens.
+        overlong: see `Processor`.
+        dtype: of the base's weights that are not quantised, and of the connector; adapters are float32.
+        quantize: how the base's decoder is quantised while it is read; null: as it was when the adapters were trained.
+        encoder: folder or hub name of the image tower, for published bases that come without.
+        attention: kernel of the language model, see `VisionLanguageModel`.
+        allow: packages beside Foveal from which parts may be taken; they are imported.
+
+    Raises:
+        ValueError: if the folder is no adapter, there is no base, its weights are not those that the adapters were
+            trained on, or as `load`.
+        ImportError: if peft is not installed, or as `load`.
+    """
+    model = load_base(
+        folder,
+        base_of(folder, base),
+        plan=plan,
+        template=template,
+        max_length=max_length,
+        overlong=overlong,
+        dtype=dtype,
+        quantize=quantize if quantize is not None else read_manifest(folder)["base"]["quantize"],
+        encoder=encoder,
+        attention=attention,
+        allow=allow,
+    )
+    apply_adapter(model, folder)
+    return model
+
+
+def load_base(
+    folder: str | Path,
+    base: str | Path,
+    *,
+    plan: ViewPlan | None = None,
+    template: TemplateName | None = None,
+    max_length: int | None = None,
+    overlong: Overlong | None = None,
+    dtype: DType = "auto",
+    quantize: Kind | None = None,
+    encoder: str | None = None,
+    attention: AttentionKind | None = None,
+    allow: Sequence[str] = (),
+) -> VisionLanguageModel:
+    """The base of the adapter folder `folder`, with the adapter's plan and prompts but without adapters.
+
+    Arguments and errors are those of `load_adapter`, but that `base` and `quantize` are taken as they are.
+    """
+    manifest = read_manifest(folder)
+    model = load(
+        base,
+        plan=plan if plan is not None else build(manifest["plan"], allow=("foveal", *allow)),
+        template=template if template is not None else manifest["template"],
+        max_length=max_length if max_length is not None else manifest["max_length"],
+        overlong=overlong if overlong is not None else manifest["overlong"],
+        dtype=dtype,
+        quantize=quantize,
+        encoder=encoder,
+        attention=attention,
+        allow=allow,
+    )
+    if template is None:
+        model.processor.system = manifest["system"]
+    if only_shapes() and quantize is not None:
+        record(model.language_model, quantize)
+    return model

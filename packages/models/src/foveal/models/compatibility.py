@@ -1,0 +1,119 @@
+"""Whether the parts of a model go together, before anything is computed."""
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from foveal.connectors import Connector
+from foveal.encoders import Encoder
+from foveal.models.language_models.injection import decoder_layers
+from foveal.models.merges.merge import Merge
+from foveal.models.prompts.constants import IMAGE_TOKEN_ID
+from foveal.models.prompts.processor import Processor
+from foveal.models.views.plan import ViewPlan
+
+PROBES = ((672, 672), (336, 336), (1000, 400), (400, 1000))
+"""(width, height) in pixels of pictures that every model must be able to take."""
+
+
+def made_connector(connector: Callable[[Any, int], Connector], encoder: Encoder, width: int) -> Connector:
+    """The connector for the encoder's maps and a language model of that width.
+
+    Raises:
+        ValueError: if it cannot be made of the two.
+    """
+    widths = encoder.widths
+    try:
+        return connector(widths[0] if len(widths) == 1 else widths, width)
+    except TypeError as error:
+        raise ValueError(
+            f"no connector can be made of the widths {widths} and {width} ({error}); a stage, such as MMFuser or Pool, "
+            "stands in a Chain before the connector"
+        ) from error
+
+
+def check_widths(encoder: Encoder, connector: Connector, width: int) -> None:
+    """Refuse a connector that takes other maps than the encoder's, or makes other tokens than the language model's.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if connector.in_widths != encoder.widths:
+        raise ValueError(
+            f"the encoder returns maps of widths {encoder.widths}, the connector takes {connector.in_widths}"
+        )
+    if connector.out_width != width:
+        raise ValueError(f"the connector makes tokens of width {connector.out_width}, the language model has {width}")
+    if connector.prefix_tokens != encoder.prefix_tokens:
+        raise ValueError(
+            f"the encoder returns {encoder.prefix_tokens} prefix tokens before its grid, the connector expects "
+            f"{connector.prefix_tokens}: set keep_class_token and prefix_tokens to agree"
+        )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, language_model: Any) -> None:
+    """Refuse a tokenizer with more tokens than the language model has embeddings.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    rows = language_model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens, the language model embeddings for {rows}: they do not belong "
+            "together"
+        )
+
+
+def check_context(max_length: int, language_model: Any) -> None:
+    """Refuse sequences for which the language model has no positions.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    context = language_model.config.get_text_config().max_position_embeddings
+    if max_length > context:
+        raise ValueError(f"max_length is {max_length}, the language model's context {context}: lower max_length")
+
+
+def check_views(encoder: Encoder, plan: ViewPlan, merge: Merge | None, language_model: Any) -> None:
+    """Refuse a plan that makes other sets of views than the encoder looks at, and stacks beyond the last layer.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if plan.inputs != encoder.inputs:
+        raise ValueError(
+            f"{type(encoder).__name__} looks at {encoder.inputs} views together, {type(plan).__name__} makes sets of "
+            f"{plan.inputs}"
+        )
+    if merge is not None and merge.layers:
+        depth = len(decoder_layers(language_model))
+        if max(merge.layers) >= depth:
+            raise ValueError(
+                f"{type(merge).__name__} adds stacks before layers {merge.layers}, the language model has {depth}: "
+                "begin earlier or use fewer stacks"
+            )
+
+
+def check_pictures(processor: Processor) -> None:
+    """Refuse parts that cannot take ordinary pictures, or leave no room for text.
+
+    Raises:
+        ValueError: with the size of a picture and the reason.
+    """
+    counts = []
+    for width, height in PROBES:
+        try:
+            ids = processor.picture_ids((width, height))
+        except ValueError as error:
+            raise ValueError(f"the parts do not go together for a picture of {width}x{height}: {error}") from error
+        if IMAGE_TOKEN_ID not in ids:
+            raise ValueError(f"the parts do not go together: a picture of {width}x{height} becomes no token")
+        counts.append(len(ids))
+    if min(counts) >= processor.max_length:
+        raise ValueError(
+            f"a picture becomes {min(counts)} tokens or more, the longest sequence has {processor.max_length}: raise "
+            "max_length or choose a plan or a connector with fewer tokens"
+        )

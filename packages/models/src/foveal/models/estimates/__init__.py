@@ -1,0 +1,1 @@
+"""Operations and memory from shapes alone."""

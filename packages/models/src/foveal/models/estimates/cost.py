@@ -1,0 +1,157 @@
+"""What a model costs before it has weights: tokens, parameters and FLOPs, from shapes alone."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from foveal.models.merges.merge import Merged
+from foveal.models.model import VisionLanguageModel
+from foveal.models.views.normalise import normalised
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A number for each part of a model."""
+
+    encoder: int
+    connector: int
+    language_model: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.encoder + self.connector + self.language_model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one prompt costs.
+
+    Attributes:
+        views: that the encoder sees.
+        visual: visual tokens in the sequence.
+        marks: tokens of text that the method puts between or around them.
+        stacked: visual tokens that are added to hidden states instead.
+        parameters: all, those that do not learn too; the merge's belong to the connector.
+        flops: of one prefill, up to the logits of the last token: two for each multiply-add of matrix products and
+            convolutions, as they are executed: SAM's relative positions are part of the product and make its heads
+            wider. Elementwise work, interpolation and the samples of deformable attention are not counted.
+    """
+
+    views: int
+    visual: int
+    marks: int
+    stacked: int
+    parameters: Parts
+    flops: Parts
+
+
+def cost(model: VisionLanguageModel, pictures: Sequence[Size], *, text: int) -> Cost:
+    """Of a prompt with pictures and so many tokens of text beside them.
+
+    Args:
+        model: on the meta device; it stays as it is.
+        pictures: (width, height) in pixels of each.
+        text: tokens.
+
+    Raises:
+        ValueError: if the model cannot take such pictures.
+    """
+    _, marks = prompt_tokens(model, pictures)
+    found: list[Merged] = []
+    with pretended(model) as copy:
+        views = views_of(copy, pictures)
+        pixels = normalised(views, copy.encoder)
+        of_encoder = flops(lambda: copy.encoder.encode_views(pixels))
+        of_both = flops(lambda: found.extend(copy.merged(views, pictures)))
+    visual = sum(len(each.tokens) for each in found)
+    return Cost(
+        views=len(views),
+        visual=visual,
+        marks=marks,
+        stacked=sum(len(stack) for each in found for stack in each.stacks),
+        parameters=parameters(model),
+        flops=Parts(of_encoder, of_both - of_encoder, prefill(model.language_model, visual + marks + text)),
+    )
+
+
+def parameters(model: VisionLanguageModel) -> Parts:
+    """Of every part; blocks that a method never runs are not built."""
+    everything, encoder, language_model = (
+        sum(weight.numel() for weight in part.parameters()) for part in (model, model.encoder, model.language_model)
+    )
+    return Parts(encoder, everything - encoder - language_model, language_model)
+
+
+def prompt_tokens(model: VisionLanguageModel, pictures: Sequence[Size]) -> tuple[int, int]:
+    """Visual tokens of pictures of (width, height), and tokens of text that the method puts between or around them.
+
+    Raises:
+        ValueError: if the model cannot take such a picture.
+    """
+    items = [item for picture in pictures for item in model.processor.count(*picture)]
+    return sum(item for item in items if isinstance(item, int)), sum(isinstance(item, str) for item in items)
+
+
+def prefill(language_model: nn.Module, tokens: int) -> int:
+    """FLOPs of a language model on the meta device that reads so many tokens and gives the logits of the last."""
+    model: Any = language_model
+    embedded = torch.empty(1, tokens, model.config.hidden_size, device="meta")
+    # Without a cache transformers would look for packed sequences in the values of the positions, which are not there.
+    return flops(lambda: model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1))
+
+
+def flops(run: Callable[[], object]) -> int:
+    """Of what `run` does; fused attention is taken apart, which the counter cannot see into on every device."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        run()
+    return int(counter.get_total_flops())
+
+
+def picture_size(text: str) -> Size:
+    """`1000x3000` as (1000, 3000).
+
+    Raises:
+        argparse.ArgumentTypeError: if it is something else.
+    """
+    numbers = text.split("x")
+    if len(numbers) != 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        raise ArgumentTypeError(f"{text!r} is no WIDTHxHEIGHT in pixels, as 1000x3000")
+    return int(numbers[0]), int(numbers[1])
+
+
+def copied(model: VisionLanguageModel) -> VisionLanguageModel:
+    """A copy of `model`, which is on the meta device, with the same processor."""
+    return deepcopy(model, {id(model.processor): model.processor})
+
+
+@contextmanager
+def pretended(model: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
+    """A copy of `model` whose tensors have shapes and no numbers, but behave within as if they were on the CPU.
+
+    On the meta device itself autocast is refused, and attention takes the kernel that keeps the whole table of weights.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        instead: dict[int, Any] = {id(model.processor): model.processor}
+        for tensor in (*model.parameters(), *model.buffers()):
+            empty = torch.empty_like(tensor, device="cpu")
+            learns = tensor.requires_grad
+            instead[id(tensor)] = nn.Parameter(empty, learns) if isinstance(tensor, nn.Parameter) else empty
+        yield deepcopy(model, instead)
+
+
+def views_of(model: VisionLanguageModel, pictures: Sequence[Size]) -> list[Tensor]:
+    """The views of pictures of (width, height) as the processor gives them, [3, height, width] each, uint8."""
+    sizes = [size for picture in pictures for size in model.processor.plan.views(*picture)]
+    return [torch.empty(3, *size, dtype=torch.uint8) for size in sizes]

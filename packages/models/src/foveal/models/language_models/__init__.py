@@ -1,0 +1,1 @@
+"""Decoders: built anew or read, resized, injected with stacks, quantized."""

@@ -1,0 +1,224 @@
+"""Causal language models by name, for code and for `class_path`."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from foveal.encoders.hub import folder_of
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.language_models.quantize import Kind, recorded_kind
+from foveal.models.language_models.quantized_loading import load_quantized
+from foveal.models.language_models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
+from foveal.models.language_models.resize import add_rows, stretch_positions
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def llama(
+    vocabulary: int,
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    mlp_width: int,
+    context: int = 2048,
+    norm_eps: float = 1e-5,
+) -> nn.Module:
+    """A LLaMA with new weights (arXiv 2302.13971).
+
+    Width 4096, depth 32, heads 32 and mlp_width 11008 make the shape of Vicuna-7B.
+
+    Args:
+        vocabulary: rows of the embedding table.
+        width: channels.
+        depth: decoder layers.
+        heads: attention heads.
+        mlp_width: channels inside the feed-forward layers.
+        context: longest sequence in tokens.
+        norm_eps: epsilon of the RMS norms.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model: nn.Module = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            intermediate_size=mlp_width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            max_position_embeddings=context,
+            rms_norm_eps=norm_eps,
+        )
+    )
+    return model
+
+
+def qwen3(
+    vocabulary: int,
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    mlp_width: int,
+    context: int = 2048,
+    zero_output: bool = False,
+) -> nn.Module:
+    """A Qwen3 with new weights (arXiv 2505.09388): a LLaMA whose queries and keys are normalised, which trains faster.
+
+    Args:
+        vocabulary: rows of the embedding table, which is tied to the output's.
+        width: channels.
+        depth: decoder layers.
+        heads: attention heads.
+        mlp_width: channels inside the feed-forward layers.
+        context: longest sequence in tokens.
+        zero_output: start the output projections of attention and feed-forward at zero, so that every layer begins as
+            the identity.
+    """
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    model: Any = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            intermediate_size=mlp_width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            head_dim=width // heads,
+            max_position_embeddings=context,
+            tie_word_embeddings=True,
+        )
+    )
+    if zero_output:
+        for layer in model.model.layers:
+            nn.init.zeros_(layer.self_attn.o_proj.weight)
+            nn.init.zeros_(layer.mlp.down_proj.weight)
+    result: nn.Module = model
+    return result
+
+
+def opt(vocabulary: int, *, width: int, depth: int, heads: int, mlp_width: int, context: int = 2048) -> nn.Module:
+    """An OPT with new weights (arXiv 2205.01068): learned positions, and dropout of 0.1 while it is trained.
+
+    Width 768, depth 12, heads 12, mlp_width 3072 and a vocabulary of 50272 make the shape of OPT-125M.
+
+    Args:
+        vocabulary: rows of the embedding table, which is tied to the output's.
+        width: channels.
+        depth: decoder layers.
+        heads: attention heads.
+        mlp_width: channels inside the feed-forward layers.
+        context: longest sequence in tokens.
+    """
+    from transformers import OPTConfig, OPTForCausalLM
+
+    model: nn.Module = OPTForCausalLM(
+        OPTConfig(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            word_embed_proj_dim=width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            ffn_dim=mlp_width,
+            max_position_embeddings=context,
+            # OPT's own id for padding is 1, another token in other vocabularies, and its embedding would never learn.
+            pad_token_id=None,
+        )
+    )
+    return model
+
+
+def pretrained_language_model(
+    name_or_folder: str,
+    *,
+    dtype: DType = "auto",
+    vocabulary: int | None = None,
+    context: int | None = None,
+    quantize: Kind | None = None,
+) -> nn.Module:
+    """A causal language model from a local folder or by its hub name; safetensors only, no code from the hub.
+
+    A local folder may also hold the first Qwen, which becomes a Qwen2. On the meta device only the configuration is
+    read, and nothing is quantised.
+
+    Args:
+        name_or_folder: folder in transformers' layout, or hub name.
+        dtype: of the weights; `auto`: as they were stored.
+        vocabulary: rows for tokens, for a tokenizer with new ones; new rows begin as the mean of all others.
+        context: longest sequence in tokens, for an OPT, whose table of learned positions is stretched linearly.
+        quantize: how the decoder's linear layers are quantised while they are read, which frees all but a quarter (or
+            a half) of their memory; null: not, or as they were stored.
+
+    Raises:
+        ValueError: if a tensor is missing, unexpected or wrongly shaped: nothing is initialised anew in its place; if
+            `vocabulary` or `context` is less than the model's, or it has no learned positions that could be stretched;
+            if it cannot be quantised in the way asked for.
+        OSError: if there is no such folder or name.
+        ImportError: if it is to be quantised, and bitsandbytes is not installed.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = _config_of(name_or_folder)
+    model: Any
+    if torch.get_default_device().type == "meta":
+        model = AutoModelForCausalLM.from_config(config, dtype=_torch_dtype(dtype) or config.dtype)
+    elif quantize is not None or recorded_kind(config) is not None:
+        model = load_quantized(
+            StoredTensors(folder_of(name_or_folder)),
+            config,
+            kind=quantize,
+            dtype=_torch_dtype(dtype),
+            **({"rename": partial(qwen2_tensors, source=name_or_folder)} if is_qwen1(name_or_folder) else {}),
+        )
+    else:
+        model = _load_as_stored(name_or_folder, _torch_dtype(dtype))
+    if vocabulary is not None:
+        add_rows(model, vocabulary, name_or_folder)
+    if context is not None:
+        stretch_positions(model, context, name_or_folder)
+    result: nn.Module = model
+    return result
+
+
+def _torch_dtype(dtype: DType) -> torch.dtype | None:
+    return None if dtype == "auto" else getattr(torch, dtype)
+
+
+def _config_of(name_or_folder: str) -> Any:
+    from transformers import AutoConfig
+
+    if is_qwen1(name_or_folder):
+        described = json.loads((Path(name_or_folder) / "config.json").read_text(encoding="utf-8"))
+        return qwen2_config_of(described, source=name_or_folder)
+    return AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
+
+
+def _load_as_stored(name_or_folder: str, dtype: torch.dtype | None) -> Any:
+    from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
+
+    options: dict[str, Any] = {
+        "dtype": dtype or "auto",
+        # Not to use them: only so does the library say which ones they are.
+        "ignore_mismatched_sizes": True,
+        "output_loading_info": True,
+    }
+    model: Any
+    if is_qwen1(name_or_folder):
+        config, tensors = read_qwen1(name_or_folder)
+        model, loading = Qwen2ForCausalLM.from_pretrained(None, config=config, state_dict=tensors, **options)
+    else:
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            name_or_folder, use_safetensors=True, trust_remote_code=False, **options
+        )
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if loading[fault]:
+            names = sorted(str(name) for name in loading[fault])
+            raise ValueError(
+                f"{name_or_folder}: {len(names)} {fault.replace('_keys', '')} tensors, among them {names[:5]}"
+            )
+    return model

@@ -1,0 +1,184 @@
+"""A language model's decoder in 4 or 8 bits; everything else stays as it is."""
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from foveal.models.language_models.quantized_linear import Linear4bit, Linear8bit
+
+Kind = Literal["nf4", "nf4-dq", "int8"]
+"""4-bit NormalFloat (arXiv 2305.14314), the same with its scales quantised too, or int8 (arXiv 2208.07339)."""
+
+UNASKED = {
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+    "bitsandbytes.autograd._functions": "MatMul8bitLt: inputs will be cast",
+}
+"""Logger -> the beginning of what it says of itself on a CPU, where nobody can do anything about it."""
+
+
+def quantize(language_model: nn.Module, kind: Kind) -> list[str]:
+    """Quantise every linear layer inside of the decoder layers, in place and where they are; they are frozen.
+
+    Embeddings, norms, biases and the output layer keep their precision. The model's `config` says in transformers'
+    words what was done, and so does a folder that it is saved to.
+
+    Args:
+        language_model: a causal language model of transformers.
+        kind: of the weights.
+
+    Returns:
+        The names of the layers, 7 for every decoder layer of a LLaMA.
+
+    Raises:
+        ValueError: if `kind` is unknown, the model is quantised already, or its decoder layers hold matrices outside of
+            linear layers, which would stay as they are.
+        ImportError: if bitsandbytes is not installed.
+    """
+    names = decoder_linears(language_model)
+    for name in names:
+        linear: Any = language_model.get_submodule(name)
+        layer = empty_layer(linear, kind)
+        layer.quantize_(linear.weight)
+        replace(language_model, name, layer)
+    record(language_model, kind)
+    return names
+
+
+def decoder_linears(language_model: Any) -> list[str]:
+    """The names of all linear layers inside of the decoder layers.
+
+    Raises:
+        ValueError: if there are no decoder layers, or as `quantize`.
+    """
+    if known := recorded_kind(language_model.config):
+        raise ValueError(f"the language model is quantised already, as {known}: quantising twice would add up errors")
+    layers = getattr(language_model.get_decoder(), "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ValueError(f"{type(language_model).__name__} has no list of decoder layers to quantise")
+    names, matrices = [], []
+    for name, module in modules_of_layers(language_model):
+        if isinstance(module, nn.Linear):
+            names.append(name)
+        else:
+            own = module.named_parameters(recurse=False)
+            matrices += [f"{name}.{leaf}" for leaf, weight in own if weight.ndim > 1]
+    if matrices or not names or len(names) % len(layers):
+        raise ValueError(
+            f"{type(language_model).__name__} has {len(names)} linear layers and {len(matrices)} other matrices in "
+            f"{len(layers)} decoder layers, such as {(matrices or names)[-3:]}: expected is the same number of them "
+            "in each, and nothing else that is large"
+        )
+    return names
+
+
+def modules_of_layers(language_model: Any) -> Iterator[tuple[str, nn.Module]]:
+    """All modules of the decoder layers with their names in the language model; none if it has no list of layers."""
+    layers = getattr(language_model.get_decoder(), "layers", None)
+    # By identity, so that nothing elsewhere that has the same last name is taken.
+    inside = {id(module) for module in layers.modules()} if isinstance(layers, nn.ModuleList) else set()
+    return ((name, module) for name, module in language_model.named_modules() if id(module) in inside)
+
+
+def quantized_layers(language_model: nn.Module) -> list[str]:
+    """The names of the layers that are quantised.
+
+    Raises:
+        ImportError: if bitsandbytes is not installed.
+    """
+    import_bitsandbytes()
+    from foveal.models.language_models.quantized_linear import Linear4bit, Linear8bit
+
+    return [name for name, module in language_model.named_modules() if isinstance(module, Linear4bit | Linear8bit)]
+
+
+def empty_layer(linear: nn.Linear, kind: Kind) -> "Linear4bit | Linear8bit":
+    """A layer that can take the place of `linear` once it is given a weight.
+
+    Raises:
+        ValueError: if `kind` is unknown.
+        ImportError: if bitsandbytes is not installed.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"{kind!r} is no kind of quantisation; there are {', '.join(get_args(Kind))}")
+    import_bitsandbytes()
+    from foveal.models.language_models.quantized_linear import Linear4bit, Linear8bit
+
+    layer = Linear8bit(linear) if kind == "int8" else Linear4bit(linear, double=kind == "nf4-dq")
+    layer.train(linear.training)
+    return layer
+
+
+def replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put `layer` where `model` has its submodule `name`."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, layer)
+
+
+def record(language_model: Any, kind: Kind) -> None:
+    """Note in the model's `config` that its decoder is quantised, and on itself, where LoRA looks for it."""
+    quantized = set(quantized_layers(language_model))
+    linears = [name for name, module in language_model.named_modules() if isinstance(module, nn.Linear)]
+    kept = [name for name in linears if name not in quantized]
+    described: dict[str, Any] = {"quant_method": "bitsandbytes", "llm_int8_skip_modules": kept}
+    if kind == "int8":
+        described["load_in_8bit"] = language_model.is_loaded_in_8bit = True
+    else:
+        described["load_in_4bit"] = language_model.is_loaded_in_4bit = True
+        described["bnb_4bit_quant_type"] = "nf4"
+        described["bnb_4bit_use_double_quant"] = kind == "nf4-dq"
+        described["bnb_4bit_compute_dtype"] = str(language_model.dtype).removeprefix("torch.")
+    language_model.config.quantization_config = described
+
+
+def recorded_kind(config: Any) -> Kind | None:
+    """How a language model with this `config` is quantised; None: it is not, or by another library.
+
+    Raises:
+        ValueError: for a kind of bitsandbytes that is none of ours.
+    """
+    described = getattr(config, "quantization_config", None) or {}
+    if not isinstance(described, dict):
+        described = described.to_dict()
+    if described.get("quant_method") != "bitsandbytes":
+        return None
+    if described.get("load_in_8bit"):
+        return "int8"
+    if described.get("bnb_4bit_quant_type") != "nf4" or described.get("bnb_4bit_quant_storage", "uint8") != "uint8":
+        raise ValueError(f"the language model is quantised as {described}; only nf4 in bytes, and int8, can be read")
+    return "nf4-dq" if described.get("bnb_4bit_use_double_quant") else "nf4"
+
+
+def refuse_training(language_model: Any) -> None:
+    """For a caller that is about to train all of the language model.
+
+    Raises:
+        ValueError: if its decoder is quantised.
+    """
+    if kind := recorded_kind(language_model.config):
+        raise ValueError(
+            f"the language model is quantised as {kind}: its weights are whole numbers, which have no gradients, and "
+            "only norms and embeddings would learn; train LoRA on it, or load it without quantisation"
+        )
+
+
+def import_bitsandbytes() -> None:
+    """Import the library without what it says unasked; before anything else imports it, as peft does.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    for name in UNASKED:
+        logging.getLogger(name).addFilter(_was_asked)
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "to quantise, or to read what is quantised, bitsandbytes is needed: pip install foveal-models[quant]"
+        ) from error
+
+
+def _was_asked(message: logging.LogRecord) -> bool:
+    return not str(message.msg).startswith(UNASKED[message.name])

@@ -1,0 +1,198 @@
+"""A language model with a quantised decoder, from a folder, without ever holding the one that is not quantised."""
+
+import ctypes
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from foveal.models.checkpoints.stored_tensors import Rename, StoredTensors
+from foveal.models.language_models.quantize import (
+    Kind,
+    decoder_linears,
+    empty_layer,
+    record,
+    recorded_kind,
+    replace,
+)
+
+NF4 = ("weight", "weight.absmax", "weight.quant_map", "weight.quant_state.bitsandbytes__nf4")
+PIECES: dict[Kind | None, tuple[str, ...]] = {
+    None: ("weight",),
+    "nf4": NF4,
+    "nf4-dq": (*NF4, "weight.nested_absmax", "weight.nested_quant_map"),
+    "int8": ("weight", "SCB"),
+}
+"""What a folder has of a layer's weight, by how it is quantised."""
+IGNORED = r"\.rotary_emb\.inv_freq|\.weight_format"
+"""Ends of names that are no weights: tables that are computed, and a mark that int8 is stored by rows."""
+SHOWN = 5
+
+
+def load_quantized(
+    stored: StoredTensors,
+    config: Any,
+    *,
+    kind: Kind | None = None,
+    dtype: torch.dtype | None = None,
+    rename: Rename = dict,
+) -> nn.Module:
+    """The causal language model among the tensors of a folder, in evaluation mode.
+
+    Besides the model itself there is never more than one of its tensors in memory. A folder that was saved quantised is
+    taken as it is, bit by bit; of any other the decoder's linear layers are quantised as they come.
+
+    Args:
+        stored: tensors of the folder.
+        config: transformers' configuration of the model.
+        kind: how to quantise; None: as the folder is.
+        dtype: of all that is not quantised, and before of what is; None: the configuration's.
+        rename: from the folder's names to the model's; what becomes none is not read.
+
+    Raises:
+        ValueError: if the folder is quantised in another way, if a tensor is missing, unexpected or wrongly shaped,
+            which is found before any weight is read, if two that are one in the model differ, or as `quantize`.
+        ImportError: if bitsandbytes is not installed.
+    """
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    before = recorded_kind(config)
+    asked = kind or before
+    if asked is None or before not in (None, asked):
+        raise ValueError(f"{stored.source} is quantised already, as {before}: it cannot be quantised again, as {kind}")
+    described: dict[str, Tensor] = {}
+    wanted = set()
+    for published, tensor in stored.described.items():
+        if renamed := rename({published: tensor}):
+            wanted.add(published)
+            described |= renamed
+    dtype = dtype or config.dtype or stored.dtype(wanted)
+    config.quantization_config = None
+    with parameters_without_memory():
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    names = decoder_linears(model)
+    places = {f"{layer}.{piece}": (layer, piece) for layer in names for piece in PIECES[before]}
+    expected = _expected(model)
+    _check(described, expected, places, model, before=before, source=stored.source)
+    for name in names:
+        replace(model, name, empty_layer(model.get_submodule(name), asked))
+    shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - expected.keys()
+    read: dict[str, dict[str, Tensor]] = {}
+    twins: dict[str, Tensor] = {}
+    for name, tensor in _renamed(stored, wanted, rename):
+        layer, piece = places.get(name, ("", ""))
+        if not layer:
+            if name in expected:
+                _fill(model, name, tensor)
+            elif name in shared:
+                twins[name] = tensor.to(dtype, copy=True)
+        elif before is None:
+            model.get_submodule(layer).quantize_(tensor.to(dtype))
+            _give_back_memory()
+        else:
+            pieces = read.setdefault(layer, {})
+            pieces[piece] = tensor.clone()
+            if len(pieces) == len(PIECES[before]):
+                model.get_submodule(layer).restore_(read.pop(layer))
+    model.tie_weights()
+    for name, twin in twins.items():
+        if not torch.equal(model.get_parameter(name), twin):
+            raise ValueError(
+                f"{stored.source}: {name} is one tensor with another in {type(model).__name__}, but differs"
+            )
+    record(model, asked)
+    if (Path(stored.source) / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(stored.source)
+    result: nn.Module = model.eval()
+    return result
+
+
+def _renamed(stored: StoredTensors, wanted: set[str], rename: Rename) -> Iterator[tuple[str, Tensor]]:
+    """What `wanted` becomes, one after the other."""
+    for published, tensor in stored.stream(wanted):
+        yield from rename({published: tensor}).items()
+
+
+@contextmanager
+def parameters_without_memory() -> Iterator[None]:
+    """Within, new parameters are on the meta device. Buffers are not: some are computed, and no file has them."""
+
+    def forget(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> Any:
+        # What is there already may be shared, and stays the same object.
+        if parameter is None or parameter.is_meta:
+            return None
+        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(forget)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _expected(model: nn.Module) -> dict[str, Tensor]:
+    """What a folder must have of a model that is not quantised; of what is shared, only the first name."""
+    others = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    buffers = {name: tensor for name, tensor in model.state_dict().items() if name not in others}
+    return {**dict(model.named_parameters()), **buffers}
+
+
+def _check(
+    described: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    places: dict[str, tuple[str, str]],
+    model: nn.Module,
+    *,
+    before: Kind | None,
+    source: str,
+) -> None:
+    """Names and shapes of all that the folder has, against the model.
+
+    Raises:
+        ValueError: if they do not agree.
+    """
+    shapes: dict[str, tuple[int, ...] | None] = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    for name, (_, piece) in places.items():
+        if piece != "weight":
+            shapes[name] = None
+        elif before in ("nf4", "nf4-dq"):
+            shapes[name] = ((expected[name].numel() + 1) // 2, 1)
+    shared = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    ignored = re.compile(
+        "|".join([f"({IGNORED})$", *(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())])
+    )
+    faults = {
+        "missing": shapes.keys() - described.keys(),
+        "unexpected": {name for name in described.keys() - shapes.keys() - shared if not ignored.search(name)},
+        "mismatched": {
+            name
+            for name in shapes.keys() & described.keys()
+            if shapes[name] not in (None, tuple(described[name].shape))
+        },
+    }
+    for fault, names in faults.items():
+        if names:
+            raise ValueError(f"{source}: {len(names)} {fault} tensors, among them {sorted(names)[:SHOWN]}")
+
+
+def _give_back_memory() -> None:
+    """To the system, what lies free between what is kept: glibc does not of itself, and it adds up to half a model."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _fill(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Give a parameter memory and its value, in its dtype; a buffer has memory."""
+    parent, _, leaf = name.rpartition(".")
+    module = model.get_submodule(parent)
+    old = getattr(module, leaf)
+    if isinstance(old, nn.Parameter):
+        setattr(module, leaf, nn.Parameter(tensor.to(old.dtype, copy=True), requires_grad=old.requires_grad))
+    else:
+        old.copy_(tensor)

@@ -1,0 +1,1 @@
+"""How visual tokens of several views become what the language model reads."""

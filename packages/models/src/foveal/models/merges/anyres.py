@@ -1,0 +1,91 @@
+"""The tiles of a picture as one map, without its padding, each row ended: LLaVA-NeXT."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foveal.core import mosaic
+from foveal.models.merges.merge import Grid, Merge, Merged, overview_and_tiles
+from foveal.models.views.anyres import kept_region
+
+LARGEST_EXCESS = 1.1
+"""How far the side of a map may exceed its share before it is made smaller (LLaVA-OneVision)."""
+
+
+class AnyResMerge(Merge):
+    """The overview, then the tiles (LLaVA-NeXT, released code; LLaVA-1.5-HD, arXiv 2310.03744, section 4.1).
+
+    Args:
+        width: channels of the language model.
+        kind: `spatial_unpad`: the tiles as one map, without the rows or columns that only hold padding, a learned
+            newline at the end of each row; `spatial`: the whole map row by row; `flat`: tile after tile.
+        max_tiles: with `spatial_unpad`, make a map smaller that has more tokens than so many tiles (LLaVA-OneVision's
+            `anyres_max`, arXiv 2408.03326, section 3.2); None: leave it.
+
+    Raises:
+        ValueError: for another kind, or `max_tiles` below 1 or without `spatial_unpad`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        kind: Literal["spatial_unpad", "spatial", "flat"] = "spatial_unpad",
+        max_tiles: int | None = None,
+    ) -> None:
+        super().__init__()
+        if kind not in ("spatial_unpad", "spatial", "flat"):
+            raise ValueError(f"tiles are merged spatial_unpad, spatial or flat, not {kind!r}")
+        if max_tiles is not None and (max_tiles < 1 or kind != "spatial_unpad"):
+            raise ValueError(f"max_tiles {max_tiles} must be at least 1 and belongs to spatial_unpad, not to {kind}")
+        self.width, self.kind, self.max_tiles = width, kind, max_tiles
+        self.newline = nn.Parameter(torch.randn(width) / math.sqrt(width)) if kind == "spatial_unpad" else None
+
+    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]) -> int:
+        grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
+        if self.newline is None:
+            return len(grids) * grid[0] * grid[1]
+        rows, columns = self._shrunk(*_extent(kept_region(*size, tile_grid, grid)), grid)
+        return grid[0] * grid[1] + rows * (columns + 1)
+
+    def forward(
+        self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]
+    ) -> Merged:
+        grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
+        overview, *tiles = tokens
+        if self.kind == "flat":
+            return Merged(torch.cat(tuple(tokens)))
+        plane = mosaic(tiles, tile_grid, grid)
+        if self.newline is None:
+            return Merged(torch.cat((overview, plane.flatten(0, 1))))
+        top, bottom, left, right = region = kept_region(*size, tile_grid, grid)
+        plane = plane[top:bottom, left:right]
+        smaller = self._shrunk(*_extent(region), grid)
+        if smaller != plane.shape[:2]:
+            resized = F.interpolate(plane.movedim(-1, 0)[None], size=smaller, mode="bilinear", align_corners=False)
+            plane = resized[0].movedim(0, -1)
+        return Merged(torch.cat((overview, with_newlines(plane, self.newline))))
+
+    def _shrunk(self, rows: int, columns: int, grid: Grid) -> Grid:
+        """The map's rows and columns after `max_tiles`."""
+        if self.max_tiles is None:
+            return rows, columns
+        excess = math.sqrt(rows * columns / (self.max_tiles * grid[0] * grid[1]))
+        if excess <= LARGEST_EXCESS:
+            return rows, columns
+        return max(int(rows // excess), 1), max(int(columns // excess), 1)
+
+
+def with_newlines(plane: Tensor, newline: Tensor) -> Tensor:
+    """[rows, columns, width] as [rows * (columns + 1), width], every row ended by `newline`, [width]."""
+    ends = newline.to(plane.dtype).expand(len(plane), 1, -1)
+    return torch.cat((plane, ends), dim=1).flatten(0, 1)
+
+
+def _extent(region: tuple[int, int, int, int]) -> Grid:
+    top, bottom, left, right = region
+    return bottom - top, right - left

@@ -1,0 +1,36 @@
+"""Tokenizers by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from foveal.models.prompts.tokenize import add_special_tokens
+
+
+def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """A tokenizer from a local folder or by its hub name; no code from the hub. Padding is `<unk>` where it has none.
+
+    Args:
+        name_or_folder: folder with a tokenizer's files, or hub name. A folder that has only a `tokenizer.model` is
+            taken for LLaMA's, which puts `<s>` in front.
+        tokens: special tokens to be added; those that it has keep their ids.
+
+    Raises:
+        ValueError: if it has neither a padding nor an unknown token, or does not take one of `tokens`.
+        OSError: if there is no such folder or name.
+    """
+    from transformers import AutoTokenizer, LlamaTokenizer
+
+    folder = Path(name_or_folder)
+    tokenizer: PreTrainedTokenizerBase
+    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").exists():
+        tokenizer = LlamaTokenizer.from_pretrained(name_or_folder, add_bos_token=True)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        if tokenizer.unk_token is None:
+            raise ValueError(f"{name_or_folder}: the tokenizer has neither a padding nor an unknown token to pad with")
+        tokenizer.pad_token = tokenizer.unk_token
+    add_special_tokens(tokens, tokenizer)
+    return tokenizer

@@ -1,0 +1,225 @@
+"""From pictures and conversations to tensors."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from foveal.models.prompts.batch import Batch, Sample
+from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
+from foveal.models.prompts.templates import (
+    PLACEHOLDER,
+    TemplateName,
+    Turn,
+    check_turns,
+    find_template,
+    render,
+)
+from foveal.models.prompts.tokenize import separator_id, tokenize
+from foveal.models.views.plan import ViewPlan
+
+logger = logging.getLogger(__name__)
+Size = tuple[int, int]
+Overlong = Literal["raise", "drop_turns"]
+
+
+class Processor:
+    """Makes samples and batches; holds no weights and can be sent to loader workers.
+
+    Args:
+        tokenizer: the language model's.
+        plan: from a picture's size to its views.
+        template: name of the prompt template.
+        count: of a picture of (width, height) pixels, the lengths of its runs of visual tokens and the texts between.
+        max_length: longest sequence in tokens, visual ones included.
+        overlong: what to do with a longer one: `raise`; or `drop_turns`: leave out whole exchanges from the end, which
+            is logged, and raise if the first is still too long. Nothing is ever cut inside.
+
+    Raises:
+        ValueError: if there is no such template, the tokenizer lacks its end of an answer, has nothing to pad with or
+            puts more than a token for the beginning around a text, or the system text, the limit or what to do beyond
+            it make no sense.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        plan: ViewPlan,
+        *,
+        count: Callable[[int, int], Sequence[int | str]],
+        template: TemplateName = "vicuna_v1",
+        system: str | None = None,
+        max_length: int = 2048,
+        overlong: Overlong = "raise",
+    ) -> None:
+        find_template(template)
+        if max_length < 1 or overlong not in get_args(Overlong):
+            raise ValueError(f"max_length {max_length} must be at least 1, overlong {overlong!r} raise or drop_turns")
+        if system is not None and PLACEHOLDER in system:
+            raise ValueError(f"the system text holds {PLACEHOLDER}: pictures belong to questions")
+        pad: int | None = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.unk_token_id
+        if pad is None:
+            raise ValueError("the tokenizer has neither a padding nor an unknown token to pad with")
+        around = tokenizer("")["input_ids"]
+        if around not in ([], [tokenizer.bos_token_id]):
+            # Texts between pictures are tokenised by themselves: an end token would come before every picture.
+            raise ValueError(
+                f"the tokenizer puts {tokenizer.convert_ids_to_tokens(around)} around a text, expected at most its "
+                "token for the beginning: switch add_eos_token off"
+            )
+        end = find_template(template).after_answer.strip()
+        if end.startswith("<|") and end not in tokenizer.get_added_vocab():
+            raise ValueError(
+                f"the template {template} ends an answer with {end}, which the tokenizer has not as a token: no answer "
+                "would end. Choose the template that belongs to the language model, or add the token"
+            )
+        self.tokenizer, self.plan, self.count = tokenizer, plan, count
+        self.template: TemplateName = template
+        self.system, self.max_length, self.overlong = system, max_length, overlong
+        self.pad_id = pad
+        self._separators: dict[str, int] = {}
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """Tokens after which an answer is over."""
+        end = find_template(self.template).after_answer.strip()
+        stops: set[int | None] = {self.tokenizer.eos_token_id}
+        if end and end in self.tokenizer.get_added_vocab():
+            stops.add(self.tokenizer.get_added_vocab()[end])
+        return sorted(stop for stop in stops if stop is not None)
+
+    def encode(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
+        """A conversation to learn from: it ends with an answer.
+
+        Args:
+            pictures: RGB, in the order of their `<image>`.
+            turns: an optional system turn, then user and assistant by turns.
+            key: the sample's name in messages.
+
+        Raises:
+            ValueError: if a picture is not RGB, or the conversation cannot be rendered, is too long, or nothing in it
+                is learnt; the message begins with `key`.
+        """
+        return self._sample(pictures, turns, key, open_ended=False)
+
+    def encode_prompt(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
+        """A conversation to be answered: it ends with a question. Arguments and errors as of `encode`."""
+        return self._sample(pictures, turns, key, open_ended=True)
+
+    def length(self, sizes: Sequence[Size], turns: Sequence[Turn], *, open_ended: bool = False, key: str = "") -> int:
+        """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of (width, height)."""
+        return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
+
+    def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:
+        """Samples as a batch, padded on the right to learn from, on the left to be continued.
+
+        Raises:
+            ValueError: if there is no sample.
+        """
+        if not samples:
+            raise ValueError("a batch needs at least one sample")
+
+        def padded(rows: list[Tensor], value: int) -> Tensor:
+            return pad_sequence(rows, batch_first=True, padding_value=value, padding_side=side)
+
+        return Batch(
+            padded([sample.input_ids for sample in samples], self.pad_id),
+            padded([sample.labels for sample in samples], IGNORE_INDEX),
+            padded([torch.ones(len(sample.input_ids), dtype=torch.long) for sample in samples], 0).bool(),
+            tuple(view for sample in samples for view in sample.views),
+            tuple(sample.key for sample in samples),
+            tuple(size for sample in samples for size in sample.sizes),
+        )
+
+    def decode(self, ids: Tensor | Sequence[int]) -> str:
+        """The text of an answer's ids, without special tokens and surrounding white space."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def _sample(self, pictures: Sequence[Image], turns: Sequence[Turn], key: str, *, open_ended: bool) -> Sample:
+        for picture in pictures:
+            if picture.mode != "RGB":
+                where = f"{key}: " if key else ""
+                raise ValueError(
+                    f"{where}a picture of mode {picture.mode} where RGB is expected: open it with read_image"
+                )
+        sizes = tuple(picture.size for picture in pictures)
+        ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
+        views = tuple(view for picture in pictures for view in self._views(picture))
+        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
+
+    def _sequence(
+        self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool
+    ) -> tuple[list[int], list[int]]:
+        """Ids and labels with all placeholders."""
+        where = f"{key}: " if key else ""
+        kept = list(turns)
+        try:
+            check_turns(kept, len(sizes), open_ended=open_ended)
+            pictures = [self.picture_ids(size) for size in sizes]
+            while True:
+                segments = render(
+                    kept,
+                    self.template,
+                    bos=self.tokenizer.bos_token or "",
+                    eos=self.tokenizer.eos_token or "",
+                    system=self.system,
+                )
+                ids, labels = self._expanded(*tokenize(segments, self.tokenizer), pictures)
+                if len(ids) <= self.max_length:
+                    break
+                droppable = sum(turn.role == "user" for turn in kept) > 1 and not open_ended
+                if self.overlong == "raise" or not droppable or PLACEHOLDER in kept[-2].text:
+                    visual = ids.count(IMAGE_TOKEN_ID)
+                    raise ValueError(
+                        f"the sample has {len(ids)} tokens ({visual} of them visual), the limit is {self.max_length}: "
+                        "raise max_length, use smaller pictures or shorten the text"
+                    )
+                kept = kept[:-2]
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from error
+        if len(kept) < len(turns):
+            logger.warning("%sleft out the last %d of %d turns to fit", where, len(turns) - len(kept), len(turns))
+        if not open_ended and all(label == IGNORE_INDEX for label in labels):
+            raise ValueError(f"{where}nothing in the sample is learnt: its answers have no tokens")
+        return ids, labels
+
+    def picture_ids(self, size: Size) -> list[int]:
+        """The ids that stand for a picture of (width, height): placeholders and separators.
+
+        Raises:
+            ValueError: if the parts of the model cannot take such a picture, or the tokenizer lacks a separator.
+        """
+        ids: list[int] = []
+        for item in self.count(*size):
+            if isinstance(item, int):
+                ids += [IMAGE_TOKEN_ID] * item
+            else:
+                if item not in self._separators:
+                    self._separators[item] = separator_id(item, self.tokenizer)
+                ids.append(self._separators[item])
+        return ids
+
+    def _views(self, picture: Image) -> list[Tensor]:
+        """The views of a picture in the order of the prompt; those that are seen together stay together."""
+        cut, inputs = self.plan.cut(picture), self.plan.inputs
+        order = [item for item in self.plan.layout(*picture.size) if isinstance(item, int)]
+        views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
+        return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]
+
+    @staticmethod
+    def _expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
+        """Every single `IMAGE_TOKEN_ID` replaced by its picture's ids."""
+        rest = iter(pictures)
+        expanded_ids: list[int] = []
+        expanded_labels: list[int] = []
+        for token, label in zip(ids, labels, strict=True):
+            standing = next(rest) if token == IMAGE_TOKEN_ID else [token]
+            expanded_ids += standing
+            expanded_labels += [label] * len(standing)
+        return expanded_ids, expanded_labels

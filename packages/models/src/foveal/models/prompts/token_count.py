@@ -1,0 +1,76 @@
+"""How many tokens a picture becomes, known without weights."""
+
+import copy
+from typing import TypeVar
+
+import torch
+
+from foveal.connectors import Connector
+from foveal.encoders import Encoder
+from foveal.models.merges.merge import Merge
+from foveal.models.views.plan import ViewPlan
+
+Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+class TokenCount:
+    """The place of a picture in a prompt: `count(width, height)`, its size in pixels.
+
+    Holds the parts as they are, but with every tensor on the meta device: nothing is computed, and a loader worker that
+    receives a copy receives no weights.
+
+    Args:
+        encoder: of the model.
+        connector: of the model.
+        plan: from a picture's size to its views.
+        merge: of the views' tokens, where the model has one.
+    """
+
+    def __init__(self, encoder: Encoder, connector: Connector, plan: ViewPlan, merge: Merge | None = None) -> None:
+        self.encoder, self.connector, self.plan = _without_weights(encoder), _without_weights(connector), plan
+        self.merge = None if merge is None else _without_weights(merge)
+
+    def __call__(self, width: int, height: int) -> list[int | str]:
+        """Lengths of the runs of visual tokens of a picture, and the texts that the plan puts between them.
+
+        Raises:
+            ValueError: if encoder, connector, merge or plan cannot take such a picture.
+        """
+        views = self.plan.views(width, height)
+        inputs = self.plan.inputs
+        sets = [views[start : start + inputs] for start in range(0, len(views), inputs)]
+        layout = self.plan.layout(width, height)
+        grids = [self.encoder.grids(*sizes) for sizes in sets]
+        if self.merge is None:
+            counts = [self.connector.num_tokens(*of_set) for of_set in grids]
+            return [counts[item] if isinstance(item, int) else item for item in layout]
+        if layout != tuple(range(len(sets))):
+            raise ValueError(
+                f"{type(self.merge).__name__} makes one run of all views, {type(self.plan).__name__} puts texts or "
+                "another order between them: use one of the two"
+            )
+        planes = token_grids(self.connector, grids)
+        return [self.merge.num_tokens(planes, self.plan.tile_grid(width, height), (width, height))]
+
+
+def token_grids(connector: Connector, grids: list[tuple[tuple[int, int], ...]]) -> list[tuple[int, int]]:
+    """Rows and columns of the tokens of each set of views, for a merge.
+
+    Raises:
+        ValueError: if the connector's tokens have no order in the plane.
+    """
+    for of_set in grids:
+        connector.num_tokens(*of_set)  # says what is wrong with grids that it cannot take
+    planes = [connector.out_grid(*of_set) for of_set in grids]
+    found = [plane for plane in planes if plane is not None]
+    if len(found) < len(planes):
+        raise ValueError(
+            f"the tokens of {type(connector).__name__} lie in no rows and columns, a merge needs them: use a connector "
+            "that keeps the plane, as MlpProjector or AdaptivePool, without prefix tokens"
+        )
+    return found
+
+
+def _without_weights(module: Module) -> Module:
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors})

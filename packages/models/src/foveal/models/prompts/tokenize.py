@@ -1,0 +1,108 @@
+"""Prompts as token ids and labels, in one pass."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerBase
+
+from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
+from foveal.models.prompts.templates import PLACEHOLDER, Segment
+
+
+def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Ids with one `IMAGE_TOKEN_ID` per `<image>`, and labels.
+
+    The text between pictures is tokenised by itself, as LLaVA does, so that `<image>` need not be in the vocabulary; a
+    token is learnt if it overlaps a supervised piece. A piece that stands `apart` begins with a token of its own.
+
+    Args:
+        segments: of `render`.
+        tokenizer: a fast one.
+
+    Raises:
+        ValueError: if the tokenizer cannot say where its tokens come from.
+    """
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} does not know where its tokens come from: use a fast tokenizer")
+    text = "".join(segment.text for segment in segments)
+    supervised, breaks = _spans(segments)
+    ids: list[int] = []
+    labels: list[int] = []
+    begins_with_bos = False
+    for start, piece in _pieces(text, breaks):
+        if piece == PLACEHOLDER:
+            ids.append(IMAGE_TOKEN_ID)
+            labels.append(IGNORE_INDEX)
+            continue
+        encoded = tokenizer(piece, return_offsets_mapping=True)
+        piece_ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        if start == 0:
+            begins_with_bos = bool(piece_ids) and piece_ids[0] == tokenizer.bos_token_id
+        elif begins_with_bos:
+            piece_ids, offsets = piece_ids[1:], offsets[1:]
+        for position, (token, (first, last)) in enumerate(zip(piece_ids, offsets, strict=True)):
+            is_bos = start == 0 and position == 0 and begins_with_bos
+            learnt = not is_bos and any(start + first < end and start + last > begin for begin, end in supervised)
+            ids.append(token)
+            labels.append(token if learnt else IGNORE_INDEX)
+    return ids, labels
+
+
+def separator_id(text: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of what stands around or between views: of an added token like `<img>`, or of a comma or newline.
+
+    The latter is the id between other characters. By itself a comma would come with a space before it in many
+    vocabularies: `,` is 1919 in LLaMA's, but 29892 inside `a,b`.
+
+    Raises:
+        ValueError: if it has no token of its own.
+    """
+    added: dict[str, int] = tokenizer.get_added_vocab()
+    if text in added:
+        return added[text]
+    for before, after in (("x,", "y"), ("a", "b"), ("", "")):
+        context = before + text + after
+        encoded = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
+        for token, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            if tuple(offsets) == (len(before), len(before) + len(text)) and tokenizer.decode([token]) == text:
+                return int(token)
+    raise ValueError(
+        f"the tokenizer has no token that is just {text!r}, which the plan puts around or between views: "
+        "a word like <img> has to be added to the tokenizer"
+    )
+
+
+def add_special_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give `tokenizer` those of `tokens` that it does not have, with ids behind its last; the others keep theirs.
+
+    Raises:
+        ValueError: for a token that the tokenizer does not take, as an empty one.
+    """
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    if refused := [token for token in tokens if token not in tokenizer.get_added_vocab()]:
+        raise ValueError(f"the tokenizer does not take {refused} as special tokens")
+
+
+def _pieces(text: str, breaks: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """What is tokenised by itself, and where it begins: pictures, and the text between pictures and breaks."""
+    start = 0
+    for part in re.split(f"({PLACEHOLDER})", text):
+        end = start + len(part)
+        for begin, stop in pairwise([start, *(place for place in breaks if start < place < end), end]):
+            yield begin, text[begin:stop]
+        start = end
+
+
+def _spans(segments: Sequence[Segment]) -> tuple[list[tuple[int, int]], list[int]]:
+    """Where supervised pieces begin and end, and where those begin that stand apart."""
+    spans, breaks, start = [], [], 0
+    for segment in segments:
+        end = start + len(segment.text)
+        if segment.supervised:
+            spans.append((start, end))
+        if segment.apart:
+            breaks.append(start)
+        start = end
+    return spans, breaks

@@ -1,0 +1,102 @@
+"""Language models inside of published checkpoints: their configuration, and their weights tensor by tensor."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from foveal.core import check_fit
+from foveal.models.checkpoints.stored_tensors import Rename
+from foveal.models.prompts.templates import TemplateName
+
+NOT_THE_MODELS = {"model_type", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+
+
+def config_of(family: str, fields: Mapping[str, Any]) -> Any:
+    """transformers' configuration of a model of `family`, of those of `fields` that it knows."""
+    from transformers import AutoConfig
+
+    known = (set(AutoConfig.for_model(family).to_dict()) | {"rope_theta", "rope_scaling"}) - NOT_THE_MODELS
+    stated = {name: value for name, value in fields.items() if name in known}
+    if stated.get("rope_scaling") is None:
+        stated.pop("rope_scaling", None)
+    return AutoConfig.for_model(family, **stated)
+
+
+def longest(config: Mapping[str, Any], language_model: Any) -> int:
+    """The longest sequence in tokens that a folder's `config` allows, within the language model's context."""
+    context: int = language_model.max_position_embeddings
+    return min(config.get("tokenizer_model_max_length") or context, context)
+
+
+def empty(config: Any, dtype: torch.dtype) -> nn.Module:
+    """The causal language model of `config`, its weights memory that nothing was written to.
+
+    Not by way of the meta device: what is no weight (tables of rotary positions) would be missing then.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        built: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    built.tie_weights()
+    model: nn.Module = built
+    return model
+
+
+def check_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], rename: Rename, *, source: str) -> None:
+    """Refuse tensors of such shapes for `module` before any is read.
+
+    One that is tied to another may be missing.
+
+    Raises:
+        ValueError: if a tensor is missing, unexpected or of another shape; `source` and the names are in the message.
+    """
+    given = rename({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    expected = module.state_dict()
+    there = {expected[name].data_ptr() for name in given if name in expected}
+    tied = {name for name, tensor in expected.items() if tensor.data_ptr() in there}
+    check_fit(module, given, source=source, may_miss=tied)
+
+
+@torch.no_grad()
+def fill(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], rename: Rename, *, source: str) -> None:
+    """Copy `tensors` into `module`, one at a time; `check_shapes` has said that they fit.
+
+    Raises:
+        ValueError: if two tensors that are one in the module differ.
+    """
+    expected, filled = module.state_dict(), dict[int, str]()
+    for published, tensor in tensors:
+        for name, value in rename({published: tensor}).items():
+            place = expected[name]
+            twin = filled.setdefault(place.data_ptr(), name)
+            if twin == name:
+                place.copy_(value)
+            elif not torch.equal(place, value.to(place.dtype)):
+                raise ValueError(f"{source}: {name} and {twin} are one tensor in {type(module).__name__}, but differ")
+
+
+def prompt_of(family: str, tokenizer: PreTrainedTokenizerBase, *, source: str) -> tuple[TemplateName, str | None]:
+    """The prompt template that LLaVAs of such a language model were trained with, and its system text.
+
+    Raises:
+        ValueError: if none is known.
+    """
+    known = tokenizer.get_added_vocab()
+    if family == "llama" and "<|start_header_id|>" in known:
+        family = "llama of the third generation"
+    if family == "llama" and "<|im_start|>" in known:
+        # LLaVA-1.6 34B (`chatml_direct`): ChatML whose turns end without a newline, as Vary's.
+        return "vary", "Answer the questions."
+    templates: dict[str, tuple[TemplateName, str | None]] = {
+        "llama": ("vicuna_v1", None),
+        "mistral": ("llama_2", ""),  # `mistral_instruct`: [INST] and [/INST], no system text
+        "qwen2": ("chatml", None),
+        "phi3": ("phi3", None),
+    }
+    if family not in templates:
+        raise ValueError(f"{source}: which prompts a {family} was trained with is not known: pass `template`")
+    return templates[family]

@@ -1,0 +1,202 @@
+"""Checkpoints of LLaVA's own code and its relatives: LLaVA, LLaVA-NeXT, DeepStack-L, LLaVA-UHD, MMFuser.
+
+Their `config.json` is the language model's with fields `mm_...` beside; the connector is known by its tensors.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.connectors import Connector, PerceiverResampler, SpatialResampler
+from foveal.encoders import VisionTransformer, clip_vit, clip_weights
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.merges.anyres import AnyResMerge
+from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge
+from foveal.models.merges.merge import Merge
+from foveal.models.published.decoders import config_of, longest
+from foveal.models.published.projectors import projector_of
+from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
+from foveal.models.published.tensor_names import ORIGINAL, Names, divided
+from foveal.models.published.towers import openai_clip, unread_of_clip
+from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.plan import ViewPlan
+from foveal.models.views.square import CropToSquare, PadToSquare
+from foveal.models.views.uhd import UhdPlan
+
+FAMILIES = {
+    "llava": "llama",
+    "llava_llama": "llama",
+    "llava_mistral": "mistral",
+    "llava_qwen": "qwen2",
+    "deepstack_llama": "llama",
+    "deepstack_phi": "phi3",
+}
+"""`model_type` -> transformers' name of the language model; by `llava` transformers itself means another layout."""
+
+REFUSED = {
+    "mm_use_im_start_end": "marks around pictures",
+    "s2": "views of several scales (S2)",
+    "mm_resampler_type": "a resampler before the projector",
+    "deepstack_args_for_ablation": "an ablation of DeepStack's",
+    "twoviews_unshare": "two encoders",
+}
+"""Fields that, if they are set, change the model into one that cannot be built from its checkpoint here."""
+
+OPENAI = re.compile(r"openai/clip-vit-[\w-]+")
+RELEASED_SLICES = 7
+"""LLaVA-UHD's release cuts up to 7 slices, its paper up to 6; no configuration says so."""
+
+
+def is_original(config: Mapping[str, Any], weights: StoredTensors) -> bool:
+    """Whether a folder is one of these."""
+    needed = ("model.mm_projector.", "model.layers.")
+    return "mm_vision_tower" in config and all(any(name.startswith(part) for name in weights.shapes) for part in needed)
+
+
+def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
+    """The model of a folder.
+
+    Args:
+        config: its `config.json`.
+        weights: its tensors.
+        encoder: folder or hub name of the image tower, instead of the name in the configuration.
+
+    Raises:
+        ValueError: if it says something that cannot be built.
+    """
+    source, kind = weights.source, config.get("model_type")
+    if kind not in FAMILIES:
+        raise ValueError(f"{source}: model_type is {kind!r}, known are {', '.join(FAMILIES)}")
+    for field, what in REFUSED.items():
+        if config.get(field):
+            raise ValueError(f"{source}: {field} is {config[field]!r}; {what} cannot be read")
+    names = divided(weights.shapes, ORIGINAL, source=source)
+    language_model = config_of(FAMILIES[kind], config)
+    tower, readings = _tower(config, names, weights, encoder)
+    shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
+    width = tower.widths[0] if len(tower.widths) == 1 else tower.widths
+    with torch.device("meta"):
+        connector = projector_of(
+            shapes,
+            width,
+            language_model.hidden_size,
+            prefix_tokens=tower.prefix_tokens,
+            kind=config.get("mm_projector_type"),
+            source=source,
+        )
+        merge = _merge(config, language_model.hidden_size, source)
+    return Draft(
+        family=FAMILIES[kind],
+        language_model=language_model,
+        rename=unchanged,
+        encoder=tower,
+        connector=connector,
+        merge=merge,
+        readings=(*readings, of_connector(connector), of_merge(merge)),
+        names=names,
+        plan=_plan(config, tower, connector, merge, source),
+        max_length=longest(config, language_model),
+    )
+
+
+def _tower(
+    config: Mapping[str, Any], names: Names, weights: StoredTensors, encoder: str | None
+) -> tuple[VisionTransformer, tuple[Reading, ...]]:
+    """The image tower: without weights if the checkpoint has them, otherwise the one that it names."""
+    source, chosen = weights.source, config.get("mm_vision_select_layer", -1)
+    feature = config.get("mm_vision_select_feature", "patch")
+    if feature not in ("patch", "cls_patch"):
+        raise ValueError(f"{source}: mm_vision_select_feature is {feature!r}, only patch and cls_patch can be read")
+    layers, keep = tuple(chosen) if isinstance(chosen, list) else (chosen,), feature == "cls_patch"
+    name, inside = encoder or str(config["mm_vision_tower"]), names.of("encoder")
+    if not inside:
+        return clip_vit(name, layers=layers, keep_class_token=keep), ()
+    with torch.device("meta"):
+        if encoder is None and OPENAI.fullmatch(name):
+            shapes = {bare: weights.shapes[published] for published, bare in inside.items()}
+            tower = openai_clip(shapes, layers=layers, keep_class_token=keep, source=source)
+        else:
+            tower = clip_vit(name, layers=layers, keep_class_token=keep)
+    names.ignore("encoder", unread_of_clip(inside.values(), tower))
+
+    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        return clip_weights(tensors, tower, source=source)
+
+    return tower, (Reading("encoder", tower, convert),)
+
+
+def _merge(config: Mapping[str, Any], width: int, source: str) -> Merge | None:
+    aspect, kind = str(config.get("image_aspect_ratio")), config.get("mm_patch_merge_type", "flat")
+    if aspect == "deepstack":
+        start, interval = config.get("deepstack_start_id", 1), config.get("deepstack_interval", 1)
+        crops, sampling = config.get("num_crops", 4), config.get("deepstack_sampling", "2d")
+        if not config.get("is_anyres_deepstack"):
+            return DeepStackMerge(width, start_layer=start, interval=interval, stacks=crops, sampling=sampling)
+        if sampling != "2d":
+            raise ValueError(f"{source}: deepstack_sampling is {sampling!r}, with is_anyres_deepstack only 2d is known")
+        return DeepStackHdMerge(width, start_layer=start, interval=interval, stacks=isqrt(crops) ** 2)
+    if not aspect.startswith("anyres"):
+        if kind != "flat":
+            raise ValueError(
+                f"{source}: mm_patch_merge_type {kind!r} belongs to image_aspect_ratio anyres, not {aspect}"
+            )
+        return None
+    most = re.fullmatch(r"anyres(?:_max_(\d+))?", aspect)
+    if most is None:
+        raise ValueError(f"{source}: image_aspect_ratio is {aspect!r}, expected anyres or anyres_max_N")
+    return AnyResMerge(width, kind=kind, max_tiles=int(most[1]) if most[1] else None)
+
+
+def _plan(
+    config: Mapping[str, Any], tower: VisionTransformer, connector: Connector, merge: Merge | None, source: str
+) -> ViewPlan:
+    size = tower.image_size
+    if isinstance(connector, PerceiverResampler):
+        if isinstance(connector, SpatialResampler):
+            return UhdPlan(size, tower.patch_size, RELEASED_SLICES)
+        return UhdPlan(size, tower.patch_size)
+    if isinstance(merge, DeepStackHdMerge):
+        return DeepStackHdPlan(size, config.get("num_crops", 4))
+    if isinstance(merge, DeepStackMerge):
+        return DeepStackPlan(size, config.get("num_crops", 4))
+    if merge is not None:
+        return AnyResPlan(size, canvases(config.get("image_grid_pinpoints"), size, source=source))
+    if config.get("image_aspect_ratio") == "pad":
+        red, green, blue = (int(255 * part) for part in tower.image_mean)
+        return PadToSquare(size, fill=(red, green, blue))
+    return CropToSquare(size)
+
+
+def canvases(pinpoints: object, size: int, *, source: str) -> list[tuple[int, int]]:
+    """Canvases in pixels, as configurations list them, counted in tiles.
+
+    Args:
+        pinpoints: pairs, or a text with such a list, or a range of tiles like `(1x1),...,(6x6)`.
+        size: side of a tile in pixels.
+        source: named in errors.
+
+    Raises:
+        ValueError: if it is none of those, or a side is no multiple of `size`.
+    """
+    if isinstance(pinpoints, str):
+        if ends := re.fullmatch(r"\((\d+)x(\d+)\),?\.\.\.,?\((\d+)x(\d+)\)", pinpoints.replace(" ", "")):
+            first, second, last_first, last_second = (int(number) for number in ends.groups())
+            return [(i, j) for i in range(first, last_first + 1) for j in range(second, last_second + 1)]
+        try:
+            pinpoints = ast.literal_eval(pinpoints)
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"{source}: image_grid_pinpoints {pinpoints!r} is no list of canvases") from error
+    if not isinstance(pinpoints, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(n, int) and n % size == 0 for n in pair)
+        for pair in pinpoints
+    ):
+        raise ValueError(
+            f"{source}: image_grid_pinpoints {pinpoints!r} must be pairs of pixels, multiples of the view's {size}"
+        )
+    return [(first // size, second // size) for first, second in pinpoints]

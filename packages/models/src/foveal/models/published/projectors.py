@@ -1,0 +1,148 @@
+"""Published projectors: which connector their names and shapes belong to, and its weights."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from foveal.connectors import Chain, Connector, MlpProjector, MMFuser, PerceiverResampler, SpatialResampler
+from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR, TRANSFORMERS
+from foveal.connectors.mmfuser import MMFUSER
+from foveal.connectors.resampler import UHD
+from foveal.core import load_exact
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.model import VisionLanguageModel
+
+Shapes = Mapping[str, tuple[int, ...]]
+RESAMPLERS: dict[str, type[PerceiverResampler]] = {
+    "resampler": PerceiverResampler,
+    "adapt_spatial_resampler": SpatialResampler,
+    "adapt_spatial_resampler_v1": SpatialResampler,
+    "uhd_v1_query64": SpatialResampler,
+}
+"""`mm_projector_type` -> connector: both kinds have the same tensors."""
+RESAMPLER_HEAD_WIDTH = 128
+FUSER_POINTS = 4
+"""MMFuser's reference has no other number; with it the shapes tell the heads."""
+BEFORE = re.compile(r".*?(mm_projector|multi_modal_projector)\.")
+
+
+def projector_of(
+    shapes: Shapes, in_width: Any, out_width: int, *, prefix_tokens: int = 0, kind: str | None = None, source: str
+) -> Connector:
+    """The connector that a published projector is, with new weights.
+
+    Args:
+        shapes: of its tensors, without prefix.
+        in_width: of the encoder, of several maps a tuple.
+        out_width: of the language model.
+        prefix_tokens: see `Connector`.
+        kind: what the configuration calls it (`mm_projector_type`); only resamplers need it.
+        source: named in errors.
+
+    Raises:
+        ValueError: if it is none that is known, or its sizes contradict the encoder's.
+    """
+    if "0.gamma1" in shapes:
+        fuser = _fuser(shapes, in_width, source)
+        return Chain(in_width, out_width, stages=[fuser], last=_mlp(_behind_fuser(shapes), fuser.out_width, out_width))
+    if "query" in shapes and "attn.in_proj_weight" in shapes:
+        if kind not in RESAMPLERS:
+            raise ValueError(f"{source}: mm_projector_type is {kind!r}, a resampler is one of {', '.join(RESAMPLERS)}")
+        if out_width % RESAMPLER_HEAD_WIDTH:
+            raise ValueError(f"{source}: heads of {RESAMPLER_HEAD_WIDTH} channels do not divide {out_width}")
+        heads = out_width // RESAMPLER_HEAD_WIDTH
+        return RESAMPLERS[kind](in_width, out_width, queries=shapes["query"][0], heads=heads)
+    if {"weight", "linear_1.weight", "0.weight"} & set(shapes):
+        return _mlp(shapes, in_width, out_width, prefix_tokens)
+    raise ValueError(f"{source}: no known projector among {sorted(shapes)[:5]} (mm_projector_type {kind!r})")
+
+
+def read_projector(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """A published projector's tensors, without prefix, under the names of the connector of `projector_of`.
+
+    Raises:
+        ValueError: for names that it does not have.
+    """
+    if "0.gamma1" in tensors:
+        fuser = {name[2:]: tensor for name, tensor in tensors.items() if name.startswith("0.")}
+        read = {f"stages.0.{name}": tensor for name, tensor in MMFUSER.read(fuser, source=source).items()}
+        last = LLAVA.read(_behind_fuser(tensors), source=source)
+        return read | {f"last.{name}": tensor for name, tensor in last.items()}
+    marks = {"query": UHD, "weight": LLAVA_LINEAR, "linear_1.weight": TRANSFORMERS}
+    table = next((table for mark, table in marks.items() if mark in tensors), LLAVA)
+    return table.read(tensors, source=source)
+
+
+def load_projector(model: VisionLanguageModel, path: str | Path) -> None:
+    """Copy a published projector, such as a stage 1 writes, into the connector of `model`.
+
+    Args:
+        model: whose connector is of the projector's kind and sizes; its merge gets the newline if the file has one.
+        path: safetensors file with names that contain `mm_projector.` or `multi_modal_projector.`, whatever is before.
+
+    Raises:
+        ValueError: if the file is pickled or damaged, holds something else too, or does not fit.
+    """
+    weights = StoredTensors(path)
+    source = weights.source
+    connector, merge, other = {}, {}, []
+    for name, tensor in weights.stream(set(weights.shapes)):
+        if before := BEFORE.match(name):
+            connector[name[before.end() :]] = tensor
+        elif name.endswith("image_newline"):
+            merge["newline"] = tensor
+        else:
+            other.append(name)
+    if other:
+        raise ValueError(
+            f"{source} holds {sorted(other)[:5]} beside a projector: embeddings there belong to marks around pictures, "
+            "which prompts have not here"
+        )
+    if not connector:
+        raise ValueError(f"{source}: there is no projector among {sorted(weights.shapes)[:5]}")
+    read = read_projector(connector, source=source)
+    load_exact(model.connector, read, source=source)
+    if merge:
+        load_exact(nn.Module() if model.merge is None else model.merge, merge, source=f"{source} (merge)")
+
+
+def _mlp(shapes: Mapping[str, Any], in_width: Any, out_width: int, prefix_tokens: int = 0) -> MlpProjector:
+    depth = _count(shapes, r"(\d+\.|linear_\d+\.)?weight")
+    blocks = _count(shapes, r"\d+\.pre_norm\.weight")
+    return MlpProjector(in_width, out_width, depth=depth, prefix_tokens=prefix_tokens, residual_blocks=blocks)
+
+
+def _fuser(shapes: Shapes, in_width: Any, source: str) -> MMFuser:
+    offsets, one_map = "0.cross_attn.sampling_offsets.bias", "0.self_attn.sampling_offsets.bias"
+    if offsets not in shapes:
+        raise ValueError(f"{source}: the fuser has no {offsets}, by which its heads are known")
+    if not isinstance(in_width, tuple) or len(in_width) < 2:
+        raise ValueError(
+            f"{source}: a fuser takes several layers, mm_vision_select_layer names one: it must be a list as "
+            "[-22, -17, -12, -7, -2]"
+        )
+    numbers = shapes[offsets][0] // (2 * FUSER_POINTS)  # heads times levels
+    if one_map in shapes and shapes[offsets][0] != shapes[one_map][0] * (len(in_width) - 1):
+        raise ValueError(
+            f"{source}: the fuser was made for {shapes[offsets][0] // shapes[one_map][0] + 1} layers, "
+            f"mm_vision_select_layer names {len(in_width)}"
+        )
+    heads = numbers // (len(in_width) - 1)
+    return MMFuser(in_width, heads=heads, points=FUSER_POINTS, use_self_attention="0.gamma2" in shapes)
+
+
+def _behind_fuser(named: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of the MLP behind a fuser as if it stood alone: one less in front."""
+    behind = {}
+    for name, value in named.items():
+        number, _, rest = name.partition(".")
+        if number != "0":
+            behind[f"{int(number) - 1}.{rest}" if number.isdigit() else name] = value
+    return behind
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in names)

@@ -1,0 +1,220 @@
+"""A published checkpoint, whichever it is, as a model."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from foveal.core import load_exact
+from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.language_models.build import DType
+from foveal.models.language_models.packed_attention import AttentionKind
+from foveal.models.language_models.quantize import Kind
+from foveal.models.language_models.quantized_loading import load_quantized
+from foveal.models.model import VisionLanguageModel
+from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
+from foveal.models.prompts.processor import Overlong
+from foveal.models.prompts.templates import TemplateName
+from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
+from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
+from foveal.models.published.recipe import Draft
+from foveal.models.published.tensor_names import Names
+from foveal.models.views.plan import ViewPlan
+
+logger = logging.getLogger(__name__)
+
+Known = Callable[[Mapping[str, Any], StoredTensors], bool]
+Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
+LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
+    (vary_layout.is_base, vary_layout.base),
+    (vary_layout.is_tiny, vary_layout.tiny),
+    (llava_layout.is_original, llava_layout.draft),
+    (transformers_layout.is_library, transformers_layout.draft),
+)
+"""By what a folder is known, and how it is read; the first that fits is taken."""
+
+
+def is_published(name_or_folder: str | Path) -> bool:
+    """Whether `open_published` is the one to ask: for a folder that others wrote, a file of weights, or a hub name."""
+    path = Path(name_or_folder)
+    if path.is_dir():
+        return (path / "config.json").is_file() and not (path / "config.yaml").exists()
+    name = str(name_or_folder)
+    return path.is_file() or (name.count("/") == 1 and HUB_NAME.fullmatch(name) is not None)
+
+
+def open_published(
+    name_or_folder: str | Path,
+    *,
+    plan: ViewPlan | None = None,
+    template: TemplateName | None = None,
+    max_length: int | None = None,
+    overlong: Overlong = "raise",
+    dtype: DType = "auto",
+    quantize: Kind | None = None,
+    encoder: str | None = None,
+    attention: AttentionKind | None = None,
+) -> VisionLanguageModel:
+    """The model of a checkpoint that somebody has published, on the CPU, in evaluation mode; without weights, on the
+    meta device, if that is the default one.
+
+    Known by configuration and names of tensors, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, DeepStack-L and
+    DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA and LLaVA-NeXT in transformers', old and
+    new; Vary-tiny, Vary-base and Vary-toy. Tensors are read one at a time; those that are not used are logged with the
+    reason.
+
+    Args:
+        name_or_folder: folder with `config.json`, safetensors and a tokenizer, or hub name.
+        plan: another plan than the one that the model was trained with.
+        template: another prompt template, with its own system text.
+        max_length: another longest sequence, in tokens.
+        overlong: what to do with longer samples, see `Processor`.
+        dtype: of all weights that are not quantised; `auto`: as they were stored, an encoder from elsewhere as the
+            projector.
+        quantize: how the language model's decoder is quantised while it is read; null: not.
+        encoder: folder or hub name of the image tower, instead of the one that the configuration names. Only its sizes
+            are read where the checkpoint has a tower of its own, which always wins.
+        attention: kernel of the language model, see `VisionLanguageModel`.
+
+    Raises:
+        ValueError: if the folder is none of these, says something that cannot be built, has pickled weights, or a
+            tensor is missing, left over, of another shape, or belongs to no part; if it cannot be quantised.
+        OSError: if there is no tokenizer.
+        ImportError: if it is to be quantised, and bitsandbytes is not installed.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_file():
+        # On the meta device only sizes would be fetched, and the names of the tensors are in the weights' files.
+        with torch.device("cpu"):
+            folder = folder_of(str(name_or_folder))
+    config, weights = _config_of(folder), StoredTensors(folder)
+    draft = _recognised(config, weights)(config, weights, encoder)
+    tokenizer = _tokenizer(str(name_or_folder), folder, draft.tokens)
+    template, system = (
+        (template, None)
+        if template is not None
+        else draft.prompt or prompt_of(draft.family, tokenizer, source=weights.source)
+    )
+    _say_ignored(draft.names, weights.source)
+    # The small parts first: what is wrong with them shows before gigabytes are read.
+    _fill_parts(draft, weights, dtype)
+    language_model = _language_model(draft, weights, dtype, quantize)
+    merge = draft.merge
+    model = VisionLanguageModel(
+        draft.encoder,
+        lambda _in_width, _out_width: draft.connector,
+        language_model,
+        tokenizer,
+        draft.plan if plan is None else plan,
+        merge=None if merge is None else lambda _width: merge,
+        template=template,
+        system=system,
+        max_length=draft.max_length if max_length is None else max_length,
+        overlong=overlong,
+        attention=attention,
+    )
+    return model.eval()
+
+
+def _tokenizer(name: str, folder: Path, tokens: Sequence[str]) -> PreTrainedTokenizerBase:
+    ranks = folder / qwen_tokenizer.FILE
+    if ranks.is_file() and not (folder / "tokenizer.json").exists():
+        return qwen_tokenizer.qwen_tokenizer(ranks)
+    return pretrained_tokenizer(name, tokens)
+
+
+def _config_of(folder: Path) -> Mapping[str, Any]:
+    if folder.is_file():
+        raise ValueError(
+            f"{folder} is a file, a model is a folder: for a projector alone (mm_projector) build the model and call "
+            "foveal.models.published.load_projector(model, file)"
+        )
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no config.json: it is no published checkpoint")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is no configuration: it holds {type(config).__name__}")
+    if "quantization_config" in config:
+        raise ValueError(
+            f"{folder} was published in fewer bits (its config.json has a quantization_config), which are not read: "
+            "take the original, and quantise that"
+        )
+    return config
+
+
+def _recognised(config: Mapping[str, Any], weights: StoredTensors) -> Drafted:
+    for is_this, draft in LAYOUTS:
+        if is_this(config, weights):
+            return draft
+    names = list(weights.shapes)
+    if any("mm_projector." in name for name in names):
+        what = "a projector without the rest of the model: foveal.models.published.load_projector(model, path) reads it"
+    elif any(name.startswith(("lm_head.", "model.layers.", "transformer.h.", "model.decoder.")) for name in names):
+        what = "a language model alone: foveal.models.pretrained_language_model(folder) reads it"
+    elif any(
+        mark in name for name in names for mark in ("vision_model.", "patch_embed", "embeddings.patch", "visual.")
+    ):
+        what = "an encoder alone: foveal.encoders.clip_vit(folder) and its neighbours read it"
+    else:
+        what = "no vision-language model that is known"
+    raise ValueError(
+        f"{weights.source}: by its configuration (model_type {config.get('model_type')!r}) and its {len(names)} "
+        f"tensors, such as {sorted(names)[:3]}, this is {what}"
+    )
+
+
+def _say_ignored(names: Names, source: str) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in sorted(names.ignored.items()):
+        by_reason.setdefault(reason, []).append(name)
+    for reason, ignored in by_reason.items():
+        logger.info("%s: %d tensors are not read (%s): %s", source, len(ignored), reason, ", ".join(ignored))
+
+
+def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize: Kind | None) -> torch.nn.Module:
+    published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
+    kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
+    if only_shapes():
+        return empty(draft.language_model, kind)
+    if quantize is not None:
+
+        def rename(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
+            return draft.rename({published[name]: each for name, each in tensors.items() if name in published})
+
+        return load_quantized(weights, draft.language_model, kind=quantize, dtype=kind, rename=rename)
+    module = empty(draft.language_model, kind)
+    check_shapes(
+        module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
+    )
+    tensors = ((published[name], tensor) for name, tensor in weights.stream(published))
+    fill(module, tensors, draft.rename, source=source)
+    return module
+
+
+def _fill_parts(draft: Draft, weights: StoredTensors, dtype: DType) -> None:
+    """Encoder, connector and merge, which are small beside the language model."""
+    small = [name for reading in draft.readings for name in draft.names.of(reading.part)]
+    kind = weights.dtype(small) if dtype == "auto" else getattr(torch, dtype)
+    parts = [part for part in (draft.encoder, draft.connector, draft.merge) if part is not None]
+    for part in parts:
+        part.to(kind)
+    if only_shapes():
+        return
+    for part in parts:
+        if any(tensor.is_meta for tensor in part.state_dict().values()):
+            part.to_empty(device="cpu")
+    for reading in draft.readings:
+        published = draft.names.of(reading.part)
+        tensors = {published[name]: tensor for name, tensor in weights.stream(published)}
+        source = f"{weights.source} ({reading.part})"
+        load_exact(reading.module, reading.convert(tensors, source), source=source)

@@ -1,0 +1,79 @@
+"""What a published checkpoint says about its model, before any weight of it is read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from foveal.connectors import Connector
+from foveal.encoders import Encoder
+from foveal.models.checkpoints.stored_tensors import Rename
+from foveal.models.merges.merge import Merge
+from foveal.models.prompts.templates import TemplateName
+from foveal.models.published.projectors import read_projector
+from foveal.models.published.tensor_names import Names
+from foveal.models.views.plan import ViewPlan
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one part gets its weights.
+
+    Attributes:
+        part: its name in `Names`.
+        module: what is filled.
+        convert: from published names inside of the part to the module's own.
+    """
+
+    part: str
+    module: nn.Module
+    convert: Callable[[Mapping[str, Tensor], str], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A model without its tokenizer, whose parts lie on the meta device unless they have weights already.
+
+    Attributes:
+        family: transformers' `model_type` of the language model.
+        language_model: its configuration.
+        rename: from published tensors of the language model to its own.
+        encoder: on the meta device, or with the weights of the encoder that the checkpoint names.
+        connector: on the meta device.
+        merge: on the meta device; None: there is none.
+        readings: how encoder, connector and merge are filled.
+        names: which tensors belong to which part.
+        plan: how the model was shown pictures.
+        prompt: template and system text; None: those of the language model's family.
+        tokens: special tokens that prompts need.
+        max_length: longest sequence, in tokens.
+    """
+
+    family: str
+    language_model: Any
+    rename: Rename
+    encoder: Encoder
+    connector: Connector
+    merge: Merge | None = None
+    readings: tuple[Reading, ...]
+    names: Names
+    plan: ViewPlan
+    prompt: tuple[TemplateName, str | None] | None = None
+    tokens: tuple[str, ...] = ()
+    max_length: int
+
+
+def unchanged(tensors: Mapping[str, Tensor], source: str = "") -> dict[str, Tensor]:
+    """For a part whose names are published as they are here."""
+    return dict(tensors)
+
+
+def of_merge(merge: Merge | None) -> Reading:
+    """The reading of a merge; without one, a newline in the checkpoint is refused."""
+    return Reading("merge", nn.Module() if merge is None else merge, unchanged)
+
+
+def of_connector(connector: Connector) -> Reading:
+    """The reading of a projector."""
+    return Reading("connector", connector, lambda tensors, source: read_projector(tensors, source=source))

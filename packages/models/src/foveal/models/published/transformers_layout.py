@@ -1,0 +1,84 @@
+"""Checkpoints in the layout of transformers' LLaVA and LLaVA-NeXT: `vision_config` and `text_config`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.connectors import MlpProjector
+from foveal.encoders import clip_vit, clip_weights
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.merges.anyres import AnyResMerge
+from foveal.models.published.decoders import config_of
+from foveal.models.published.llava_layout import canvases
+from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
+from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
+from foveal.models.published.towers import unread_of_clip
+from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.square import PadToSquare
+
+KINDS = ("llava", "llava_next")
+
+
+def is_library(config: Mapping[str, Any], weights: StoredTensors) -> bool:
+    """Whether a folder is one of these."""
+    return config.get("model_type") in KINDS and any("multi_modal_projector." in name for name in weights.shapes)
+
+
+def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
+    """The model of a folder.
+
+    Args:
+        config: its `config.json`.
+        weights: its tensors.
+        encoder: folder of the image tower, if its sizes are not those that `config` states.
+
+    Raises:
+        ValueError: if it says something that cannot be built, or misses its image tower.
+    """
+    source = weights.source
+    if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
+        raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
+    legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
+    names = divided(weights.shapes, LEGACY if legacy else IN_MEMORY, source=source)
+    if not names.of("encoder"):
+        raise ValueError(f"{source}: there is no image tower among the tensors, which this layout always has")
+    for field, known in {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}.items():
+        if config.get(field, known) != known:
+            raise ValueError(f"{source}: {field} is {config[field]!r}, only {known!r} can be read")
+    layer, strategy = config.get("vision_feature_layer", -2), config.get("vision_feature_select_strategy", "default")
+    if not isinstance(layer, int):
+        raise ValueError(f"{source}: vision_feature_layer is {layer}, layers side by side cannot be read")
+    if strategy not in ("default", "full"):
+        raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
+    family = config["text_config"].get("model_type", "llama")
+    language_model = config_of(family, config["text_config"])
+    with torch.device("meta"):
+        tower = clip_vit(encoder or source, layers=(layer,), keep_class_token=strategy == "full")
+        connector = MlpProjector(tower.width, language_model.hidden_size, prefix_tokens=tower.prefix_tokens)
+        merge = AnyResMerge(language_model.hidden_size) if config["model_type"] == "llava_next" else None
+    names.ignore("encoder", unread_of_clip(names.of("encoder").values(), tower))
+
+    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        return clip_weights(tensors, tower, source=source)
+
+    size = tower.image_size
+    pinpoints = config.get("image_grid_pinpoints") or [
+        [size * first, size * second] for first, second in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
+    ]
+    return Draft(
+        family=family,
+        language_model=language_model,
+        rename=unchanged,
+        encoder=tower,
+        connector=connector,
+        merge=merge,
+        readings=(Reading("encoder", tower, convert), of_connector(connector), of_merge(merge)),
+        names=names,
+        # The same list of canvases is read as (height, width) here, as (width, height) in the original code.
+        plan=PadToSquare(size)
+        if merge is None
+        else AnyResPlan(size, canvases(pinpoints, size, source=source), tie_order="height_first"),
+        max_length=language_model.max_position_embeddings,
+    )

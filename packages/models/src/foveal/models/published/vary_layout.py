@@ -1,0 +1,132 @@
+"""Checkpoints of Vary (arXiv 2312.06109): Vary-tiny, and Vary-base with Vary-toy."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.connectors import MlpProjector, Parallel
+from foveal.core import KeyMap
+from foveal.encoders import ParallelEncoder, SamViTDet, clip_vit, clip_weights, sam_weights
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.language_models.qwen1 import qwen2_config_of, qwen2_tensors
+from foveal.models.published.decoders import config_of, longest
+from foveal.models.published.recipe import Draft, Reading, of_connector, unchanged
+from foveal.models.published.tensor_names import VARY_BASE, VARY_TINY, Names, divided
+from foveal.models.published.towers import openai_clip, sam_tower, unread_of_clip
+from foveal.models.views.vary import VaryPlan
+
+LINEAR = partial(MlpProjector, depth=1)
+BRANCHES = KeyMap({f"{{}}.{kind}": f"branches.{{}}.layers.0.{kind}" for kind in ("weight", "bias")})
+"""The two projectors, CLIP's first."""
+
+FIRST_WIDTH = 4096
+"""Of Vary-base's language model. It has seen SAM's colours and pages squashed without smoothing; Vary-toy (2048) and
+the open weights of Vary-tiny have seen CLIP's colours and Pillow's bicubic. No configuration says so."""
+
+TINY_TOKENS = ("<imgpad>", "<img>", "</img>")
+BASE_TOKENS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<imgpad>")
+
+
+def is_tiny(config: Mapping[str, Any], weights: StoredTensors) -> bool:
+    """Whether a folder holds a Vary-tiny."""
+    names = weights.shapes
+    return any(f"model.{tower}.patch_embed.proj.weight" in names for tower in ("vision_tower_2", "vision_tower")) and (
+        "model.decoder.embed_tokens.weight" in names
+    )
+
+
+def is_base(config: Mapping[str, Any], weights: StoredTensors) -> bool:
+    """Whether a folder holds a Vary-base or Vary-toy."""
+    return {"transformer.vision_tower_high.pos_embed", "transformer.mm_projector_vary.weight"} <= set(weights.shapes)
+
+
+def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
+    """The Vary-tiny of a folder.
+
+    Raises:
+        ValueError: if it says something that cannot be built.
+    """
+    source = weights.source
+    names = divided(weights.shapes, VARY_TINY, source=source)
+    language_model = config_of("opt", config)
+    with torch.device("meta"):
+        tower = sam_tower(_inside(names, "encoder", weights), image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
+        connector = LINEAR(tower.widths[0], language_model.hidden_size)
+    return Draft(
+        family="opt",
+        language_model=language_model,
+        rename=unchanged,
+        encoder=tower,
+        connector=connector,
+        readings=(_of_sam("encoder", tower), of_connector(connector)),
+        names=names,
+        plan=VaryPlan(tower.image_size),
+        prompt=("vary_tiny", None),
+        tokens=TINY_TOKENS,
+        max_length=longest(config, language_model),
+    )
+
+
+def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
+    """The Vary-base or Vary-toy of a folder.
+
+    Args:
+        config: its `config.json`.
+        weights: its tensors.
+        encoder: folder or hub name of the CLIP tower, for its sizes, if it is none of OpenAI's.
+
+    Raises:
+        ValueError: if it says something that cannot be built.
+    """
+    source = weights.source
+    names = divided(weights.shapes, VARY_BASE, source=source)
+    language_model = qwen2_config_of(config, source=source)
+    is_first = language_model.hidden_size == FIRST_WIDTH
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if is_first else (CLIP_MEAN, CLIP_STD)
+    with torch.device("meta"):
+        shapes = _inside(names, "clip", weights)
+        clip = openai_clip(shapes, layers=(-2,), source=source) if encoder is None else clip_vit(encoder)
+        tower = sam_tower(_inside(names, "sam", weights), image_mean=mean, image_std=std, source=source)
+        both = ParallelEncoder([clip, tower])
+        connector = Parallel(both.widths, language_model.hidden_size, branches=[LINEAR, LINEAR])
+    names.ignore("clip", unread_of_clip(names.of("clip").values(), clip))
+
+    def of_clip(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        return clip_weights(tensors, clip, source=source)
+
+    def of_branches(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        return BRANCHES.read(tensors, source=source)
+
+    return Draft(
+        family="qwen2",
+        language_model=language_model,
+        rename=partial(qwen2_tensors, source=source),
+        encoder=both,
+        connector=connector,
+        readings=(
+            Reading("clip", clip, of_clip),
+            _of_sam("sam", tower),
+            Reading("connector", connector, of_branches),
+        ),
+        names=names,
+        plan=VaryPlan(tower.image_size, clip.image_size, resample="bilinear" if is_first else "bicubic"),
+        prompt=("vary", None),
+        tokens=BASE_TOKENS,
+        max_length=longest(config, language_model),
+    )
+
+
+def _of_sam(part: str, tower: SamViTDet) -> Reading:
+    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        return sam_weights(tensors, tower, source=source)
+
+    return Reading(part, tower, convert)
+
+
+def _inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
+    """Shapes of a part's tensors under their names inside of it."""
+    return {inside: weights.shapes[published] for published, inside in names.of(part).items()}

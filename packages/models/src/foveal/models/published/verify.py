@@ -1,0 +1,83 @@
+"""Whether transformers computes the same: a question, asked of a model and then of the folder that was made of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from foveal.core import in_float32
+from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.language_models.injection import decoder_layers
+from foveal.models.model import VisionLanguageModel
+from foveal.models.prompts.constants import IMAGE_TOKEN_ID
+from foveal.models.prompts.templates import Turn
+from foveal.models.views.normalise import normalised
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about a picture, and what a model made of it in float32.
+
+    Attributes:
+        ids: [1, tokens], `IMAGE_TOKEN_ID` at placeholders.
+        pixels: [views, 3, height, width], normalised.
+        size: width and height of the picture, in pixels.
+        merged: whether a merge made one run of the views' tokens.
+        logits: [1, tokens, vocabulary].
+    """
+
+    ids: Tensor
+    pixels: Tensor
+    size: tuple[int, int]
+    merged: bool
+    logits: Tensor
+
+
+@torch.no_grad()
+def ask(model: VisionLanguageModel) -> Asked:
+    """Ask about a picture of noise, wider than high, so that views are cut and places cannot be confused."""
+    side: int = model.processor.plan.views(1, 1)[0][0]
+    noise = np.random.default_rng(0).integers(0, 256, (side, 2 * side + side // 3, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    sample = model.processor.encode_prompt([picture], [Turn("user", "<image>\nWhat is it?")])
+    ids = sample.input_ids[None].to(model.device)
+    with in_float32(model, decoder_layers(model.language_model)):
+        return Asked(
+            ids,
+            torch.stack(normalised(sample.views, model.encoder)),
+            picture.size,
+            model.merge is not None,
+            model(ids, sample.views, sizes=[picture.size]),
+        )
+
+
+@torch.no_grad()
+def difference(asked: Asked, kind: Any, folder: Path, image_id: int) -> float:
+    """The largest difference of logits over the vocabulary of the model that was asked, in float32.
+
+    Args:
+        asked: of the model.
+        kind: transformers' class.
+        folder: that `kind` reads.
+        image_id: of the token that stands for a picture there.
+
+    Raises:
+        ValueError: if transformers misses tensors in the folder, or does not read some.
+    """
+    kinds = {tensor.dtype for tensor in StoredTensors(folder).described.values()}
+    dtype = kinds.pop() if len(kinds) == 1 else torch.float32
+    theirs, loading = kind.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    if faults := {name: found for name, found in loading.items() if name.endswith("_keys") and found}:
+        raise ValueError(f"transformers does not read the exported folder completely: {faults}")
+    inputs: dict[str, Tensor] = {"pixel_values": asked.pixels}
+    if asked.merged:
+        inputs = {"pixel_values": asked.pixels[None], "image_sizes": torch.tensor([asked.size[::-1]])}
+    ids = asked.ids.where(asked.ids != IMAGE_TOKEN_ID, image_id)
+    theirs = theirs.eval().to(asked.ids.device)
+    with in_float32(theirs, decoder_layers(theirs.model.language_model)):
+        logits: Tensor = theirs(input_ids=ids, **inputs).logits
+    return float((asked.logits - logits[..., : asked.logits.shape[-1]]).abs().max())

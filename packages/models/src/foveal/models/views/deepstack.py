@@ -1,0 +1,119 @@
+"""A picture small and enlarged, both stretched alike so that their places agree: DeepStack."""
+
+from math import isqrt
+
+from PIL.Image import Image
+
+from foveal.models.views.anyres import best_canvas
+from foveal.models.views.canvas import Pair, centred, check_canvas, stretched, tiles_of
+from foveal.models.views.plan import ViewPlan, check_size
+
+
+class DeepStackPlan(ViewPlan):
+    """The picture stretched to one view, then the crops of it stretched to a grid (arXiv 2406.04334, section 3.2).
+
+    The grid has at most `crops` crops, in the shape that suits the picture best by the rule of `AnyResPlan`, and never
+    a single one: a picture of at most one view becomes two, one above the other. A place of the small view and the
+    crops' cells there show the same part of the picture.
+
+    Args:
+        size: side of every view in pixels, the encoder's native one.
+        crops: most crops of a picture; the paper's models have 4.
+        square: always `crops` crops in a square, whatever the picture's shape.
+        keep_aspect: put the enlarged picture in its own shape on black, so that places no longer agree (the ablation of
+            table 5).
+        together: all views are one set, for an encoder that stacks the crops itself (DeepStack-V, section 3.3).
+
+    Raises:
+        ValueError: if `size` is below 1, `crops` below 2 or, with `square`, no square number, the crops have more
+            pixels than a canvas may have, or views of changing number shall be seen together.
+    """
+
+    def __init__(
+        self,
+        size: int = 336,
+        crops: int = 4,
+        *,
+        square: bool = False,
+        keep_aspect: bool = False,
+        together: bool = False,
+    ) -> None:
+        if crops < 2:
+            raise ValueError(f"a picture is cut into at least 2 crops, not {crops}")
+        check_canvas(crops, size)
+        if square and isqrt(crops) ** 2 != crops:
+            raise ValueError(f"{crops} crops make no square: use a square number, or square=False")
+        if together and not square:
+            raise ValueError("views that are seen together have one number for all pictures: together needs square")
+        self.size, self.crops = size, crops
+        self.square, self.keep_aspect, self.together = square, keep_aspect, together
+        self.inputs = 1 + crops if together else 1
+
+    def grid(self, width: int, height: int) -> Pair:
+        """(columns, rows) of the crops of a picture."""
+        check_size(width, height)
+        if self.square:
+            return isqrt(self.crops), isqrt(self.crops)
+        return _best_grid(width, height, self.crops, self.size)
+
+    def views(self, width: int, height: int) -> tuple[Pair, ...]:
+        columns, rows = self.grid(width, height)
+        return ((self.size, self.size),) * (1 + columns * rows)
+
+    def tile_grid(self, width: int, height: int) -> Pair | None:
+        columns, rows = self.grid(width, height)
+        return None if self.together else (rows, columns)
+
+    def cut(self, image: Image) -> list[Image]:
+        columns, rows = self.grid(*image.size)
+        canvas = columns * self.size, rows * self.size
+        enlarged = centred(image, canvas) if self.keep_aspect else stretched(image, canvas)
+        return [stretched(image, (self.size, self.size)), *tiles_of(enlarged, self.size)]
+
+
+class DeepStackHdPlan(ViewPlan):
+    """The views of `DeepStackPlan`, then each of them enlarged and cut again: DeepStack-L-HD (released code).
+
+    First the small view and its crops; then the whole picture in u x u crops; then of every crop its u x u parts, crop
+    by crop, row by row. u is the root of `crops`, rounded down.
+
+    Args:
+        size: side of every view in pixels, the encoder's native one.
+        crops: most crops of a picture.
+
+    Raises:
+        ValueError: if `size` is below 1, `crops` below 4 (nothing would be enlarged), or the enlarged crops have more
+            pixels than a canvas may have.
+    """
+
+    def __init__(self, size: int = 336, crops: int = 4) -> None:
+        if crops < 4:
+            raise ValueError(f"a view is enlarged to at least 4 crops, not {crops}: DeepStackPlan takes fewer")
+        check_canvas(crops * isqrt(crops) ** 2, size)
+        self.size, self.crops = size, crops
+
+    def grid(self, width: int, height: int) -> Pair:
+        """(columns, rows) of the crops of a picture, before they are cut again."""
+        check_size(width, height)
+        return _best_grid(width, height, self.crops, self.size)
+
+    def views(self, width: int, height: int) -> tuple[Pair, ...]:
+        columns, rows = self.grid(width, height)
+        return ((self.size, self.size),) * ((1 + columns * rows) * (1 + isqrt(self.crops) ** 2))
+
+    def tile_grid(self, width: int, height: int) -> Pair:
+        columns, rows = self.grid(width, height)
+        return rows, columns
+
+    def cut(self, image: Image) -> list[Image]:
+        columns, rows = self.grid(*image.size)
+        size, large = self.size, self.size * isqrt(self.crops)
+        crops = tiles_of(stretched(image, (columns * size, rows * size)), size)
+        wholes = [stretched(image, (large, large)), *tiles_of(stretched(image, (columns * large, rows * large)), large)]
+        return [stretched(image, (size, size)), *crops, *(part for whole in wholes for part in tiles_of(whole, size))]
+
+
+def _best_grid(width: int, height: int, crops: int, size: int) -> Pair:
+    """(columns, rows) of all grids of 2 to `crops` crops; fewer columns come first, then fewer rows."""
+    grids = ((columns, rows) for columns in range(1, crops + 1) for rows in range(1, crops // columns + 1))
+    return best_canvas(width, height, (grid for grid in grids if grid != (1, 1)), size)

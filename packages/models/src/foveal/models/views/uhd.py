@@ -1,0 +1,146 @@
+"""Slices of variable size and an overview: LLaVA-UHD."""
+
+from math import ceil, inf, log, sqrt
+from typing import Literal
+
+from PIL.Image import Image, Resampling
+
+from foveal.models.views.plan import ViewPlan, check_size
+
+EXTREME_RATIO = 200.0
+
+
+class UhdPlan(ViewPlan):
+    """Cut a picture of any shape into slices near the encoder's native size (LLaVA-UHD, arXiv 2403.11703, section 3.1).
+
+    The number of slices follows from the area; of all grids with about that many, the one whose slices are nearest to
+    square is taken (equation 1). Slices and overview keep their shape to within one patch and are not padded. A picture
+    no larger than one slice is a view by itself. In the prompt a comma follows each slice and a newline each row; the
+    overview comes last (section 3.3).
+
+    Where paper and released code differ, this is the release; `max_slices` is 6 in the paper and 7 in the release.
+
+    Args:
+        scale: side in pixels of the square whose area every view approaches.
+        patch: pixels to whose multiples the views' sides are rounded down.
+        max_slices: most slices of a picture.
+        overview: place of the overview, after the slices or before.
+        overview_only: make no slices (stage 1).
+        separators: put the comma and newline tokens between views.
+        long_side: first resize the picture so that its longer side has this many pixels (1024 in the release's
+            evaluation); null: leave it.
+        clamp_ratio: take shapes beyond 200:1 as 200:1. Without it, as in the reference, their views have more patches
+            than the encoder was made for, or none of their content.
+
+    Raises:
+        ValueError: if `scale` is smaller than `patch`, there may be no slice, the overview has no place or `long_side`
+            no pixel.
+    """
+
+    def __init__(
+        self,
+        scale: int = 336,
+        patch: int = 14,
+        max_slices: int = 6,
+        *,
+        overview: Literal["last", "first"] = "last",
+        overview_only: bool = False,
+        separators: bool = True,
+        long_side: int | None = None,
+        clamp_ratio: bool = True,
+    ) -> None:
+        if patch < 1 or scale < patch or max_slices < 1:
+            raise ValueError(
+                f"scale {scale} must be at least the patch {patch}, and max_slices {max_slices} at least 1"
+            )
+        if overview not in ("last", "first"):
+            raise ValueError(f"the overview comes 'last' or 'first', not {overview!r}")
+        if long_side is not None and long_side < 1:
+            raise ValueError(f"long_side is at least 1 pixel, not {long_side}")
+        self.scale, self.patch, self.max_slices = scale, patch, max_slices
+        self.overview, self.overview_only, self.separators = overview, overview_only, separators
+        self.long_side, self.clamp_ratio = long_side, clamp_ratio
+
+    def grid(self, width: int, height: int) -> tuple[int, int] | None:
+        """(columns, rows) of the slices of a picture; None: it is not cut."""
+        wanted = min(ceil(width * height / (self.scale * self.scale)), self.max_slices)
+        if wanted <= 1 or self.overview_only:
+            return None
+        best, least = None, inf
+        for count in (wanted - 1, wanted, wanted + 1):
+            if count == 1 or count > self.max_slices:
+                continue
+            for columns in (divisor for divisor in range(1, count + 1) if count % divisor == 0):
+                rows = count // columns
+                # Ties are decided by the last bit of this very expression, as in the reference.
+                error = abs(log(width / height) - log(columns / rows))
+                if error < least:
+                    best, least = (columns, rows), error
+        return best
+
+    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        """Slices row by row and the overview, in the order of the prompt."""
+        check_size(width, height)
+        width, height = self._resized(width, height)
+        grid = self.grid(width, height)
+        overview = self._fit(width, height, enlarge=grid is None)
+        if grid is None:
+            return (overview[::-1],)
+        slices = [self._slice(width, height, grid)[::-1]] * (grid[0] * grid[1])
+        return (*slices, overview[::-1]) if self.overview == "last" else (overview[::-1], *slices)
+
+    def layout(self, width: int, height: int) -> tuple[int | str, ...]:
+        check_size(width, height)
+        grid = self.grid(*self._resized(width, height))
+        if grid is None or not self.separators:
+            return super().layout(width, height)
+        columns, rows = grid
+        first = 0 if self.overview == "last" else 1
+        order: list[int | str] = []
+        for number in range(columns * rows):
+            order += [first + number, "\n" if (number + 1) % columns == 0 else ","]
+        return (*order, columns * rows) if self.overview == "last" else (0, *order)
+
+    def cut(self, image: Image) -> list[Image]:
+        size = self._resized(*image.size)
+        if size != image.size:
+            image = image.resize(size, Resampling.BICUBIC)
+        grid = self.grid(*size)
+        overview = image.resize(self._fit(*size, enlarge=grid is None), Resampling.BICUBIC)
+        if grid is None:
+            return [overview]
+        (columns, rows), (width, height) = grid, self._slice(*size, grid)
+        # Resized as a whole and then cut, so that slices have no seams.
+        refined = image.resize((columns * width, rows * height), Resampling.BICUBIC)
+        slices = [
+            refined.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
+            for row in range(rows)
+            for column in range(columns)
+        ]
+        return [*slices, overview] if self.overview == "last" else [overview, *slices]
+
+    def _slice(self, width: int, height: int, grid: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of one slice."""
+        columns, rows = grid
+        share = (max(width // columns * columns, columns) / columns, max(height // rows * rows, rows) / rows)
+        return self._fit(*share, enlarge=True)
+
+    def _fit(self, width: float, height: float, *, enlarge: bool) -> tuple[int, int]:
+        """(width, height) of nearly the same shape and at most the area scale x scale, in whole patches."""
+        if enlarge or width * height > self.scale * self.scale:
+            ratio = width / height
+            if self.clamp_ratio:
+                ratio = min(max(ratio, 1 / EXTREME_RATIO), EXTREME_RATIO)
+            # The order of truncations is the reference's; another gives other sizes.
+            height = int(self.scale / sqrt(ratio))
+            width = int(height * ratio)
+        fitted = tuple(max(int(side // self.patch) * self.patch, self.patch) for side in (width, height))
+        return fitted[0], fitted[1]
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) after `long_side`."""
+        if self.long_side is None:
+            return width, height
+        if width > height:
+            return self.long_side, max(1, int((self.long_side / width) * height))
+        return max(1, int((self.long_side / height) * width)), self.long_side

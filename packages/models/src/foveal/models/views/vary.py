@@ -1,0 +1,87 @@
+"""A whole page squashed to a large square, alone or beside a small view for CLIP: Vary."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL.Image import Image
+
+from foveal.models.views.canvas import stretched
+from foveal.models.views.plan import ViewPlan, check_size
+from foveal.models.views.square import CropToSquare
+
+
+class VaryPlan(ViewPlan):
+    """The picture squashed to a square for the vocabulary network (Vary, arXiv 2312.06109, section 3).
+
+    With `crop`, CLIP's view comes before it and both are seen together (Vary-base; without it Vary-tiny). The picture
+    stands between two texts of the prompt.
+
+    Args:
+        size: side of the squashed view in pixels.
+        crop: side of CLIP's view in pixels, the middle of the picture; 224 in the paper. None: there is none.
+        resample: how the picture is squashed; it belongs to the weights. `bicubic`: Pillow's, smoothed (Vary-toy, the
+            open weights, GOT); `bilinear`: OpenCV's, not smoothed (the original code).
+        start: text before the picture, a token of its own; empty: none.
+        end: text behind it.
+
+    Raises:
+        ValueError: if a side is below 1 or `resample` is neither.
+    """
+
+    def __init__(
+        self,
+        size: int = 1024,
+        crop: int | None = None,
+        *,
+        resample: Literal["bicubic", "bilinear"] = "bicubic",
+        start: str = "<img>",
+        end: str = "</img>",
+    ) -> None:
+        if size < 1 or (crop is not None and crop < 1):
+            raise ValueError(f"a view's size is at least 1 pixel, not size {size} and crop {crop}")
+        if resample not in ("bicubic", "bilinear"):
+            raise ValueError(f"resample is 'bicubic' or 'bilinear', not {resample!r}")
+        self.size, self.crop, self.resample, self.start, self.end = size, crop, resample, start, end
+        self.inputs = 1 if crop is None else 2
+
+    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        check_size(width, height)
+        squashed = (self.size, self.size)
+        return (squashed,) if self.crop is None else ((self.crop, self.crop), squashed)
+
+    def layout(self, width: int, height: int) -> tuple[int | str, ...]:
+        check_size(width, height)
+        return tuple(item for item in (self.start, 0, self.end) if item != "")
+
+    def cut(self, image: Image) -> list[Image]:
+        check_size(*image.size)
+        size = (self.size, self.size)
+        squashed = stretched(image, size) if self.resample == "bicubic" else _unsmoothed(image, size)
+        return [squashed] if self.crop is None else [*CropToSquare(self.crop).cut(image), squashed]
+
+
+def _unsmoothed(image: Image, size: tuple[int, int]) -> Image:
+    """The picture at (width, height), every pixel mixed of its four nearest only."""
+    source = np.asarray(image)
+    columns, column_weights = _two_nearest(image.width, size[0])
+    rows, row_weights = _two_nearest(image.height, size[1])
+    # OpenCV mixes in whole numbers and cuts bits off on the way; exact fractions come out one level higher here and
+    # there.
+    total = np.full((size[1], size[0], 3), 2, dtype=np.int32)
+    for row, row_weight in zip(rows, row_weights, strict=True):
+        mixed = np.zeros_like(total)
+        for column, weight in zip(columns, column_weights, strict=True):
+            mixed += source[row[:, None], column] * weight[:, None]
+        total += (mixed >> 4) * row_weight[:, None, None] >> 16
+    return Pillow.fromarray((total >> 2).astype(np.uint8))
+
+
+def _two_nearest(length: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Along one side, indices [2, wanted] of the pixels that each new one is mixed of, and their weights of 2048."""
+    places = ((np.arange(wanted) + 0.5) * (length / wanted) - 0.5).astype(np.float32)
+    first = np.floor(places)
+    share = places - first
+    indices = np.stack((first, first + 1)).astype(np.int64).clip(0, length - 1)
+    return indices, np.rint(np.stack((1 - share, share)) * 2048).astype(np.int32)

@@ -1,0 +1,49 @@
+"""What `predict` and `chat` share: how a model comes to its device."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from foveal.models import VisionLanguageModel, load
+from foveal.models.generation.cuda_graphs import graphs_obstacle
+from recipes.estimates.room import check_room_to_answer, free_bytes
+
+
+def opened(options: argparse.Namespace, pictures: Sequence[tuple[int, int]], question: str) -> VisionLanguageModel:
+    """The model of `options.checkpoint` on its device.
+
+    Args:
+        options: with those of `recipes.command_line.options.add_options`, and `checkpoint`; a device that is None
+            becomes the GPU, or the CPU where there is none.
+        pictures: (width, height) in pixels of the first question's; on a GPU it must have room for the answer.
+        question: its text.
+
+    Raises:
+        ValueError: if there is no room, or as `load`.
+    """
+    if options.device is None:
+        options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_room_to_answer(
+        options.checkpoint,
+        pictures,
+        question,
+        new_tokens=options.max_new_tokens,
+        free=free_bytes(options.device),
+        quantize=options.quantize,
+        template=options.template,
+        encoder=options.encoder,
+    )
+    model = load(options.checkpoint, quantize=options.quantize, template=options.template, encoder=options.encoder)
+    return model.to(options.device)
+
+
+def takes_graphs(model: VisionLanguageModel, options: argparse.Namespace) -> bool:
+    """Whether to decode with CUDA graphs; where they were asked for and cannot be, a line says why."""
+    if not options.cuda_graphs:
+        return False
+    reason = graphs_obstacle(model.language_model, model.device)
+    if reason is not None:
+        print(f"Decoding without CUDA graphs: {reason}.", file=sys.stderr, flush=True)
+    return reason is None

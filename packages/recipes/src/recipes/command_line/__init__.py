@@ -1,0 +1,1 @@
+"""What a user typed: read, checked and completed before anything slow is imported."""

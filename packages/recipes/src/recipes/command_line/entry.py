@@ -1,0 +1,35 @@
+"""How the commands on configurations begin: what was typed is looked at first, what is slow to import comes after."""
+
+import sys
+from importlib import import_module
+
+from recipes.command_line.arguments import UsageError, prepare
+from recipes.command_line.console import stop
+from recipes.command_line.spelling import check_spelling
+
+CLASSES = {
+    "fit": ("recipes.commands.fit", "FitCommand", "fit"),
+    "validate": ("recipes.commands.fit", "ValidateCommand", "validate"),
+    "cost": ("recipes.commands.cost", "CostCommand", "fit"),
+}
+"""Of every command the module, its class, and the Trainer's subcommand whose options it has."""
+
+
+def main(command: str) -> None:
+    """Run one of `CLASSES` on what was typed.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used, with 128 + its number after a
+            signal.
+    """
+    try:
+        typed = prepare(sys.argv[1:])
+        check_spelling(typed.arguments, command)
+    except UsageError as error:
+        stop(str(error), "--help lists the options")
+    module, name, subcommand = CLASSES[command]
+    try:
+        run, kind = import_module("recipes.commands.lightning_cli").run, getattr(import_module(module), name)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    run(kind, subcommand, typed)

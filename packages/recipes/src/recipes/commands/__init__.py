@@ -1,0 +1,1 @@
+"""What the commands do; `python -m recipes.NAME` starts each."""

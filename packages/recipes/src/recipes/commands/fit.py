@@ -1,0 +1,248 @@
+"""What `fit` and `validate` do around the Trainer: states, controls, checkpoint, pictures, table."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities import rank_zero_only
+
+from foveal.models.checkpoints.adapter import is_adapter
+from recipes.commands.lightning_cli import CommandLine
+from recipes.estimates.room import free_bytes
+from recipes.estimates.room_to_fit import check_room_to_fit, device_to_fit
+from recipes.module import Finetuning, NonFiniteLossError
+from recipes.reports.sheet import draw_sheet
+from recipes.reports.table import print_report
+from recipes.run.folder import latest_run_folder, run_of
+from recipes.run.loss_curve import draw_loss_curve
+from recipes.run.saving import checkpoint_of, save_trained
+from recipes.sharding import whole_state
+from recipes.states import StateError, StateSettings, TrainingStates, find_state, is_disk_full
+from recipes.trainer.supported import check_supported
+
+WEIGHTS = ("checkpoint", "adapter")
+
+
+def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
+    """The metrics of the latest validation, by their bare names.
+
+    Args:
+        trainer: that validated.
+        group: what stands before their names: `val`, or `blank` for those on blank pictures.
+    """
+    start, metrics = f"{group}/", trainer.callback_metrics
+    return {name.removeprefix(start): float(metrics[name]) for name in metrics if name.startswith(start)}
+
+
+class MeasuringCommand(CommandLine):
+    """What fitting and validating share: scores, with controls if wanted."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--controls",
+            type=bool,
+            default=False,
+            help="Measure also on blank pictures, and in a training the model as it was before: what the scores would "
+            "be if it could not read.",
+        )
+
+    @property
+    def controls(self) -> bool:
+        """Whether controls are wanted."""
+        return bool(self._get(self.config, "controls"))
+
+    def scores(self) -> dict[str, float]:
+        """The validation's metrics, measured unless the latest validation was of these very weights."""
+        if self.samples.step != self.trainer.global_step or self.trainer.global_step == 0:
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        return scores_of(self.trainer)
+
+    def blank_scores(self) -> dict[str, float]:
+        """The validation's metrics where all pictures are white."""
+        self.model.blank_pictures = True
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        self.model.blank_pictures = False
+        return scores_of(self.trainer, "blank")
+
+
+class FitCommand(MeasuringCommand):
+    """Train; then save, measure, and show what came out."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        ours = {"ckpt_path", "weights_only"}
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", *ours}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_class_arguments(StateSettings, "states")
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Training state to resume from: its folder, or `last` for the newest one of the run (of --run, or "
+            "else of the latest run of this name). The run goes on in the folder that it has.",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Find the state to resume from; refuse what cannot fit on its GPU, before weights are read."""
+        settings = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
+        check_supported(settings["trainer"])
+        self.base = checkpoint_of(settings["model"]["network"])
+        if self.base is not None and is_adapter(self.base):
+            raise ValueError(
+                f"{self.base} holds adapters: merge them into their base first, as in python -m tools.merge "
+                f"{self.base} MERGED"
+            )
+        self.state = self._state_to_resume() if rank_zero_only.rank == 0 else None
+        check_room_to_fit(settings, free=free_bytes(device_to_fit(settings["trainer"])))
+
+    def run_folder(self) -> Path:
+        """The folder of the run that is resumed, unless another one is asked for."""
+        if self.state is None:
+            return super().run_folder()
+        before, given = run_of(self.state), self._get(self.config, "run")
+        if given is None or Path(given).resolve() == before:
+            return Path(os.path.relpath(before))
+        folder = super().run_folder()
+        if (before / "metrics.csv").is_file():
+            shutil.copyfile(before / "metrics.csv", folder / "metrics.csv")
+        return folder
+
+    def callbacks(self) -> list[Callback]:
+        settings = StateSettings(**self._get(self.config, "states").as_dict())
+        self.paths: dict[str, Path] = {}
+        self.saved = False
+        self.states = TrainingStates(
+            settings, self.run, self.signals, self.save, resume_from=self.state, resumed_at=self.csv.resume_from
+        )
+        return [*super().callbacks(), self.states]
+
+    def before_fit(self) -> None:
+        fresh = self._get(self.config, "ckpt_path") is None
+        self.untrained = self.scores() if self.controls and fresh and self.datamodule.has_validation else {}
+
+    def fit(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
+        """The Trainer's, resumed from our state; every end says where the run can go on."""
+        with self._naming_what_is_kept():
+            self.trainer.fit(model, datamodule=datamodule)
+        if self.trainer.is_global_zero and not self.saved and not self.trainer.fast_dev_run:
+            message = f"ended early, after step {self.trainer.global_step}; {self.where_to_go_on()}"
+            sys.stderr.write(f"{message}\n")
+
+    def after_fit(self) -> None:
+        if not self.trainer.fast_dev_run:
+            with self._naming_what_is_kept():
+                self._finish()
+
+    def _finish(self) -> None:
+        if not self.saved:
+            self.save()  # the run was ended early, by a time limit or by a callback
+        scores: dict[str, dict[str, float]] = {}
+        if self.datamodule.has_validation:
+            scores["trained"] = self.scores()
+            rows = self.samples.rows
+            if self.controls:
+                scores["trained, blank pictures"] = self.blank_scores()
+            if self.untrained:
+                scores["before training"] = self.untrained
+            if self.trainer.is_global_zero:
+                self.paths["predictions"] = draw_sheet(rows, self.run() / "predictions.png")
+        if self.trainer.is_global_zero:
+            if (curve := draw_loss_curve(self.run() / "metrics.csv", self.run() / "loss.png")) is not None:
+                self.paths["loss curve"] = curve
+            print_report(scores, self.paths)
+
+    def save(self) -> None:
+        """Write what was trained; with LoRA only that, and its base too if it is in no folder yet. On all ranks."""
+        network, folder = self.model.network, self.run()
+        self.saved = True
+        state = whole_state(network)
+        if not self.trainer.is_global_zero:
+            return
+        self.paths |= save_trained(
+            network,
+            checkpoint=folder / "checkpoint",
+            adapter=folder / "adapter",
+            own_base=folder / "base",
+            base=self.base,
+            state=state,
+        )
+
+    def _state_to_resume(self) -> Path | None:
+        wanted: str | None = self._get(self.config, "ckpt_path")
+        if wanted != "last":
+            return None if wanted is None else find_state(wanted)
+        given = self._get(self.config, "run")
+        folder = Path(given) if given is not None else latest_run_folder(self.runs, self.typed.name)
+        if folder is None:
+            raise StateError(f"--ckpt_path last: there is no run in {self.runs / self.typed.name} yet")
+        try:
+            return find_state(folder)
+        except StateError as error:
+            anew = (
+                "leave it out to begin anew" if given is None else "to begin anew, leave it out and give another --run"
+            )
+            raise StateError(f"--ckpt_path last: {error}; {anew}") from error
+
+    @contextmanager
+    def _naming_what_is_kept(self) -> Iterator[None]:
+        """Let an error that ends the run say what it has left."""
+        try:
+            yield
+        except (StateError, NonFiniteLossError) as error:
+            if not self.trainer.is_global_zero:
+                raise SystemExit(1) from error  # all ranks have the same error, and the first one says it
+            if isinstance(error, StateError):
+                raise
+            raise ValueError(
+                f"{error} at step {self.trainer.global_step + 1}\n"
+                f"the samples of that step: {os.path.relpath(self.run())}/non_finite_loss.rank*.json\n"
+                f"{self._newest()}; a lower learning rate or --trainer.gradient_clip_val=1 often helps"
+            ) from error
+        except Exception as error:
+            if is_disk_full(error):
+                where = getattr(error, "filename", None) or os.path.relpath(self.run())
+                raise StateError(f"disk full: {where}; {self._newest()}") from error
+            if self.trainer.global_step:
+                weights = [f"the weights are in {path}" for name, path in self.paths.items() if name in WEIGHTS]
+                error.add_note("; ".join([*weights, self._newest()]))
+            raise
+
+    def _newest(self) -> str:
+        newest = self.states.newest
+        return "there is no state yet" if newest is None else f"the newest state is {os.path.relpath(newest)}"
+
+    def where_to_go_on(self) -> str:
+        newest = self.states.newest
+        return "no state yet" if newest is None else f"go on with --ckpt_path {os.path.relpath(newest)}"
+
+
+class ValidateCommand(MeasuringCommand):
+    """Measure a model and show what it answers."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"validate": {"model", "dataloaders", "datamodule", "verbose", "ckpt_path", "weights_only"}}
+
+    def validate(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
+        """The Trainer's, without its own table."""
+        self.trainer.validate(model, datamodule=datamodule, verbose=False)
+
+    def before_validate(self) -> None:
+        if not self.datamodule.has_validation:
+            raise ValueError("the data has no validation part: give --data.val_path")
+
+    def after_validate(self) -> None:
+        scores, rows = {"validation": scores_of(self.trainer)}, self.samples.rows
+        if self.controls:
+            scores["blank pictures"] = self.blank_scores()
+        if self.trainer.is_global_zero:
+            print_report(scores, {"predictions": draw_sheet(rows, self.run() / "predictions.png")})

@@ -1,0 +1,210 @@
+"""The command line of training and validation: LightningCLI, made short-spoken and safe."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from recipes.command_line.arguments import Prepared
+from recipes.command_line.console import calm, short_errors, stop
+from recipes.data.ranks import end_with_parent
+from recipes.module import Finetuning
+from recipes.progress.line import ProgressLine
+from recipes.progress.throughput import Throughput
+from recipes.run.callbacks import NonFiniteReport, RunFolder, SheetSamples
+from recipes.run.folder import CONFIG, RUNS, new_run_folder
+from recipes.run.log import NAME, RunLog, run_log
+from recipes.run.loggers import place_loggers
+from recipes.run.metrics_csv import MetricsCsv
+from recipes.sharding import is_sharded
+from recipes.sharding.settings import with_source
+from recipes.states import Interrupted, Signals
+from recipes.trainer.half_precision import HalfWeights
+from recipes.trainer.parts import as_list, callbacks_with, loggers_with
+from recipes.trainer.supported import precision_of
+
+LONGEST_ERROR = 8
+
+
+class ShortSpokenParser(LightningArgumentParser):
+    """Says what was wrong in a few lines, not in two hundred lines of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        lines = [line for line in message.splitlines() if line.strip()]
+        shown = lines if len(lines) <= LONGEST_ERROR else [lines[0], "  ...", *lines[-(LONGEST_ERROR - 2) :]]
+        text = "\n".join(shown).replace(
+            "Add the import path to import_path_allowlist in set_parsing_settings to allow it.",
+            "Add --allow_import PACKAGE if you trust it.",
+        )
+        stop(text, "--help lists the options, --print_config shows the configuration as it was understood")
+
+
+class CommandLine(LightningCLI):
+    """One subcommand of the Trainer on a `Finetuning` and a data module, both from the configuration.
+
+    Args:
+        subcommand: of the Trainer.
+        typed: what the user typed, prepared.
+        signals: that may ask for the end.
+        log: is written into the run's folder.
+
+    Attributes:
+        run: knows the run's folder.
+    """
+
+    model: Finetuning
+
+    def __init__(self, subcommand: str, typed: Prepared, signals: Signals, log: RunLog) -> None:
+        self.typed, self.signals, self.log = typed, signals, log
+        self._arguments = [subcommand, *typed.arguments]
+        super().__init__(
+            Finetuning,
+            LightningDataModule,
+            subclass_mode_data=True,
+            parser_class=ShortSpokenParser,
+            seed_everything_default=0,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--run",
+            type=str | None,
+            default=None,
+            help="Folder of the run, for all of its files. Default: the next runs/NAME/version_N, NAME being that of "
+            "the first configuration; --trainer.default_root_dir takes the place of runs.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """What was prepared, and not `sys.argv`: that stays as it was typed, and further ranks are started with it."""
+        self.config = parser.parse_args(self._arguments)
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: what a training state says about hyper-parameters must not win over the command line."""
+
+    def instantiate_classes(self) -> None:
+        """As Lightning, with all loggers in the run's folder; of a module that will be sharded only shapes at first."""
+        first = rank_zero_only.rank == 0
+        # Only the first rank's loggers write; the others are told the folder when they can be.
+        folder = self.run_folder() if first else Path()
+        self.run = RunFolder(folder, self._save_config)
+        self.csv = MetricsCsv(folder)
+        if first:
+            self.log.write_to(folder)
+        trainer = self._get(self.config, "trainer")
+        trainer["logger"] = place_loggers(trainer["logger"], folder)
+        settings = self.config[self.subcommand].as_dict()
+        try:
+            if is_sharded(settings["trainer"]["strategy"]):
+                # No rank has room for all of it.
+                with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                    super().instantiate_classes()
+                self.model = with_source(self.model, settings["model"])
+            else:
+                super().instantiate_classes()
+        except BaseException:
+            if first and not {path.name for path in folder.iterdir()} - {NAME}:
+                (folder / NAME).unlink(missing_ok=True)
+                folder.rmdir()
+            raise
+
+    def run_folder(self) -> Path:
+        """The folder of this run, which is made.
+
+        Raises:
+            ValueError: if it was given and holds a run already.
+        """
+        given = self._get(self.config, "run")
+        if given is None:
+            return new_run_folder(self.runs, self.typed.name)
+        folder = Path(given)
+        if (folder / CONFIG).exists():
+            raise ValueError(
+                f"{folder} holds a run already: resume it with --ckpt_path last, or choose another folder for --run"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def runs(self) -> Path:
+        """Where runs that were given no folder of their own are numbered."""
+        return Path(self._get(self.config, "trainer")["default_root_dir"] or RUNS)
+
+    def callbacks(self) -> list[Callback]:
+        """What every run has, in the order in which it is called."""
+        self.samples = SheetSamples()
+        return [self.run, ProgressLine(), Throughput(), NonFiniteReport(self.run), self.samples]
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The Trainer of the configuration with what every run needs."""
+        settings = self.config_init[self.subcommand]["trainer"]
+        if halves := HalfWeights.of(precision_of(settings)):
+            kwargs["precision"] = None
+        trainer = super().instantiate_trainer(
+            callbacks=callbacks_with(
+                self.callbacks(), settings["callbacks"], progress_bar=settings["enable_progress_bar"] is not False
+            ),
+            logger=loggers_with(self.csv, settings["logger"]),
+            plugins=[*as_list(settings["plugins"]), *halves],
+            # Its states resume inexactly; those of TrainingStates take their place.
+            enable_checkpointing=False,
+            # It would divide among the ranks once more what our own samplers have divided, and shuffle the curriculum.
+            use_distributed_sampler=False,
+            **kwargs,
+        )
+        # Signals are ours: Lightning's handlers end a run inside of a step, with exit code 0.
+        trainer._signal_connector.register_signal_handlers = lambda: None
+        return trainer
+
+    def where_to_go_on(self) -> str:
+        """What to say when a signal has ended the run; nothing if there is nothing to go on with."""
+        return ""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except Interrupted as interrupted:
+            if not self.trainer.is_global_zero:
+                # Lightning's launcher would kill the first rank if another one ended with a number.
+                raise SystemExit(0) from interrupted
+            advice = self.where_to_go_on()
+            message = f"stopped by {interrupted} after step {self.trainer.global_step}"
+            sys.stderr.write(f"{message}; {advice}\n" if advice else f"{message}\n")
+            raise SystemExit(interrupted.exit_code) from interrupted
+
+    def _save_config(self, folder: Path) -> None:
+        parser = self._parser(self.subcommand)
+        parser.save(self._get_config(), folder / CONFIG, skip_unset=False, overwrite=True, multifile=False)
+
+    def _get_config(self) -> Any:
+        return self.config[str(self.subcommand)]
+
+
+def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
+    """Run `command` on what was typed.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used, with 128 + its number after a
+            signal.
+    """
+    calm()
+    if "LOCAL_RANK" in os.environ:
+        end_with_parent()  # a further rank, which would wait for the first one for ever
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(typed.allowed))
+    with short_errors(), run_log() as log, Signals(loud=rank_zero_only.rank == 0) as signals:
+        try:
+            command(subcommand, typed, signals, log)
+        except Interrupted as interrupted:
+            sys.stderr.write(f"stopped by {interrupted} before anything was begun\n")
+            raise SystemExit(interrupted.exit_code) from interrupted
+        except MisconfigurationException as error:
+            raise ValueError(f"the Trainer refuses its settings: {error}") from error

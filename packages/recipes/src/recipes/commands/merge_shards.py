@@ -1,0 +1,152 @@
+"""A training state, whatever the ranks that wrote it, and the frozen weights of its run as a checkpoint."""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, set_parsing_settings
+from lightning.pytorch import seed_everything
+from lightning.pytorch.plugins.precision import DoublePrecision
+
+from foveal.models import VisionLanguageModel
+from foveal.models.checkpoints.adapter import is_adapter
+from foveal.models.checkpoints.folder import is_checkpoint
+from recipes.command_line.arguments import ALLOWED_IMPORTS
+from recipes.command_line.console import calm, short_errors
+from recipes.module import Finetuning
+from recipes.run.folder import CONFIG, run_of
+from recipes.run.saving import checkpoint_of, save_trained
+from recipes.sharding.settings import instantiated
+from recipes.states.contents import fill_network, frozen_sum
+from recipes.states.folder import StateError, find_state
+from recipes.states.ranks import Ranks
+from recipes.states.stored import StoredState
+from recipes.trainer.half_precision import HalfWeights
+
+LONGEST_REASON = 400
+"""Characters of what the parser says, which may list every setting."""
+CASTS: dict[str, Callable[[], Any]] = {"bf16-true": lambda: HalfWeights("bf16-true"), "64-true": DoublePrecision}
+"""Precisions in which the weights themselves have another dtype than the model that the configuration builds."""
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the checkpoint that was asked for, and say where it is.
+
+    Args:
+        options: as `merge_options` gives them.
+
+    Raises:
+        SystemExit: with 1 for a state that cannot be used, or a folder that cannot be written.
+    """
+    calm()
+    with short_errors():
+        for name, path in merge(options.state, options.output, allow=options.allow_import).items():
+            print(f"{name}: {os.path.relpath(path)}")
+
+
+def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | None = None) -> dict[str, Path]:
+    """Write the model of a training state as a checkpoint, with LoRA as adapters beside their base.
+
+    The model is in memory once, and nothing of the optimizer.
+
+    Args:
+        state: a training state, or a run, whose newest one is taken.
+        output: folder for the checkpoint or the adapters: new, empty, or one of its kind, which is replaced. The base
+            of adapters is written beside it, as OUTPUT-base, if the run had put its model together from parts.
+            None: `checkpoint-step-NNNNNNNN` in the run's folder.
+        allow: packages that the run's configuration may name beside ours.
+
+    Returns:
+        The folders by what they are: `checkpoint`, or `adapter` and perhaps `base`.
+
+    Raises:
+        StateError: if there is no state, it is damaged, or the run's frozen weights are not to be had any more.
+        ValueError: if the run's configuration is missing or builds no model, or `output` holds something else.
+    """
+    found = find_state(state)
+    stored = StoredState(found)
+    run = run_of(found)
+    config = read_config(run / CONFIG)
+    target = run / f"checkpoint-{found.resolve().name}" if output is None else output
+    own_base = target.with_name(f"{target.name}-base")
+    with_lora = config["model"].get("lora") is not None
+    _check_free(target, is_adapter if with_lora else is_checkpoint)
+    if with_lora:
+        _check_free(own_base, is_checkpoint)
+    stored.verify(Ranks())
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*ALLOWED_IMPORTS, *(allow or [])])
+    network = network_of(stored, config, run / CONFIG)
+    return save_trained(
+        network, checkpoint=target, adapter=target, own_base=own_base, base=checkpoint_of(config["model"]["network"])
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that a run has saved.
+
+    Raises:
+        ValueError: if it is missing, or is none of a training.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"there is no {path}: a state holds only what was trained, its run's configuration says how to build the "
+            "rest; put the state back into the folder of its run"
+        )
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
+    network = config.get("model", {}).get("network") if isinstance(config, dict) else None
+    if not isinstance(network, dict) or "class_path" not in network:
+        raise ValueError(f"{path} is no training's configuration: it has no model.network with a class_path")
+    result: dict[str, Any] = config
+    return result
+
+
+def network_of(stored: StoredState, config: Mapping[str, Any], path: Path) -> VisionLanguageModel:
+    """The model as the run built it, with the weights of its state.
+
+    Args:
+        stored: the state.
+        config: of its run.
+        path: of the configuration, for messages.
+
+    Raises:
+        StateError: if the frozen weights are not those that the run had, or other weights were trained.
+        ValueError: if the configuration builds no model.
+    """
+    if (seed := config.get("seed_everything")) is not None and seed is not False:
+        seed_everything(seed, verbose=False)
+    module = _instantiated(config["model"], path)
+    if (cast := CASTS.get(stored.manifest["precision"])) is not None:
+        cast().convert_module(module)
+    fill_network(module.network, stored)
+    if stored.manifest["frozen"] != frozen_sum(module.network, Ranks()):
+        raise StateError(
+            f"{stored.folder}: the frozen weights that {path} describes are not those with which the state was "
+            "written: a file that they come from has changed, or numbers are drawn otherwise here"
+        )
+    return module.network
+
+
+def _instantiated(settings: Mapping[str, Any], path: Path) -> Finetuning:
+    try:
+        return instantiated(Finetuning, settings)
+    except ArgumentError as error:
+        said = " ".join(str(error).split())
+        reason, denied, _ = said.partition("Add the import path to import_path_allowlist")
+        advice = "add --allow_import PACKAGE if you trust it" if denied else "was it written by another version?"
+        raise ValueError(f"{path}: {reason[:LONGEST_REASON].strip()}\n{advice}") from error
+
+
+def _check_free(folder: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse a folder that may not be replaced, before anything is read.
+
+    Raises:
+        ValueError: if it holds something else than is written into it.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_ours(folder)):
+        raise ValueError(f"{folder} exists and holds something else: choose another folder")

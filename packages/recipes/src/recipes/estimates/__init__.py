@@ -1,0 +1,1 @@
+"""Memory: what is needed, and what is free."""

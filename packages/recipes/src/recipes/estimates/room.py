@@ -1,0 +1,96 @@
+"""Whether a model fits on its GPU, asked before its weights are read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from foveal.models import Turn, VisionLanguageModel, load
+from foveal.models.language_models.quantize import Kind, recorded_kind
+from foveal.models.prompts.templates import TemplateName, with_pictures
+
+if TYPE_CHECKING:
+    from foveal.models.estimates.memory import Memory
+
+
+def refuse_if_too_large(memory: "Memory", free: int, *, what: str, advice: str) -> None:
+    """Refuse what needs more memory than there is.
+
+    Args:
+        memory: that is needed.
+        free: bytes of the device.
+        what: is refused, in the message.
+        advice: what needs less.
+
+    Raises:
+        ValueError: with all figures.
+    """
+    if memory.total > free:
+        parts = ("weights", "cache", "gradients", "optimizer", "activations")
+        figures = [(part, getattr(memory, part) / 1e9) for part in parts]
+        listed = ", ".join(f"{part} {figure:.2f}" for part, figure in figures if figure > 0)
+        raise ValueError(
+            f"{what} needs {memory.total / 1e9:.2f} GB ({listed}), {free / 1e9:.2f} GB are free: {advice}; "
+            "python -m recipes.cost compares the ways to use a model"
+        )
+
+
+def free_bytes(device: str | torch.device) -> int | None:
+    """Memory that is free on a GPU; None for other devices, which are not judged."""
+    if torch.device(device).type != "cuda":
+        return None
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free
+
+
+def check_room_to_answer(
+    checkpoint: str | Path,
+    pictures: Sequence[tuple[int, int]],
+    question: str,
+    *,
+    new_tokens: int,
+    free: int | None,
+    quantize: Kind | None = None,
+    template: TemplateName | None = None,
+    encoder: str | None = None,
+) -> None:
+    """Refuse a checkpoint with which a question cannot be answered on the GPU.
+
+    Args:
+        checkpoint: whatever `load` opens; what has only a hub name is fetched first.
+        pictures: (width, height) in pixels of the question's.
+        question: its text.
+        new_tokens: of the answer.
+        free: `free_bytes` of the device.
+        quantize: how the decoder will be quantised while it is read; None: as it was saved.
+        template: as of `load`.
+        encoder: as of `load`.
+
+    Raises:
+        ValueError: if it does not fit, or as `load`.
+    """
+    if free is None:
+        return
+    # Fake tensors take a second to import, and a question without a GPU needs none.
+    from foveal.models.estimates.cost import prompt_tokens
+    from foveal.models.estimates.memory import answering
+
+    with torch.device("meta"):
+        model = load(checkpoint, template=template, encoder=encoder)
+    asked = Turn("user", with_pictures(question, len(pictures)))
+    length = model.processor.length(pictures, [asked], open_ended=True)
+    memory = answering(
+        as_stored(model, quantize), pictures, text=length - sum(prompt_tokens(model, pictures)), new_tokens=new_tokens
+    )
+    refuse_if_too_large(
+        memory, free, what=f"an answer of {checkpoint}", advice="smaller pictures or a quantised checkpoint need less"
+    )
+
+
+def as_stored(model: VisionLanguageModel, kind: Kind | None = None) -> VisionLanguageModel:
+    """The model as it will be: on the meta device nothing is quantised, as it was saved or as `kind` asks."""
+    from foveal.models.estimates.shape_only_layers import quantized
+
+    kind = kind or recorded_kind(model.language_model.config)
+    return model if kind is None else quantized(model, kind)

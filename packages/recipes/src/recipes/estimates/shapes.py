@@ -1,0 +1,123 @@
+"""The model of a configuration as shapes: on the meta device, without weights, where possible without a network."""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
+
+import torch
+from jsonargparse import ArgumentParser
+
+from foveal.models.language_models.quantize import Kind
+
+T = TypeVar("T")
+
+
+def _clip(image_size: int) -> dict[str, Any]:
+    sizes = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": image_size,
+        "patch_size": 14,
+    }
+    return {"model_type": "clip", "vision_config": sizes}
+
+
+def _vicuna(width: int, mlp_width: int, depth: int) -> dict[str, Any]:
+    return {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 32000,
+        "hidden_size": width,
+        "intermediate_size": mlp_width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": depth,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        "torch_dtype": "float16",
+    }
+
+
+KNOWN = {
+    "openai/clip-vit-large-patch14-336": _clip(336),
+    "openai/clip-vit-large-patch14": _clip(224),
+    "lmsys/vicuna-7b-v1.5": _vicuna(4096, 11008, 32),
+    "lmsys/vicuna-13b-v1.5": _vicuna(5120, 13824, 40),
+}
+"""Sizes from the config.json of these hub names (CLIP ViT-L/14, arXiv 2103.00020; LLaMA, arXiv 2302.13971)."""
+
+
+@dataclass(frozen=True)
+class Shapes(Generic[T]):
+    """What was built, and what of it is not as configured."""
+
+    built: T
+    remarks: tuple[str, ...]
+
+
+def shapes_of(kind: type[T], settings: Mapping[str, Any]) -> Shapes[T]:
+    """What `settings` describe, on the meta device.
+
+    The names in `KNOWN` need no network, of other hub names the sizes are fetched. A tokenizer that is no local folder
+    is replaced by one of bytes: pictures become as many tokens with any.
+
+    Args:
+        kind: `VisionLanguageModel` or `Finetuning`.
+        settings: class path and arguments (for `Finetuning` the arguments alone), as the command line has parsed them.
+
+    Raises:
+        ValueError: if the parts do not go together, or sizes cannot be had before weights are read.
+    """
+    remarks: list[str] = []
+    parser = ArgumentParser(exit_on_error=False)
+    with TemporaryDirectory() as folder:
+        described = _available(deepcopy(dict(settings)), Path(folder), remarks)
+        if "class_path" in described:
+            # Not `add_subclass_arguments`: that would be this or nothing, and say of both why they do not fit.
+            parser.add_argument("--it", type=kind, required=True)
+        else:
+            parser.add_class_arguments(kind, "it")
+        parsed = parser.parse_object({"it": described})
+        with torch.device("meta"):
+            built = parser.instantiate(parsed)["it"]
+    return Shapes(built, tuple(dict.fromkeys(remarks)))
+
+
+def quantization(network: Mapping[str, Any]) -> Kind | None:
+    """How the language model of a network's settings is quantised while it is read; None: not."""
+    arguments = network["init_args"]
+    asked = arguments.get("quantize")  # of a checkpoint
+    if asked is None and isinstance(language_model := arguments.get("language_model"), dict):
+        asked = (language_model.get("init_args") or {}).get("quantize")
+    kind: Kind | None = asked
+    return kind
+
+
+def _available(described: Any, folder: Path, remarks: list[str]) -> Any:
+    """The same settings with what cannot be had without a network replaced; the folder takes the known sizes."""
+    if isinstance(described, list):
+        return [_available(each, folder, remarks) for each in described]
+    if not isinstance(described, dict):
+        return described
+    arguments: dict[str, Any] = described.get("init_args") or {}
+    name = arguments.get("name_or_folder")
+    if name is None or Path(name).is_dir():
+        return {key: _available(value, folder, remarks) for key, value in described.items()}
+    if described["class_path"].endswith(".pretrained_tokenizer"):
+        remarks.append(f"the tokenizer of {name} is not read: bytes stand in for its tokens")
+        return {
+            "class_path": "foveal.models.byte_tokenizer",
+            "init_args": {"tokens": arguments.get("tokens", [])},
+        }
+    if name in KNOWN:
+        local = folder / name.replace("/", "--")
+        local.mkdir(exist_ok=True)
+        (local / "config.json").write_text(json.dumps(KNOWN[name]))
+        return {**described, "init_args": {**arguments, "name_or_folder": str(local)}}
+    return described

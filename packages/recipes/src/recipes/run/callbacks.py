@@ -1,0 +1,99 @@
+"""What happens around the training loop."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from recipes.data.eval_batch import EvalBatch
+from recipes.module import NonFiniteLossError
+from recipes.reports.sheet import SheetRow
+from recipes.run.folder import CONFIG
+
+
+class RunFolder(Callback):
+    """Tells every rank the folder of the run, which the first one has chosen; calling it gives the folder.
+
+    Args:
+        folder: of the run, on the first rank; what other ranks give is not used.
+        save_config: writes the run's configuration into the folder.
+    """
+
+    def __init__(self, folder: Path, save_config: Callable[[Path], None]) -> None:
+        self._folder, self._save_config = folder, save_config
+        self._known, self._saved = False, False
+
+    def __call__(self) -> Path:
+        return self._folder
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._known:
+            return
+        self._folder = Path(trainer.strategy.broadcast(str(self._folder)))
+        self._known = True
+        if trainer.is_global_zero and not (self._folder / CONFIG).exists():
+            self._save()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Only now is a resumed run known to take its state; one that is refused leaves the configuration as it was."""
+        if trainer.is_global_zero and not self._saved:
+            self._save()
+
+    def _save(self) -> None:
+        self._save_config(self._folder)
+        self._saved = True
+
+
+class NonFiniteReport(Callback):
+    """Writes the samples of the step whose loss was not finite to `non_finite_loss.rankN.json` in the run's folder.
+
+    Args:
+        folder: called for the folder.
+    """
+
+    def __init__(self, folder: Callable[[], Path]) -> None:
+        self.folder = folder
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, NonFiniteLossError):
+            path = self.folder() / f"non_finite_loss.rank{trainer.global_rank}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            report = {"step": trainer.global_step, "samples": list(exception.keys)}
+            path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+class SheetSamples(Callback):
+    """Keeps the first samples of the latest validation for the sheet of predictions.
+
+    Args:
+        limit: how many.
+
+    Attributes:
+        rows: the samples.
+        step: optimizer step of that validation.
+    """
+
+    def __init__(self, limit: int = 12) -> None:
+        self.limit = limit
+        self.rows: list[SheetRow] = []
+        self.step = -1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.rows, self.step = [], trainer.global_step
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: EvalBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        shown = zip(batch.questions, batch.references, batch.pictures, strict=True)
+        for (question, references, picture), prediction in zip(shown, outputs, strict=False):  # fillers have no answer
+            if len(self.rows) < self.limit:
+                self.rows.append(SheetRow(picture, question, references[0], prediction))

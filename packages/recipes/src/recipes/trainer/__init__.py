@@ -1,0 +1,1 @@
+"""Settings of Lightning's Trainer: completed, or refused."""
