@@ -9,7 +9,8 @@ import pytest
 from recipes.command_line.arguments import CONFIGS, QUANTISED, UsageError, prepare, shipped_configs
 from recipes.command_line.spelling import COMMANDS, TYPED, check_spelling
 from recipes.commands.cost import CostCommand
-from recipes.commands.fit import FitCommand, ValidateCommand
+from recipes.commands.fit import FitCommand
+from recipes.commands.validate import ValidateCommand
 from recipes.run.log import RunLog
 from recipes.states import Signals
 

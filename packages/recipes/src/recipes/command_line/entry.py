@@ -9,7 +9,7 @@ from recipes.command_line.spelling import check_spelling
 
 CLASSES = {
     "fit": ("recipes.commands.fit", "FitCommand", "fit"),
-    "validate": ("recipes.commands.fit", "ValidateCommand", "validate"),
+    "validate": ("recipes.commands.validate", "ValidateCommand", "validate"),
     "cost": ("recipes.commands.cost", "CostCommand", "fit"),
 }
 """Of every command the module, its class, and the Trainer's subcommand whose options it has."""

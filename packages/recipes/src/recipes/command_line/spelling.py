@@ -17,10 +17,11 @@ import yaml
 from recipes.command_line.arguments import CONFIGS, UsageError
 from recipes.command_line.sources import Parameter, Parameters, class_parameters, parameters, parsed
 
+FIT = ("recipes.commands.lightning_cli", "recipes.commands.measuring", "recipes.commands.fit")
 COMMANDS = {
-    "fit": ("recipes.commands.lightning_cli", "recipes.commands.fit"),
-    "validate": ("recipes.commands.lightning_cli", "recipes.commands.fit"),
-    "cost": ("recipes.commands.lightning_cli", "recipes.commands.fit", "recipes.commands.cost"),
+    "fit": FIT,
+    "validate": ("recipes.commands.lightning_cli", "recipes.commands.measuring"),
+    "cost": (*FIT, "recipes.commands.cost"),
 }
 """Of every command the modules whose `add_arguments_to_parser` adds options."""
 CLASSES = {"trainer": ("lightning.pytorch.trainer.trainer", "Trainer"), "model": ("recipes.module", "Finetuning")}

@@ -1,4 +1,4 @@
-"""What `fit` and `validate` do around the Trainer: states, controls, checkpoint, pictures, table."""
+"""What `fit` does around the Trainer: states, controls, checkpoint, pictures, table."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_only
 
 from foveal.models.checkpoints.adapter import is_adapter
-from recipes.commands.lightning_cli import CommandLine
+from recipes.commands.measuring import MeasuringCommand
 from recipes.estimates.room import free_bytes
 from recipes.estimates.room_to_fit import check_room_to_fit, device_to_fit
 from recipes.module import Finetuning, NonFiniteLossError
@@ -27,49 +27,6 @@ from recipes.states import StateError, StateSettings, TrainingStates, find_state
 from recipes.trainer.supported import check_supported
 
 WEIGHTS = ("checkpoint", "adapter")
-
-
-def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
-    """The metrics of the latest validation, by their bare names.
-
-    Args:
-        trainer: that validated.
-        group: what stands before their names: `val`, or `blank` for those on blank pictures.
-    """
-    start, metrics = f"{group}/", trainer.callback_metrics
-    return {name.removeprefix(start): float(metrics[name]) for name in metrics if name.startswith(start)}
-
-
-class MeasuringCommand(CommandLine):
-    """What fitting and validating share: scores, with controls if wanted."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        super().add_arguments_to_parser(parser)
-        parser.add_argument(
-            "--controls",
-            type=bool,
-            default=False,
-            help="Measure also on blank pictures, and in a training the model as it was before: what the scores would "
-            "be if it could not read.",
-        )
-
-    @property
-    def controls(self) -> bool:
-        """Whether controls are wanted."""
-        return bool(self._get(self.config, "controls"))
-
-    def scores(self) -> dict[str, float]:
-        """The validation's metrics, measured unless the latest validation was of these very weights."""
-        if self.samples.step != self.trainer.global_step or self.trainer.global_step == 0:
-            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-        return scores_of(self.trainer)
-
-    def blank_scores(self) -> dict[str, float]:
-        """The validation's metrics where all pictures are white."""
-        self.model.blank_pictures = True
-        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-        self.model.blank_pictures = False
-        return scores_of(self.trainer, "blank")
 
 
 class FitCommand(MeasuringCommand):
@@ -223,26 +180,3 @@ class FitCommand(MeasuringCommand):
     def where_to_go_on(self) -> str:
         newest = self.states.newest
         return "no state yet" if newest is None else f"go on with --ckpt_path {os.path.relpath(newest)}"
-
-
-class ValidateCommand(MeasuringCommand):
-    """Measure a model and show what it answers."""
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        return {"validate": {"model", "dataloaders", "datamodule", "verbose", "ckpt_path", "weights_only"}}
-
-    def validate(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
-        """The Trainer's, without its own table."""
-        self.trainer.validate(model, datamodule=datamodule, verbose=False)
-
-    def before_validate(self) -> None:
-        if not self.datamodule.has_validation:
-            raise ValueError("the data has no validation part: give --data.val_path")
-
-    def after_validate(self) -> None:
-        scores, rows = {"validation": scores_of(self.trainer)}, self.samples.rows
-        if self.controls:
-            scores["blank pictures"] = self.blank_scores()
-        if self.trainer.is_global_zero:
-            print_report(scores, {"predictions": draw_sheet(rows, self.run() / "predictions.png")})

@@ -1,0 +1,49 @@
+"""What fitting and validating share: scores, also those of controls."""
+
+import lightning.pytorch as pl
+from lightning.pytorch.cli import LightningArgumentParser
+
+from recipes.commands.lightning_cli import CommandLine
+
+
+def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
+    """The metrics of the latest validation, by their bare names.
+
+    Args:
+        trainer: that validated.
+        group: what stands before their names: `val`, or `blank` for those on blank pictures.
+    """
+    start, metrics = f"{group}/", trainer.callback_metrics
+    return {name.removeprefix(start): float(metrics[name]) for name in metrics if name.startswith(start)}
+
+
+class MeasuringCommand(CommandLine):
+    """What fitting and validating share: scores, with controls if wanted."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--controls",
+            type=bool,
+            default=False,
+            help="Measure also on blank pictures, and in a training the model as it was before: what the scores would "
+            "be if it could not read.",
+        )
+
+    @property
+    def controls(self) -> bool:
+        """Whether controls are wanted."""
+        return bool(self._get(self.config, "controls"))
+
+    def scores(self) -> dict[str, float]:
+        """The validation's metrics, measured unless the latest validation was of these very weights."""
+        if self.samples.step != self.trainer.global_step or self.trainer.global_step == 0:
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        return scores_of(self.trainer)
+
+    def blank_scores(self) -> dict[str, float]:
+        """The validation's metrics where all pictures are white."""
+        self.model.blank_pictures = True
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        self.model.blank_pictures = False
+        return scores_of(self.trainer, "blank")

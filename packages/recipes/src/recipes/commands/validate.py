@@ -1,0 +1,31 @@
+"""What `validate` does around the Trainer: controls, pictures, table."""
+
+import lightning.pytorch as pl
+
+from recipes.commands.measuring import MeasuringCommand, scores_of
+from recipes.module import Finetuning
+from recipes.reports.sheet import draw_sheet
+from recipes.reports.table import print_report
+
+
+class ValidateCommand(MeasuringCommand):
+    """Measure a model and show what it answers."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"validate": {"model", "dataloaders", "datamodule", "verbose", "ckpt_path", "weights_only"}}
+
+    def validate(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
+        """The Trainer's, without its own table."""
+        self.trainer.validate(model, datamodule=datamodule, verbose=False)
+
+    def before_validate(self) -> None:
+        if not self.datamodule.has_validation:
+            raise ValueError("the data has no validation part: give --data.val_path")
+
+    def after_validate(self) -> None:
+        scores, rows = {"validation": scores_of(self.trainer)}, self.samples.rows
+        if self.controls:
+            scores["blank pictures"] = self.blank_scores()
+        if self.trainer.is_global_zero:
+            print_report(scores, {"predictions": draw_sheet(rows, self.run() / "predictions.png")})
