@@ -106,6 +106,15 @@ def test_an_earlier_state_is_resumed_in_the_same_folder(fit, tmp_path):
     assert [path.name[-1] for path in sorted((tmp_path / "run/states").iterdir())] == ["2", "3", "4"]
 
 
+def test_a_validation_that_is_switched_off(fit, tmp_path, capsys):
+    short = "--trainer.max_steps=2", "--data.pages=8", "--trainer.limit_val_batches=0", "--controls=true"
+    assert fit(*SMALL, *short, "--run=run") == 0
+    assert not (tmp_path / "run/predictions.png").exists()
+    shown = capsys.readouterr()
+    assert "checkpoint: run/checkpoint" in shown.out
+    assert "predictions" not in shown.out + shown.err
+
+
 def test_a_time_limit(fit, tmp_path, capsys):
     limit = ("--trainer.max_epochs=1000", "--trainer.max_time=00:00:00:02", "--trainer.val_check_interval=null")
     assert fit(*SMALL, "--data.pages=8", *limit, "--run=run") == 0

@@ -84,7 +84,7 @@ class FitCommand(MeasuringCommand):
 
     def before_fit(self) -> None:
         fresh = self._get(self.config, "ckpt_path") is None
-        self.untrained = self.scores() if self.controls and fresh and self.datamodule.has_validation else {}
+        self.untrained = self.scores() if self.controls and fresh and self.validates else {}
 
     def fit(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
         """The Trainer's, resumed from our state; every end says where the run can go on."""
@@ -103,7 +103,7 @@ class FitCommand(MeasuringCommand):
         if not self.saved:
             self.save()  # the run was ended early, by a time limit or by a callback
         scores: dict[str, dict[str, float]] = {}
-        if self.datamodule.has_validation:
+        if self.validates:
             scores["trained"] = self.scores()
             rows = self.samples.rows
             if self.controls:

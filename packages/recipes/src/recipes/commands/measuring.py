@@ -35,6 +35,11 @@ class MeasuringCommand(CommandLine):
         """Whether controls are wanted."""
         return bool(self._get(self.config, "controls"))
 
+    @property
+    def validates(self) -> bool:
+        """Whether there is something to measure on, and the Trainer's options leave some of it."""
+        return bool(self.datamodule.has_validation and self.trainer.limit_val_batches != 0)
+
     def scores(self) -> dict[str, float]:
         """The validation's metrics, measured unless the latest validation was of these very weights."""
         if self.samples.step != self.trainer.global_step or self.trainer.global_step == 0:

@@ -22,6 +22,8 @@ class ValidateCommand(MeasuringCommand):
     def before_validate(self) -> None:
         if not self.datamodule.has_validation:
             raise ValueError("the data has no validation part: give --data.val_path")
+        if not self.validates:
+            raise ValueError("--trainer.limit_val_batches is 0: nothing is left to validate on")
 
     def after_validate(self) -> None:
         scores, rows = {"validation": scores_of(self.trainer)}, self.samples.rows

@@ -144,7 +144,7 @@ def _begun_or_next(
         return position
     parts = trainer.world_size * trainer.accumulate_grad_batches
     begin = Position(position.epoch + ended, 0, data.batch_size, parts)
-    if ended and not manifest["validated"] and data.has_validation:
+    if ended and not manifest["validated"] and data.has_validation and trainer.limit_val_batches != 0:
         return Position(position.epoch, data.identity.samples, data.batch_size, parts)
     return begin
 
