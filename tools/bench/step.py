@@ -1,7 +1,8 @@
 """A step of the default training with and without what makes it faster: `python -m tools.bench.step`.
 
-The plain way is kept here: windows are sampled before keys and values are projected, no matrix is kept, and Muon takes
-one weight after the other. Both ways compute the same, which is checked first. `--tiny`: two steps of four pages.
+The plain way is kept here: windows are sampled before keys and values are projected, no matrix is kept, the last
+layer's MLP sees all positions, and Muon takes one weight after the other. Both ways compute the same, which is checked
+first. `--tiny`: two steps of four pages.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from foveal.connectors import Grid, SpatialResampler
 from foveal.connectors.resampler import window_matrix, window_points
 from foveal.connectors.sincos import _bicubic_matrix
 from foveal.core import attention
-from foveal.models import Batch
+from foveal.models import Batch, VisionLanguageModel
+from foveal.models.prompts.batch import position_ids
 from recipes.module import Finetuning
 from recipes.optimization.optimizer import MuonAdamW
 from tools.bench import default_run
@@ -25,6 +27,12 @@ from tools.bench.timing import machine, medians
 
 TOLERANCE = 1e-5
 CPU = torch.device("cpu")
+WAYS = {
+    "resampler": "projected before sampling, matrices kept",
+    "columns": "the last MLP only where something is learnt",
+    "muon": "Muon in batches",
+}
+"""What makes a step faster: the names in `trained`, and in the table."""
 
 
 def plain_resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tensor:
@@ -63,13 +71,32 @@ def plain_resampler(connector: SpatialResampler, maps: Sequence[Tensor], grids: 
     return tokens
 
 
+def plain_forward(
+    network: VisionLanguageModel,
+    input_ids: Tensor,
+    views: Sequence[Tensor],
+    attention_mask: Tensor,
+    columns: Tensor,
+    sizes: Sequence[tuple[int, int]],
+) -> Tensor:
+    """Logits of `columns`, from a decoder that works at all positions in every layer."""
+    logits: Tensor = network.language_model(
+        inputs_embeds=network.embed(input_ids, views, sizes).embeddings,
+        attention_mask=attention_mask,
+        position_ids=position_ids(attention_mask),
+        use_cache=False,
+        logits_to_keep=columns,
+    ).logits
+    return logits
+
+
 def plain_step(optimizer: MuonAdamW) -> None:
     """One weight after the other, as torch's Muon does it."""
     optimizer.muon.step()
     optimizer.adamw.step()
 
 
-def trained(*, resampler: bool, muon: bool) -> tuple[Finetuning, MuonAdamW]:
+def trained(*, resampler: bool = False, columns: bool = False, muon: bool = False) -> tuple[Finetuning, MuonAdamW]:
     """The default model and its optimizer; what is asked for is as it is now, the rest plain."""
     torch.manual_seed(0)
     built = default_run.module()
@@ -79,6 +106,8 @@ def trained(*, resampler: bool, muon: bool) -> tuple[Finetuning, MuonAdamW]:
         raise TypeError("the default run has neither a SpatialResampler nor MuonAdamW any more: nothing to compare")
     if not resampler:
         connector.forward = MethodType(plain_resampler, connector)  # type: ignore[method-assign]
+    if not columns:
+        built.network.forward = MethodType(plain_forward, built.network)  # type: ignore[method-assign]
     if not muon:
         optimizer.step = MethodType(plain_step, optimizer)  # type: ignore[method-assign]
     return built, optimizer
@@ -93,7 +122,7 @@ def check(batch: Batch) -> float:
     Raises:
         AssertionError: if by more than the tolerance.
     """
-    (now, optimizer), (plain, theirs) = (trained(resampler=ours, muon=ours) for ours in (True, False))
+    (now, optimizer), (plain, theirs) = (trained(**dict.fromkeys(WAYS, ours)) for ours in (True, False))
     pairs = []
     for built in (now, plain):
         loss = built.network.loss(batch)
@@ -123,13 +152,12 @@ def main() -> None:
     tiny = parser.parse_args().tiny
     size, number, rounds = (4, 2, 1) if tiny else (default_run.BATCH, 4, 15)
     torch.set_num_threads(1)
-    of = default_run.batches(trained(resampler=True, muon=True)[0], number, size=size)
+    of = default_run.batches(trained()[0], number, size=size)
     apart = check(of[0])
     ways = {
-        "plain": trained(resampler=False, muon=False),
-        "projected before sampling, matrices kept": trained(resampler=True, muon=False),
-        "Muon in batches": trained(resampler=False, muon=True),
-        "both, as it is": trained(resampler=True, muon=True),
+        "plain": trained(),
+        **{what: trained(**{name: True}) for name, what in WAYS.items()},
+        "all, as it is": trained(**dict.fromkeys(WAYS, True)),
     }
     print(machine())
     print(

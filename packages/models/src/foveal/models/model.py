@@ -20,6 +20,7 @@ from foveal.models.compatibility import (
     made_connector,
 )
 from foveal.models.language_models.injection import Embedded, injected, stacks_in_place
+from foveal.models.language_models.needed_columns import last_mlp_at
 from foveal.models.language_models.packed_attention import AttentionKind, use_attention
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.prompts.batch import Batch, position_ids
@@ -204,7 +205,8 @@ class VisionLanguageModel(nn.Module):
             [batch, tokens or positions, vocabulary]
         """
         embedded = self.embed(input_ids, views, sizes)
-        with injected(self.language_model, embedded.stacks, len(input_ids)):
+        stacks = injected(self.language_model, embedded.stacks, len(input_ids))
+        with stacks, last_mlp_at(self.language_model, columns):
             output = self.language_model(
                 inputs_embeds=embedded.embeddings,
                 attention_mask=attention_mask,
