@@ -78,10 +78,10 @@ def taken(folder, logs):
     import lightning.pytorch as pl
     from safetensors.torch import load_file
 
+    from recipes.commands.sharded_module import with_source
     from recipes.estimates.shapes import shapes_of
     from recipes.module import Finetuning
     from recipes.sharding import Sharded
-    from recipes.sharding.settings import with_source
 
     made = with_source(shapes_of(Finetuning, settings(folder)).built, settings(folder))
     trainer = pl.Trainer(

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from foveal.models import llama
+from recipes.commands.sharded_module import stored_dtypes
 from recipes.sharding import Sharded
-from recipes.sharding.settings import stored_dtypes
 from recipes.trainer.half_precision import HalfWeights
 from recipes.trainer.supported import check_supported
 

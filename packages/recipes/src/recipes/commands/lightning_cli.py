@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from recipes.command_line.arguments import Prepared
 from recipes.command_line.console import calm, short_errors, stop
+from recipes.commands.sharded_module import with_source
 from recipes.data.ranks import end_with_parent
 from recipes.module import Finetuning
 from recipes.progress.line import ProgressLine
@@ -24,7 +25,6 @@ from recipes.run.log import NAME, RunLog, run_log
 from recipes.run.loggers import place_loggers
 from recipes.run.metrics_csv import MetricsCsv
 from recipes.sharding import is_sharded
-from recipes.sharding.settings import with_source
 from recipes.states import Interrupted, Signals
 from recipes.trainer.half_precision import HalfWeights
 from recipes.trainer.parts import as_list, callbacks_with, loggers_with

@@ -16,10 +16,10 @@ from foveal.models.checkpoints.adapter import is_adapter
 from foveal.models.checkpoints.folder import is_checkpoint
 from recipes.command_line.arguments import ALLOWED_IMPORTS
 from recipes.command_line.console import calm, short_errors
+from recipes.commands.sharded_module import instantiated
 from recipes.module import Finetuning
 from recipes.run.folder import CONFIG, run_of
 from recipes.run.saving import checkpoint_of, save_trained
-from recipes.sharding.settings import instantiated
 from recipes.states.contents import fill_network, frozen_sum
 from recipes.states.folder import StateError, find_state
 from recipes.states.ranks import Ranks
