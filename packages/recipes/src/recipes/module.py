@@ -98,7 +98,8 @@ class Finetuning(pl.LightningModule):
     def configure_model(self) -> None:
         """Shard the network, if the strategy does; called on all ranks, again before every later validation."""
         if isinstance(self.trainer.strategy, Sharded):
-            divide(self, self.trainer.strategy)
+            build, self.source = self.source, None
+            divide(self.network, self.trainer.strategy, None if build is None else lambda: build().network)
 
     def on_fit_start(self) -> None:
         """Lightning keeps the modes that it finds, and models that were loaded are in evaluation mode."""

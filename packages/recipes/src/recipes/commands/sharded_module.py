@@ -1,18 +1,16 @@
 """The module of a configuration for a sharded run: at first only its shapes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from foveal.models.language_models.quantize import recorded_kind
-from recipes.sharding.build import as_now
-
-if TYPE_CHECKING:
-    from recipes.module import Finetuning
+from recipes.module import Finetuning
+from recipes.sharding import as_now
 
 
-def with_source(module: "Finetuning", settings: Mapping[str, Any]) -> "Finetuning":
+def with_source(module: Finetuning, settings: Mapping[str, Any]) -> Finetuning:
     """The module, on the meta device, with a source that builds it with weights; the whole one if it is quantised.
 
     What is quantised cannot be built as shapes, and is small: every rank reads it.
@@ -45,7 +43,7 @@ def _asks_for_quantization(settings: Any) -> bool:
     return isinstance(settings, list) and any(map(_asks_for_quantization, settings))
 
 
-def instantiated(kind: type["Finetuning"], settings: Mapping[str, Any]) -> "Finetuning":
+def instantiated(kind: type[Finetuning], settings: Mapping[str, Any]) -> Finetuning:
     """The module that settings of `model` describe, as the command line builds it.
 
     Raises:

@@ -1,7 +1,7 @@
 """A sharded network with weights, of which no rank but the first ever has all, and that one only in its host memory."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -11,9 +11,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from foveal.models import VisionLanguageModel
 from recipes.sharding.network import shard_network
 from recipes.sharding.strategy import Sharded
-
-if TYPE_CHECKING:
-    from recipes.module import Finetuning
 
 T = TypeVar("T")
 COMPUTED_IN = {"bf16-mixed": torch.bfloat16}
@@ -31,34 +28,35 @@ def as_now(build: Callable[[], T]) -> Callable[[], T]:
     return built
 
 
-def divide(module: "Finetuning", strategy: Sharded) -> None:
-    """Shard the module's network; one without weights is given those that `module.source` builds on the first rank.
+def divide(
+    network: VisionLanguageModel, strategy: Sharded, source: Callable[[], VisionLanguageModel] | None = None
+) -> None:
+    """Shard the network; one without weights is given those that `source` builds on the first rank.
 
     Args:
-        module: the same on all ranks. Its network is whole (then the first rank's weights count), or on the meta
-            device. A network that is sharded already stays as it is.
+        network: the same on all ranks: whole (then the first rank's weights count), or on the meta device. One that is
+            sharded already stays as it is.
         strategy: whose processes have found each other.
+        source: builds the network with weights, if it is on the meta device.
 
     Raises:
         ValueError: if the network has no weights and no source, or as `fill` and `shard_network`.
     """
-    network, plugin = module.network, strategy.precision_plugin
+    plugin = strategy.precision_plugin
     if isinstance(network, FSDPModule):
         return
     empty = any(tensor.is_meta for _, tensor in tensors_of(network))
-    if empty and module.source is None:
-        raise ValueError("the network is on the meta device: give the module a source that builds it with weights")
+    if empty and source is None:
+        raise ValueError("the network is on the meta device: give a source that builds it with weights")
     plugin.convert_module(network)
     if not empty:
         for _, tensor in tensors_of(network):
             if tensor.is_floating_point():
                 tensor.data.copy_(sent(tensor.data.to(strategy.root_device)))
     shard_network(network, strategy.mesh, computed_in=COMPUTED_IN.get(str(plugin.precision)))
-    if empty and module.source is not None:
+    if empty and source is not None:
         network.to_empty(device=strategy.root_device)
-        build = module.source
-        fill(network, lambda: build().network)
-        module.source = None
+        fill(network, source)
 
 
 @torch.no_grad()
