@@ -1,7 +1,6 @@
 """Fixtures for every test of the workspace."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytest_plugins = ["tests.fitting"]
+pytest_plugins = ["tests.fitting", "tests.receipts"]
 
 ROOT = Path(__file__).parent
-SHARED = Path(os.environ.get("FOVEAL_SHARED", ROOT.parent / "shared"))
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,29 @@ class Golden:
 
 
 class GoldenFolder:
-    """`golden("uhd/resampler")` reads one reference; the test is skipped where the folder is not there."""
+    """`golden("uhd/resampler")` reads one reference.
+
+    It lies in the folder `golden` beside the test, or, where packages share it, in `tests/golden`.
+    """
+
+    def __init__(self, test: Path) -> None:
+        self.folders = (test.parent / "golden", ROOT / "tests" / "golden")
+
+    def file(self, *names: str) -> Path:
+        """The first file that is there, such as `llava/tokenizer_spm_first.json`.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        for folder in self.folders:
+            for name in names:
+                if (folder / name).is_file():
+                    return folder / name
+        raise FileNotFoundError(f"no reference data {' or '.join(names)} in {' or '.join(map(str, self.folders))}")
 
     def __call__(self, name: str) -> Golden:
-        stem = SHARED / "golden" / name
-        described, stored = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.safetensors")
-        if not (described.exists() or stored.exists()):
-            pytest.skip(
-                f"no reference data {name} under {SHARED / 'golden'} (set FOVEAL_SHARED to the folder that has it)"
-            )
+        stem = self.file(f"{name}.json", f"{name}.safetensors").with_suffix("")
+        described, stored = stem.with_suffix(".json"), stem.with_suffix(".safetensors")
         return Golden(
             meta=json.loads(described.read_text(encoding="utf-8")) if described.exists() else {},
             tensors=load_file(stored) if stored.exists() else {},
@@ -46,16 +58,8 @@ class GoldenFolder:
 
 
 @pytest.fixture
-def golden() -> GoldenFolder:
-    return GoldenFolder()
-
-
-@pytest.fixture
-def shared() -> Path:
-    """The folder with reference data, receipts and tokenizers; the test is skipped where it is not there."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no folder {SHARED} (set FOVEAL_SHARED to the one with receipts and tokenizers)")
-    return SHARED
+def golden(request: pytest.FixtureRequest) -> GoldenFolder:
+    return GoldenFolder(request.path)
 
 
 @pytest.fixture(autouse=True)

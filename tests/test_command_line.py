@@ -60,8 +60,7 @@ def test_from_training_to_an_answer(command, fitted, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_receipts(command, shared, tmp_path):
-    receipts = shared / "data" / "receipts"
+def test_receipts(command, receipts, tmp_path):
     command(
         "fit",
         *("--config", "uhd.yaml", "--config", "data/llava.yaml"),

@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,18 @@ def wheels(tmp_path_factory):
     for package in PACKAGES:
         run("uv", "build", "--quiet", "--wheel", "--package", f"foveal-{package}", "--out-dir", folder, cwd=ROOT)
     return folder
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_is_in_it(package, wheels, tmp_path):
+    """The sources and no test, in the wheel and in the archive of the sources."""
+    run("uv", "build", "--quiet", "--sdist", "--package", f"foveal-{package}", "--out-dir", tmp_path, cwd=ROOT)
+    (wheel,), (archive,) = wheels.glob(f"foveal_{package}-*.whl"), tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        packed = opened.getnames()
+    for names in (zipfile.ZipFile(wheel).namelist(), packed):
+        assert any(name.endswith("py.typed") for name in names)
+        assert not [name for name in names if "tests" in name.split("/") or name.endswith(".safetensors")]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

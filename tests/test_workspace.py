@@ -87,3 +87,24 @@ def test_links_between_pages():
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_reference_data():
+    """Small, readable without running code, and every file told about where it lies."""
+    folders = [*ROOT.glob("packages/*/tests/golden"), ROOT / "tests" / "golden"]
+    assert len(folders) == 6
+    size = 0
+    for folder in folders:
+        about = (folder / "README.md").read_text(encoding="utf-8")
+        for path in folder.glob("*/*"):
+            assert path.suffix in (".json", ".safetensors"), path
+            assert f"`{path.parent.name}/{path.stem}`" in about, path
+            size += path.stat().st_size
+    assert 5_000_000 < size < 12_000_000
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_tests_are_shipped(package):
+    build = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert build["targets"]["sdist"]["exclude"] == ["/tests"]
+    assert build["targets"]["wheel"]["packages"] == ["src/recipes" if package == "recipes" else "src/foveal"]

@@ -1,5 +1,6 @@
 """UHD's views of mixed sizes: as they are, against padding each to the largest: `python -m tools.bench.ragged`."""
 
+import argparse
 import random
 from functools import partial
 
@@ -22,12 +23,16 @@ def padded(encoder: VisionTransformer, views: list[torch.Tensor]) -> None:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="one run of a small encoder, to see that all of it runs")
+    tiny = parser.parse_args().tiny
     torch.manual_seed(0)
-    encoder = VisionTransformer(256, 8, 8, 1024, PATCH, SIDE)
+    width, depth = (32, 2) if tiny else (256, 8)
+    encoder = VisionTransformer(width, depth, 8, 4 * width, PATCH, SIDE)
     plan = UhdPlan(SIDE, PATCH, 6)
     rng = random.Random(0)
     print(machine())
-    print(f"\nviews of UhdPlan({SIDE}, {PATCH}, 6), width 256, 7 blocks, float32\n")
+    print(f"\nviews of UhdPlan({SIDE}, {PATCH}, 6), width {width}, {depth - 1} blocks, float32\n")
     print("| pictures | as they are | padded to the largest | times faster | |\n|---|---|---|---|---|")
     for name, sizes in {
         "eight photos, 4:3 and 3:4": [(640, 480), (480, 640)] * 4,
@@ -37,7 +42,8 @@ def main() -> None:
         views = [torch.randn(3, *size) for width, height in sizes for size in plan.views(width, height)]
         with torch.inference_mode():
             seconds = fastest(
-                {"ragged": partial(encoder.encode_views, views), "padded": partial(padded, encoder, views)}
+                {"ragged": partial(encoder.encode_views, views), "padded": partial(padded, encoder, views)},
+                rounds=1 if tiny else 7,
             )
         shapes = len({view.shape for view in views})
         print(row(name, seconds["ragged"], seconds["padded"], f"{len(views)} views of {shapes} shapes"))

@@ -128,10 +128,12 @@ CASES = {
     "d_abstractor": Case(lambda: DAbstractor(12, 16, **D_ABSTRACTOR)),
     "d_abstractor_target": Case(lambda: DAbstractor(8, 8, **D_ABSTRACTOR, pooled="target", num_end_tokens=1)),
     "d_abstractor_levels": Case(lambda: DAbstractor((12, 8), 16, **D_ABSTRACTOR, pooled="none")),
+    "d_abstractor_without_positions": Case(lambda: DAbstractor(12, 16, **D_ABSTRACTOR, use_positions=False)),
     "honeybee_resampler": Case(lambda: HoneybeeResampler(12, 16, queries=3, **RESAMPLER, num_end_tokens=1)),
     "q_former": Case(lambda: QFormer(12, 16, **QFORMER)),
     "q_former_class_token": Case(lambda: QFormer(12, 16, **QFORMER, prefix_tokens=1)),
     "flamingo": Case(lambda: FlamingoPerceiver(12, 16, **FLAMINGO)),
+    "flamingo_narrow": Case(lambda: FlamingoPerceiver(12, 16, **FLAMINGO, mlp_ratio=2)),
     "flamingo_frames": Case(lambda: FlamingoPerceiver(THREE, 16, **FLAMINGO, num_frames=3), own_grids=True),
     "idefics2": Case(lambda: Idefics2Perceiver(12, 16, **IDEFICS2)),
     "perceiver": Case(lambda: PerceiverResampler(12, 16, queries=9, heads=2)),
@@ -276,6 +278,45 @@ def test_described_and_built_again(case):
         torch.testing.assert_close(again(maps, grids), connector(maps, grids), atol=0, rtol=0)
     for promise in ("in_widths", "out_width", "prefix_tokens", "supports_mask", "needs_grid"):
         assert getattr(again, promise) == getattr(connector, promise)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("flamingo", {"mlp_ratio": 4}), ("d_abstractor", {"use_positions": True})]
+)
+def test_descriptions_from_before_an_option_are_understood(name, options):
+    connector = CASES[name].connector()
+    older = describe(connector)
+    for option, default in options.items():
+        assert older["init_args"].pop(option) == default
+    again = build(older)
+    again.load_state_dict(connector.state_dict())
+    assert describe(again) == describe(connector)
+
+
+def test_options_change_what_there_is_to_learn():
+    """Against weights counted by hand."""
+
+    def count(connector):
+        return sum(weight.numel() for weight in connector.parameters())
+
+    wide, narrow = (FlamingoPerceiver(12, 16, **FLAMINGO, mlp_ratio=ratio) for ratio in (5, 2))
+    assert count(wide) - count(narrow) == 2 * (5 - 2) * 12 * 12 * FLAMINGO["depth"]
+    placed, free = (DAbstractor(12, 16, **D_ABSTRACTOR, use_positions=use) for use in (True, False))
+    assert count(placed) - count(free) == 4 * 4 * 8
+    assert "positions" not in free.state_dict()
+    with pytest.raises(ValueError, match="mlp_ratio is at least 1, not 0"):
+        FlamingoPerceiver(12, 16, mlp_ratio=0)
+
+
+def test_without_positions_the_d_abstractor_is_as_with_none():
+    placed, free = (DAbstractor(12, 16, **D_ABSTRACTOR, use_positions=use).eval() for use in (True, False))
+    weights = placed.state_dict()
+    weights["positions"].zero_()
+    del weights["positions"]
+    free.load_state_dict(weights)
+    maps, grids = maps_of(placed, [(4, 6)]), [(4, 6)]
+    with torch.no_grad():
+        close(free(maps, grids), placed(maps, grids))
 
 
 @pytest.mark.parametrize("name", TURNING_CHANGES)

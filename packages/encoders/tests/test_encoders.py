@@ -118,7 +118,10 @@ CASES = {
     ),
     "deepseek_vl": Case(deepseek_vl, pairs(4, 16, 28, 24), (24, 26)),
     "deepstack_v": Case(
-        lambda: StackedVisionTransformer(clip(layers=(-1,)), start=0), pairs(4, 8, 20, 16), (16, 18), one_size=True
+        lambda: StackedVisionTransformer(VisionTransformer(16, 4, 2, 24, 4, 16, layers=(-1,)), start=0),
+        pairs(4, 8, 20, 16),
+        (16, 18),
+        one_size=True,
     ),
     "deepstack_v_post": Case(
         lambda: StackedVisionTransformer(dinov2(num_registers=1), start=1, crops=4, post_blocks=3),
@@ -358,3 +361,30 @@ def test_checkpointing_changes_no_gradient(case):
 def test_parts_that_do_not_fit_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("depth", "layer", "post_blocks", "last_start"),
+    [
+        (6, -1, 0, 2),
+        (6, 6, 0, 2),
+        (6, -2, 0, 2),  # layer -2 takes the last stack itself
+        (6, -3, 0, 1),
+        (2, -1, 5, 3),
+        (4, -1, 0, 0),
+    ],
+)
+def test_the_last_place_for_stacks(depth, layer, post_blocks, last_start):
+    """As many stacks as DeepStack-V's reference adds, and not one more."""
+
+    def stacked(start):
+        tower = VisionTransformer(16, depth, 2, 24, 4, 16, layers=(layer,))
+        return StackedVisionTransformer(tower, start=start, post_blocks=post_blocks).eval()
+
+    with pytest.raises(ValueError, match=f"before blocks {last_start + 1} to {last_start + 4} do not fit"):
+        stacked(last_start + 1)
+    model = stacked(last_start)
+    views = [torch.randn(1, 3, 16, 16, requires_grad=True) for _ in range(5)]
+    features = model(*views)[0]
+    (features * torch.randn_like(features)).sum().backward()
+    assert all(bool(view.grad.any()) for view in views)

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from foveal.core import Lengths, attention, build, describe
-from foveal.encoders import VisionTransformer, clip_vit, clip_vit_large_336, clip_weights
+from foveal.encoders import SamViTDet, VisionTransformer, clip_vit, clip_vit_large_336, clip_weights
 from foveal.encoders.clip import OPENAI, TRANSFORMERS
 
 
@@ -108,6 +109,38 @@ def test_positions_are_interpolated_in_float32():
     precise = tiny()
     precise.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
     assert torch.equal(model.positions_of((3, 7)), precise.positions_of((3, 7)).bfloat16())
+
+
+def ramps(rows, columns, width):
+    """A table whose channel 0 tells the row and whose channel 1 tells the column, and what it tells."""
+    down, across = torch.randn(rows), torch.randn(columns)
+    table = torch.zeros(rows, columns, width)
+    table[..., 0], table[..., 1] = down[:, None], across
+    return table, down, across
+
+
+def along(values, places, *, antialias):
+    """Values of one axis on another number of places, by torch."""
+    return F.interpolate(values[None, None, None], size=(1, places), mode="bicubic", antialias=antialias)[0, 0, 0]
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("grid", [(3, 7), (7, 3), (2, 6)])
+def test_positions_of_an_oblong_grid_lie_row_by_row(grid, antialias):
+    table, down, across = ramps(4, 4, 32)
+    sides = {"window": 3, "global_blocks": (1,), "neck_width": 8, "downsample": ()}
+    clip = tiny(antialias=antialias)
+    sam = SamViTDet(32, 2, 2, 4, 16, antialias=antialias, **sides)
+    with torch.no_grad():
+        clip.positions[1:] = table.flatten(0, 1)
+        sam.positions.copy_(table)
+        found = clip.positions_of(grid)
+        assert torch.equal(found[0], clip.positions[0])
+        for plane in (found[1:].unflatten(0, grid), sam.positions_of(grid)):
+            for channel, (values, places) in enumerate(((down, grid[0]), (across, grid[1]))):
+                line = along(values, places, antialias=antialias)
+                expected = line[:, None].expand(grid) if channel == 0 else line.expand(grid)
+                torch.testing.assert_close(plane[..., channel], expected, atol=1e-5, rtol=0)
 
 
 def published(model, table, prefix):

@@ -1,5 +1,8 @@
 """Fixtures for tests of models."""
 
+import io
+from pathlib import Path
+
 import pytest
 
 from foveal.connectors import MlpProjector
@@ -25,6 +28,48 @@ def small_tokenizer():
         )
 
     return build
+
+
+TEXT = (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8")
+"""What vocabularies are learnt from; it has empty lines and indented ones."""
+
+
+@pytest.fixture
+def sentencepiece_folder(tmp_path):
+    """A folder with a `tokenizer.model` alone, as LLaMA's but small: byte fall-back, a space put before the text."""
+    import sentencepiece
+
+    stream = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT.splitlines()),
+        model_writer=stream,
+        model_type="bpe",
+        vocab_size=600,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        minloglevel=2,
+    )
+    folder = tmp_path / "sentencepiece"
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(stream.getvalue())
+    return folder
+
+
+@pytest.fixture
+def bpe_folder(tmp_path):
+    """A folder with vocab.json and merges.txt, as GPT-2's but small: byte-level, empty lines are one token."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    tokenizer = ByteLevelBPETokenizer()
+    empty_lines = "one\n\n\n" * 100  # the last line end before a word is a token of its own
+    tokenizer.train_from_iterator([TEXT, empty_lines], vocab_size=700, show_progress=False)
+    folder = tmp_path / "bpe"
+    folder.mkdir()
+    tokenizer.save_model(str(folder))
+    return folder
 
 
 @pytest.fixture

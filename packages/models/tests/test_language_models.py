@@ -33,6 +33,20 @@ def logits(model, ids):
     return model.eval()(torch.tensor([ids])).logits
 
 
+def test_llama_s_key_heads():
+    """As many as queries unless told otherwise; fewer change keys and values only."""
+    every, shared = llama(70, **TINY), llama(70, **TINY, key_heads=2)
+    assert (every.config.num_key_value_heads, shared.config.num_key_value_heads) == (4, 2)
+    assert llama(70, **TINY, key_heads=4).config.to_dict() == every.config.to_dict()
+    shapes = {name: tuple(weight.shape) for name, weight in shared.named_parameters()}
+    differ = {name for name, weight in every.named_parameters() if shapes[name] != tuple(weight.shape)}
+    assert differ == {f"model.layers.{layer}.self_attn.{part}_proj.weight" for layer in (0, 1) for part in "kv"}
+    assert shapes["model.layers.0.self_attn.k_proj.weight"] == (2 * 32 // 4, 32)
+    for wrong in (0, 3):
+        with pytest.raises(ValueError, match=f"heads 4 is not a multiple of key_heads {wrong}"):
+            llama(70, **TINY, key_heads=wrong)
+
+
 def test_opt_has_the_published_size():
     with torch.device("meta"):
         model = opt(50272, width=768, depth=12, heads=12, mlp_width=3072)

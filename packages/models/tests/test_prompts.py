@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from foveal.models import Turn, byte_tokenizer, pretrained_tokenizer
+from foveal.models import IMAGE_TOKEN_ID, Turn, byte_tokenizer, pretrained_tokenizer
 from foveal.models.prompts.constants import IGNORE_INDEX
 from foveal.models.prompts.templates import TEMPLATES, check_turns, render
 from foveal.models.prompts.tokenize import separator_id, tokenize
@@ -20,11 +21,11 @@ def text_of(turns, name, **options):
     return "".join(segment.text for segment in render(turns, name, bos="<s>", eos="</s>", **options))
 
 
-def test_every_reference_conversation(golden, shared):
+def test_every_reference_conversation(golden):
     meta = golden("llava/conversation_cases").meta
     tokenizers = {
         name: PreTrainedTokenizerFast(
-            tokenizer_file=str(shared / "golden" / "llava" / described["file"]),
+            tokenizer_file=str(golden.file(f"llava/{described['file']}")),
             eos_token=described["eos"],
             pad_token=described["pad"],
             **({"bos_token": described["bos"]} if described["bos"] else {}),
@@ -47,15 +48,22 @@ def test_every_reference_conversation(golden, shared):
     assert compared == 57
 
 
-def test_llama_ids_of_the_published_example(shared):
-    tokenizer = pretrained_tokenizer(str(shared / "tokenizers" / "llama2"))
-    segments = render([Turn("user", "<image>\nWhat is this?")], "vicuna_v1", bos="<s>", eos="</s>")
+def test_llama_ids_are_sentencepiece_s(sentencepiece_folder):
+    """Text after a picture begins anew, as in LLaVA's `tokenizer_image_token`."""
+    reference = SentencePieceProcessor(model_file=str(sentencepiece_folder / "tokenizer.model"))
+    tokenizer = pretrained_tokenizer(str(sentencepiece_folder))
+    asked = [Turn("user", "<image>\nWhat is this?<image>\n12,50 é")]
+    segments = render(asked, "vicuna_v1", bos="<s>", eos="</s>")
+    texts = "".join(segment.text for segment in segments).split("<image>")
+    first, *others = (reference.encode(text) for text in texts)
+    expected = [reference.bos_id(), *first]
+    for other in others:
+        expected += [IMAGE_TOKEN_ID, *other]
     ids, _ = tokenize(segments, tokenizer)
-    expected = [3148, 1001, 29901, 29871, -200, 29871, 13, 5618, 338, 445, 29973, 319, 1799, 9047, 13566, 29901]
-    assert ids[-len(expected) :] == expected
-    assert (len(ids), ids.index(-200)) == (47, 35)
-    assert separator_id(",", tokenizer) == 29892
-    assert separator_id("\n", tokenizer) == 13
+    assert ids == expected
+    assert (len(texts), ids.count(IMAGE_TOKEN_ID)) == (3, 2)
+    assert separator_id(",", tokenizer) == reference.piece_to_id(",")
+    assert separator_id("\n", tokenizer) == reference.piece_to_id("<0x0A>")
 
 
 QUESTION_AND_ANSWER = [Turn("user", "<image>\nWhat?"), Turn("assistant", "A cat.")]
@@ -209,11 +217,8 @@ def test_every_reference_prompt_of_vary(golden):
         assert prompt(f"<image>\n{question}", "vary_tiny") == case["vary_tiny"] + "\n"
 
 
-def gpt2(shared):
-    """GPT-2's vocabulary as OPT uses it: `</s>` in front."""
-    folder = shared / "tokenizers" / "gpt2"
-    if not folder.is_dir():
-        pytest.skip(f"no vocabulary {folder}")
+def opt_s(folder):
+    """A byte-level vocabulary as OPT uses it: `</s>` in front."""
     backend = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer, bos_token="</s>", eos_token="</s>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>", "<|im_start|>"]})
@@ -236,23 +241,23 @@ ANSWERS = ["Chapter 1", " indented", "  twice", "\n\nafter a blank line", "\n ne
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("name", ["vary", "vary_tiny"])
-@pytest.mark.parametrize("vocabulary", ["bytes", "gpt2"])
+@pytest.mark.parametrize("vocabulary", ["bytes", "opt"])
 def test_a_prompt_is_the_beginning_whatever_the_answer_begins_with(name, answer, vocabulary, request):
     if vocabulary == "bytes":
         tokenizer = byte_tokenizer(("<|im_start|>", "<|im_end|>"))
     else:
-        tokenizer = gpt2(request.getfixturevalue("shared"))
+        tokenizer = opt_s(request.getfixturevalue("bpe_folder"))
     ids, labels, prompt = beginnings(answer, name, tokenizer)
     assert ids[: len(prompt)] == prompt
     assert labels == [IGNORE_INDEX] * len(prompt) + ids[len(prompt) :]
     end = "\n</s>" if name == "vary_tiny" else "<|im_end|>"
     assert tokenizer.decode(ids[len(prompt) :], clean_up_tokenization_spaces=False) == answer + end
-    assert ids.count(tokenizer.bos_token_id) == (2 if name == "vary_tiny" and vocabulary == "gpt2" else 1)
+    assert ids.count(tokenizer.bos_token_id) == (2 if name == "vary_tiny" and vocabulary == "opt" else 1)
 
 
-def test_blank_lines_are_one_token_with_the_newline_before_where_they_do_not_stand_apart(shared):
+def test_blank_lines_are_one_token_with_the_newline_before_where_they_do_not_stand_apart(bpe_folder):
     """What `answer_apart` is for; ChatML keeps to LLaVA's way."""
-    ids, _, prompt = beginnings("\n\nafter a blank line", "chatml", gpt2(shared))
+    ids, _, prompt = beginnings("\n\nafter a blank line", "chatml", opt_s(bpe_folder))
     assert ids[: len(prompt)] != prompt
 
 
@@ -266,11 +271,11 @@ def test_any_text_comes_back_byte_by_byte(text):
         assert len(ids) == len(text.encode())
 
 
-def test_separators_of_gpt2(shared):
-    folder = shared / "tokenizers" / "gpt2"
-    backend = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+def test_separators_of_a_byte_level_vocabulary(bpe_folder):
+    backend = ByteLevelBPETokenizer.from_file(str(bpe_folder / "vocab.json"), str(bpe_folder / "merges.txt"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer)
-    assert (separator_id(",", tokenizer), separator_id("\n", tokenizer)) == (11, 198)
+    vocabulary = backend.get_vocab()
+    assert (separator_id(",", tokenizer), separator_id("\n", tokenizer)) == (vocabulary[","], vocabulary["Ċ"])
 
 
 def test_bytes_come_back(tmp_path):

@@ -903,11 +903,11 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
 
 
 @pytest.fixture
-def ranks_file(shared, tmp_path):
-    """GPT-2's vocabulary, in the form of Qwen's: the special token behind it is left out."""
-    vocabulary = json.loads((shared / "tokenizers" / "gpt2" / "vocab.json").read_text())
+def ranks_file(bpe_folder, tmp_path):
+    """A byte-level vocabulary in the form of Qwen's."""
+    vocabulary = json.loads((bpe_folder / "vocab.json").read_text())
     byte_of = {letter: number for number, letter in enumerate(letters())}
-    by_rank = sorted((rank, token) for token, rank in vocabulary.items() if token != "<|endoftext|>")
+    by_rank = sorted((rank, token) for token, rank in vocabulary.items())
     lines = [
         base64.b64encode(bytes(byte_of[letter] for letter in token)) + b" " + str(rank).encode()
         for rank, token in by_rank
@@ -925,10 +925,10 @@ def letters():
     return [table[byte] for byte in range(256)]
 
 
-def test_qwen_s_tokenizer_without_its_code(shared, ranks_file):
+def test_qwen_s_tokenizer_without_its_code(bpe_folder, ranks_file):
     path, size = ranks_file
     ours = qwen_tokenizer(path)
-    gpt2 = AutoTokenizer.from_pretrained(shared / "tokenizers" / "gpt2", tokenizer_type="gpt2")
+    gpt2 = AutoTokenizer.from_pretrained(bpe_folder, tokenizer_type="gpt2")
     # Where the two cut text alike, they are one vocabulary.
     for text in (
         "A chat between a curious user and an assistant",

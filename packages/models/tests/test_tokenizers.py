@@ -2,6 +2,7 @@
 
 import pytest
 from PIL import Image
+from sentencepiece import SentencePieceProcessor
 
 from foveal.models import IMAGE_TOKEN_ID, Processor, Turn, ViewPlan, byte_tokenizer, pretrained_tokenizer
 from foveal.models.prompts.tokenize import separator_id
@@ -54,14 +55,12 @@ def test_tokens_of_a_saved_tokenizer(tmp_path):
     assert more.decode(more(text)["input_ids"], skip_special_tokens=True) == "x"
 
 
-def test_llama_with_tokens(shared):
-    folder = shared / "tokenizers" / "llama2"
-    if not folder.is_dir():
-        pytest.skip(f"no vocabulary {folder}")
-    tokenizer = pretrained_tokenizer(str(folder), PAGE)
-    assert [separator_id(token, tokenizer) for token in PAGE] == [32000, 32001]
-    assert (separator_id(",", tokenizer), separator_id("\n", tokenizer)) == (29892, 13)
-    assert tokenizer("<img></img>")["input_ids"] == [1, 32000, 32001]
+def test_llama_with_tokens(sentencepiece_folder):
+    tokenizer = pretrained_tokenizer(str(sentencepiece_folder), PAGE)
+    pieces = SentencePieceProcessor(model_file=str(sentencepiece_folder / "tokenizer.model"))
+    assert [separator_id(token, tokenizer) for token in PAGE] == [600, 601]
+    assert [separator_id(text, tokenizer) for text in ",\n"] == [pieces.piece_to_id(","), pieces.piece_to_id("<0x0A>")]
+    assert tokenizer("<img></img>")["input_ids"] == [1, 600, 601]
 
 
 def test_an_empty_token_is_refused():

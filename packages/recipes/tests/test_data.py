@@ -96,12 +96,11 @@ def test_bad_pictures_are_raised_or_skipped_and_logged(tmp_path, processor, capl
         SampleCollator(processor)([skipping[1]])
 
 
-def test_real_receipts(shared, processor):
-    records = read_records(shared / "data" / "receipts" / "val.json")
+def test_questions_about_receipts(receipts, processor):
+    records = read_records(receipts / "val.json")
     questions = RecordQuestions(records)
     assert len(questions) > len(records)
     processor.max_length = 4000
     batch = collate_questions([questions[0], questions[len(questions) - 1]], processor)
     assert len(batch.references) == 2
-    sample = RecordDataset(records, processor)[0]
-    assert sample.views
+    assert RecordDataset(records, processor)[1].views

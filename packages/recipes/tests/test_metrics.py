@@ -19,12 +19,23 @@ from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
         ("a", ["abcd"], 0.0),  # 0.25 is below the threshold
         ("abcx", ["wxyz", "abcd"], 0.75),
         ("", ["a"], 0.0),
+        ("the  cat", ["the bat"], 0.875),  # two spaces are no edit, but lengthen the text
+        (" \n", [""], 1.0),
     ],
 )
 def test_anls(prediction, accepted, score):
     metric = ANLS()
     metric.update([prediction], [accepted])
     assert metric.compute() == pytest.approx(score)
+
+
+def test_anls_is_the_reference_s(golden):
+    meta = golden("vary/metrics").meta
+    assert len(meta["anls"]) == 12
+    for case in meta["anls"]:
+        metric = ANLS()
+        metric.update([case["pred"]], [case["answers"]])
+        assert metric.compute().item() == pytest.approx(case["anls"], abs=1e-7), case
 
 
 def test_means_run_over_all_updates():

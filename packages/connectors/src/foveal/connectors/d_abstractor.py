@@ -67,6 +67,7 @@ class DAbstractor(PooledConnector):
         mlp_width: channels inside the feed-forward layers.
         pooled: what the averaged map is to the queries: their positions (`query`), their content (`target`) or
             nothing; of several maps there is none.
+        use_positions: add learned positions to the features.
         num_end_tokens: learned tokens that come last.
         backend: attention kernel of the queries among themselves, see `foveal.core.attention`.
 
@@ -88,6 +89,7 @@ class DAbstractor(PooledConnector):
         points: int = 4,
         mlp_width: int = 1024,
         pooled: Literal["query", "target", "none"] = "query",
+        use_positions: bool = True,
         num_end_tokens: int = 0,
         backend: Backend = "auto",
     ) -> None:
@@ -99,12 +101,13 @@ class DAbstractor(PooledConnector):
             raise ValueError(f"pooled is query, target or none, of {maps} maps none, not {pooled!r}")
         self.out_width, self.base_grid, self.hidden_width = out_width, (base_grid[0], base_grid[1]), hidden_width
         self.depth, self.heads, self.points, self.mlp_width = depth, heads, points, mlp_width
-        self.pooled, self.num_end_tokens, self.backend = pooled, num_end_tokens, backend
+        self.pooled, self.use_positions = pooled, use_positions
+        self.num_end_tokens, self.backend = num_end_tokens, backend
         tokens, cells = rows * columns, base_grid[0] * base_grid[1]
         self.in_projections = nn.ModuleList(
             nn.Identity() if width == hidden_width else nn.Linear(width, hidden_width) for width in self.in_widths
         )
-        self.positions = nn.Parameter(torch.randn(1, cells, hidden_width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, cells, hidden_width) * 0.02) if use_positions else None
         self.level_positions = nn.Parameter(torch.randn(1, maps, 1, hidden_width)) if maps > 1 else None
         self.query = nn.Parameter(torch.randn(tokens, hidden_width * (2 if pooled == "none" else 1)) * 0.02)
         self.reference_points = nn.Parameter(_inset(rows, columns, base_grid))
@@ -125,8 +128,10 @@ class DAbstractor(PooledConnector):
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
-        placed = positions_for(self.positions, self.base_grid, grids[0])
-        values = [projection(features) + placed for projection, features in zip(self.in_projections, maps, strict=True)]
+        values = [projection(features) for projection, features in zip(self.in_projections, maps, strict=True)]
+        if self.positions is not None:
+            placed = positions_for(self.positions, self.base_grid, grids[0])
+            values = [value + placed for value in values]
         if self.level_positions is not None:
             values = [value + self.level_positions[:, level] for level, value in enumerate(values)]
         learned = self.query.expand(len(maps[0]), -1, -1)

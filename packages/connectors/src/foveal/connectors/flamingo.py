@@ -46,11 +46,13 @@ class FlamingoPerceiver(Connector):
         depth: layers.
         heads: attention heads.
         head_width: channels of a head.
+        mlp_ratio: channels inside the feed-forward layers, as a multiple of `in_width`.
         num_frames: largest number of maps that are the frames of one video; each gets a learned position. 0: none.
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if there are several maps, more than `num_frames`, or of different widths.
+        ValueError: if there are several maps, more than `num_frames`, or of different widths, or if `mlp_ratio` is not
+            positive.
     """
 
     supports_mask = True
@@ -65,20 +67,26 @@ class FlamingoPerceiver(Connector):
         depth: int = 6,
         heads: int = 8,
         head_width: int = 64,
+        mlp_ratio: int = 4,
         num_frames: int = 0,
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
         widths = (in_width,) if isinstance(in_width, int) else tuple(in_width)
+        if mlp_ratio < 1:
+            raise ValueError(f"mlp_ratio is at least 1, not {mlp_ratio}")
         if len(widths) > max(num_frames, 1) or len(set(widths)) > 1:
             raise ValueError(f"{len(widths)} maps of widths {widths}: at most {max(num_frames, 1)} frames of one width")
         self.in_width, width = in_width if isinstance(in_width, int) else widths, widths[0]
         self.supports_mask = len(widths) == 1
         self.out_width, self.num_latents, self.depth = out_width, num_latents, depth
-        self.heads, self.head_width, self.num_frames, self.backend = heads, head_width, num_frames, backend
+        self.heads, self.head_width, self.mlp_ratio = heads, head_width, mlp_ratio
+        self.num_frames, self.backend = num_frames, backend
         self.latents = nn.Parameter(torch.randn(num_latents, width))
         self.frames = nn.Parameter(torch.randn(num_frames, width)) if num_frames else None
-        self.layers = nn.ModuleList(LatentLayer(width, heads, head_width, backend) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            LatentLayer(width, heads, head_width, mlp_ratio * width, backend) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width)
         self.projection = nn.Linear(width, out_width)
 
@@ -107,11 +115,11 @@ class FlamingoPerceiver(Connector):
 class LatentLayer(nn.Module):
     """Attention of the latents to features and latents, and a feed-forward layer, behind norms, without biases."""
 
-    def __init__(self, width: int, heads: int, head_width: int, backend: Backend) -> None:
+    def __init__(self, width: int, heads: int, head_width: int, mlp_width: int, backend: Backend) -> None:
         super().__init__()
         self.feature_norm, self.latent_norm, self.mlp_norm = (nn.LayerNorm(width) for _ in range(3))
         self.attention = CrossAttention(width, heads, head_width=head_width, bias=False, backend=backend)
-        self.up, self.down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+        self.up, self.down = nn.Linear(width, mlp_width, bias=False), nn.Linear(mlp_width, width, bias=False)
 
     def forward(self, latents: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
         """[views, latents, width] and [views, cells, width] -> [views, latents, width]"""

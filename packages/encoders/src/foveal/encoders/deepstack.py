@@ -26,7 +26,9 @@ class StackedVisionTransformer(Encoder):
             tower's depth.
 
     Raises:
-        ValueError: if `crops` is no square number or a stack would come behind the layer that is returned.
+        ValueError: if `crops` is no square number or a stack would come after the layer that is returned. To layer -2
+            the last stack can be added directly, to the output of the last block it cannot: stacks are added before
+            blocks only, as in the reference.
     """
 
     def __init__(self, tower: VisionTransformer, *, start: int, crops: int = 4, post_blocks: int = 0) -> None:
@@ -44,11 +46,13 @@ class StackedVisionTransformer(Encoder):
         built = len(tower.blocks)
         if post_blocks and built < tower.depth:
             raise ValueError("new blocks come behind the whole tower: ask it for its last layer, layers [-1]")
-        last = built + post_blocks
+        # The reference adds a stack to the state that enters a block. No block follows the last one.
+        last = built + post_blocks - int(built == tower.depth)
         if start < 0 or start + crops - 1 > last:
             raise ValueError(
                 f"stacks before blocks {start} to {start + crops - 1} do not fit: the layer that is returned is the "
-                f"output of {last} blocks, so that the last stack comes before block {last} at most"
+                f"output of {built + post_blocks} blocks, so that the last stack comes before block {last} at most, "
+                "counted from 0; choose a smaller start or fewer crops"
             )
         self.post = nn.ModuleList(
             Block(tower.width, tower.heads, tower.mlp_width, tower.activation, tower.norm_eps, tower.backend)

@@ -12,8 +12,9 @@ from recipes.metrics.answers import check_answers, distance, normalised
 class ANLS(Metric):
     """Average normalised Levenshtein similarity (Biten et al., ICDAR 2019, arXiv 1907.00490, equation 1).
 
-    An answer scores 1 - distance / longer length against the accepted answer that it is nearest to, and 0 if that is
-    below `threshold`. Case and repeated white space do not count, as in DocVQA's evaluation.
+    An answer scores its similarity to the accepted answer that it is nearest to, and 0 if that is below `threshold`.
+    As in DocVQA's evaluation case and repeated white space are no edits, but the length is that of the answers as they
+    stand: "the  cat", with two spaces, is 1 edit in 8 characters away from "the bat".
 
     Args:
         threshold: least similarity that scores.
@@ -34,7 +35,7 @@ class ANLS(Metric):
         """Add answers, each with those accepted for it."""
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
-            best = max(similarity(normalised(prediction), normalised(answer)) for answer in accepted)
+            best = max(similarity(prediction, answer) for answer in accepted)
             self.total = self.total + (best if best >= self.threshold else 0.0)
         self.answers = self.answers + len(predictions)
 
@@ -44,6 +45,10 @@ class ANLS(Metric):
 
 
 def similarity(first: str, second: str) -> float:
-    """1 - edit distance / longer length; 1 for two empty texts."""
-    longest = max(len(first), len(second))
-    return 1.0 if longest == 0 else 1 - distance(first, second) / longest
+    """1 - edits / longer length; 1 for two empty texts.
+
+    Edits are counted between the normalised texts. The lengths are those of the raw texts in upper case, as the
+    reference (lmms-eval) takes them: white space at the ends counts, and "ß" is two letters.
+    """
+    longest = max(len(first.upper()), len(second.upper()))
+    return 1.0 if longest == 0 else 1 - distance(normalised(first), normalised(second)) / longest

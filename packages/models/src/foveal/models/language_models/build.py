@@ -27,6 +27,7 @@ def llama(
     mlp_width: int,
     context: int = 2048,
     norm_eps: float = 1e-5,
+    key_heads: int | None = None,
 ) -> nn.Module:
     """A LLaMA with new weights (arXiv 2302.13971).
 
@@ -40,9 +41,15 @@ def llama(
         mlp_width: channels inside the feed-forward layers.
         context: longest sequence in tokens.
         norm_eps: epsilon of the RMS norms.
+        key_heads: heads of keys and values, each shared by several of the queries (arXiv 2305.13245); by default all.
+
+    Raises:
+        ValueError: if `key_heads` does not divide `heads`.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    if key_heads is not None and (key_heads < 1 or heads % key_heads):
+        raise ValueError(f"heads {heads} is not a multiple of key_heads {key_heads}")
     model: nn.Module = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary,
@@ -50,6 +57,7 @@ def llama(
             intermediate_size=mlp_width,
             num_hidden_layers=depth,
             num_attention_heads=heads,
+            num_key_value_heads=key_heads,
             max_position_embeddings=context,
             rms_norm_eps=norm_eps,
         )
