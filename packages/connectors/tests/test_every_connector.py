@@ -158,6 +158,9 @@ CASES = {
     "parallel_interleave": Case(
         lambda: Parallel((12, 12), 16, branches=[MlpProjector, MlpProjector], join="interleave")
     ),
+    "parallel_levels": Case(
+        lambda: Parallel((12, 8), 16, branches=[PixelShuffle, PixelShuffle], join="levels"), sides=2
+    ),
     "chain_fuser": Case(lambda: Chain(THREE, 16, stages=[FUSER], last=MlpProjector), own_grids=True),
     "chain_of_three": Case(
         lambda: Chain(THREE, 16, stages=[ConcatChannels, partial(StridedPool, mode="bilinear")], last=MlpProjector)
@@ -212,7 +215,8 @@ def test_the_number_of_tokens_is_known_before(case, data):
     connector, grids = case.connector(), data.draw(case.grids())
     with torch.no_grad():
         tokens = connector(maps_of(connector, grids), grids)
-    assert tokens.shape == (2, connector.num_tokens(*grids), connector.out_width)
+    levels = () if connector.levels == 1 else (connector.levels,)
+    assert tokens.shape == (2, *levels, connector.num_tokens(*grids), connector.out_width)
     out_grid = connector.out_grid(*grids)
     assert out_grid is None or out_grid[0] * out_grid[1] == connector.num_tokens(*grids)
 
