@@ -40,7 +40,7 @@ from foveal.connectors import (
     TokenPacker,
     grouped,
 )
-from foveal.core import build, describe
+from foveal.core import build, describe, tables_of
 
 THREE = (12, 12, 12)
 
@@ -169,6 +169,8 @@ CASES = {
         lambda: Chain(THREE, 16, stages=[ConcatTokens], last=partial(QFormer, **QFORMER)), own_grids=True
     ),
 }
+MAPS: set[str] = {"qkv_weight", "projection"}
+"""Matrices that are parameters of a module of ours, and no tables."""
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
@@ -206,6 +208,17 @@ def test_every_connector_is_here():
         if inspect.isclass(kind) and issubclass(kind, Connector) and not inspect.isabstract(kind)
     }
     assert {type(case.build()) for case in CASES.values()} == connectors
+
+
+@EVERY
+def test_tables_are_marked(case):
+    """Every matrix of a module's own is one of the maps that are known, or a table."""
+    part = case.build()
+    marked = {id(weight) for weight in tables_of(part)}
+    for module in part.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if weight.ndim > 1 and name != "weight":
+                assert (id(weight) in marked) != (name in MAPS), f"{type(module).__name__}.{name}"
 
 
 @EVERY

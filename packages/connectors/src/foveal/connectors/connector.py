@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,10 @@ class Connector(nn.Module, ABC):
         prefix_tokens: rows that each map has before those of its grid, as a class token.
         supports_mask: whether `forward` takes a mask over the rows of the map.
         needs_grid: whether it matters in which rows and columns the features lie.
+        tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ()
     in_width: Widths
     out_width: int
     levels: int = 1

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -42,8 +43,10 @@ class Merge(nn.Module, ABC):
         width: channels of the language model.
         levels: of the connector's tokens that it takes, as many as the connector gives.
         layers: decoder layers that stacks enter, the first stack the first.
+        tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ()
     width: int
     levels: int = 1
     layers: tuple[int, ...] = ()
