@@ -35,6 +35,7 @@ from foveal.models import (
     qwen3,
 )
 from foveal.models.checkpoints.export import export
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.lora import Lora, add_lora
 from foveal.models.published import open_published, to_library
 
@@ -123,7 +124,7 @@ def test_read_again_by_transformers_and_by_us(tmp_path, name):
     if name == "tied Qwen3":
         with pytest.raises(ValueError, match="which prompts a qwen3 was trained with is not known: pass `template`"):
             open_published(tmp_path / "out")
-    again = open_published(tmp_path / "out", max_length=512, template=model.processor.template)
+    again = open_published(tmp_path / "out", Overrides(max_length=512, template=model.processor.template))
     picture = noise(61, 40)
     rows = model.language_model.get_input_embeddings().weight.shape[0]
     if isinstance(model.processor.plan, AnyResPlan):
