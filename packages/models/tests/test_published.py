@@ -22,7 +22,8 @@ from transformers import (
 
 from foveal.connectors import MlpProjector, PerceiverResampler, SpatialResampler
 from foveal.connectors.resampler import UHD
-from foveal.core import load_exact
+from foveal.core import StoredTensors, load_exact
+from foveal.core import tensors as stored_tensors
 from foveal.encoders import VisionTransformer
 from foveal.encoders.encoder import CLIP_MEAN
 from foveal.models import (
@@ -45,9 +46,7 @@ from foveal.models import (
     load,
     save,
 )
-from foveal.models.checkpoints import stored_tensors
 from foveal.models.checkpoints.overrides import Overrides
-from foveal.models.checkpoints.stored_tensors import StoredTensors
 from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
 from foveal.models.published.llava_layout import canvases

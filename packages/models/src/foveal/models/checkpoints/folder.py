@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
-from foveal.core import build, describe, load_exact, read_tensors, whole_folder
+from foveal.core import StoredTensors, build, describe, load_exact, read_tensors, whole_folder
 from foveal.encoders import Encoder
 from foveal.encoders.hub import only_shapes
 from foveal.models.checkpoints.overrides import Overrides
-from foveal.models.checkpoints.stored_tensors import StoredTensors
 from foveal.models.language_models.build import pretrained_language_model
 from foveal.models.lora import has_lora
 from foveal.models.merges.merge import Merge

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from foveal.core import load_exact
+from foveal.core import StoredTensors, load_exact
 from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
 from foveal.models.checkpoints.overrides import Overrides
-from foveal.models.checkpoints.stored_tensors import StoredTensors
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.quantize import Kind
 from foveal.models.language_models.quantized_loading import load_quantized
