@@ -23,7 +23,7 @@ from transformers import (
 from foveal.connectors import MlpProjector, PerceiverResampler, SpatialResampler
 from foveal.connectors.resampler import UHD
 from foveal.core import StoredTensors, load_exact
-from foveal.core import tensors as stored_tensors
+from foveal.core import tensors as reading
 from foveal.encoders import VisionTransformer
 from foveal.encoders.encoder import CLIP_MEAN
 from foveal.models import (
@@ -889,7 +889,7 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
     reference = theirs()
     folder = write(in_layout(reference, "legacy"), reference.config.to_dict(), shards=shards)
     opened, most = [], []
-    real = stored_tensors.safe_open
+    real = reading.safe_open
 
     class Counted:
         def __init__(self, file, framework):
@@ -904,7 +904,7 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
             opened.remove(self)
             return self.file.__exit__(*error)
 
-    monkeypatch.setattr(stored_tensors, "safe_open", Counted)
+    monkeypatch.setattr(reading, "safe_open", Counted)
     open_published(folder)
     assert max(most) == 1
     assert not opened

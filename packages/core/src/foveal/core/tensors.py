@@ -1,4 +1,4 @@
-"""Weights from safetensors files into modules, all of them or none."""
+"""Weights in safetensors files: read whole or one at a time, and loaded into modules, all of them or none."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -101,7 +101,7 @@ class StoredTensors:
 
     Attributes:
         source: the path, for messages.
-        described: name -> tensor on the meta device, of its kind and shape.
+        described: name -> tensor on the meta device, of its dtype and shape.
         shapes: name -> shape.
 
     Raises:
@@ -130,7 +130,7 @@ class StoredTensors:
                 del tensor
 
     def dtype(self, names: Collection[str]) -> torch.dtype:
-        """The narrowest kind of number that holds all of `names`; float32 if none of them is a float."""
+        """The narrowest dtype that holds all of `names`; float32 if none of them is a float."""
         kinds = {self.described[name].dtype for name in names if self.described[name].is_floating_point()}
         return reduce(torch.promote_types, sorted(kinds, key=str)) if kinds else torch.float32
 
