@@ -15,6 +15,7 @@ from transformers import LlavaForConditionalGeneration
 from foveal.connectors import AdaptivePool, MlpProjector
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama, save
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.published import load_projector, open_published
 
 TENSORS = {
@@ -180,7 +181,7 @@ def test_a_published_folder(tmp_path, run, pickled):
     (tower / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
     assert "tensors" in run(convert, tower, tmp_path / "tower")
 
-    opened = open_published(converted, encoder=str(tmp_path / "tower"))
+    opened = open_published(converted, Overrides(encoder=str(tmp_path / "tower")))
     assert torch.equal(opened.connector.layers[0].weight, tensors["model.mm_projector.0.weight"])
     save(opened, tmp_path / "ours")
     printed = run(export, tmp_path / "ours", tmp_path / "theirs")

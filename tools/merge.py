@@ -16,6 +16,7 @@ from foveal.core import in_float32, whole_folder
 from foveal.models import Turn, VisionLanguageModel, load, save
 from foveal.models.checkpoints.adapter import apply_adapter, base_of, read_manifest
 from foveal.models.checkpoints.load import load_base
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.injection import decoder_layers
 from foveal.models.language_models.quantize import Kind, quantized_layers, recorded_kind, replace
 from foveal.models.lora import merge_lora
@@ -130,7 +131,7 @@ def _model_with_adapters(
     kind: Kind | None = None if base is not None and not dequantize else read_manifest(adapter)["base"]["quantize"]
     if kind is not None and not dequantize:
         raise ValueError(_refusal(kind))
-    model = load_base(adapter, found, quantize=kind, encoder=encoder)
+    model = load_base(adapter, found, Overrides(quantize=kind, encoder=encoder))
     if stored := recorded_kind(model.language_model.config):
         if not dequantize:
             raise ValueError(_refusal(stored))

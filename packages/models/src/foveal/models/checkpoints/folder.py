@@ -19,20 +19,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
-from foveal.core import build, describe, load_exact, read_tensors, whole_folder
+from foveal.core import StoredTensors, build, describe, load_exact, read_tensors, whole_folder
 from foveal.encoders import Encoder
 from foveal.encoders.hub import only_shapes
-from foveal.models.checkpoints.stored_tensors import StoredTensors
-from foveal.models.language_models.build import DType, pretrained_language_model
-from foveal.models.language_models.packed_attention import AttentionKind
-from foveal.models.language_models.quantize import Kind
+from foveal.models.checkpoints.overrides import Overrides
+from foveal.models.language_models.build import pretrained_language_model
 from foveal.models.lora import has_lora
 from foveal.models.merges.merge import Merge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.prompts.processor import Overlong, Processor
-from foveal.models.prompts.templates import TemplateName
-from foveal.models.views.plan import ViewPlan
+from foveal.models.prompts.processor import Processor
 
 FORMAT = 1
 OPTIONAL = {"merge", "overlong"}
@@ -85,22 +81,11 @@ def is_checkpoint(folder: str | Path) -> bool:
     return True
 
 
-def open_checkpoint(
-    folder: str | Path,
-    *,
-    plan: ViewPlan | None,
-    template: TemplateName | None,
-    max_length: int | None,
-    overlong: Overlong | None,
-    dtype: DType,
-    quantize: Kind | None,
-    attention: AttentionKind | None,
-    allow: Sequence[str],
-) -> VisionLanguageModel:
-    """The model of a folder that `save` has written; arguments and errors are those of `foveal.models.load`."""
+def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageModel:
+    """The model of a folder that `save` has written; errors are those of `foveal.models.load`."""
     source = Path(folder)
     config = _read_config(source)
-    allowed = ("foveal", *allow)
+    allowed = ("foveal", *overrides.allow)
     tower, connector = (_read_part(source, config, part, allowed) for part in ("encoder", "connector"))
     merge = _read_part(source, config, "merge", allowed) if "merge" in config else None
     if (
@@ -113,22 +98,24 @@ def open_checkpoint(
     model = VisionLanguageModel(
         tower,
         lambda _in_width, _out_width: connector,
-        pretrained_language_model(_existing(source / "language_model"), dtype=dtype, quantize=quantize),
+        pretrained_language_model(
+            _existing(source / "language_model"), dtype=overrides.dtype, quantize=overrides.quantize
+        ),
         tokenizer,
-        plan if plan is not None else build(config["plan"], allow=allowed),
+        overrides.plan if overrides.plan is not None else build(config["plan"], allow=allowed),
         merge=None if merge is None else lambda _width: merge,
-        template=template if template is not None else config["template"],
-        system=config["system"] if template is None else None,
-        max_length=max_length if max_length is not None else config["max_length"],
-        overlong=overlong if overlong is not None else config.get("overlong", "raise"),
-        attention=attention,
+        template=overrides.template if overrides.template is not None else config["template"],
+        system=config["system"] if overrides.template is None else None,
+        max_length=overrides.max_length if overrides.max_length is not None else config["max_length"],
+        overlong=overrides.overlong if overrides.overlong is not None else config.get("overlong", "raise"),
+        attention=overrides.attention,
     )
-    if dtype != "auto":
+    if overrides.dtype != "auto":
         # Not the language model: it has its dtype, but for what must stay as it is, the angles of positions and what is
         # quantised.
         for part in (model.encoder, model.connector, model.merge):
             if part is not None:
-                part.to(getattr(torch, dtype))
+                part.to(getattr(torch, overrides.dtype))
     return model.eval()
 
 
