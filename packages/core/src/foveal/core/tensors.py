@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 SHOWN = 5
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-REFUSED = "pickled weights can run code and are not read; convert them first: python -m tools.convert"
+REFUSED = "pickled weights can run code and are not read; convert them first: python -m recipes.convert"
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:

@@ -1,9 +1,10 @@
-"""Options of the commands that open a checkpoint, read before a model is imported: a misspelt one is found at once."""
+"""Options of the commands without a configuration, read before a model is imported: a misspelt one is found at once."""
 
 import argparse
 from pathlib import Path
 
 from recipes.command_line.console import stop
+from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.sources import literal
 
 
@@ -13,7 +14,7 @@ def predict_options() -> argparse.Namespace:
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = argparse.ArgumentParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
+    parser = OptionParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
     parser.add_argument("checkpoint", type=Path, help="folder that recipes.fit or others have saved")
     parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
@@ -37,7 +38,7 @@ def chat_options() -> argparse.Namespace:
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = argparse.ArgumentParser(prog="python -m recipes.chat", description="Talk with a saved model.")
+    parser = OptionParser(prog="python -m recipes.chat", description="Talk with a saved model.")
     parser.add_argument("images", type=Path, nargs="*", metavar="image", help="pictures of the first question")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that recipes.fit or others have saved")
     add_options(parser)
@@ -47,13 +48,13 @@ def chat_options() -> argparse.Namespace:
     return options
 
 
-def merge_options() -> argparse.Namespace:
+def merge_shards_options() -> argparse.Namespace:
     """What was typed after `merge_shards`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="python -m recipes.merge_shards",
         description="Write the model of a training state as a checkpoint, with LoRA as adapters beside their base.",
     )
@@ -69,6 +70,81 @@ def merge_options() -> argparse.Namespace:
         help="package that the run's configuration may name beside Foveal's, Lightning's and torch's",
     )
     return parser.parse_args()
+
+
+def convert_options() -> argparse.Namespace:
+    """What was typed after `convert`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.convert",
+        description="Write pickled weights as safetensors, under the same names. Of a folder everything else is copied "
+        "too. Only tensors are unpickled: nothing in a file can run.",
+    )
+    parser.add_argument("source", metavar="FROM", type=Path, help="pickled file, or folder with pickled weights")
+    parser.add_argument("target", metavar="TO", type=Path, help="NAME.safetensors, or new folder")
+    return parser.parse_args()
+
+
+def export_options() -> argparse.Namespace:
+    """What was typed after `export`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.export",
+        description="Write a LLaVA or LLaVA-NeXT in transformers' layout, read it again, and compare; "
+        "other models in parts: language model and tokenizer in transformers' layout, the image tower too if it is a "
+        "CLIP.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that recipes.fit or others have saved")
+    parser.add_argument("output", metavar="OUT", help="new folder")
+    add_reading_options(parser)
+    return parser.parse_args()
+
+
+def merge_options() -> argparse.Namespace:
+    """What was typed after `merge`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.merge",
+        description="Add adapters to their base, and check that the model stays the same.",
+    )
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that recipes.fit has saved with LoRA")
+    parser.add_argument("output", type=Path, metavar="OUT", help="new folder: a checkpoint")
+    parser.add_argument("--base", type=Path, help="the base, not quantised, if it is not where it was (default: there)")
+    parser.add_argument("--dequantize", action="store_true", help="make a quantised base one of 16 or 32 bits first")
+    parser.add_argument("--encoder", help="the base's image tower, for a published base that comes without")
+    return parser.parse_args()
+
+
+def quantize_options() -> argparse.Namespace:
+    """What was typed after `quantize`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, or if the folder to be written exists.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.quantize",
+        description="Quantise the decoder of a checkpoint; everything else stays.",
+    )
+    parser.add_argument(
+        "input", type=Path, metavar="IN", help="folder that recipes.fit has saved, or a published checkpoint"
+    )
+    parser.add_argument("output", type=Path, metavar="OUT", help="new folder")
+    kinds = literal("foveal.models.language_models.quantize", "Kind")
+    parser.add_argument("--kind", choices=kinds, default="nf4-dq", help="of quantisation (default: nf4-dq)")
+    add_reading_options(parser)
+    options = parser.parse_args()
+    if options.output.exists():
+        stop(f"{options.output} exists", "choose a folder that does not")
+    return options
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:

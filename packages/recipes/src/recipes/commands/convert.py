@@ -1,16 +1,10 @@
-"""Pickled weights as safetensors, with the same names: `python -m tools.convert FROM TO`.
-
-FROM is a file (`mm_projector.bin`, `sam_vit_b.pth`), then TO is a file too; or a folder whose weights are pickled, in
-one file or in shards with an index, then TO is a new folder with everything else of it beside. Only tensors are
-unpickled; nothing in the file can run.
-"""
+"""Pickled weights as safetensors with the same names; only tensors are unpickled, and nothing in a file can run."""
 
 import argparse
 import json
 import os
 import pickle
 import shutil
-import sys
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -23,6 +17,7 @@ from torch import Tensor
 
 from foveal.core import shards_of, whole_folder
 from foveal.core.tensors import PICKLED
+from recipes.command_line.console import short_errors
 
 INDEX = "pytorch_model.bin.index.json"
 NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")
@@ -133,23 +128,20 @@ def _shards(folder: Path) -> dict[str, set[str]]:
     return {found[0]: set()}
 
 
-def main() -> None:
-    """Convert, and say how many tensors there were."""
-    parser = argparse.ArgumentParser(prog="python -m tools.convert", description=__doc__)
-    parser.add_argument("source", metavar="FROM", type=Path, help="pickled file, or folder with pickled weights")
-    parser.add_argument("target", metavar="TO", type=Path, help="NAME.safetensors, or new folder")
-    options = parser.parse_args()
-    try:
+def main(options: argparse.Namespace) -> None:
+    """Convert, and say how many tensors there were.
+
+    Args:
+        options: as `convert_options` gives them.
+
+    Raises:
+        SystemExit: with 1 for an input that cannot be converted.
+    """
+    with short_errors():
         if options.source.is_dir():
             number = convert_folder(options.source, options.target)
         elif options.source.is_file():
             number = len(convert_file(options.source, options.target))
         else:
             raise ValueError(f"there is no {options.source}")
-    except (ValueError, OSError) as error:
-        sys.exit(f"tools.convert: {error}")
     print(f"{options.target}: {number} tensors")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""An adapter folder and its base as one checkpoint: `python -m tools.merge ADAPTER OUT`.
+"""An adapter folder and its base as one checkpoint.
 
 Nothing is written unless the merged model gives the logits of the model with adapters: on a text and on a picture, in
 float32, and once more after it was read back from disk.
@@ -99,14 +99,17 @@ def dequantize_(language_model: Any) -> None:
     language_model.is_loaded_in_4bit = language_model.is_loaded_in_8bit = False
 
 
-def main() -> None:
+def main(options: argparse.Namespace) -> None:
     """Merge, and say how well it agrees.
 
+    Args:
+        options: as `merge_options` gives them.
+
     Raises:
-        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used or a merge that does not agree.
+        SystemExit: with 2 if a library is missing, with 1 for an input that cannot be used or a merge that does not
+            agree.
     """
     calm()
-    options = _parser().parse_args()
     with short_errors():
         try:
             figures = merge(
@@ -157,19 +160,3 @@ def _difference(ours: list[Tensor], wanted: list[Tensor], what: str) -> float:
     if not largest <= TOLERANCE:
         raise MergeError(f"logits of {what} are off by {largest:.2e}, more than {TOLERANCE:.0e}: nothing was written")
     return largest
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.merge", description="Add adapters to their base, and check that the model stays the same."
-    )
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that recipes.fit has saved with LoRA")
-    parser.add_argument("output", type=Path, metavar="OUT", help="new folder: a checkpoint")
-    parser.add_argument("--base", type=Path, help="the base, not quantised, if it is not where it was (default: there)")
-    parser.add_argument("--dequantize", action="store_true", help="make a quantised base one of 16 or 32 bits first")
-    parser.add_argument("--encoder", help="the base's image tower, for a published base that comes without")
-    return parser
-
-
-if __name__ == "__main__":
-    main()
