@@ -15,7 +15,9 @@ def predict_options() -> argparse.Namespace:
         SystemExit: with 2 for wrong usage.
     """
     parser = OptionParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
-    parser.add_argument("checkpoint", type=Path, help="folder that recipes.fit or others have saved")
+    # The checkpoint used to be named by its place alone.
+    parser.add_argument("folder", type=Path, nargs="?", help=argparse.SUPPRESS)
+    _add_checkpoint(parser)
     parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
     parser.add_argument("--data", type=Path, help='JSONL instead: {"id": ..., "image": ..., "question": ...} a line')
@@ -23,6 +25,9 @@ def predict_options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
     add_options(parser)
     options = parser.parse_args()
+    if (options.folder is None) == (options.checkpoint is None):
+        stop("give the model as --checkpoint FOLDER" + (", once" if options.folder is not None else ""))
+    options.checkpoint = options.checkpoint or options.folder
     if (options.question is None) == (options.data is None):
         stop("give either --question (with --image), or --data")
     if options.data is None and (options.output is not None or options.images is not None):
@@ -40,9 +45,11 @@ def chat_options() -> argparse.Namespace:
     """
     parser = OptionParser(prog="python -m recipes.chat", description="Talk with a saved model.")
     parser.add_argument("images", type=Path, nargs="*", metavar="image", help="pictures of the first question")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that recipes.fit or others have saved")
+    _add_checkpoint(parser)
     add_options(parser)
     options = parser.parse_intermixed_args()
+    if options.checkpoint is None:
+        stop("give the model as --checkpoint FOLDER")
     if options.max_new_tokens < 1:
         stop(f"--max_new_tokens is {options.max_new_tokens}: an answer has at least one")
     return options
@@ -145,6 +152,12 @@ def quantize_options() -> argparse.Namespace:
     if options.output.exists():
         stop(f"{options.output} exists", "choose a folder that does not")
     return options
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="what recipes.fit has saved, or a published model's hub name"
+    )
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
