@@ -637,7 +637,7 @@ def test_projector_files_that_do_not_fit(write, tmp_path):
         save_file(tensors, file)
         with pytest.raises(ValueError, match=message):
             load_projector(model, file)
-    with pytest.raises(ValueError, match=r"python -m tools\.convert .*mm_projector\.bin mm_projector\.safetensors"):
+    with pytest.raises(ValueError, match=r"python -m recipes\.convert .*mm_projector\.bin mm_projector\.safetensors"):
         load_projector(model, tmp_path / "mm_projector.bin")
     with pytest.raises(ValueError, match="is a file, a model is a folder: for a projector alone"):
         open_published(file)
@@ -709,7 +709,7 @@ def test_folders_that_are_something_else(write, tmp_path):
     with pytest.raises(ValueError, match="there are no weights"):
         open_published(bare)
     torch.save({}, bare / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"only pytorch_model\.bin: .* python -m tools\.convert .* NEW_FOLDER"):
+    with pytest.raises(ValueError, match=r"only pytorch_model\.bin: .* python -m recipes\.convert .* NEW_FOLDER"):
         open_published(bare)
 
 

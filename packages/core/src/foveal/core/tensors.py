@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 SHOWN = 5
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-REFUSED = "pickled weights can run code and are not read; convert them first: python -m tools.convert"
+REFUSED = "pickled weights can run code and are not read; convert them first: python -m recipes.convert"
 Rename = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 """From stored tensors to a model's own; a tensor may become several, never several one."""
 

@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> None:
     """Write the checkpoint that was asked for, and say where it is.
 
     Args:
-        options: as `merge_options` gives them.
+        options: as `merge_shards_options` gives them.
 
     Raises:
         SystemExit: with 1 for a state that cannot be used, or a folder that cannot be written.
