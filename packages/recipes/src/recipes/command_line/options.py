@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from recipes.command_line.console import stop
+from recipes.command_line.imports import package
 from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.sources import literal
 
@@ -69,13 +70,7 @@ def merge_shards_options() -> argparse.Namespace:
     parser.add_argument(
         "output", type=Path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the folder of the run)"
     )
-    parser.add_argument(
-        "--allow_import",
-        metavar="PACKAGE",
-        action="append",
-        default=[],
-        help="package that the run's configuration may name beside Foveal's, Lightning's and torch's",
-    )
+    _add_allow_import(parser, "the run's configuration may name beside Foveal's, Lightning's and torch's")
     return parser.parse_args()
 
 
@@ -128,6 +123,7 @@ def merge_options() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, help="the base, not quantised, if it is not where it was (default: there)")
     parser.add_argument("--dequantize", action="store_true", help="make a quantised base one of 16 or 32 bits first")
     parser.add_argument("--encoder", help="the base's image tower, for a published base that comes without")
+    _add_allow_import(parser)
     return parser.parse_args()
 
 
@@ -165,6 +161,18 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     templates = literal("foveal.models.prompts.templates", "TemplateName")
     parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
     parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
+    _add_allow_import(parser)
+
+
+def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoint may take classes from") -> None:
+    parser.add_argument(
+        "--allow_import",
+        metavar="PACKAGE",
+        type=package,
+        action="append",
+        default=[],
+        help=f"package that {what}; once for each",
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,13 @@ def main(options: argparse.Namespace) -> None:
     calm()
     with short_errors():
         exported = export_opened(
-            lambda: load(options.checkpoint, template=options.template, encoder=options.encoder), options.output
+            lambda: load(
+                options.checkpoint,
+                template=options.template,
+                encoder=options.encoder,
+                allow=options.allow_import,
+            ),
+            options.output,
         )
     if exported.kind is None:
         print(f"transformers has no class for this model: {exported.reason}. {options.output} holds its parts apart.")

@@ -5,6 +5,7 @@ float32, and once more after it was read back from disk.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,13 @@ class MergeError(ValueError):
 
 
 def merge(
-    adapter: Path, output: Path, *, base: Path | None = None, dequantize: bool = False, encoder: str | None = None
+    adapter: Path,
+    output: Path,
+    *,
+    base: Path | None = None,
+    dequantize: bool = False,
+    encoder: str | None = None,
+    allow: Sequence[str] = (),
 ) -> dict[str, float]:
     """Write the merged checkpoint `output`, in the base's dtypes.
 
@@ -45,6 +52,7 @@ def merge(
             stored.
         dequantize: give a quantised base weights again, those that it computes with.
         encoder: folder or hub name of the image tower, for a published base that comes without.
+        allow: packages beside Foveal from which parts may be taken.
 
     Returns:
         Largest differences of logits: `merged` from the model with adapters, `stored` of the written checkpoint from
@@ -56,7 +64,7 @@ def merge(
     """
     if output.exists():
         raise ValueError(f"{output} exists: choose another folder")
-    model = _model_with_adapters(adapter, base, dequantize=dequantize, encoder=encoder)
+    model = _model_with_adapters(adapter, base, dequantize=dequantize, encoder=encoder, allow=allow)
     dtypes = {name.replace(".base_layer.", "."): weight.dtype for name, weight in model.named_parameters()}
     wanted = probe(model)
     model.float()
@@ -69,7 +77,7 @@ def merge(
         save(model, partial)
         rounded = probe(model)
         del model
-        figures["stored"] = _difference(probe(load(partial)), rounded, "the written checkpoint")
+        figures["stored"] = _difference(probe(load(partial, allow=allow)), rounded, "the written checkpoint")
         figures["rounded"] = max(float((a - b).abs().max()) for a, b in zip(rounded, merged, strict=True))
     return figures
 
@@ -119,6 +127,7 @@ def main(options: argparse.Namespace) -> None:
                 base=options.base,
                 dequantize=options.dequantize,
                 encoder=options.encoder,
+                allow=options.allow_import,
             )
         except ImportError as error:
             stop(str(error))
@@ -128,13 +137,13 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _model_with_adapters(
-    adapter: Path, base: Path | None, *, dequantize: bool, encoder: str | None
+    adapter: Path, base: Path | None, *, dequantize: bool, encoder: str | None, allow: Sequence[str]
 ) -> VisionLanguageModel:
     found = base_of(adapter, base)
     kind: Kind | None = None if base is not None and not dequantize else read_manifest(adapter)["base"]["quantize"]
     if kind is not None and not dequantize:
         raise ValueError(_refusal(kind))
-    model = load_base(adapter, found, Overrides(quantize=kind, encoder=encoder))
+    model = load_base(adapter, found, Overrides(quantize=kind, encoder=encoder, allow=allow))
     if stored := recorded_kind(model.language_model.config):
         if not dequantize:
             raise ValueError(_refusal(stored))

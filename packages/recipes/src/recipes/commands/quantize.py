@@ -25,7 +25,13 @@ def main(options: argparse.Namespace) -> None:
         if is_adapter(options.input):
             stop(f"{options.input} holds adapters", f"merge them first: python -m recipes.merge {options.input} MERGED")
         try:
-            model = load(options.input, quantize=options.kind, template=options.template, encoder=options.encoder)
+            model = load(
+                options.input,
+                quantize=options.kind,
+                template=options.template,
+                encoder=options.encoder,
+                allow=options.allow_import,
+            )
         except ImportError as error:
             stop(str(error))
         before = _megabytes(folder_of(str(options.input)))

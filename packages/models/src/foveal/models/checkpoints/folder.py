@@ -30,6 +30,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
 
+CONFIG = "config.yaml"
 FORMAT = 1
 OPTIONAL = {"merge", "overlong"}
 
@@ -68,7 +69,7 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
             **described,
             **described_prompts(model.processor),
         }
-        (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+        (partial / CONFIG).write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
     return target
 
 
@@ -93,7 +94,7 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
         or not isinstance(connector, Connector)
         or not (merge is None or isinstance(merge, Merge))
     ):
-        raise ValueError(f"{source / 'config.yaml'}: 'encoder', 'connector' or 'merge' describes something else")
+        raise ValueError(f"{source / CONFIG}: 'encoder', 'connector' or 'merge' describes something else")
     tokenizer: PreTrainedTokenizerBase = pretrained_tokenizer(_existing(source / "tokenizer"))
     model = VisionLanguageModel(
         tower,
@@ -102,7 +103,7 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
             _existing(source / "language_model"), dtype=overrides.dtype, quantize=overrides.quantize
         ),
         tokenizer,
-        overrides.plan if overrides.plan is not None else build(config["plan"], allow=allowed),
+        overrides.plan if overrides.plan is not None else built(config, "plan", source / CONFIG, allow=allowed),
         merge=None if merge is None else lambda _width: merge,
         template=overrides.template if overrides.template is not None else config["template"],
         system=config["system"] if overrides.template is None else None,
@@ -117,6 +118,18 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
             if part is not None:
                 part.to(getattr(torch, overrides.dtype))
     return model.eval()
+
+
+def built(config: Mapping[str, Any], part: str, source: Path, *, allow: Sequence[str]) -> Any:
+    """The part that a file describes.
+
+    Raises:
+        ValueError: as `foveal.core.build`, with the file.
+    """
+    try:
+        return build(config[part], allow=allow)
+    except ValueError as error:
+        raise ValueError(f"{source}: the {part} {error}") from error
 
 
 def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -135,23 +148,27 @@ def described_prompts(processor: Processor) -> dict[str, Any]:
     }
 
 
-def load_encoder(folder: str | Path) -> Encoder:
+def load_encoder(folder: str | Path, *, allow: Sequence[str] = ()) -> Encoder:
     """The encoder of a checkpoint folder alone: a vision vocabulary that one model has learnt, for another (Vary).
+
+    Args:
+        folder: written by `save`.
+        allow: packages beside Foveal from which the encoder may be taken; they are imported.
 
     Raises:
         ValueError: as `load`.
     """
     source = Path(folder)
-    encoder = _read_part(source, _read_config(source), "encoder", ("foveal",))
+    encoder = _read_part(source, _read_config(source), "encoder", ("foveal", *allow))
     if not isinstance(encoder, Encoder):
-        raise ValueError(f"{source / 'config.yaml'}: 'encoder' describes something else")
+        raise ValueError(f"{source / CONFIG}: 'encoder' describes something else")
     return encoder.eval()
 
 
 def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[str]) -> nn.Module:
     path = source / f"{part}.safetensors"
     tensors = StoredTensors(path).described if only_shapes() else read_tensors(path)
-    module: Any = build(config[part], allow=allow)
+    module = built(config, part, source / CONFIG, allow=allow)
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:
         module.to(kinds.pop())
@@ -162,7 +179,7 @@ def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[
 
 
 def _read_config(source: Path) -> dict[str, Any]:
-    path = source / "config.yaml"
+    path = source / CONFIG
     if not source.is_dir():
         raise ValueError(f"there is no folder {source}, and a hub name looks like llava-hf/llava-1.5-7b-hf")
     if not path.is_file():

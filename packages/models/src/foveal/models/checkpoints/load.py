@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foveal.core import build
 from foveal.encoders.hub import only_shapes
-from foveal.models.checkpoints.adapter import apply_adapter, base_of, is_adapter, read_manifest
-from foveal.models.checkpoints.folder import open_checkpoint
+from foveal.models.checkpoints.adapter import MANIFEST, apply_adapter, base_of, is_adapter, read_manifest
+from foveal.models.checkpoints.folder import built, open_checkpoint
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.packed_attention import AttentionKind
@@ -134,12 +133,12 @@ def load_base(folder: str | Path, base: str | Path, overrides: Overrides) -> Vis
     Errors are those of `load_adapter`, whose options `overrides` holds, but that `base` and `quantize` are taken as
     they are.
     """
-    manifest, plan = read_manifest(folder), overrides.plan
+    manifest, plan, allowed = read_manifest(folder), overrides.plan, ("foveal", *overrides.allow)
     model = open_model(
         base,
         replace(
             overrides,
-            plan=plan if plan is not None else build(manifest["plan"], allow=("foveal", *overrides.allow)),
+            plan=plan if plan is not None else built(manifest, "plan", Path(folder) / MANIFEST, allow=allowed),
             template=overrides.template if overrides.template is not None else manifest["template"],
             max_length=overrides.max_length if overrides.max_length is not None else manifest["max_length"],
             overlong=overrides.overlong if overrides.overlong is not None else manifest["overlong"],
