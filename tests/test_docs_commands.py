@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import TINY
+from tests.own_parts import files_of
 
 from recipes.command_line import options
 from recipes.command_line.arguments import prepare
@@ -47,6 +48,8 @@ def test_a_command_of_the_docs(page, module, words, monkeypatch, tmp_path):
     assert find_spec(module) is not None
     package, _, name = module.partition(".")
     monkeypatch.chdir(tmp_path)
+    for file, text in files_of(ROOT / "docs" / page).items() if page != "README.md" else ():
+        (tmp_path / file).write_text(text, encoding="utf-8")
     if name in COMMANDS:
         check_spelling(prepare(words).arguments, name)
     elif package == "recipes":
