@@ -80,15 +80,19 @@ def test_an_encoder_inside_of_a_network():
     assert "allow" not in first["init_args"]
 
 
-def test_a_configuration_cannot_allow_anything_itself(tmp_path, capsys):
-    network = {"class_path": "foveal.models.load", "init_args": {"folder": "there", "allow": ["mine", "evil"]}}
+@pytest.mark.parametrize(
+    "path", ["foveal.models.load", "foveal.models.checkpoints.load.load", "recipes.estimates.room.load"]
+)
+def test_a_configuration_cannot_allow_anything_itself(tmp_path, capsys, path):
+    """Wherever it takes the function from."""
+    network = {"class_path": path, "init_args": {"folder": "there", "allow": ["mine", "evil"]}}
     (tmp_path / "downloaded.yaml").write_text(yaml.safe_dump({"model": {"network": network}}))
     words = ("--config", "uhd.yaml", "--config", str(tmp_path / "downloaded.yaml"), "--allow_import", "mine")
     with pytest.raises(SystemExit) as end:
         parsed(*words)
     assert end.value.code == 2
     said = capsys.readouterr().err.splitlines()
-    assert "model.network: foveal.models.load would import from evil" in said[0]
+    assert f"model.network: {path} would import from evil" in said[0]
     assert "add --allow_import evil if you trust it" in said[0]
     assert len(said) <= 4
     assert parsed(*words, "--allow_import", "evil")["network"]["init_args"]["allow"] == ["mine", "evil"]

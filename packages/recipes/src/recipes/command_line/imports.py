@@ -1,5 +1,6 @@
 """Packages beside Foveal from which classes may be taken: the names that were typed, and where they are handed on."""
 
+import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -53,7 +54,14 @@ def _opened(settings: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, str, An
     # jsonargparse's namespace iterates over what is inside of what it holds.
     inside: Mapping[str, Any] = vars(settings) if isinstance(settings, Namespace) else settings
     path, arguments = inside.get("class_path"), inside.get("init_args")
-    if isinstance(path, str) and path.startswith("foveal.") and arguments is not None and "allow" in arguments:
+    if isinstance(path, str) and arguments is not None and "allow" in arguments and _is_ours(path):
         yield ".".join(keys), path, arguments
     for key, value in inside.items():
         yield from _opened(value, keys if key == "init_args" else (*keys, key))
+
+
+def _is_ours(path: str) -> bool:
+    """Whether it is defined in Foveal, whatever module it is taken from; the parser has imported that."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    return found is None or str(getattr(found, "__module__", "")).startswith("foveal.")
