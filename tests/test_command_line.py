@@ -70,7 +70,8 @@ def test_receipts(command, receipts, tmp_path):
     )
     checkpoint = tmp_path / "runs" / "uhd" / "version_0" / "checkpoint"
     image = next((receipts / "images").iterdir())
-    command("predict", checkpoint, "--image", image, "--question", "What is the total amount?", "--max_new_tokens", "4")
+    asked = ("--image", image, "--question", "What is the total amount?", "--max_new_tokens", "4")
+    command("predict", "--checkpoint", checkpoint, *asked)
 
 
 @pytest.mark.slow

@@ -7,15 +7,16 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
-from tools import convert, export
-from tools.convert import convert_file, convert_folder
 from torch import nn
 from transformers import LlavaForConditionalGeneration
 
 from foveal.connectors import AdaptivePool, MlpProjector
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama, save
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.published import load_projector, open_published
+from recipes import convert, export
+from recipes.commands.convert import convert_file, convert_folder
 
 TENSORS = {
     "model.mm_projector.0.weight": torch.randn(40, 64),
@@ -34,12 +35,12 @@ def same(found, expected):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs a tool's `main`; what it printed, or the message that it stopped with."""
+    """Runs a command's `main`; what it printed, or the message that it stopped with."""
 
     def run(tool, *arguments):
         monkeypatch.setattr(sys, "argv", [tool.__name__, *map(str, arguments)])
         # What it silences would stay silent for other tests.
-        monkeypatch.setattr(export, "calm", lambda: None)
+        monkeypatch.setattr("recipes.commands.export.calm", lambda: None)
         try:
             tool.main()
         except SystemExit as stopped:
@@ -156,7 +157,7 @@ def pickled(tmp_path):
 def test_a_published_folder(tmp_path, run, pickled):
     """Converted, with a tower that had to be converted too, opened, saved as ours, exported, opened by transformers."""
     folder, tensors = pickled
-    with pytest.raises(ValueError, match=r"python -m tools\.convert"):
+    with pytest.raises(ValueError, match=r"python -m recipes\.convert"):
         open_published(folder)
     converted = tmp_path / "converted"
     assert run(convert, folder, converted) == f"{converted}: {len(tensors)} tensors\n"
@@ -180,7 +181,7 @@ def test_a_published_folder(tmp_path, run, pickled):
     (tower / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
     assert "tensors" in run(convert, tower, tmp_path / "tower")
 
-    opened = open_published(converted, encoder=str(tmp_path / "tower"))
+    opened = open_published(converted, Overrides(encoder=str(tmp_path / "tower")))
     assert torch.equal(opened.connector.layers[0].weight, tensors["model.mm_projector.0.weight"])
     save(opened, tmp_path / "ours")
     printed = run(export, tmp_path / "ours", tmp_path / "theirs")
@@ -217,8 +218,8 @@ def test_folders_that_cannot_be_converted(tmp_path, run, pickled):
     with pytest.raises(ValueError, match="not one pickled file of another name, but"):
         convert_folder(folder, target)
     target.mkdir()
-    assert run(convert, folder, target) == f"stopped: tools.convert: {target} exists: choose another folder "
-    assert run(convert, tmp_path / "none", target) == f"stopped: tools.convert: there is no {tmp_path / 'none'} "
+    assert run(convert, folder, target).startswith(f"stopped: 1 error: {target} exists: choose another folder\n")
+    assert run(convert, tmp_path / "none", target).startswith(f"stopped: 1 error: there is no {tmp_path / 'none'}\n")
 
 
 def test_one_file_of_any_name(tmp_path):

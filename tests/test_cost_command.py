@@ -291,7 +291,7 @@ def test_every_kind_of_folder_is_judged_before_its_weights_are_read(request, mon
         "foveal.models.checkpoints.adapter.read_tensors",
         "foveal.models.checkpoints.adapter.weights_hash",
         "foveal.models.checkpoints.folder.read_tensors",
-        "foveal.models.checkpoints.stored_tensors.StoredTensors.stream",
+        "foveal.core.tensors.StoredTensors.stream",
         "transformers.modeling_utils.load_state_dict",
     )
     for reader in readers:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import TINY
+from tests.own_parts import files_of
 
+from recipes.command_line import options
 from recipes.command_line.arguments import prepare
 from recipes.command_line.spelling import COMMANDS, check_spelling
 
@@ -42,22 +44,17 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize(("page", "module", "words"), EVERY)
-def test_a_command_of_the_docs(page, module, words):
+def test_a_command_of_the_docs(page, module, words, monkeypatch, tmp_path):
     assert find_spec(module) is not None
-    name = module.removeprefix("recipes.")
+    package, _, name = module.partition(".")
+    monkeypatch.chdir(tmp_path)
+    for file, text in files_of(ROOT / "docs" / page).items() if page != "README.md" else ():
+        (tmp_path / file).write_text(text, encoding="utf-8")
     if name in COMMANDS:
-        prepared = prepare(words)
-        check_spelling(prepared.arguments, name)
-        return
-    # The options of the others are literals in the source.
-    source = "\n".join(
-        path.read_text(encoding="utf-8")
-        for path in (Path(find_spec(module).origin), ROOT / "packages/recipes/src/recipes/command_line/options.py")
-        if path.suffix == ".py"
-    )
-    for word in words:
-        if word.startswith("--") and module.startswith("recipes."):
-            assert f'"{word.partition("=")[0]}"' in source, word
+        check_spelling(prepare(words).arguments, name)
+    elif package == "recipes":
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        getattr(options, f"{name}_options")()
 
 
 @pytest.mark.slow

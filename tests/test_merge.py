@@ -5,8 +5,6 @@ import sys
 
 import pytest
 import torch
-from tools import merge as tool
-from tools.merge import MergeError, merge, probe
 
 from foveal.connectors import MlpProjector
 from foveal.encoders import VisionTransformer
@@ -27,6 +25,8 @@ from foveal.models.checkpoints.adapter import save_adapter
 from foveal.models.language_models.quantize import quantize as quantize_in_place
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.lora import Lora, add_lora, has_lora
+from recipes.commands import merge as tool
+from recipes.commands.merge import MergeError, merge, probe
 
 FAMILIES = {"llama": llama, "qwen3": qwen3, "opt": opt}
 
@@ -157,7 +157,7 @@ def test_from_training_to_a_merged_checkpoint(command, tmp_path):
     for noise in ("Warning", "Tip", "GPU available"):
         assert noise not in done.stdout + done.stderr
 
-    words = [sys.executable, "-m", "tools.merge", str(run / "adapter"), str(tmp_path / "merged")]
+    words = [sys.executable, "-m", "recipes.merge", str(run / "adapter"), str(tmp_path / "merged")]
     merged = subprocess.run(words, capture_output=True, text=True, check=False)
     assert merged.returncode == 0, merged.stderr
     assert "differ by" in merged.stdout

@@ -46,7 +46,7 @@ def run(*words, code=0):
 @pytest.mark.slow
 def test_a_checkpoint_becomes_a_quantised_one(tmp_path):
     model, folder = checkpoint(tmp_path / "plain")
-    done = run("tools.quantize", folder, tmp_path / "small")
+    done = run("recipes.quantize", folder, tmp_path / "small")
     assert done.stderr == ""
     said = done.stdout.splitlines()
     assert said[0] == "14 layers as nf4-dq:"
@@ -70,14 +70,14 @@ def test_a_checkpoint_becomes_a_quantised_one(tmp_path):
 @pytest.mark.slow
 def test_what_cannot_be_quantised(tmp_path):
     model, folder = checkpoint(tmp_path / "plain")
-    assert "exists" in run("tools.quantize", folder, folder, code=2).stderr
-    assert "there is no folder" in run("tools.quantize", tmp_path / "none", tmp_path / "out", code=1).stderr
+    assert "exists" in run("recipes.quantize", folder, folder, code=2).stderr
+    assert "there is no folder" in run("recipes.quantize", tmp_path / "none", tmp_path / "out", code=1).stderr
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "manifest.yaml").touch()
-    assert "python -m tools.merge" in run("tools.quantize", tmp_path / "adapter", tmp_path / "out", code=2).stderr
+    assert "python -m recipes.merge" in run("recipes.quantize", tmp_path / "adapter", tmp_path / "out", code=2).stderr
     quantize(model.language_model, "int8")
     save(model, tmp_path / "int8")
-    done = run("tools.quantize", tmp_path / "int8", tmp_path / "out", code=1)
+    done = run("recipes.quantize", tmp_path / "int8", tmp_path / "out", code=1)
     assert "is quantised already, as int8" in done.stderr
     assert len(done.stderr.splitlines()) <= 2
     assert not (tmp_path / "out").exists()

@@ -40,7 +40,7 @@ from foveal.connectors import (
     TokenPacker,
     grouped,
 )
-from foveal.core import build, describe
+from foveal.core import build, describe, tables_of
 
 THREE = (12, 12, 12)
 
@@ -160,6 +160,9 @@ CASES = {
     "parallel_interleave": Case(
         lambda: Parallel((12, 12), 16, branches=[MlpProjector, MlpProjector], join="interleave")
     ),
+    "parallel_levels": Case(
+        lambda: Parallel((12, 8), 16, branches=[PixelShuffle, PixelShuffle], join="levels"), sides=2
+    ),
     "chain_fuser": Case(lambda: Chain(THREE, 16, stages=[FUSER], last=MlpProjector), own_grids=True),
     "chain_of_three": Case(
         lambda: Chain(THREE, 16, stages=[ConcatChannels, partial(StridedPool, mode="bilinear")], last=MlpProjector)
@@ -168,6 +171,8 @@ CASES = {
         lambda: Chain(THREE, 16, stages=[ConcatTokens], last=partial(QFormer, **QFORMER)), own_grids=True
     ),
 }
+MAPS: set[str] = {"qkv_weight", "projection"}
+"""Matrices that are parameters of a module of ours, and no tables."""
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
@@ -208,13 +213,25 @@ def test_every_connector_is_here():
 
 
 @EVERY
+def test_tables_are_marked(case):
+    """Every matrix of a module's own is one of the maps that are known, or a table."""
+    part = case.build()
+    marked = {id(weight) for weight in tables_of(part)}
+    for module in part.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if weight.ndim > 1 and name != "weight":
+                assert (id(weight) in marked) != (name in MAPS), f"{type(module).__name__}.{name}"
+
+
+@EVERY
 @settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_the_number_of_tokens_is_known_before(case, data):
     connector, grids = case.connector(), data.draw(case.grids())
     with torch.no_grad():
         tokens = connector(maps_of(connector, grids), grids)
-    assert tokens.shape == (2, connector.num_tokens(*grids), connector.out_width)
+    levels = () if connector.levels == 1 else (connector.levels,)
+    assert tokens.shape == (2, *levels, connector.num_tokens(*grids), connector.out_width)
     out_grid = connector.out_grid(*grids)
     assert out_grid is None or out_grid[0] * out_grid[1] == connector.num_tokens(*grids)
 

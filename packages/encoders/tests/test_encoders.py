@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import foveal.encoders
-from foveal.core import build, describe
+from foveal.core import build, describe, tables_of
 from foveal.encoders import (
     ConvNeXt,
     Encoder,
@@ -130,6 +130,8 @@ CASES = {
         one_size=True,
     ),
 }
+MAPS: set[str] = set()
+"""Matrices that are parameters of a module of ours, and no tables."""
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 SEVERAL = pytest.mark.parametrize("name", ["parallel", "deepstack_v"])
 
@@ -140,6 +142,17 @@ def views_of(sizes):
 
 def close(ours, reference):
     torch.testing.assert_close(ours, reference, atol=1e-5, rtol=0)
+
+
+@EVERY
+def test_tables_are_marked(case):
+    """Every matrix of a module's own is one of the maps that are known, or a table."""
+    part = case.build()
+    marked = {id(weight) for weight in tables_of(part)}
+    for module in part.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if weight.ndim > 1 and name != "weight":
+                assert (id(weight) in marked) != (name in MAPS), f"{type(module).__name__}.{name}"
 
 
 def test_every_encoder_is_here():

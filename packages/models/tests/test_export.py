@@ -35,8 +35,9 @@ from foveal.models import (
     qwen3,
 )
 from foveal.models.checkpoints.export import export
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.lora import Lora, add_lora
-from foveal.models.published import open_published, to_library
+from foveal.models.published import open_published, to_transformers
 
 SIZE, PATCH = 28, 7
 llama_of = partial(llama, width=32, depth=2, heads=2, mlp_width=48, context=512)
@@ -123,7 +124,7 @@ def test_read_again_by_transformers_and_by_us(tmp_path, name):
     if name == "tied Qwen3":
         with pytest.raises(ValueError, match="which prompts a qwen3 was trained with is not known: pass `template`"):
             open_published(tmp_path / "out")
-    again = open_published(tmp_path / "out", max_length=512, template=model.processor.template)
+    again = open_published(tmp_path / "out", Overrides(max_length=512, template=model.processor.template))
     picture = noise(61, 40)
     rows = model.language_model.get_input_embeddings().weight.shape[0]
     if isinstance(model.processor.plan, AnyResPlan):
@@ -184,11 +185,11 @@ def test_new_rows_are_the_mean(tmp_path):
 @pytest.mark.parametrize("fault", ["activation", "canvases"])
 def test_logits_that_differ_leave_nothing(tmp_path, monkeypatch, fault):
     if fault == "activation":
-        original = to_library.vision_config
-        monkeypatch.setattr(to_library, "vision_config", lambda tower: original(tower) | {"hidden_act": "relu"})
+        original = to_transformers.vision_config
+        monkeypatch.setattr(to_transformers, "vision_config", lambda tower: original(tower) | {"hidden_act": "relu"})
         model, message = build(), "LlavaForConditionalGeneration gives other logits than the model, by up to"
     else:
-        monkeypatch.setattr(to_library, "pinpoints", lambda model: [[SIZE, SIZE]])
+        monkeypatch.setattr(to_transformers, "pinpoints", lambda model: [[SIZE, SIZE]])
         model, message = build(**anyres), "Image features and image tokens do not match"
     with pytest.raises(ValueError, match=message):
         export(model, tmp_path / "out")

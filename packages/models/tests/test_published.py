@@ -22,7 +22,8 @@ from transformers import (
 
 from foveal.connectors import MlpProjector, PerceiverResampler, SpatialResampler
 from foveal.connectors.resampler import UHD
-from foveal.core import load_exact
+from foveal.core import StoredTensors, load_exact
+from foveal.core import tensors as reading
 from foveal.encoders import VisionTransformer
 from foveal.encoders.encoder import CLIP_MEAN
 from foveal.models import (
@@ -45,8 +46,7 @@ from foveal.models import (
     load,
     save,
 )
-from foveal.models.checkpoints import stored_tensors
-from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
 from foveal.models.published.llava_layout import canvases
@@ -247,7 +247,7 @@ def test_llava_next(write, layout):
 @torch.no_grad()
 def check_quantised(folder, encoder=None, picture=(30, 20)):
     """Quantised while it is read as in place, saved, and reloaded bit by bit with the same answer."""
-    whole, first = open_published(folder, encoder=encoder), load(folder, encoder=encoder, quantize="nf4-dq")
+    whole, first = open_published(folder, Overrides(encoder=encoder)), load(folder, encoder=encoder, quantize="nf4-dq")
     layers = quantize(whole.language_model, "nf4-dq")
     assert layers
     again = load(save(first, folder.parent / "quantised"))
@@ -289,7 +289,9 @@ def test_what_is_not_read_is_listed(write, caplog):
 @pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
 def test_kinds_of_numbers(write, dtype):
     reference = theirs().to(torch.bfloat16)
-    model = open_published(write(in_layout(reference, "legacy"), reference.config.to_dict(), shards=2), dtype=dtype)
+    model = open_published(
+        write(in_layout(reference, "legacy"), reference.config.to_dict(), shards=2), Overrides(dtype=dtype)
+    )
     wanted = torch.float32 if dtype == "float32" else torch.bfloat16
     assert {parameter.dtype for parameter in model.parameters()} == {wanted}
     rotary = model.language_model.model.rotary_emb.inv_freq
@@ -307,11 +309,11 @@ def test_the_tower_of_the_checkpoint_wins(write, tmp_path):
     tower = {f"vision_model.{n}": t for n, t in other.model.vision_tower.state_dict().items()}
     base = write(tower, {"model_type": "clip_vision_model", **VISION}, name="tower")
     tensors = in_layout(reference, "original")
-    inside = open_published(write(tensors, LLAVA), encoder=str(base))
+    inside = open_published(write(tensors, LLAVA), Overrides(encoder=str(base)))
     assert torch.equal(inside.encoder.class_token, reference.model.vision_tower.embeddings.class_embedding)
     without = {name: tensor for name, tensor in tensors.items() if "vision_tower" not in name}
     for encoder, named in ((str(base), LLAVA["mm_vision_tower"]), (None, str(base))):
-        model = open_published(write(without, LLAVA | {"mm_vision_tower": named}), encoder=encoder)
+        model = open_published(write(without, LLAVA | {"mm_vision_tower": named}), Overrides(encoder=encoder))
         assert torch.equal(model.encoder.class_token, torch.ones(64))
         pixels = torch.randn(2, 3, SIZE, SIZE)
         ids, their_ids = prompts()
@@ -324,7 +326,7 @@ def test_settings_win_over_the_checkpoint(write):
     assert open_published(folder).processor.max_length == 200
     beyond = write(in_layout(reference, "original"), LLAVA | {"tokenizer_model_max_length": 5000}, name="beyond")
     assert open_published(beyond).processor.max_length == 256
-    model = open_published(folder, plan=CropToSquare(SIZE), template="plain", max_length=100)
+    model = open_published(folder, Overrides(plan=CropToSquare(SIZE), template="plain", max_length=100))
     assert isinstance(model.processor.plan, CropToSquare)
     assert (model.processor.template, model.processor.max_length) == ("plain", 100)
     assert isinstance(
@@ -371,7 +373,7 @@ def test_deepstack(golden, write, small_tokenizer, sizes_only, is_hd):
         image_size=clip["image"],
     )
     folder = write(weights, config, shards=2, tokenizer=small_tokenizer(meta["vocab"]))
-    model = open_published(folder, encoder=encoder)
+    model = open_published(folder, Overrides(encoder=encoder))
     assert isinstance(model.processor.plan, DeepStackHdPlan if is_hd else DeepStackPlan)
     assert isinstance(model.merge, DeepStackHdMerge if is_hd else DeepStackMerge)
     assert model.merge.layers == (1, 2, 3, 4)
@@ -413,7 +415,7 @@ def test_uhd(write, kind, connector, queries, slices):
     tensors = {n: t for n, t in in_layout(whole, "original").items() if "mm_projector" not in n}
     tensors |= {f"model.mm_projector.{name}": tensor for name, tensor in UHD.write(reference.state_dict()).items()}
     folder = write(tensors, LLAVA | text | {"mm_projector_type": kind, "model_type": "llava_llama"}, shards=2)
-    model = open_published(folder, max_length=2048)
+    model = open_published(folder, Overrides(max_length=2048))
     assert type(model.connector) is connector
     assert (model.connector.queries, model.connector.heads) == (queries, 2)
     plan = model.processor.plan
@@ -446,7 +448,7 @@ def test_mmfuser(golden, write, sizes_only):
         "mm_vision_select_layer": meta["select_layer"],
     }
     folder = write(weights, config, shards=3)
-    model = open_published(folder, encoder=sizes_only(**meta["clip"]))
+    model = open_published(folder, Overrides(encoder=sizes_only(**meta["clip"])))
     assert model.connector.stages[0].fused_scale.abs().min() > 0
     assert model.encoder.states == (3, 8, 13, 18, 23)
     model.double()  # see test_mmfuser.py: only the reference's rounding counts
@@ -454,10 +456,13 @@ def test_mmfuser(golden, write, sizes_only):
     close(found, tensors["output"], meta["tol"])
     check_quantised(folder, sizes_only(**meta["clip"]))
     with pytest.raises(ValueError, match="a fuser takes several layers, mm_vision_select_layer names one"):
-        open_published(write(weights, config | {"mm_vision_select_layer": -2}), encoder=sizes_only(**meta["clip"]))
+        open_published(
+            write(weights, config | {"mm_vision_select_layer": -2}), Overrides(encoder=sizes_only(**meta["clip"]))
+        )
     with pytest.raises(ValueError, match="was made for 5 layers, mm_vision_select_layer names 4"):
         open_published(
-            write(weights, config | {"mm_vision_select_layer": [-12, -7, -4, -2]}), encoder=sizes_only(**meta["clip"])
+            write(weights, config | {"mm_vision_select_layer": [-12, -7, -4, -2]}),
+            Overrides(encoder=sizes_only(**meta["clip"])),
         )
 
 
@@ -522,7 +527,7 @@ def test_tied_tensors_that_differ(golden, write):
     with pytest.raises(ValueError, match="are one tensor in OPTForCausalLM, but differ"):
         open_published(write(weights, config, tokenizer=tokenizer))
     with pytest.raises(ValueError, match="is one tensor with another in OPTForCausalLM, but differs"):
-        open_published(write(weights, config, tokenizer=tokenizer), quantize="nf4")
+        open_published(write(weights, config, tokenizer=tokenizer), Overrides(quantize="nf4"))
 
 
 @torch.no_grad()
@@ -569,7 +574,7 @@ def test_vary_base(golden, write, sizes_only, has_ranks):
         (folder / "tokenizer.json").unlink()
         ranks = [base64.b64encode(bytes([number])).decode() + f" {number}" for number in range(256)]
         (folder / "qwen.tiktoken").write_text("\n".join(ranks))
-    model = open_published(folder, encoder=sizes_only(**meta["clip"]))
+    model = open_published(folder, Overrides(encoder=sizes_only(**meta["clip"])))
     plan = model.processor.plan
     assert isinstance(plan, VaryPlan)
     assert (plan.size, plan.crop, plan.resample) == (72, 12, "bicubic")
@@ -632,7 +637,7 @@ def test_projector_files_that_do_not_fit(write, tmp_path):
         save_file(tensors, file)
         with pytest.raises(ValueError, match=message):
             load_projector(model, file)
-    with pytest.raises(ValueError, match=r"python -m tools\.convert .*mm_projector\.bin mm_projector\.safetensors"):
+    with pytest.raises(ValueError, match=r"python -m recipes\.convert .*mm_projector\.bin mm_projector\.safetensors"):
         load_projector(model, tmp_path / "mm_projector.bin")
     with pytest.raises(ValueError, match="is a file, a model is a folder: for a projector alone"):
         open_published(file)
@@ -704,7 +709,7 @@ def test_folders_that_are_something_else(write, tmp_path):
     with pytest.raises(ValueError, match="there are no weights"):
         open_published(bare)
     torch.save({}, bare / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"only pytorch_model\.bin: .* python -m tools\.convert .* NEW_FOLDER"):
+    with pytest.raises(ValueError, match=r"only pytorch_model\.bin: .* python -m recipes\.convert .* NEW_FOLDER"):
         open_published(bare)
 
 
@@ -819,7 +824,10 @@ def test_prompts_follow_the_language_model(write):
     third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
     with pytest.raises(ValueError, match="a llama of the third generation was trained with is not known: pass `temp"):
         open_published(write(tensors, config, tokenizer=third))
-    assert open_published(write(tensors, config, tokenizer=third), template="plain").processor.template == "plain"
+    assert (
+        open_published(write(tensors, config, tokenizer=third), Overrides(template="plain")).processor.template
+        == "plain"
+    )
 
 
 def test_damaged_files(write, tmp_path):
@@ -881,7 +889,7 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
     reference = theirs()
     folder = write(in_layout(reference, "legacy"), reference.config.to_dict(), shards=shards)
     opened, most = [], []
-    real = stored_tensors.safe_open
+    real = reading.safe_open
 
     class Counted:
         def __init__(self, file, framework):
@@ -896,7 +904,7 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
             opened.remove(self)
             return self.file.__exit__(*error)
 
-    monkeypatch.setattr(stored_tensors, "safe_open", Counted)
+    monkeypatch.setattr(reading, "safe_open", Counted)
     open_published(folder)
     assert max(most) == 1
     assert not opened

@@ -426,9 +426,7 @@ def test_tensors_that_do_not_fit_are_found_before_any_is_read(tmp_path, monkeypa
     plain = saved(decoder(), tmp_path / "plain")
     packed = pretrained_language_model(plain, quantize="nf4-dq")
     quantised = saved(packed, tmp_path / "quantised")
-    monkeypatch.setattr(
-        "foveal.models.checkpoints.stored_tensors.StoredTensors.stream", lambda *_: pytest.fail("was read")
-    )
+    monkeypatch.setattr("foveal.core.tensors.StoredTensors.stream", lambda *_: pytest.fail("was read"))
     up = "model.layers.0.mlp.up_proj.weight"
     for folder, name in ((plain, up), (quantised, f"{up}.nested_absmax"), (quantised, up)):
         path = f"{folder}/model.safetensors"

@@ -1,6 +1,6 @@
 """A training state as a checkpoint: `python -m recipes.merge_shards runs/uhd/version_0/states/step-00000120`."""
 
-from recipes.command_line.options import merge_options
+from recipes.command_line.options import merge_shards_options
 
 
 def main() -> None:
@@ -9,7 +9,7 @@ def main() -> None:
     Raises:
         SystemExit: with 2 for wrong usage, else as `recipes.commands.merge_shards.main`.
     """
-    options = merge_options()
+    options = merge_shards_options()
     # Not at the top: what was mistyped is said without importing the models.
     from recipes.commands import merge_shards
 

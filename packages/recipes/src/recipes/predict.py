@@ -1,4 +1,4 @@
-"""Answer: `python -m recipes.predict CHECKPOINT --image page.png --question "What is the total?"`."""
+"""Answer: `python -m recipes.predict --checkpoint CHECKPOINT --image page.png --question "What is the total?"`."""
 
 from recipes.command_line.options import predict_options
 

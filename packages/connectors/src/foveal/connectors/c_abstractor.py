@@ -1,6 +1,7 @@
 """Honeybee's C-Abstractor: convolutions before and behind an average."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,6 +58,8 @@ class CAbstractor(PooledConnector):
     Raises:
         ValueError: if a size is empty.
     """
+
+    tables: ClassVar[tuple[str, ...]] = ("positions", "end_tokens")
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ class Chain(Connector):
         last: called with the last stage's width and `out_width`.
 
     Raises:
-        ValueError: if there is no stage, or one does not fit the one before.
+        ValueError: if there is no stage, or one does not fit the one before or has several levels.
     """
 
     def __init__(
@@ -42,10 +42,12 @@ class Chain(Connector):
         for part, given in zip(self.parts, widths, strict=True):
             if part.in_widths != given:
                 raise ValueError(f"{type(part).__name__} takes widths {part.in_widths}, before it come {given}")
+        if several := [type(part).__name__ for part in built if part.levels > 1]:
+            raise ValueError(f"{', '.join(several)} gives several levels, which only the last part of a chain can")
         if self.last.prefix_tokens:
             raise ValueError("what comes before the last part has no class token: set its prefix_tokens to 0")
         self.in_width = in_width if isinstance(in_width, int) else tuple(in_width)
-        self.prefix_tokens = built[0].prefix_tokens
+        self.prefix_tokens, self.levels = built[0].prefix_tokens, self.last.levels
         self.supports_mask = False
 
     @property
@@ -95,6 +97,7 @@ class Parallel(Connector):
         channels: results side by side, `out_width` divided among them (Vary, arXiv 2312.06109, section 3.3)
         tokens: one result after the other
         interleave: first tokens of all, second tokens of all, ... (MMVP, arXiv 2401.06209, section 4.2)
+        levels: every result a level of its own, the first map's the first (DeepStack of Qwen3-VL, arXiv 2511.21631)
 
     Args:
         in_width: channels of every map.
@@ -103,7 +106,8 @@ class Parallel(Connector):
         join: how.
 
     Raises:
-        ValueError: if there are not as many branches as maps, or the width does not divide.
+        ValueError: if there are not as many branches as maps, the width does not divide, or branches that are joined
+            otherwise than by levels differ in theirs.
     """
 
     def __init__(
@@ -112,14 +116,14 @@ class Parallel(Connector):
         out_width: int,
         *,
         branches: Sequence[Last | Connector],
-        join: Literal["channels", "tokens", "interleave"] = "channels",
+        join: Literal["channels", "tokens", "interleave", "levels"] = "channels",
     ) -> None:
         super().__init__()
         self.in_width = several_widths(in_width)
         if len(branches) != len(self.in_width):
             raise ValueError(f"{len(branches)} branches for {len(self.in_width)} maps: one for each")
-        if join not in ("channels", "tokens", "interleave"):
-            raise ValueError(f"join is channels, tokens or interleave, not {join!r}")
+        if join not in ("channels", "tokens", "interleave", "levels"):
+            raise ValueError(f"join is channels, tokens, interleave or levels, not {join!r}")
         if join == "channels" and out_width % len(branches):
             raise ValueError(f"{out_width} channels do not divide among {len(branches)} branches")
         self.out_width, self.join = out_width, join
@@ -135,6 +139,10 @@ class Parallel(Connector):
                     f"{width} into {share}"
                 )
         self.prefix_tokens = self.parts[0].prefix_tokens
+        levels = [branch.levels for branch in self.parts]
+        if join != "levels" and len(set(levels)) > 1:
+            raise ValueError(f"the branches give {levels} levels, which are not joined by {join} but by levels")
+        self.levels = sum(levels) if join == "levels" else levels[0]
 
     @property
     def parts(self) -> list[Connector]:
@@ -146,21 +154,28 @@ class Parallel(Connector):
         if self.join != "tokens" and len(set(counts)) > 1:
             raise ValueError(f"the branches give {counts} tokens, which cannot be joined by {self.join}")
         planes = {branch.out_grid(grid) for branch, grid in zip(self.parts, grids, strict=True)} - {None}
-        if self.join == "channels" and len(planes) > 1:
+        if self._in_place and len(planes) > 1:
             raise ValueError(f"the branches' tokens lie in {sorted(planes, key=str)} rows and columns: no place agrees")
-        return counts[0] if self.join == "channels" else sum(counts)
+        return counts[0] if self._in_place else sum(counts)
 
     def out_grid(self, *grids: Grid) -> Grid | None:
         found = {branch.out_grid(grid) for branch, grid in zip(self.parts, grids, strict=True)}
-        return found.pop() if self.join == "channels" and len(found) == 1 else None
+        return found.pop() if self._in_place and len(found) == 1 else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
         tokens = [branch([features], [grid]) for branch, features, grid in zip(self.parts, maps, grids, strict=True)]
+        if self.join == "levels":
+            return torch.cat([each.unsqueeze(1) if each.ndim == 3 else each for each in tokens], dim=1)
         if self.join == "interleave":
-            return torch.stack(tokens, dim=2).flatten(1, 2)
-        return torch.cat(tokens, dim=-1 if self.join == "channels" else 1)
+            return torch.stack(tokens, dim=-2).flatten(-3, -2)
+        return torch.cat(tokens, dim=-1 if self.join == "channels" else -2)
+
+    @property
+    def _in_place(self) -> bool:
+        """Whether what the branches give for one place is joined there, so that there are as many tokens as of one."""
+        return self.join in ("channels", "levels")
 
 
 class SplitMlp(Connector):

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,19 @@ class Connector(nn.Module, ABC):
     Attributes:
         in_width: channels of the features; of connectors that join several maps a tuple.
         out_width: channels of the language model.
+        levels: how many values `forward` gives for every token, as of several layers of the encoder. The first level
+            goes into the language model, a merge says what becomes of the others (Qwen3-VL adds them to decoder
+            layers).
         prefix_tokens: rows that each map has before those of its grid, as a class token.
         supports_mask: whether `forward` takes a mask over the rows of the map.
         needs_grid: whether it matters in which rows and columns the features lie.
+        tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ()
     in_width: Widths
     out_width: int
+    levels: int = 1
     prefix_tokens: int = 0
     supports_mask: bool = False
     needs_grid: bool = True
@@ -59,7 +66,7 @@ class Connector(nn.Module, ABC):
             mask: [views, prefix_tokens + rows*columns] of bool, True at rows that count; only where `supports_mask`.
 
         Returns:
-            [views, num_tokens(*grids), out_width]
+            [views, num_tokens(*grids), out_width], with several levels [views, levels, num_tokens(*grids), out_width].
 
         Raises:
             ValueError: if there are not as many maps as `in_widths`, a grid is empty, a map does not have the rows of
@@ -88,6 +95,25 @@ class Connector(nn.Module, ABC):
         if mask is not None and (mask.shape != maps[0].shape[:2] or mask.dtype != torch.bool):
             raise ValueError(f"the mask must be bool {tuple(maps[0].shape[:2])}, not {mask.dtype} {tuple(mask.shape)}")
         return maps, grids
+
+    def check_tokens(self, tokens: Tensor, views: int, grids: Sequence[Grid]) -> None:
+        """Refuse a result of `forward` that is not what it promises.
+
+        Args:
+            tokens: the result.
+            views: that were given.
+            grids: (rows, columns) of each map.
+
+        Raises:
+            ValueError: with both shapes.
+        """
+        levels = () if self.levels == 1 else (self.levels,)
+        promised = (views, *levels, self.num_tokens(*grids), self.out_width)
+        if tuple(tokens.shape) != promised:
+            raise ValueError(
+                f"{type(self).__name__} promises {list(promised)} for grids {list(grids)} (views, levels if there are "
+                f"several, tokens, width), its forward gave {list(tokens.shape)}"
+            )
 
     def single(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None) -> tuple[Tensor, Grid]:
         """The one map and its grid, checked; for connectors that take one."""
@@ -137,10 +163,11 @@ def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Seque
         grids: for each view the grids of its maps.
 
     Returns:
-        For each view [tokens, out_width], in the order of `maps`.
+        For each view [tokens, out_width] (with several levels [levels, tokens, out_width]), in the order of `maps`.
 
     Raises:
-        ValueError: if there are not as many grids as views, or a view's maps do not have the rows of their grids.
+        ValueError: if there are not as many grids as views, a view's maps do not have the rows of their grids, or the
+            connector gives other tokens than it promises.
     """
     if len(maps) != len(grids):
         raise ValueError(f"{len(maps)} views, {len(grids)} grids")
@@ -152,6 +179,8 @@ def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Seque
     tokens: list[Tensor] = [torch.empty(0)] * len(maps)
     for of_views, indices in group_by(tuple(of_view) for of_view in grids).items():
         stacked = [torch.stack(layer) for layer in zip(*(maps[index] for index in indices), strict=True)]
-        for index, result in zip(indices, connector(stacked, of_views), strict=True):
+        results = connector(stacked, of_views)
+        connector.check_tokens(results, len(indices), of_views)
+        for index, result in zip(indices, results, strict=True):
             tokens[index] = result
     return tokens

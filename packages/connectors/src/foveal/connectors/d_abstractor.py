@@ -1,7 +1,7 @@
 """Queries on a pooled grid that sample the map around them: Honeybee's D-Abstractor."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,8 @@ class DAbstractor(PooledConnector):
     Raises:
         ValueError: if a size does not fit, or several maps are to be averaged.
     """
+
+    tables: ClassVar[tuple[str, ...]] = ("positions", "level_positions", "query", "reference_points", "end_tokens")
 
     def __init__(
         self,

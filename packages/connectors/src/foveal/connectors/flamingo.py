@@ -1,6 +1,7 @@
 """Flamingo's perceiver resampler: latents that look at the features and at themselves."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,7 @@ class FlamingoPerceiver(Connector):
 
     supports_mask = True
     needs_grid = False
+    tables: ClassVar[tuple[str, ...]] = ("latents", "frames")
 
     def __init__(
         self,

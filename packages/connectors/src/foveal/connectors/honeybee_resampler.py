@@ -1,6 +1,7 @@
 """Honeybee's resampler, the baseline of its abstractors."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,8 @@ class HoneybeeResampler(Connector):
     Raises:
         ValueError: if heads do not divide the width.
     """
+
+    tables: ClassVar[tuple[str, ...]] = ("positions", "query", "end_tokens")
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Idefics2's perceiver resampler: gated layers, in the language model's width."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,7 @@ class Idefics2Perceiver(Connector):
 
     supports_mask = True
     needs_grid = False
+    tables: ClassVar[tuple[str, ...]] = ("latents",)
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Learned queries that read the image by cross attention: the Q-Former."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,7 @@ class QFormer(Connector):
 
     supports_mask = True
     needs_grid = False
+    tables: ClassVar[tuple[str, ...]] = ("query",)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil, isqrt, log
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,7 @@ class PerceiverResampler(Connector):
     """
 
     supports_mask = True
+    tables: ClassVar[tuple[str, ...]] = ("query", "positions")
 
     def __init__(
         self,

@@ -8,13 +8,25 @@ from foveal.core.key_map import KeyMap
 from foveal.core.packing import Lengths, group_by, pack, unpack
 from foveal.core.precision import in_float32, without_autocast
 from foveal.core.stacks import Sampling, mosaic, stacks_of
-from foveal.core.tensors import check_fit, check_named, files_of, load_exact, read_tensors, shards_of
+from foveal.core.tables import tables_of
+from foveal.core.tensors import (
+    Rename,
+    StoredTensors,
+    check_fit,
+    check_named,
+    files_of,
+    load_exact,
+    read_tensors,
+    shards_of,
+)
 
 __all__ = [
     "Backend",
     "KeyMap",
     "Lengths",
+    "Rename",
     "Sampling",
+    "StoredTensors",
     "attention",
     "build",
     "check_fit",
@@ -30,6 +42,7 @@ __all__ = [
     "runs_packed",
     "shards_of",
     "stacks_of",
+    "tables_of",
     "unpack",
     "whole_folder",
     "without_autocast",

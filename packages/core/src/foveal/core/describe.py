@@ -32,7 +32,8 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
 
     Args:
         description: `class_path` and `init_args`.
-        allow: top-level packages from which classes may be taken; others are not even imported.
+        allow: packages and modules from which classes may be taken, with all that is inside of them; others are not
+            even imported.
 
     Raises:
         ValueError: if the description is none, names a class that is not allowed or not there, or has arguments that
@@ -42,8 +43,8 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
         raise ValueError(f"a description has the keys class_path and init_args, not {description!r}")
     path, given = str(description["class_path"]), description["init_args"]
     module_name, _, name = path.rpartition(".")
-    if path.split(".")[0] not in allow:
-        raise ValueError(f"{path}: classes are taken from {', '.join(allow)} only")
+    if not _within(path, allow):
+        raise ValueError(_refusal(path, path, allow))
     if not module_name:
         raise ValueError(f"{path} is a package, a class is expected (as in foveal.encoders.VisionTransformer)")
     if not isinstance(given, Mapping):
@@ -55,8 +56,8 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
     if not inspect.isclass(kind):
         raise ValueError(f"{path} is no class")
     # A module also holds what it imports; taking that would open every package that an allowed one uses.
-    if kind.__module__.split(".")[0] not in allow:
-        raise ValueError(f"{path} is {kind.__module__}.{name}: classes are taken from {', '.join(allow)} only")
+    if not _within(kind.__module__, allow):
+        raise ValueError(_refusal(f"{path} is {kind.__module__}.{name}", kind.__module__, allow))
     arguments = {key: _built(value, allow) for key, value in given.items()}
     try:
         inspect.signature(kind).bind(**arguments)
@@ -74,6 +75,18 @@ def _public_path(kind: type) -> str:
         if getattr(import_module(package), kind.__qualname__, None) is kind:
             return f"{package}.{kind.__qualname__}"
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _within(path: str, allow: Sequence[str]) -> bool:
+    return any(path == each or path.startswith(f"{each}.") for each in allow)
+
+
+def _refusal(what: str, path: str, allow: Sequence[str]) -> str:
+    package = path.partition(".")[0]
+    return (
+        f"{what}: classes are taken from {', '.join(allow)} only; if you trust the package {package}, allow it: "
+        f"--allow_import {package} on a command line, allow=[{package!r}] in Python"
+    )
 
 
 def _built(value: Any, allow: Sequence[str]) -> Any:

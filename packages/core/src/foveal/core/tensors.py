@@ -1,17 +1,20 @@
-"""Weights from safetensors files into modules, all of them or none."""
+"""Weights in safetensors files: read whole or one at a time, and loaded into modules, all of them or none."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 SHOWN = 5
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-REFUSED = "pickled weights can run code and are not read; convert them first: python -m tools.convert"
+REFUSED = "pickled weights can run code and are not read; convert them first: python -m recipes.convert"
+Rename = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
+"""From stored tensors to a model's own; a tensor may become several, never several one."""
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -88,6 +91,58 @@ def shards_of(index: Path) -> tuple[dict[str, str], list[Path]]:
     if missing := [shard for shard in shards if not (folder / shard).is_file()]:
         raise ValueError(f"{folder}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
     return shard_of, [folder / shard for shard in shards]
+
+
+class StoredTensors:
+    """Safetensors files, of which only the headers have been read.
+
+    Args:
+        path: folder with `model.safetensors`, or with shards and `model.safetensors.index.json`; or one file.
+
+    Attributes:
+        source: the path, for messages.
+        described: name -> tensor on the meta device, of its dtype and shape.
+        shapes: name -> shape.
+
+    Raises:
+        ValueError: if there are no weights, a file is damaged, a shard or a tensor that the index names is missing, or
+            weights are pickled.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.source = str(path)
+        self.described: dict[str, Tensor] = {}
+        self._file_of: dict[str, Path] = {}
+        named, files = files_of(path)
+        for file in files:
+            self._read_header(file)
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self.described.items()}
+        check_named(named, self.described, source=self.source)
+
+    def stream(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """Those of `names`, file by file; none is kept. A tensor lives in its file: copy what is to stay."""
+        for name, file in self._file_of.items():
+            if name in names:
+                # Opened anew for each: whatever was read of an open file counts as memory of this process.
+                with safe_open(file, framework="pt") as opened:
+                    tensor = opened.get_tensor(name)
+                yield name, tensor
+                del tensor
+
+    def dtype(self, names: Collection[str]) -> torch.dtype:
+        """The narrowest dtype that holds all of `names`; float32 if none of them is a float."""
+        kinds = {self.described[name].dtype for name in names if self.described[name].is_floating_point()}
+        return reduce(torch.promote_types, sorted(kinds, key=str)) if kinds else torch.float32
+
+    def _read_header(self, file: Path) -> None:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                    if name in self._file_of:
+                        raise ValueError(f"{name} is in {self._file_of[name].name} too")
+                    self.described[name], self._file_of[name] = opened.get_tensor(name).to("meta"), file
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
 
 
 def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,10 @@ class Encoder(nn.Module, ABC):
         prefix_tokens: rows before those of the grid in every map (a class token that is kept).
         image_mean: what is subtracted from each colour in 0..1 before the encoder.
         image_std: what it is divided by.
+        tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ()
     inputs: int = 1
     widths: tuple[int, ...]
     prefix_tokens: int = 0

@@ -1,6 +1,7 @@
 """SAM's image encoder (ViTDet), and behind it Vary's two convolutions."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,8 @@ class SamViTDet(Encoder):
     Raises:
         ValueError: if sizes do not divide each other or a global block does not exist.
     """
+
+    tables: ClassVar[tuple[str, ...]] = ("positions",)
 
     def __init__(
         self,
@@ -141,6 +144,8 @@ class SamViTDet(Encoder):
 
 class WindowBlock(nn.Module):
     """Attention with decomposed relative positions, in windows or over the whole view, and a feed-forward layer."""
+
+    tables: ClassVar[tuple[str, ...]] = ("rows", "columns")
 
     def __init__(self, width: int, heads: int, mlp_width: int, window: int | None, side: int, backend: Backend) -> None:
         super().__init__()

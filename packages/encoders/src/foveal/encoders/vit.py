@@ -1,7 +1,7 @@
 """The vision transformer of CLIP, SigLIP and DINOv2."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class VisionTransformer(Encoder):
         ValueError: if sizes do not divide each other, a layer does not exist, the activation is unknown or there is no
             class token to keep.
     """
+
+    tables: ClassVar[tuple[str, ...]] = ("registers", "positions")
 
     def __init__(
         self,

@@ -77,18 +77,38 @@ def check_context(max_length: int, language_model: Any) -> None:
         raise ValueError(f"max_length is {max_length}, the language model's context {context}: lower max_length")
 
 
-def check_views(encoder: Encoder, plan: ViewPlan, merge: Merge | None, language_model: Any) -> None:
-    """Refuse a plan that makes other sets of views than the encoder looks at, and stacks beyond the last layer.
+def check_views(encoder: Encoder, plan: ViewPlan) -> None:
+    """Refuse a plan that makes other sets of views than the encoder looks at.
 
     Raises:
-        ValueError: naming both.
+        ValueError: naming both numbers.
     """
     if plan.inputs != encoder.inputs:
         raise ValueError(
             f"{type(encoder).__name__} looks at {encoder.inputs} views together, {type(plan).__name__} makes sets of "
             f"{plan.inputs}"
         )
-    if merge is not None and merge.layers:
+
+
+def check_merge(merge: Merge | None, connector: Connector, language_model: Any) -> None:
+    """Refuse levels of tokens that the merge does not take, and stacks beyond the language model's last layer.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    given, name = connector.levels, type(connector).__name__
+    if merge is None:
+        if given > 1:
+            raise ValueError(
+                f"{name} gives {given} levels of tokens and there is no merge: add one whose `levels` is {given}; "
+                "it says what enters which decoder layer"
+            )
+        return
+    if merge.levels != given:
+        raise ValueError(
+            f"levels of tokens: {name} gives {given}, {type(merge).__name__} takes {merge.levels}; the two must agree"
+        )
+    if merge.layers:
         depth = len(decoder_layers(language_model))
         if max(merge.layers) >= depth:
             raise ValueError(

@@ -58,7 +58,7 @@ def add_lora(model: VisionLanguageModel, lora: Lora) -> list[str]:
     """
     language_model = model.language_model
     if has_lora(language_model):
-        raise ValueError("the language model has adapters already: merge them into it first (python -m tools.merge)")
+        raise ValueError("the language model has adapters already: merge them into it first (python -m recipes.merge)")
     names = _decoder_linears(language_model)
     LoraConfig, inject = _import_peft()  # noqa: N806
     settings = LoraConfig(

@@ -13,6 +13,7 @@ from foveal.connectors import Connector, grouped
 from foveal.encoders import Encoder
 from foveal.models.compatibility import (
     check_context,
+    check_merge,
     check_pictures,
     check_views,
     check_vocabulary,
@@ -96,9 +97,10 @@ class VisionLanguageModel(nn.Module):
         self.language_model = model
         use_attention(model, attention)
         check_widths(encoder, self.connector, width)
+        check_merge(self.merge, self.connector, model)
         check_vocabulary(tokenizer, model)
         check_context(max_length, model)
-        check_views(encoder, plan, self.merge, model)
+        check_views(encoder, plan)
         self.processor = Processor(
             tokenizer,
             plan,
@@ -117,7 +119,7 @@ class VisionLanguageModel(nn.Module):
         return weight.device
 
     def visual_tokens(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """Per view (per set of views that the encoder looks at together) its tokens [tokens, language model's width].
+        """Per view (or set of views seen together) [tokens, width]; of several levels [levels, tokens, width].
 
         Args:
             views: [3, height, width] each, of any sizes; uint8 in 0..255, or float and already normalised.

@@ -34,8 +34,15 @@ def opened(options: argparse.Namespace, pictures: Sequence[tuple[int, int]], que
         quantize=options.quantize,
         template=options.template,
         encoder=options.encoder,
+        allow=options.allow_import,
     )
-    model = load(options.checkpoint, quantize=options.quantize, template=options.template, encoder=options.encoder)
+    model = load(
+        options.checkpoint,
+        quantize=options.quantize,
+        template=options.template,
+        encoder=options.encoder,
+        allow=options.allow_import,
+    )
     return model.to(options.device)
 
 

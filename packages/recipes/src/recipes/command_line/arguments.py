@@ -1,5 +1,6 @@
 """What a user typed, before the parser sees it: shipped configurations by their bare name, and who may be imported."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -7,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import yaml
+
+from recipes.command_line.imports import package
 
 CONFIGS = Path(str(files("recipes") / "configs")).resolve()
 LAPTOP = CONFIGS / "laptop.yaml"
@@ -79,7 +82,7 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     `QUANTISED` is one of them; `--allow_import NAME` is taken out.
 
     Raises:
-        UsageError: if an option stands without its value, or as `find_config`.
+        UsageError: if an option stands without its value, `--allow_import` names no package, or as `find_config`.
     """
     prepared: list[str] = []
     network: list[str] = []
@@ -100,7 +103,7 @@ def prepare(arguments: Sequence[str]) -> Prepared:
                 raise UsageError(f"{option} needs a value")
             value = following
         if option == "--allow_import":
-            allowed.append(value)
+            allowed.append(_package(value))
         elif option == "--checkpoint":
             network = ["--model.network=foveal.models.load", f"--model.network.folder={value}"]
             # Otherwise the method's own settings of these names would win over the checkpoint's.
@@ -121,6 +124,13 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     last = max((place + 2 for place, word in enumerate(prepared) if word == "--config"), default=0)
     together = common + prepared[:last] + network + quantised + prepared[last:]
     return Prepared(tuple(together), tuple(allowed), names[0] if names else "run")
+
+
+def _package(name: str) -> str:
+    try:
+        return package(name)
+    except ArgumentTypeError as error:
+        raise UsageError(f"--allow_import: {error}") from error
 
 
 def _quantization() -> str:

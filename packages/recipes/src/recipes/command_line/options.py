@@ -1,9 +1,11 @@
-"""Options of the commands that open a checkpoint, read before a model is imported: a misspelt one is found at once."""
+"""Options of the commands without a configuration, read before a model is imported: a misspelt one is found at once."""
 
 import argparse
 from pathlib import Path
 
 from recipes.command_line.console import stop
+from recipes.command_line.imports import package
+from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.sources import literal
 
 
@@ -13,8 +15,10 @@ def predict_options() -> argparse.Namespace:
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = argparse.ArgumentParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
-    parser.add_argument("checkpoint", type=Path, help="folder that recipes.fit or others have saved")
+    parser = OptionParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
+    # The checkpoint used to be named by its place alone.
+    parser.add_argument("folder", type=Path, nargs="?", help=argparse.SUPPRESS)
+    _add_checkpoint(parser)
     parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
     parser.add_argument("--data", type=Path, help='JSONL instead: {"id": ..., "image": ..., "question": ...} a line')
@@ -22,6 +26,9 @@ def predict_options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
     add_options(parser)
     options = parser.parse_args()
+    if (options.folder is None) == (options.checkpoint is None):
+        stop("give the model as --checkpoint FOLDER" + (", once" if options.folder is not None else ""))
+    options.checkpoint = options.checkpoint or options.folder
     if (options.question is None) == (options.data is None):
         stop("give either --question (with --image), or --data")
     if options.data is None and (options.output is not None or options.images is not None):
@@ -37,23 +44,25 @@ def chat_options() -> argparse.Namespace:
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = argparse.ArgumentParser(prog="python -m recipes.chat", description="Talk with a saved model.")
+    parser = OptionParser(prog="python -m recipes.chat", description="Talk with a saved model.")
     parser.add_argument("images", type=Path, nargs="*", metavar="image", help="pictures of the first question")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that recipes.fit or others have saved")
+    _add_checkpoint(parser)
     add_options(parser)
     options = parser.parse_intermixed_args()
+    if options.checkpoint is None:
+        stop("give the model as --checkpoint FOLDER")
     if options.max_new_tokens < 1:
         stop(f"--max_new_tokens is {options.max_new_tokens}: an answer has at least one")
     return options
 
 
-def merge_options() -> argparse.Namespace:
+def merge_shards_options() -> argparse.Namespace:
     """What was typed after `merge_shards`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="python -m recipes.merge_shards",
         description="Write the model of a training state as a checkpoint, with LoRA as adapters beside their base.",
     )
@@ -61,14 +70,90 @@ def merge_options() -> argparse.Namespace:
     parser.add_argument(
         "output", type=Path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the folder of the run)"
     )
-    parser.add_argument(
-        "--allow_import",
-        metavar="PACKAGE",
-        action="append",
-        default=[],
-        help="package that the run's configuration may name beside Foveal's, Lightning's and torch's",
-    )
+    _add_allow_import(parser, "the run's configuration may name beside Foveal's, Lightning's and torch's")
     return parser.parse_args()
+
+
+def convert_options() -> argparse.Namespace:
+    """What was typed after `convert`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.convert",
+        description="Write pickled weights as safetensors, under the same names. Of a folder everything else is copied "
+        "too. Only tensors are unpickled: nothing in a file can run.",
+    )
+    parser.add_argument("source", metavar="FROM", type=Path, help="pickled file, or folder with pickled weights")
+    parser.add_argument("target", metavar="TO", type=Path, help="NAME.safetensors, or new folder")
+    return parser.parse_args()
+
+
+def export_options() -> argparse.Namespace:
+    """What was typed after `export`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.export",
+        description="Write a LLaVA or LLaVA-NeXT in transformers' layout, read it again, and compare; "
+        "other models in parts: language model and tokenizer in transformers' layout, the image tower too if it is a "
+        "CLIP.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that recipes.fit or others have saved")
+    parser.add_argument("output", metavar="OUT", help="new folder")
+    add_reading_options(parser)
+    return parser.parse_args()
+
+
+def merge_options() -> argparse.Namespace:
+    """What was typed after `merge`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.merge",
+        description="Add adapters to their base, and check that the model stays the same.",
+    )
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that recipes.fit has saved with LoRA")
+    parser.add_argument("output", type=Path, metavar="OUT", help="new folder: a checkpoint")
+    parser.add_argument("--base", type=Path, help="the base, not quantised, if it is not where it was (default: there)")
+    parser.add_argument("--dequantize", action="store_true", help="make a quantised base one of 16 or 32 bits first")
+    parser.add_argument("--encoder", help="the base's image tower, for a published base that comes without")
+    _add_allow_import(parser)
+    return parser.parse_args()
+
+
+def quantize_options() -> argparse.Namespace:
+    """What was typed after `quantize`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, or if the folder to be written exists.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.quantize",
+        description="Quantise the decoder of a checkpoint; everything else stays.",
+    )
+    parser.add_argument(
+        "input", type=Path, metavar="IN", help="folder that recipes.fit has saved, or a published checkpoint"
+    )
+    parser.add_argument("output", type=Path, metavar="OUT", help="new folder")
+    kinds = literal("foveal.models.language_models.quantize", "Kind")
+    parser.add_argument("--kind", choices=kinds, default="nf4-dq", help="of quantisation (default: nf4-dq)")
+    add_reading_options(parser)
+    options = parser.parse_args()
+    if options.output.exists():
+        stop(f"{options.output} exists", "choose a folder that does not")
+    return options
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="what recipes.fit has saved, or a published model's hub name"
+    )
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +161,18 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     templates = literal("foveal.models.prompts.templates", "TemplateName")
     parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
     parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
+    _add_allow_import(parser)
+
+
+def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoint may take classes from") -> None:
+    parser.add_argument(
+        "--allow_import",
+        metavar="PACKAGE",
+        type=package,
+        action="append",
+        default=[],
+        help=f"package that {what}; once for each",
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

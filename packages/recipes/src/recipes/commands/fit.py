@@ -55,7 +55,7 @@ class FitCommand(MeasuringCommand):
         self.base = checkpoint_of(settings["model"]["network"])
         if self.base is not None and is_adapter(self.base):
             raise ValueError(
-                f"{self.base} holds adapters: merge them into their base first, as in python -m tools.merge "
+                f"{self.base} holds adapters: merge them into their base first, as in python -m recipes.merge "
                 f"{self.base} MERGED"
             )
         self.state = self._state_to_resume() if rank_zero_only.rank == 0 else None

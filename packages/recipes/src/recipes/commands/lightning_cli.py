@@ -12,8 +12,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from recipes.command_line.arguments import Prepared
+from recipes.command_line.arguments import ALLOWED_IMPORTS, Prepared
 from recipes.command_line.console import calm, short_errors, stop
+from recipes.command_line.imports import ImportsError, allow_in
 from recipes.commands.sharded_module import with_source
 from recipes.data.ranks import end_with_parent
 from recipes.module import Finetuning
@@ -87,6 +88,10 @@ class CommandLine(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """What was prepared, and not `sys.argv`: that stays as it was typed, and further ranks are started with it."""
         self.config = parser.parse_args(self._arguments)
+        try:
+            allow_in(self.config, [name for name in self.typed.allowed if name not in ALLOWED_IMPORTS])
+        except ImportsError as error:
+            parser.error(str(error))
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: what a training state says about hyper-parameters must not win over the command line."""

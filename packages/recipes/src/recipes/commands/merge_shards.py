@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from foveal.models.checkpoints.adapter import is_adapter
 from foveal.models.checkpoints.folder import is_checkpoint
 from recipes.command_line.arguments import ALLOWED_IMPORTS
 from recipes.command_line.console import calm, short_errors
+from recipes.command_line.imports import ImportsError
 from recipes.commands.sharded_module import instantiated
 from recipes.module import Finetuning
 from recipes.run.folder import CONFIG, run_of
@@ -36,7 +37,7 @@ def main(options: argparse.Namespace) -> None:
     """Write the checkpoint that was asked for, and say where it is.
 
     Args:
-        options: as `merge_options` gives them.
+        options: as `merge_shards_options` gives them.
 
     Raises:
         SystemExit: with 1 for a state that cannot be used, or a folder that cannot be written.
@@ -78,7 +79,7 @@ def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | N
         _check_free(own_base, is_checkpoint)
     stored.verify(Ranks())
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*ALLOWED_IMPORTS, *(allow or [])])
-    network = network_of(stored, config, run / CONFIG)
+    network = network_of(stored, config, run / CONFIG, packages=allow or [])
     return save_trained(
         network, checkpoint=target, adapter=target, own_base=own_base, base=checkpoint_of(config["model"]["network"])
     )
@@ -106,13 +107,16 @@ def read_config(path: Path) -> dict[str, Any]:
     return result
 
 
-def network_of(stored: StoredState, config: Mapping[str, Any], path: Path) -> VisionLanguageModel:
+def network_of(
+    stored: StoredState, config: Mapping[str, Any], path: Path, *, packages: Sequence[str] = ()
+) -> VisionLanguageModel:
     """The model as the run built it, with the weights of its state.
 
     Args:
         stored: the state.
         config: of its run.
         path: of the configuration, for messages.
+        packages: from which a checkpoint that the configuration opens may take classes.
 
     Raises:
         StateError: if the frozen weights are not those that the run had, or other weights were trained.
@@ -120,7 +124,7 @@ def network_of(stored: StoredState, config: Mapping[str, Any], path: Path) -> Vi
     """
     if (seed := config.get("seed_everything")) is not None and seed is not False:
         seed_everything(seed, verbose=False)
-    module = _instantiated(config["model"], path)
+    module = _instantiated(config["model"], path, packages)
     if (cast := CASTS.get(stored.manifest["precision"])) is not None:
         cast().convert_module(module)
     fill_network(module.network, stored)
@@ -132,9 +136,11 @@ def network_of(stored: StoredState, config: Mapping[str, Any], path: Path) -> Vi
     return module.network
 
 
-def _instantiated(settings: Mapping[str, Any], path: Path) -> Finetuning:
+def _instantiated(settings: Mapping[str, Any], path: Path, packages: Sequence[str]) -> Finetuning:
     try:
-        return instantiated(Finetuning, settings)
+        return instantiated(Finetuning, settings, packages=packages)
+    except ImportsError as error:
+        raise ValueError(f"{path}: {error}") from error
     except ArgumentError as error:
         said = " ".join(str(error).split())
         reason, denied, _ = said.partition("Add the import path to import_path_allowlist")

@@ -1,11 +1,12 @@
 """The module of a configuration for a sharded run: at first only its shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from foveal.models.language_models.quantize import recorded_kind
+from recipes.command_line.imports import allow_in
 from recipes.module import Finetuning
 from recipes.sharding import as_now
 
@@ -43,13 +44,25 @@ def _asks_for_quantization(settings: Any) -> bool:
     return isinstance(settings, list) and any(map(_asks_for_quantization, settings))
 
 
-def instantiated(kind: type[Finetuning], settings: Mapping[str, Any]) -> Finetuning:
+def instantiated(
+    kind: type[Finetuning], settings: Mapping[str, Any], *, packages: Sequence[str] | None = None
+) -> Finetuning:
     """The module that settings of `model` describe, as the command line builds it.
+
+    Args:
+        kind: of the module.
+        settings: arguments of it.
+        packages: from which a checkpoint may take classes, beside Foveal; None: those that the settings have, which
+            were handed on to them already.
 
     Raises:
         ArgumentError: if they name what is not there or may not be imported.
+        ImportsError: if they allow packages themselves.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "model")
-    module: Finetuning = parser.instantiate(parser.parse_object({"model": dict(settings)}))["model"]
+    parsed = parser.parse_object({"model": dict(settings)})
+    if packages is not None:
+        allow_in(parsed, packages)
+    module: Finetuning = parser.instantiate(parsed)["model"]
     return module

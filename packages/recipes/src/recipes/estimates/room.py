@@ -54,6 +54,7 @@ def check_room_to_answer(
     quantize: Kind | None = None,
     template: TemplateName | None = None,
     encoder: str | None = None,
+    allow: Sequence[str] = (),
 ) -> None:
     """Refuse a checkpoint with which a question cannot be answered on the GPU.
 
@@ -66,6 +67,7 @@ def check_room_to_answer(
         quantize: how the decoder will be quantised while it is read; None: as it was saved.
         template: as of `load`.
         encoder: as of `load`.
+        allow: as of `load`.
 
     Raises:
         ValueError: if it does not fit, or as `load`.
@@ -77,7 +79,7 @@ def check_room_to_answer(
     from foveal.models.estimates.memory import answering
 
     with torch.device("meta"):
-        model = load(checkpoint, template=template, encoder=encoder)
+        model = load(checkpoint, template=template, encoder=encoder, allow=allow)
     asked = Turn("user", with_pictures(question, len(pictures)))
     length = model.processor.length(pictures, [asked], open_ended=True)
     memory = answering(

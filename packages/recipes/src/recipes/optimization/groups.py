@@ -3,20 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-TABLES = (
-    "positions",
-    "query",
-    "latents",
-    "frames",
-    "registers",
-    "rows",
-    "columns",
-    "reference_points",
-    "lm_head.weight",
-)
-"""Two-dimensional weights that are tables of rows or the readout, not maps between layers."""
+from foveal.core import tables_of
 
 
 class Rates:
@@ -70,15 +59,17 @@ class Rates:
         Args:
             weight_decay: of matrices; biases, norms and other vectors are left alone.
             muon: whether the maps between layers are apart.
+
+        Raises:
+            ValueError: as `tables_of`.
         """
-        # Rows of a table are looked up one by one: to Muon it would look like a matrix.
-        tables = {id(table.weight) for table in self.network.modules() if isinstance(table, nn.Embedding)}
+        apart = {id(weight) for weight in (*tables_of(self.network), *readouts_of(self.network))}
         sorted_out: dict[str, dict[str, list[nn.Parameter]]] = {"hidden": {}, "matrices": {}, "vectors": {}}
         for name, weight in self.network.named_parameters():
             owner, dimensions = self.owner(name), self.dimensions[name]
             if not weight.requires_grad or owner is None:
                 continue
-            hidden = muon and dimensions == 2 and id(weight) not in tables and not name.endswith(TABLES)
+            hidden = muon and dimensions == 2 and id(weight) not in apart
             kind = "hidden" if hidden else "matrices" if dimensions > 1 else "vectors"
             sorted_out[kind].setdefault(owner, []).append(weight)
         return {
@@ -93,3 +84,10 @@ class Rates:
             ]
             for kind, owners in sorted_out.items()
         }
+
+
+def readouts_of(network: nn.Module) -> list[Tensor]:
+    """The weights of transformers' language models that turn hidden states into logits: a row for each token."""
+    # By its method, since naming transformers' base class would import its model code.
+    models: list[Any] = [module for module in network.modules() if hasattr(module, "get_output_embeddings")]
+    return [readout.weight for model in models if (readout := model.get_output_embeddings()) is not None]

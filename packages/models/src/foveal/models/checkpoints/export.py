@@ -73,7 +73,7 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
         raise ValueError(f"{target} exists and is not empty: choose another folder")
     model = open_model()
     if has_lora(model.language_model):
-        raise ValueError("the model has adapters: merge them first, as in python -m tools.merge ADAPTER MERGED")
+        raise ValueError("the model has adapters: merge them first, as in python -m recipes.merge ADAPTER MERGED")
     with whole_folder(target) as partial:
         if reason := no_equivalent(model):
             _write_parts(model, partial)

@@ -19,21 +19,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
-from foveal.core import build, describe, load_exact, read_tensors, whole_folder
+from foveal.core import StoredTensors, build, describe, load_exact, read_tensors, whole_folder
 from foveal.encoders import Encoder
 from foveal.encoders.hub import only_shapes
-from foveal.models.checkpoints.stored_tensors import StoredTensors
-from foveal.models.language_models.build import DType, pretrained_language_model
-from foveal.models.language_models.packed_attention import AttentionKind
-from foveal.models.language_models.quantize import Kind
+from foveal.models.checkpoints.overrides import Overrides
+from foveal.models.language_models.build import pretrained_language_model
 from foveal.models.lora import has_lora
 from foveal.models.merges.merge import Merge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.prompts.processor import Overlong, Processor
-from foveal.models.prompts.templates import TemplateName
-from foveal.models.views.plan import ViewPlan
+from foveal.models.prompts.processor import Processor
 
+CONFIG = "config.yaml"
 FORMAT = 1
 OPTIONAL = {"merge", "overlong"}
 
@@ -72,7 +69,7 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
             **described,
             **described_prompts(model.processor),
         }
-        (partial / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+        (partial / CONFIG).write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
     return target
 
 
@@ -85,22 +82,11 @@ def is_checkpoint(folder: str | Path) -> bool:
     return True
 
 
-def open_checkpoint(
-    folder: str | Path,
-    *,
-    plan: ViewPlan | None,
-    template: TemplateName | None,
-    max_length: int | None,
-    overlong: Overlong | None,
-    dtype: DType,
-    quantize: Kind | None,
-    attention: AttentionKind | None,
-    allow: Sequence[str],
-) -> VisionLanguageModel:
-    """The model of a folder that `save` has written; arguments and errors are those of `foveal.models.load`."""
+def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageModel:
+    """The model of a folder that `save` has written; errors are those of `foveal.models.load`."""
     source = Path(folder)
     config = _read_config(source)
-    allowed = ("foveal", *allow)
+    allowed = ("foveal", *overrides.allow)
     tower, connector = (_read_part(source, config, part, allowed) for part in ("encoder", "connector"))
     merge = _read_part(source, config, "merge", allowed) if "merge" in config else None
     if (
@@ -108,28 +94,42 @@ def open_checkpoint(
         or not isinstance(connector, Connector)
         or not (merge is None or isinstance(merge, Merge))
     ):
-        raise ValueError(f"{source / 'config.yaml'}: 'encoder', 'connector' or 'merge' describes something else")
+        raise ValueError(f"{source / CONFIG}: 'encoder', 'connector' or 'merge' describes something else")
     tokenizer: PreTrainedTokenizerBase = pretrained_tokenizer(_existing(source / "tokenizer"))
     model = VisionLanguageModel(
         tower,
         lambda _in_width, _out_width: connector,
-        pretrained_language_model(_existing(source / "language_model"), dtype=dtype, quantize=quantize),
+        pretrained_language_model(
+            _existing(source / "language_model"), dtype=overrides.dtype, quantize=overrides.quantize
+        ),
         tokenizer,
-        plan if plan is not None else build(config["plan"], allow=allowed),
+        overrides.plan if overrides.plan is not None else built(config, "plan", source / CONFIG, allow=allowed),
         merge=None if merge is None else lambda _width: merge,
-        template=template if template is not None else config["template"],
-        system=config["system"] if template is None else None,
-        max_length=max_length if max_length is not None else config["max_length"],
-        overlong=overlong if overlong is not None else config.get("overlong", "raise"),
-        attention=attention,
+        template=overrides.template if overrides.template is not None else config["template"],
+        system=config["system"] if overrides.template is None else None,
+        max_length=overrides.max_length if overrides.max_length is not None else config["max_length"],
+        overlong=overrides.overlong if overrides.overlong is not None else config.get("overlong", "raise"),
+        attention=overrides.attention,
     )
-    if dtype != "auto":
+    if overrides.dtype != "auto":
         # Not the language model: it has its dtype, but for what must stay as it is, the angles of positions and what is
         # quantised.
         for part in (model.encoder, model.connector, model.merge):
             if part is not None:
-                part.to(getattr(torch, dtype))
+                part.to(getattr(torch, overrides.dtype))
     return model.eval()
+
+
+def built(config: Mapping[str, Any], part: str, source: Path, *, allow: Sequence[str]) -> Any:
+    """The part that a file describes.
+
+    Raises:
+        ValueError: as `foveal.core.build`, with the file.
+    """
+    try:
+        return build(config[part], allow=allow)
+    except ValueError as error:
+        raise ValueError(f"{source}: the {part} {error}") from error
 
 
 def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -148,23 +148,27 @@ def described_prompts(processor: Processor) -> dict[str, Any]:
     }
 
 
-def load_encoder(folder: str | Path) -> Encoder:
+def load_encoder(folder: str | Path, *, allow: Sequence[str] = ()) -> Encoder:
     """The encoder of a checkpoint folder alone: a vision vocabulary that one model has learnt, for another (Vary).
+
+    Args:
+        folder: written by `save`.
+        allow: packages beside Foveal from which the encoder may be taken; they are imported.
 
     Raises:
         ValueError: as `load`.
     """
     source = Path(folder)
-    encoder = _read_part(source, _read_config(source), "encoder", ("foveal",))
+    encoder = _read_part(source, _read_config(source), "encoder", ("foveal", *allow))
     if not isinstance(encoder, Encoder):
-        raise ValueError(f"{source / 'config.yaml'}: 'encoder' describes something else")
+        raise ValueError(f"{source / CONFIG}: 'encoder' describes something else")
     return encoder.eval()
 
 
 def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[str]) -> nn.Module:
     path = source / f"{part}.safetensors"
     tensors = StoredTensors(path).described if only_shapes() else read_tensors(path)
-    module: Any = build(config[part], allow=allow)
+    module = built(config, part, source / CONFIG, allow=allow)
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:
         module.to(kinds.pop())
@@ -175,7 +179,7 @@ def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[
 
 
 def _read_config(source: Path) -> dict[str, Any]:
-    path = source / "config.yaml"
+    path = source / CONFIG
     if not source.is_dir():
         raise ValueError(f"there is no folder {source}, and a hub name looks like llava-hf/llava-1.5-7b-hf")
     if not path.is_file():

@@ -1,12 +1,13 @@
 """A model from whatever holds one: a folder of ours, one that somebody has published, or adapters beside their base."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from foveal.core import build
 from foveal.encoders.hub import only_shapes
-from foveal.models.checkpoints.adapter import apply_adapter, base_of, is_adapter, read_manifest
-from foveal.models.checkpoints.folder import open_checkpoint
+from foveal.models.checkpoints.adapter import MANIFEST, apply_adapter, base_of, is_adapter, read_manifest
+from foveal.models.checkpoints.folder import built, open_checkpoint
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.packed_attention import AttentionKind
 from foveal.models.language_models.quantize import Kind, record
@@ -51,44 +52,18 @@ def load(
             that `save` wrote.
         ImportError: if the language model is quantised, and bitsandbytes is not installed.
     """
-    if is_adapter(folder):
-        return load_adapter(
-            folder,
-            plan=plan,
-            template=template,
-            max_length=max_length,
-            overlong=overlong,
-            dtype=dtype,
-            quantize=quantize,
-            encoder=encoder,
-            attention=attention,
-            allow=allow,
-        )
-    if is_published(folder):
-        return open_published(
-            folder,
-            plan=plan,
-            template=template,
-            max_length=max_length,
-            overlong=overlong or "raise",
-            dtype=dtype,
-            quantize=quantize,
-            encoder=encoder,
-            attention=attention,
-        )
-    if encoder is not None:
-        raise ValueError(f"{folder} has its own encoder: another one ({encoder}) is for published checkpoints without")
-    return open_checkpoint(
-        folder,
+    overrides = Overrides(
         plan=plan,
         template=template,
         max_length=max_length,
         overlong=overlong,
         dtype=dtype,
         quantize=quantize,
+        encoder=encoder,
         attention=attention,
         allow=allow,
     )
+    return open_model(folder, overrides)
 
 
 def load_adapter(
@@ -125,56 +100,61 @@ def load_adapter(
             trained on, or as `load`.
         ImportError: if peft is not installed, or as `load`.
     """
-    model = load_base(
-        folder,
-        base_of(folder, base),
+    overrides = Overrides(
         plan=plan,
         template=template,
         max_length=max_length,
         overlong=overlong,
-        dtype=dtype,
-        quantize=quantize if quantize is not None else read_manifest(folder)["base"]["quantize"],
-        encoder=encoder,
-        attention=attention,
-        allow=allow,
-    )
-    apply_adapter(model, folder)
-    return model
-
-
-def load_base(
-    folder: str | Path,
-    base: str | Path,
-    *,
-    plan: ViewPlan | None = None,
-    template: TemplateName | None = None,
-    max_length: int | None = None,
-    overlong: Overlong | None = None,
-    dtype: DType = "auto",
-    quantize: Kind | None = None,
-    encoder: str | None = None,
-    attention: AttentionKind | None = None,
-    allow: Sequence[str] = (),
-) -> VisionLanguageModel:
-    """The base of the adapter folder `folder`, with the adapter's plan and prompts but without adapters.
-
-    Arguments and errors are those of `load_adapter`, but that `base` and `quantize` are taken as they are.
-    """
-    manifest = read_manifest(folder)
-    model = load(
-        base,
-        plan=plan if plan is not None else build(manifest["plan"], allow=("foveal", *allow)),
-        template=template if template is not None else manifest["template"],
-        max_length=max_length if max_length is not None else manifest["max_length"],
-        overlong=overlong if overlong is not None else manifest["overlong"],
         dtype=dtype,
         quantize=quantize,
         encoder=encoder,
         attention=attention,
         allow=allow,
     )
-    if template is None:
+    return _open_adapter(folder, base, overrides)
+
+
+def open_model(folder: str | Path, overrides: Overrides) -> VisionLanguageModel:
+    """The model of any folder that `load` reads; arguments and errors are those of `load`."""
+    if is_adapter(folder):
+        return _open_adapter(folder, None, overrides)
+    if is_published(folder):
+        return open_published(folder, overrides)
+    if overrides.encoder is not None:
+        raise ValueError(
+            f"{folder} has its own encoder: another one ({overrides.encoder}) is for published checkpoints without"
+        )
+    return open_checkpoint(folder, overrides)
+
+
+def load_base(folder: str | Path, base: str | Path, overrides: Overrides) -> VisionLanguageModel:
+    """The base of the adapter folder `folder`, with the adapter's plan and prompts but without adapters.
+
+    Errors are those of `load_adapter`, whose options `overrides` holds, but that `base` and `quantize` are taken as
+    they are.
+    """
+    manifest, plan, allowed = read_manifest(folder), overrides.plan, ("foveal", *overrides.allow)
+    model = open_model(
+        base,
+        replace(
+            overrides,
+            plan=plan if plan is not None else built(manifest, "plan", Path(folder) / MANIFEST, allow=allowed),
+            template=overrides.template if overrides.template is not None else manifest["template"],
+            max_length=overrides.max_length if overrides.max_length is not None else manifest["max_length"],
+            overlong=overrides.overlong if overrides.overlong is not None else manifest["overlong"],
+        ),
+    )
+    if overrides.template is None:
         model.processor.system = manifest["system"]
-    if only_shapes() and quantize is not None:
-        record(model.language_model, quantize)
+    if only_shapes() and overrides.quantize is not None:
+        record(model.language_model, overrides.quantize)
+    return model
+
+
+def _open_adapter(folder: str | Path, base: str | Path | None, overrides: Overrides) -> VisionLanguageModel:
+    found = base_of(folder, base)
+    if overrides.quantize is None:
+        overrides = replace(overrides, quantize=read_manifest(folder)["base"]["quantize"])
+    model = load_base(folder, found, overrides)
+    apply_adapter(model, folder)
     return model

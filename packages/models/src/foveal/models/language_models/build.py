@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from foveal.core import StoredTensors
 from foveal.encoders.hub import folder_of
-from foveal.models.checkpoints.stored_tensors import StoredTensors
 from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.language_models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1

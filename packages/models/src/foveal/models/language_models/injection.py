@@ -49,9 +49,14 @@ def stacks_in_place(merge: Merge | None, pictures: Sequence[Merged], placeholder
         merge: that made them; None: there are none.
         pictures: in reading order.
         placeholders: [batch, tokens], True where a token of a picture stands.
+
+    Raises:
+        ValueError: if a picture has more stacks than the merge has layers for them.
     """
-    if merge is None or not merge.layers:
+    if merge is None:
         return ()
+    if (most := max((len(picture.stacks) for picture in pictures), default=0)) > len(merge.layers):
+        raise ValueError(f"{type(merge).__name__} made {most} stacks of a picture, its layers are {merge.layers}")
     places = placeholders.nonzero().split([len(picture.tokens) for picture in pictures])
     stacks = []
     for number, layer in enumerate(merge.layers):

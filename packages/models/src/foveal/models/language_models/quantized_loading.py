@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from foveal.models.checkpoints.stored_tensors import Rename, StoredTensors
+from foveal.core import Rename, StoredTensors
 from foveal.models.language_models.quantize import (
     Kind,
     decoder_linears,

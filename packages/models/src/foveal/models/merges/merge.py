@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -16,10 +17,21 @@ class Merged:
     Attributes:
         tokens: [tokens, width], written over the picture's placeholders.
         stacks: [tokens, width] each, added at the same places to what enters the merge's `layers`, one after the other.
+
+    Raises:
+        ValueError: if a stack has not the shape of the tokens.
     """
 
     tokens: Tensor
     stacks: tuple[Tensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        shapes = [list(stack.shape) for stack in self.stacks]
+        if self.tokens.ndim != 2 or any(shape != list(self.tokens.shape) for shape in shapes):
+            raise ValueError(
+                f"tokens and stacks of a picture are [tokens, width], all alike, not {list(self.tokens.shape)} and "
+                f"{shapes}"
+            )
 
 
 class Merge(nn.Module, ABC):
@@ -29,10 +41,14 @@ class Merge(nn.Module, ABC):
 
     Attributes:
         width: channels of the language model.
+        levels: of the connector's tokens that it takes, as many as the connector gives.
         layers: decoder layers that stacks enter, the first stack the first.
+        tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
+    tables: ClassVar[tuple[str, ...]] = ()
     width: int
+    levels: int = 1
     layers: tuple[int, ...] = ()
 
     @abstractmethod
@@ -55,7 +71,8 @@ class Merge(nn.Module, ABC):
         """One picture.
 
         Args:
-            tokens: [rows*columns, width] of each view; the other arguments are those of `num_tokens`.
+            tokens: [rows*columns, width] of each view, with several `levels` [levels, rows*columns, width]; the other
+                arguments are those of `num_tokens`.
 
         Raises:
             ValueError: if such views cannot be merged.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from foveal.connectors import Connector, PerceiverResampler, SpatialResampler
+from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, clip_vit, clip_weights
-from foveal.models.checkpoints.stored_tensors import StoredTensors
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge
 from foveal.models.merges.merge import Merge

@@ -11,8 +11,7 @@ from foveal.connectors import Chain, Connector, MlpProjector, MMFuser, Perceiver
 from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR, TRANSFORMERS
 from foveal.connectors.mmfuser import MMFUSER
 from foveal.connectors.resampler import UHD
-from foveal.core import load_exact
-from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.core import StoredTensors, load_exact
 from foveal.models.model import VisionLanguageModel
 
 Shapes = Mapping[str, tuple[int, ...]]

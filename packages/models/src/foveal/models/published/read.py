@@ -10,22 +10,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from foveal.core import load_exact
+from foveal.core import StoredTensors, load_exact
 from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
-from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
-from foveal.models.language_models.packed_attention import AttentionKind
 from foveal.models.language_models.quantize import Kind
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.prompts.processor import Overlong
-from foveal.models.prompts.templates import TemplateName
 from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
-from foveal.models.views.plan import ViewPlan
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +34,7 @@ LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (transformers_layout.is_library, transformers_layout.draft),
 )
 """By what a folder is known, and how it is read; the first that fits is taken."""
+AS_PUBLISHED = Overrides()
 
 
 def is_published(name_or_folder: str | Path) -> bool:
@@ -49,18 +46,7 @@ def is_published(name_or_folder: str | Path) -> bool:
     return path.is_file() or (name.count("/") == 1 and HUB_NAME.fullmatch(name) is not None)
 
 
-def open_published(
-    name_or_folder: str | Path,
-    *,
-    plan: ViewPlan | None = None,
-    template: TemplateName | None = None,
-    max_length: int | None = None,
-    overlong: Overlong = "raise",
-    dtype: DType = "auto",
-    quantize: Kind | None = None,
-    encoder: str | None = None,
-    attention: AttentionKind | None = None,
-) -> VisionLanguageModel:
+def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISHED) -> VisionLanguageModel:
     """The model of a checkpoint that somebody has published, on the CPU, in evaluation mode; without weights, on the
     meta device, if that is the default one.
 
@@ -71,16 +57,9 @@ def open_published(
 
     Args:
         name_or_folder: folder with `config.json`, safetensors and a tokenizer, or hub name.
-        plan: another plan than the one that the model was trained with.
-        template: another prompt template, with its own system text.
-        max_length: another longest sequence, in tokens.
-        overlong: what to do with longer samples, see `Processor`.
-        dtype: of all weights that are not quantised; `auto`: as they were stored, an encoder from elsewhere as the
-            projector.
-        quantize: how the language model's decoder is quantised while it is read; null: not.
-        encoder: folder or hub name of the image tower, instead of the one that the configuration names. Only its sizes
-            are read where the checkpoint has a tower of its own, which always wins.
-        attention: kernel of the language model, see `VisionLanguageModel`.
+        overrides: what is asked beyond what was published. With dtype `auto` an encoder from elsewhere has the
+            projector's. Of an `encoder` only the sizes are read where the checkpoint has a tower of its own, which
+            always wins.
 
     Raises:
         ValueError: if the folder is none of these, says something that cannot be built, has pickled weights, or a
@@ -94,30 +73,30 @@ def open_published(
         with torch.device("cpu"):
             folder = folder_of(str(name_or_folder))
     config, weights = _config_of(folder), StoredTensors(folder)
-    draft = _recognised(config, weights)(config, weights, encoder)
+    draft = _recognised(config, weights)(config, weights, overrides.encoder)
     tokenizer = _tokenizer(str(name_or_folder), folder, draft.tokens)
     template, system = (
-        (template, None)
-        if template is not None
+        (overrides.template, None)
+        if overrides.template is not None
         else draft.prompt or prompt_of(draft.family, tokenizer, source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
     # The small parts first: what is wrong with them shows before gigabytes are read.
-    _fill_parts(draft, weights, dtype)
-    language_model = _language_model(draft, weights, dtype, quantize)
+    _fill_parts(draft, weights, overrides.dtype)
+    language_model = _language_model(draft, weights, overrides.dtype, overrides.quantize)
     merge = draft.merge
     model = VisionLanguageModel(
         draft.encoder,
         lambda _in_width, _out_width: draft.connector,
         language_model,
         tokenizer,
-        draft.plan if plan is None else plan,
+        draft.plan if overrides.plan is None else overrides.plan,
         merge=None if merge is None else lambda _width: merge,
         template=template,
         system=system,
-        max_length=draft.max_length if max_length is None else max_length,
-        overlong=overlong,
-        attention=attention,
+        max_length=draft.max_length if overrides.max_length is None else overrides.max_length,
+        overlong=overrides.overlong or "raise",
+        attention=overrides.attention,
     )
     return model.eval()
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from foveal.connectors import Connector
+from foveal.core import Rename
 from foveal.encoders import Encoder
-from foveal.models.checkpoints.stored_tensors import Rename
 from foveal.models.merges.merge import Merge
 from foveal.models.prompts.templates import TemplateName
 from foveal.models.published.projectors import read_projector

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from foveal.connectors import MlpProjector
+from foveal.core import StoredTensors
 from foveal.encoders import clip_vit, clip_weights
-from foveal.models.checkpoints.stored_tensors import StoredTensors
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.published.decoders import config_of
 from foveal.models.published.llava_layout import canvases

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from foveal.connectors import MlpProjector, Parallel
-from foveal.core import KeyMap
+from foveal.core import KeyMap, StoredTensors
 from foveal.encoders import ParallelEncoder, SamViTDet, clip_vit, clip_weights, sam_weights
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from foveal.models.checkpoints.stored_tensors import StoredTensors
 from foveal.models.language_models.qwen1 import qwen2_config_of, qwen2_tensors
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.recipe import Draft, Reading, of_connector, unchanged

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from foveal.core import in_float32
-from foveal.models.checkpoints.stored_tensors import StoredTensors
+from foveal.core import StoredTensors, in_float32
 from foveal.models.language_models.injection import decoder_layers
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.constants import IMAGE_TOKEN_ID

@@ -1,0 +1,38 @@
+"""What a caller asks of a checkpoint beyond what it says of itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foveal.models.language_models.build import DType
+from foveal.models.language_models.packed_attention import AttentionKind
+from foveal.models.language_models.quantize import Kind
+from foveal.models.prompts.processor import Overlong
+from foveal.models.prompts.templates import TemplateName
+from foveal.models.views.plan import ViewPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """The options of `load` as one object; every default leaves the checkpoint as it is.
+
+    Attributes:
+        plan: another plan than the checkpoint's, as between the stages of a training.
+        template: another prompt template than the checkpoint's, with its own system text.
+        max_length: another longest sequence, in tokens.
+        overlong: how samples beyond `max_length` are handled, see `Processor`.
+        dtype: of all weights that are not quantised; `auto`: as they were saved.
+        quantize: how the language model's decoder is quantised while it is read; None: not, or as it was saved.
+        encoder: folder or hub name of the image tower, for published checkpoints that come without.
+        attention: kernel of the language model, see `VisionLanguageModel`.
+        allow: packages beside Foveal from which the checkpoint's parts may be taken; they are imported.
+    """
+
+    plan: ViewPlan | None = None
+    template: TemplateName | None = None
+    max_length: int | None = None
+    overlong: Overlong | None = None
+    dtype: DType = "auto"
+    quantize: Kind | None = None
+    encoder: str | None = None
+    attention: AttentionKind | None = None
+    allow: Sequence[str] = ()

@@ -1,0 +1,26 @@
+"""The parser of the commands that take no configuration."""
+
+import argparse
+from difflib import get_close_matches
+from typing import NoReturn
+
+from recipes.command_line.console import stop
+
+UNKNOWN = "unrecognized arguments: "
+
+
+class OptionParser(argparse.ArgumentParser):
+    """Says what was wrong in a line, with the option that was probably meant; how to use it is what --help says."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith(UNKNOWN):
+            message = self._unknown(message.removeprefix(UNKNOWN).split(" "))
+        stop(message, "--help lists the options")
+
+    def _unknown(self, words: list[str]) -> str:
+        option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+        if option is None:
+            return f"{' '.join(words)}: there is no place for it"
+        names = [name for action in self._actions for name in action.option_strings]
+        near = get_close_matches(option, names, n=1)
+        return f"there is no option {option}" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,147 @@
+"""Pickled weights as safetensors with the same names; only tensors are unpickled, and nothing in a file can run."""
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foveal.core import shards_of, whole_folder
+from foveal.core.tensors import PICKLED
+from recipes.command_line.console import short_errors
+
+INDEX = "pytorch_model.bin.index.json"
+NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")
+"""Pickles beside weights that no model needs."""
+WRAPPERS = ("model", "state_dict")
+"""Under one of these some files keep the tensors, and what else there is belongs to their training."""
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled file.
+
+    Raises:
+        ValueError: if it is damaged, would run code, or holds something else than tensors with names.
+    """
+    try:
+        # Files of before torch 1.6 are no zip archives and cannot be mapped.
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or holds more than tensors, which is not read: {error}") from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} holds {type(content).__name__}, not tensors with names")
+    if other := [name for name, value in content.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{path}: {len(other)} of {len(content)} entries are no tensors, among them {other[:3]}")
+    return content
+
+
+def convert_file(source: Path, target: Path) -> list[str]:
+    """Write the tensors of `source` into `target` under the same names, which are returned.
+
+    Raises:
+        ValueError: if `target` exists or is no safetensors file, or as `read_pickled`.
+    """
+    if target.exists() or target.suffix != ".safetensors":
+        raise ValueError(f"{target} exists, or is no new NAME.safetensors")
+    tensors = read_pickled(source)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        save_file(_apart(tensors), partial, metadata={"format": "pt"})
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return list(tensors)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, with copies of those that share memory or are spread over it, which cannot be written otherwise.
+
+    Others stay in the file that they are mapped from: a shard of 10 GB needs no 10 GB of memory.
+    """
+    users = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    return {
+        name: tensor
+        if tensor.is_contiguous()
+        and users[tensor.untyped_storage().data_ptr()] == 1
+        and tensor.untyped_storage().nbytes() == tensor.nbytes
+        else tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def convert_folder(source: Path, target: Path) -> int:
+    """Write `source` with safetensors instead of its pickled weights into `target`, shard by shard.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        ValueError: if `target` exists, `source` has no pickled weights, a shard is missing or holds other tensors than
+            the index says, or as `read_pickled`.
+    """
+    if target.exists():
+        raise ValueError(f"{target} exists: choose another folder")
+    shards = _shards(source)
+    with whole_folder(target) as partial:
+        shard_of: dict[str, str] = {}
+        for number, (shard, promised) in enumerate(shards.items()):
+            name = "model.safetensors" if len(shards) == 1 else f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
+            found = convert_file(source / shard, partial / name)
+            if promised and (wrong := sorted(promised.symmetric_difference(found))):
+                raise ValueError(f"{source / shard} and {INDEX} disagree about {len(wrong)} tensors: {wrong[:3]}")
+            shard_of |= dict.fromkeys(found, name)
+        if len(shards) > 1:
+            size = sum(file.stat().st_size for file in partial.glob("*.safetensors"))
+            index = {"metadata": {"total_size": size}, "weight_map": shard_of}
+            (partial / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+        for file in source.iterdir():
+            if file.is_file() and file.suffix not in (*PICKLED, ".safetensors") and file.name != INDEX:
+                shutil.copy2(file, partial / file.name)
+    return len(shard_of)
+
+
+def _shards(folder: Path) -> dict[str, set[str]]:
+    """File -> the tensors that an index promises in it; nothing promised where there is no index."""
+    index = folder / INDEX
+    if index.is_file():
+        shards: dict[str, set[str]] = {}
+        for name, file in shards_of(index)[0].items():
+            shards.setdefault(file, set()).add(name)
+        return dict(sorted(shards.items()))
+    if (folder / "pytorch_model.bin").is_file():
+        return {"pytorch_model.bin": set()}
+    found = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED and file.name not in NOT_WEIGHTS)
+    if len(found) != 1:
+        raise ValueError(f"{folder} has no pytorch_model.bin and not one pickled file of another name, but {found}")
+    return {found[0]: set()}
+
+
+def main(options: argparse.Namespace) -> None:
+    """Convert, and say how many tensors there were.
+
+    Args:
+        options: as `convert_options` gives them.
+
+    Raises:
+        SystemExit: with 1 for an input that cannot be converted.
+    """
+    with short_errors():
+        if options.source.is_dir():
+            number = convert_folder(options.source, options.target)
+        elif options.source.is_file():
+            number = len(convert_file(options.source, options.target))
+        else:
+            raise ValueError(f"there is no {options.source}")
+    print(f"{options.target}: {number} tensors")

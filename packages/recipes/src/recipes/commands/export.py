@@ -1,0 +1,40 @@
+"""A model written for other tools.
+
+A LLaVA or LLaVA-NeXT is written in transformers' layout, read again by transformers, and compared; other models are
+written in parts: language model and tokenizer in transformers' layout, the image tower too if it is a CLIP.
+"""
+
+import argparse
+
+from foveal.models import load
+from foveal.models.checkpoints.export import export_opened
+from recipes.command_line.console import calm, short_errors
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the folder and say what it is.
+
+    Args:
+        options: as `export_options` gives them.
+
+    Raises:
+        SystemExit: with 1 for a model that cannot be exported.
+    """
+    calm()
+    with short_errors():
+        exported = export_opened(
+            lambda: load(
+                options.checkpoint,
+                template=options.template,
+                encoder=options.encoder,
+                allow=options.allow_import,
+            ),
+            options.output,
+        )
+    if exported.kind is None:
+        print(f"transformers has no class for this model: {exported.reason}. {options.output} holds its parts apart.")
+    else:
+        print(
+            f"{options.output} holds a {exported.kind}; read again by transformers, its logits for a prompt with a "
+            f"picture differ by at most {exported.difference:.1e}"
+        )

@@ -1,0 +1,47 @@
+"""A checkpoint with a decoder in 4 or 8 bits, from one without."""
+
+import argparse
+import re
+from pathlib import Path
+
+from foveal.encoders.hub import folder_of
+from foveal.models import load, save
+from foveal.models.checkpoints.adapter import is_adapter
+from foveal.models.language_models.quantize import quantized_layers
+from recipes.command_line.console import calm, short_errors, stop
+
+
+def main(options: argparse.Namespace) -> None:
+    """Quantise while loading, save, and say what became how small.
+
+    Args:
+        options: as `quantize_options` gives them.
+
+    Raises:
+        SystemExit: with 2 for adapters or if a library is missing, with 1 for an input that cannot be used.
+    """
+    calm()
+    with short_errors():
+        if is_adapter(options.input):
+            stop(f"{options.input} holds adapters", f"merge them first: python -m recipes.merge {options.input} MERGED")
+        try:
+            model = load(
+                options.input,
+                quantize=options.kind,
+                template=options.template,
+                encoder=options.encoder,
+                allow=options.allow_import,
+            )
+        except ImportError as error:
+            stop(str(error))
+        before = _megabytes(folder_of(str(options.input)))
+        save(model, options.output)
+    layers = quantized_layers(model.language_model)
+    print(f"{len(layers)} layers as {options.kind}:")
+    for pattern in sorted({re.sub(r"\.\d+\.", ".*.", name) for name in layers}):
+        print(f"  language_model.{pattern}")
+    print(f"the model's weights: {before:.1f} MB -> {_megabytes(options.output):.1f} MB, in {options.output}")
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e6
