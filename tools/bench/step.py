@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from foveal.connectors import Grid, SpatialResampler
 from foveal.connectors.resampler import window_matrix, window_points
 from foveal.connectors.sincos import _bicubic_matrix
-from foveal.core import attention
+from foveal.core import Size, attention
 from foveal.models import Batch, VisionLanguageModel
 from foveal.models.prompts.batch import position_ids
 from recipes.module import Finetuning
@@ -56,7 +56,7 @@ def plain_windows(connector: SpatialResampler, features: Tensor, grid: Grid) -> 
 def plain_resampler(connector: SpatialResampler, maps: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
     """The tokens of `connector`, windows sampled first."""
     features, grid = connector.single(maps, grids, None)
-    native = connector.side, connector.side
+    native = Grid(connector.side, connector.side)
     value = connector.key_norm(connector.in_projection(features))
     down, across = (_bicubic_matrix(*sides) for sides in zip(native, grid, strict=True))
     key = value + plain_resized(connector.positions[None], native, down, across).flatten(1, 2)
@@ -77,7 +77,7 @@ def plain_forward(
     views: Sequence[Tensor],
     attention_mask: Tensor,
     columns: Tensor,
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[Size],
 ) -> Tensor:
     """Logits of `columns`, from a decoder that works at all positions in every layer."""
     logits: Tensor = network.language_model(
