@@ -16,6 +16,7 @@ from foveal.models.checkpoints.adapter import is_adapter
 from foveal.models.checkpoints.folder import is_checkpoint
 from recipes.command_line.arguments import ALLOWED_IMPORTS
 from recipes.command_line.console import calm, short_errors
+from recipes.commands.explanation import shortened
 from recipes.module import Finetuning
 from recipes.run.folder import CONFIG, run_of
 from recipes.run.saving import checkpoint_of, save_trained
@@ -136,10 +137,9 @@ def _instantiated(settings: Mapping[str, Any], path: Path) -> Finetuning:
     try:
         return instantiated(Finetuning, settings)
     except ArgumentError as error:
-        said = " ".join(str(error).split())
-        reason, denied, _ = said.partition("Add the import path to import_path_allowlist")
+        reason, denied, _ = shortened(str(error)).partition(" Add the import path to import_path_allowlist")
         advice = "add --allow_import PACKAGE if you trust it" if denied else "was it written by another version?"
-        raise ValueError(f"{path}: {reason[:LONGEST_REASON].strip()}\n{advice}") from error
+        raise ValueError(f"{path}: {reason[:LONGEST_REASON]}\n{advice}") from error
 
 
 def _check_free(folder: Path, is_ours: Callable[[Path], bool]) -> None:
