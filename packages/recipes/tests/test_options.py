@@ -1,11 +1,14 @@
 """Options of the commands without a configuration."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from recipes.command_line import options
+from recipes.command_line import entry, options
+from recipes.command_line.arguments import prepare, shipped_methods
+from recipes.command_line.spelling import check_spelling
 
 NAMES = ("chat", "convert", "export", "merge", "merge_shards", "predict", "quantize")
 ASKED = ("--question", "What?")
@@ -77,3 +80,55 @@ def test_help_fits_a_screen(name, typed, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: python -m recipes.{name} ")
     assert len(shown.splitlines()) <= 40
+
+
+CONFIGURED = ("fit", "validate", "cost")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_help_of_the_commands_on_configurations(name, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "argv", ["x", "--config", "uhd.yaml", "--help"])
+    entry.main(name)
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
+    assert lines[0].startswith(f"python -m recipes.{name} --config uhd.yaml")
+    assert len(lines) <= 60 + 5 * (columns == 80)
+    assert max(len(line) for line in lines) <= max(columns, 110)
+    for method in shipped_methods():
+        assert f" {method}" in shown
+    typed = {line.split()[0] for line in lines if line.startswith("  --")}
+    assert {"--config", "--checkpoint", "--allow_import", "--print_config", "--help"} <= typed
+    assert {"--model.connector_lr", "--model.network.PART", "--data.pages", "--data.path", "--data.batch_size"} <= typed
+    assert ({"--run", "--controls"} <= typed) == (name != "cost")
+    assert ({"--ckpt_path", "--states.every_steps", "--states.keep"} <= typed) == (name == "fit")
+    assert ({"--image", "--text", "--ranks"} <= typed) == (name == "cost")
+    # Every option says what it is.
+    assert all(len(line.split()) > 2 for line in lines if line.startswith("  --"))
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_help_names_settings_that_are_there(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", "-h"])
+    entry.main(name)
+    words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
+    settings = [word for word in words if not word.endswith((".PART", ".NAME", "--help", "--checkpoint", "--config"))]
+    own = [f"{word}=1" for word in settings if not word.startswith("--data.")]
+    check_spelling(prepare(["--config", "uhd.yaml", *own]).arguments, name)
+    data = [f"{word}=1" for word in settings if word.startswith("--data.")]
+    pages = ["--data.pages", "--data.val_pages", "--data.settings", "--data.easy_until", "--data.hard_from"]
+    assert [word for word in data if word.removesuffix("=1") in pages] == [f"{each}=1" for each in pages]
+    others = [word for word in data if word.removesuffix("=1") not in pages]
+    check_spelling(prepare(["--config", "uhd.yaml", "--config", "data/llava.yaml", *others]).arguments, name)
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_help_imports_nothing_heavy(name):
+    program = (
+        "import runpy, sys\n"
+        f"runpy.run_module('recipes.{name}', run_name='__main__')\n"
+        "print(sorted({'lightning', 'torch', 'transformers', 'jsonargparse', 'foveal.models'} & set(sys.modules)))\n"
+    )
+    words = [sys.executable, "-c", program, "--help"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.endswith("\n[]\n")

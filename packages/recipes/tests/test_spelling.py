@@ -165,9 +165,7 @@ def test_files_are_named(tmp_path, text, said):
         check("--config", "uhd.yaml", "--config", str(tmp_path / "mine.yaml"))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "- 1", "{", "trainer: {1: 2}", "__path__: here", "trainer: fast", "config: a.yaml\na: 1"]
-)
+@pytest.mark.parametrize("text", ["trainer: {1: 2}", "__path__: here", "trainer: fast", "config: a.yaml\na: 1"])
 def test_strange_files_are_left_to_the_parser(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
     check("--config", "uhd.yaml", "--config", str(tmp_path / "mine.yaml"))

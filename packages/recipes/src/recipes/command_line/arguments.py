@@ -65,6 +65,8 @@ def find_config(name: str) -> str:
         return name
     if name in (names := shipped_configs()):
         return str(CONFIGS / name)
+    if Path(name).is_dir():
+        raise UsageError(f"--config {name}: that is a folder; give a file in it")
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     methods = ", ".join(f"{method}.yaml" for method in shipped_methods())

@@ -2,11 +2,16 @@
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
+
+PARSERS_WORDS = ("Does not validate against any of the Union subtypes", "Problem with given class_path", "Parser key")
+"""How jsonargparse begins what it says around the error of a constructor."""
+CLASS_PATH = re.compile("Problem with given class_path '(.+?)'")
 
 
 def stop(message: str, advice: str = "") -> NoReturn:
@@ -30,7 +35,15 @@ def short_errors() -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     """The message; of an error that a loader's worker has passed on, without the worker's trace."""
-    message = str(error)
+    where = ""
+    while str(error).startswith(PARSERS_WORDS) and isinstance(error.__cause__, Exception):
+        named = CLASS_PATH.match(str(error))
+        error = error.__cause__
+        if named and isinstance(error, AttributeError | AssertionError):
+            where = f"{named[1]}: "  # a fault in the code of a part, whose message alone says nothing
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    message = where + str(error)
     if not message.startswith("Caught ") or "Original Traceback" not in message:
         return message
     return message.rstrip().splitlines()[-1].partition(": ")[2]

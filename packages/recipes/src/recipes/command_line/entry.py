@@ -5,6 +5,7 @@ from importlib import import_module
 
 from recipes.command_line.arguments import UsageError, prepare
 from recipes.command_line.console import stop
+from recipes.command_line.help import short_help
 from recipes.command_line.spelling import check_spelling
 
 CLASSES = {
@@ -22,12 +23,18 @@ def main(command: str) -> None:
         SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used, with 128 + its number after a
             signal.
     """
+    module, name, subcommand = CLASSES[command]
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        if arguments[-1] != "all":
+            print(short_help(command, module, name), end="")
+            return
+        arguments = ["--help"]
     try:
-        typed = prepare(sys.argv[1:])
+        typed = prepare(arguments)
         check_spelling(typed.arguments, command)
     except UsageError as error:
         stop(str(error), "--help lists the options")
-    module, name, subcommand = CLASSES[command]
     try:
         run, kind = import_module("recipes.commands.lightning_cli").run, getattr(import_module(module), name)
     except KeyboardInterrupt:

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from recipes.command_line.arguments import CONFIGS, UsageError
+from recipes.command_line.arguments import UsageError
+from recipes.command_line.config_file import read_config, shown
 from recipes.command_line.sources import Parameter, Parameters, class_parameters, parameters, parsed
 
 FIT = ("recipes.commands.lightning_cli", "recipes.commands.measuring", "recipes.commands.fit")
@@ -66,7 +67,7 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
     Raises:
         UsageError: with where it stands and what is most like it.
     """
-    settings = list(_settings(arguments))
+    settings = list(settings_of(arguments))
     classes: dict[Keys, set[str]] = {}
     for setting in settings:
         if isinstance(setting.value, str):
@@ -80,8 +81,15 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
         _check(setting, top, classes)
 
 
-def _settings(arguments: Sequence[str]) -> Iterator[Setting]:
-    """What stands on the command line and in its files, each mapping before what is in it."""
+def settings_of(arguments: Sequence[str]) -> Iterator[Setting]:
+    """What stands on the command line and in its files, each mapping before what is in it.
+
+    Args:
+        arguments: as `prepare` gives them.
+
+    Raises:
+        UsageError: as `read_config`.
+    """
     rest = list(arguments)
     while rest:
         if (typed := OPTION.fullmatch(rest.pop(0))) is None:
@@ -93,9 +101,7 @@ def _settings(arguments: Sequence[str]) -> Iterator[Setting]:
         value = _loaded(text or "")
         yield from _inner(Setting(tuple(name.split(".")), value, ""))
         if "config".startswith(name) and text is not None and Path(text).is_file():
-            content = _loaded(Path(text).read_text(encoding="utf-8", errors="replace"))
-            if isinstance(content, dict):
-                yield from _entries((), content, text.removeprefix(f"{CONFIGS}/"))
+            yield from _entries((), read_config(text), shown(text))
 
 
 def _inner(setting: Setting) -> Iterator[Setting]:

@@ -12,9 +12,10 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from recipes.command_line.arguments import ALLOWED_IMPORTS, Prepared
+from recipes.command_line.arguments import ALLOWED_IMPORTS, Prepared, UsageError
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.command_line.imports import ImportsError, allow_in
+from recipes.commands.explanation import explained, shortened, unannotated
 from recipes.commands.sharded_module import with_source
 from recipes.data.ranks import end_with_parent
 from recipes.module import Finetuning
@@ -31,20 +32,14 @@ from recipes.trainer.half_precision import HalfWeights
 from recipes.trainer.parts import as_list, callbacks_with, loggers_with
 from recipes.trainer.supported import precision_of
 
-LONGEST_ERROR = 8
+ADVICE = "--help lists the options, --print_config shows the configuration as it was understood"
 
 
-class ShortSpokenParser(LightningArgumentParser):
-    """Says what was wrong in a few lines, not in two hundred lines of usage."""
+class RaisingParser(LightningArgumentParser):
+    """Raises what was wrong instead of printing it after two hundred lines of usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line for line in message.splitlines() if line.strip()]
-        shown = lines if len(lines) <= LONGEST_ERROR else [lines[0], "  ...", *lines[-(LONGEST_ERROR - 2) :]]
-        text = "\n".join(shown).replace(
-            "Add the import path to import_path_allowlist in set_parsing_settings to allow it.",
-            "Add --allow_import PACKAGE if you trust it.",
-        )
-        stop(text, "--help lists the options, --print_config shows the configuration as it was understood")
+        raise UsageError(message) from ex
 
 
 class CommandLine(LightningCLI):
@@ -69,7 +64,7 @@ class CommandLine(LightningCLI):
             Finetuning,
             LightningDataModule,
             subclass_mode_data=True,
-            parser_class=ShortSpokenParser,
+            parser_class=RaisingParser,
             seed_everything_default=0,
             save_config_callback=None,
             auto_configure_optimizers=False,
@@ -86,12 +81,32 @@ class CommandLine(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """What was prepared, and not `sys.argv`: that stays as it was typed, and further ranks are started with it."""
-        self.config = parser.parse_args(self._arguments)
+        """What was prepared, and not `sys.argv`: that stays as it was typed, and further ranks are started with it.
+
+        Raises:
+            SystemExit: with 2, after a message, for what cannot be parsed.
+        """
+        try:
+            self.config = parser.parse_args(self._arguments)
+        except Exception as error:
+            # Also what a module of the user's own raises when it is imported.
+            if "FOVEAL_TRACEBACK" in os.environ:
+                raise
+            types = {
+                action.dest: (action._typehint, action.required)
+                for action in self._subcommand_parsers[self._arguments[0]]._actions
+                if hasattr(action, "_typehint")
+            }
+            reason = explained(self.typed.arguments, types, set(self.typed.allowed))
+            if not reason and not isinstance(error, UsageError):
+                raise
+            stop(reason or shortened(str(error)), ADVICE)
+        if reason := unannotated(self.config[self._arguments[0]].as_dict()):
+            stop(reason)
         try:
             allow_in(self.config, [name for name in self.typed.allowed if name not in ALLOWED_IMPORTS])
         except ImportsError as error:
-            parser.error(str(error))
+            stop(str(error))
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: what a training state says about hyper-parameters must not win over the command line."""
@@ -136,6 +151,8 @@ class CommandLine(LightningCLI):
             raise ValueError(
                 f"{folder} holds a run already: resume it with --ckpt_path last, or choose another folder for --run"
             )
+        if folder.is_file():
+            raise ValueError(f"--run {folder}: that is a file; give a folder, which is made if it is not there")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -154,18 +171,21 @@ class CommandLine(LightningCLI):
         settings = self.config_init[self.subcommand]["trainer"]
         if halves := HalfWeights.of(precision_of(settings)):
             kwargs["precision"] = None
-        trainer = super().instantiate_trainer(
-            callbacks=callbacks_with(
+        kwargs |= {
+            "callbacks": callbacks_with(
                 self.callbacks(), settings["callbacks"], progress_bar=settings["enable_progress_bar"] is not False
             ),
-            logger=loggers_with(self.csv, settings["logger"]),
-            plugins=[*as_list(settings["plugins"]), *halves],
+            "logger": loggers_with(self.csv, settings["logger"]),
+            "plugins": [*as_list(settings["plugins"]), *halves],
             # Its states resume inexactly; those of TrainingStates take their place.
-            enable_checkpointing=False,
+            "enable_checkpointing": False,
             # It would divide among the ranks once more what our own samplers have divided, and shuffle the curriculum.
-            use_distributed_sampler=False,
-            **kwargs,
-        )
+            "use_distributed_sampler": False,
+        }
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except TypeError as error:
+            raise MisconfigurationException(str(error)) from error
         # Signals are ours: Lightning's handlers end a run inside of a step, with exit code 0.
         trainer._signal_connector.register_signal_handlers = lambda: None
         return trainer

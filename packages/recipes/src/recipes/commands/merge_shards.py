@@ -17,6 +17,7 @@ from foveal.models.checkpoints.folder import is_checkpoint
 from recipes.command_line.arguments import ALLOWED_IMPORTS
 from recipes.command_line.console import calm, short_errors
 from recipes.command_line.imports import ImportsError
+from recipes.commands.explanation import shortened
 from recipes.commands.sharded_module import instantiated
 from recipes.module import Finetuning
 from recipes.run.folder import CONFIG, run_of
@@ -142,10 +143,9 @@ def _instantiated(settings: Mapping[str, Any], path: Path, packages: Sequence[st
     except ImportsError as error:
         raise ValueError(f"{path}: {error}") from error
     except ArgumentError as error:
-        said = " ".join(str(error).split())
-        reason, denied, _ = said.partition("Add the import path to import_path_allowlist")
+        reason, denied, _ = shortened(str(error)).partition(" Add the import path to import_path_allowlist")
         advice = "add --allow_import PACKAGE if you trust it" if denied else "was it written by another version?"
-        raise ValueError(f"{path}: {reason[:LONGEST_REASON].strip()}\n{advice}") from error
+        raise ValueError(f"{path}: {reason[:LONGEST_REASON]}\n{advice}") from error
 
 
 def _check_free(folder: Path, is_ours: Callable[[Path], bool]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -54,6 +55,9 @@ class ConversationData(pl.LightningDataModule):
 
     def __init__(self, batch_size: int, val_batch_size: int, workers: int, seed: int) -> None:
         super().__init__()
+        for name, size in (("batch_size", batch_size), ("val_batch_size", val_batch_size)):
+            if size < 1:
+                raise ValueError(f"--data.{name} is {size}: a batch has at least one sample")
         self.batch_size, self.val_batch_size, self.workers, self.seed = batch_size, val_batch_size, workers, seed
         self.position: Position | None = None
         self.batches: RankBatches | None = None
@@ -150,6 +154,8 @@ class PagesData(ConversationData):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, val_batch_size, workers, seed)
+        if pages < 1:
+            raise ValueError(f"--data.pages is {pages}: there must be at least one to learn from")
         self.pages, self.val_pages, self.settings = pages, val_pages, settings
         self.easy_until, self.hard_from = easy_until, hard_from
         self.has_validation = val_pages > 0
@@ -213,6 +219,10 @@ class LlavaData(ConversationData):
         self.path, self.images, self.val_path, self.val_images = path, images, val_path, val_images
         self.val_limit, self.group_by_modality, self.on_bad_sample = val_limit, group_by_modality, on_bad_sample
         self.has_validation = val_path is not None
+        for name, file in (("path", path), ("val_path", val_path)):
+            if file is not None and not Path(file).is_file():
+                found = "that is a folder; give a file in it" if Path(file).is_dir() else "there is no such file"
+                raise ValueError(f"--data.{name} {file}: {found} (JSON or JSONL in LLaVA's format)")
         self.records = read_records(path, images)
         self.val_records = [] if val_path is None else read_records(val_path, val_images)
 

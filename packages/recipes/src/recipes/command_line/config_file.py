@@ -1,0 +1,37 @@
+"""What stands in a configuration file, refused with its name and line before a parser would be."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.command_line.arguments import CONFIGS, UsageError
+
+
+def shown(path: str) -> str:
+    """A configuration's name in messages: of a shipped one the name that is typed."""
+    return path.removeprefix(f"{CONFIGS}/")
+
+
+def read_config(path: str) -> dict[Any, Any]:
+    """The settings of a configuration file.
+
+    Raises:
+        UsageError: naming the file and where it can the line, if it is not a mapping in YAML.
+    """
+    name = shown(path)
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is no text in UTF-8: a configuration is a text file in YAML") from error
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise UsageError(f"{name}{line}: not YAML ({getattr(error, 'problem', None) or error})") from error
+    if content is None:
+        raise UsageError(f"{name} is empty: leave it out, or write settings into it, as trainer.max_steps: 100")
+    if not isinstance(content, dict):
+        raise UsageError(f"{name}: settings by name are expected, as trainer.max_steps: 100, not {content!r:.40}")
+    return content

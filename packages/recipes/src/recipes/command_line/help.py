@@ -1,0 +1,146 @@
+"""Help that fits a screen: read from sources, so that it is there at once; the parser's own is `--help all`."""
+
+import ast
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from textwrap import wrap
+
+from recipes.command_line.arguments import shipped_configs, shipped_methods
+from recipes.command_line.docstrings import arguments as documented
+from recipes.command_line.sources import definition
+
+EXAMPLES = {
+    "fit": (
+        "--config uhd.yaml",
+        "--config uhd.yaml --config data/llava.yaml --data.path my.json --data.images my_images/",
+        "--config uhd.yaml --config uhd/13b.yaml --config uhd/pretrain.yaml --data.path my.json",
+    ),
+    "validate": ("--config uhd.yaml --checkpoint runs/uhd/version_0/checkpoint",),
+    "cost": (
+        "--config uhd.yaml --config uhd/13b.yaml --image 1000x3000",
+        "--checkpoint runs/uhd/version_0/checkpoint",
+    ),
+}
+NETWORK = "foveal.models.VisionLanguageModel"
+PARTS = ("encoder", "connector", "language_model", "tokenizer", "plan", "merge")
+MODEL = "recipes.module.Finetuning"
+DATA = ("recipes.data.PagesData", "recipes.data.LlavaData")
+HIDDEN = ("LightningCLI", "FitCommand")
+"""Bases whose options are not shown: Lightning's are in the words of its parser, and `cost` trains nothing."""
+NAMES = 38
+"""Columns of the options' names."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something that can be typed: what it is in a line, and its default as it is written in the source."""
+
+    name: str
+    text: str
+    default: str = ""
+
+    def line(self, columns: int) -> str:
+        """The option in one line of so many columns."""
+        end = f" [{self.default}]" if self.default else ""
+        room = columns - NAMES - 3 - len(end)
+        text = self.text if len(self.text) <= room else f"{self.text[: room - 3].rsplit(' ', 1)[0]} .."
+        return f"  {self.name:<{NAMES}} {text}{end}"
+
+
+def short_help(command: str, module: str, name: str) -> str:
+    """What can be typed after `python -m recipes.COMMAND`, without the hundreds of settings of the Trainer.
+
+    Args:
+        command: a key of `EXAMPLES`.
+        module: of its class.
+        name: of its class.
+    """
+    columns = shutil.get_terminal_size((110, 24)).columns
+    options = [
+        Option("--config FILE", "settings in YAML; later ones win; a file here, or one that is shipped"),
+        Option("--checkpoint FOLDER", "a saved or published model in place of the configured network"),
+        *_added(module, name),
+        Option("--allow_import PACKAGE", "package of your own that class paths may name"),
+        Option("--print_config", "print the settings as they were understood, and end"),
+        Option("--trainer.NAME VALUE", "of Lightning's Trainer, as --trainer.max_steps 100"),
+        Option("--help all", "all settings; --help alone is this page"),
+    ]
+    network = _taken(NETWORK, "--model.network.")
+    parts = Option("--model.network.PART CLASS", f"PART: {', '.join(PARTS)}")
+    model = [parts, *(each for each in network if each.name.rpartition(".")[2] not in PARTS)]
+    model += [each for each in _taken(MODEL, "--model.") if not each.name.endswith(".network")]
+    pages, own = (_taken(each, "--data.") for each in DATA)
+    shared = {each.name for each in own}
+    sections = {
+        "configurations": list(_configurations(columns)),
+        "options": options,
+        "model": model,
+        f"data: --data {DATA[0]} (built-in pages)": [each for each in pages if each.name not in shared],
+        f"data: --data {DATA[1]} (your own: data/llava.yaml)": own,
+    }
+    lines = [f"python -m recipes.{command} {example}" for example in EXAMPLES[command]]
+    for title, listed in sections.items():
+        lines += [f"{title}:", *(each.line(columns) for each in listed)]
+    return "\n".join(lines) + "\n"
+
+
+def _configurations(columns: int) -> Iterator[Option]:
+    """The shipped ones: methods by name, what lies beside them as a pattern."""
+    methods = shipped_methods()
+    beside = [name.partition("/")[2] for name in shipped_configs() if name.partition("/")[0] in methods]
+    common = sorted({name for name in beside if beside.count(name) > 1})
+    others = [name for name in shipped_configs() if name.partition("/")[0].removesuffix(".yaml") not in methods]
+    listed = {
+        "METHOD.yaml": methods,
+        "METHOD/SIZE.yaml": [name for name in common if name[0].isdigit()],
+        "METHOD/STAGE.yaml": [name for name in common if not name[0].isdigit()],
+        "laid over a method": others,
+    }
+    for title, names in listed.items():
+        for number, line in enumerate(wrap(" ".join(names), columns - NAMES - 3)):
+            yield Option("" if number else title, line)
+
+
+def _added(module: str, name: str) -> Iterator[Option]:
+    """Options that a command and those that it inherits from add to their parser, the latter's first."""
+    found = definition(module, name)
+    if found is None or not isinstance(node := found[1], ast.ClassDef):
+        return
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id not in HIDDEN:
+            yield from _added(found[0], base.id)
+    for call in ast.walk(node):
+        match call:
+            case ast.Call(func=ast.Attribute(attr="add_argument"), args=[ast.Constant(value=str(option)), *_]):
+                words = {word.arg: word.value for word in call.keywords}
+                text = ast.literal_eval(words["help"]) if "help" in words else ""
+                yield Option(option, text.partition(". ")[0].rstrip("."), _plain(words.get("default")))
+            case ast.Call(
+                func=ast.Attribute(attr="add_class_arguments"), args=[ast.Name(id=kind), ast.Constant(str(key))]
+            ):
+                yield from _taken(f"{found[0]}.{kind}", f"--{key}.")
+
+
+def _taken(dotted: str, before: str) -> list[Option]:
+    """The arguments of a class, with what its docstring says and their defaults."""
+    found = definition(*dotted.rpartition(".")[::2])
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        return []
+    node = found[1]
+    defaults: dict[str, ast.expr | None] = {}
+    for each in node.body:
+        match each:
+            case ast.FunctionDef(name="__init__", args=taken):
+                named = taken.args[1:]
+                values = [*[None] * (len(named) - len(taken.defaults)), *taken.defaults, *taken.kw_defaults]
+                defaults = {arg.arg: value for arg, value in zip([*named, *taken.kwonlyargs], values, strict=True)}
+            case ast.AnnAssign(target=ast.Name(id=field), value=value):
+                defaults.setdefault(field, value)
+    said = documented(ast.get_docstring(node))
+    return [Option(before + name, said.get(name, ""), _plain(value)) for name, value in defaults.items()]
+
+
+def _plain(default: ast.expr | None) -> str:
+    """A default as it would be typed; nothing where there is none, or it is made by code."""
+    return str(default.value) if isinstance(default, ast.Constant) and default.value is not None else ""

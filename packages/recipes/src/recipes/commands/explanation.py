@@ -1,0 +1,229 @@
+"""Why the parser has refused what was typed, in our words: which setting, where it stands, and what is expected."""
+
+import inspect
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args
+
+from recipes.command_line.arguments import ALLOWED_IMPORTS, shipped_methods
+from recipes.command_line.docstrings import arguments as documented
+from recipes.command_line.spelling import Keys, Setting, settings_of
+from recipes.commands.expected import (
+    a,
+    accepts,
+    classes_of,
+    described,
+    given_in_calls,
+    inner,
+    makes,
+    members,
+    parts,
+    takes,
+)
+
+SUGGESTED = 3
+"""Parts that are named where none is like the one that was given."""
+UNKNOWN = "unrecognized arguments: "
+NOISE = re.compile(
+    "Does not validate|Subtypes:|Errors:|Given value|- Expected a path but|Problem with given class_path"
+)
+
+
+def explained(arguments: Sequence[str], types: Mapping[str, tuple[Any, bool]], allowed: set[str]) -> str:
+    """The first setting that cannot be, or that is missing; nothing if all are as they should be.
+
+    Args:
+        arguments: as `prepare` gives them.
+        types: of every setting that the parser knows by a name of its own, as `model.network`: its type, and whether
+            it must be given.
+        allowed: names of packages that class paths may import.
+    """
+    settings = list(settings_of(arguments))
+    known = _Known(types, allowed)
+    for setting in settings:
+        if reason := known.problem(setting):
+            where = f"{setting.where}: " if setting.where else ""
+            return f"{where}{'' if where else '--'}{'.'.join(setting.keys)}: {reason}"
+    return known.missing({setting.place for setting in settings})
+
+
+def unannotated(settings: Any, place: str = "") -> str:
+    """A part of somebody's own that has an argument without type and default, which the parser would leave out.
+
+    Args:
+        settings: as the parser has understood them.
+        place: of them.
+    """
+    if isinstance(settings, list):
+        return next(filter(None, (unannotated(each, place) for each in settings)), "")
+    if not isinstance(settings, dict):
+        return ""
+    path, given = settings.get("class_path"), dict(settings.get("init_args") or {})
+    if isinstance(path, str) and path.partition(".")[0] not in ALLOWED_IMPORTS:
+        module, _, name = path.rpartition(".")
+        # The parser has imported what may be imported; nothing else is.
+        part = getattr(sys.modules.get(module), name, None)
+        for argument, (kind, is_required) in takes(part).items() if callable(part) else ():
+            by_us = argument in ("in_width", "out_width")  # of a connector: the model gives them
+            if is_required and kind is inspect.Parameter.empty and not by_us and given.get(argument) is None:
+                return f"{place}: {argument} of {path} has no type: annotate it, as in `{argument}: int`"
+    inside = ((value, place if key == "init_args" else f"{place}.{key}".strip(".")) for key, value in settings.items())
+    return next(filter(None, (unannotated(value, name) for value, name in inside)), "")
+
+
+def shortened(message: str) -> str:
+    """The parser's message without what is about the parser."""
+    if message.startswith(UNKNOWN):
+        return f"{message.removeprefix(UNKNOWN)}: there is no place for it; settings are typed as --NAME VALUE"
+    keys = re.findall(r'Parser key "(.+?)"', message)
+    lines = [re.sub(r'Parser key ".+?":', "", line).strip() for line in message.splitlines()]
+    reasons = [line.removeprefix("- ") for line in lines if line and not NOISE.match(line)]
+    return "; ".join([*keys[-1:], *reasons[:SUGGESTED]])
+
+
+class _Known:
+    """What settings may be, from the classes that were named so far."""
+
+    def __init__(self, types: Mapping[str, tuple[Any, bool]], allowed: set[str]) -> None:
+        self.types, self.allowed = types, allowed
+        self.named: dict[Keys, Any] = {}
+
+    def problem(self, setting: Setting) -> str:
+        """What is wrong with the value of a setting; nothing if nothing is."""
+        place, value = setting.place, setting.value
+        if place[-1] == "class_path":
+            place, value = place[:-1], {"class_path": value}
+        annotation = self.expected(place)
+        if annotation is None and isinstance(value, str | int | float) and self._is_group(place):
+            return "" if Path(str(value)).is_file() else f"{value!r} is not a mapping of settings"
+        if annotation in (None, Any, inspect.Parameter.empty):
+            return ""
+        path = value.get("class_path") if isinstance(value, dict) else value
+        classes = classes_of(annotation)
+        if classes and isinstance(path, str) and not Path(path).is_file():
+            problem = self._problem_of_class(place, path, classes)
+            return "" if isinstance(value, str) and str in members(annotation) else problem
+        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value)):
+            return ""  # what is inside comes by itself
+        if accepts(annotation, value) or (not setting.where and accepts(annotation, str(value))):
+            return ""
+        words = [str(word) for each in members(annotation) for word in get_args(each)]
+        near = get_close_matches(str(value), words, n=1)
+        return f"{value!r} is not {described(annotation)}" + (f"; did you mean {near[0]}?" if near else "")
+
+    def expected(self, place: Keys) -> Any:
+        """The type of a setting; None if that is not known."""
+        for depth in range(len(place), 0, -1):
+            if (name := ".".join(place[:depth])) in self.types:
+                annotation = self.types[name][0]
+                break
+        else:
+            return None
+        while depth < len(place):
+            key, part = place[depth], self._part(place[:depth], annotation)
+            if part is not None:
+                annotation = takes(part).get(key, (None, False))[0]
+                depth += 1
+            elif (entry := inner(annotation, key)) is not None:
+                # Names in a mapping may have dots of their own.
+                annotation, depth = entry, depth + 1 if key.startswith("[") else len(place)
+            else:
+                return None
+        return annotation
+
+    def missing(self, given: set[Keys]) -> str:
+        """A setting without which a class cannot be built; nothing if all are there."""
+        for name, (annotation, is_required) in self.types.items():
+            keys = tuple(name.split("."))
+            if is_required and not any(place[: len(keys)] == keys for place in given):
+                return (
+                    f"--{name} is missing, {described(annotation)}: begin with the configuration of a method, as "
+                    f"--config uhd.yaml; there are {', '.join(shipped_methods())}"
+                )
+        for place, part in self.named.items():
+            arguments = list(takes(part).items())[given_in_calls(self.expected(place)) :]
+            for argument, (_, is_required) in arguments:
+                if is_required and not any(each[: len(place) + 1] == (*place, argument) for each in given):
+                    said = documented(inspect.getdoc(part)).get(argument)
+                    missing = f"--{'.'.join((*place, argument))} is missing: {part.__name__} needs it"
+                    return f"{missing} ({said})" if said else missing
+        return ""
+
+    def _is_group(self, place: Keys) -> bool:
+        return any(name.startswith(f"{'.'.join(place)}.") for name in self.types)
+
+    def _part(self, place: Keys, annotation: Any) -> Any:
+        if place in self.named:
+            return self.named[place]
+        classes = [each for each in classes_of(annotation) if not inspect.isabstract(each)]
+        return classes[0] if len(classes) == 1 else None
+
+    def _problem_of_class(self, place: Keys, path: str, wanted: list[type]) -> str:
+        """What is wrong with a class path; if nothing is, the class is known from now on."""
+        expected = a(" or ".join(each.__name__ for each in wanted))
+        like = parts(wanted)
+        module, _, name = path.rpartition(".")
+        if not module:
+            if (full := next((each for each in like if each.endswith(f".{name}")), None)) is None:
+                return f"{path!r} is no class path of {expected}{_nearest(path, like) or _some(like)}"
+            module, _, name = full.rpartition(".")
+        package = path.partition(".")[0]
+        if module and "." in path and package not in self.allowed:
+            return f"{path} is not imported: add --allow_import {package} if you trust that package"
+        try:
+            part = getattr(import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                return f"{module} cannot be imported: {error}"
+            return f"there is no module {error.name}{_nearest(path, like)}"
+        except SyntaxError as error:
+            file = Path(error.filename or module).name
+            return f"{module} cannot be imported: {file}, line {error.lineno}: SyntaxError: {error.msg}"
+        except Exception as error:  # a module of the user's own may do anything
+            return f"{module} cannot be imported: {type(error).__name__}: {error}"
+        if part is None:
+            found = _nearest(path, like if package in ALLOWED_IMPORTS else _parts(module)) or _some(like)
+            return f"there is no {name} in {module}{found}"
+        if inspect.isabstract(part):
+            lacking = ", ".join(sorted(part.__abstractmethods__))
+            return f"{path} cannot be built: it has no {lacking}{_some(like)}"
+        if not makes(part, wanted):
+            return f"{path} is {_what(part)}; expected is {expected}{_some(like)}"
+        for inside in [each for each in self.named if each[: len(place)] == place]:
+            del self.named[inside]  # the new class has settings of its own
+        self.named[place] = part
+        return ""
+
+
+def _what(part: Any) -> str:
+    if inspect.isclass(part):
+        bases = [each.__name__ for each in part.__mro__[1:] if inspect.isabstract(each)]
+        return a(bases[0]) if bases else "a class of another kind"
+    if not callable(part):
+        return f"of type {type(part).__name__}"
+    returned = inspect.signature(part).return_annotation
+    if returned is inspect.Signature.empty:
+        return "a function without a return type"
+    return f"a function that returns {a(getattr(returned, '__name__', str(returned)))}"
+
+
+def _nearest(path: str, names: Sequence[str]) -> str:
+    by_name = {name.rpartition(".")[2]: name for name in names}
+    short = path.rpartition(".")[2]
+    begun = [name for name in by_name if name.lower().startswith(short.lower())]
+    near = [by_name[each] for each in begun] or get_close_matches(path, names, n=1)
+    near = near or [by_name[each] for each in get_close_matches(short, by_name, n=1)]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return f", such as {', '.join(names[:SUGGESTED])}" if names else ""
+
+
+def _parts(module: str) -> list[str]:
+    found = vars(import_module(module))
+    return [f"{module}.{name}" for name, part in found.items() if inspect.isclass(part) or inspect.isfunction(part)]
