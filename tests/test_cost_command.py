@@ -9,6 +9,7 @@ import torch
 import yaml
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from foveal.core import Size
 from foveal.encoders import clip_vit_large_224, clip_vit_large_336
 from foveal.models import Turn, VisionLanguageModel, byte_tokenizer, load, save
 from foveal.models.checkpoints.adapter import save_adapter
@@ -105,7 +106,7 @@ def test_known_sizes_are_the_published_ones(name, language_model):
     with torch.device("meta"):
         tower = clip_vit_large_336()
     assert parameters(found.built).encoder == sum(weight.numel() for weight in tower.parameters())
-    assert found.built.encoder.grids((336, 336)) == ((24, 24),)
+    assert found.built.encoder.grids(Size(336, 336)) == ((24, 24),)
     assert [remark.split(" is not")[0].split(" of ")[0] for remark in found.remarks] == ["the tokenizer"]
 
 
@@ -270,7 +271,7 @@ def test_an_answer_is_refused_before_weights_are_read(checkpoint, monkeypatch):
     folder, model = checkpoint
     for reader in ("foveal.models.checkpoints.folder.read_tensors", "transformers.modeling_utils.load_state_dict"):
         monkeypatch.setattr(reader, lambda *_, **__: pytest.fail("weights were read"))
-    sizes, turns = [(96, 64)], [Turn("user", "<image>\nWhat?")]
+    sizes, turns = [Size(96, 64)], [Turn("user", "<image>\nWhat?")]
     text = model.processor.length(sizes, turns, open_ended=True) - sum(prompt_tokens(model, sizes))
     needs = answering(model, sizes, text=text, new_tokens=8).total
     check_room_to_answer(folder, sizes, "What?", new_tokens=8, free=needs)

@@ -13,6 +13,7 @@ from tools.bench import methods, published
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from foveal.core import Size
 from foveal.encoders import (
     SamViTDet,
     clip_vit_large_336,
@@ -71,7 +72,7 @@ def cost(name, width, height):
 
 
 def tokens(build, width, height):
-    return methods.built(build).processor.count(width, height)
+    return methods.built(build).processor.count(Size(width, height))
 
 
 def encoder_flops(build, size):

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from foveal.connectors import SpatialResampler
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     AnyResMerge,
@@ -42,6 +43,7 @@ from tools.bench.published import CONTEXT, model, vicuna_7b, vicuna_13b
 from tools.bench.timing import medians
 
 GB = 1e9
+SQUARE, PORTRAIT = Size(672, 672), Size(672, 1008)
 TEXT = 512
 """Tokens beside the picture's, with the marks between its views."""
 NOTHING = "–"
@@ -57,7 +59,7 @@ class Case:
     Attributes:
         build: from a language model, and perhaps another encoder, to the model.
         visual: tokens of the picture.
-        picture: its width and height in pixels.
+        picture: its size.
         language_model: in its published size.
         card: memory in GB that there is.
         limit: memory in GB that may be used; what the driver needs is beside it.
@@ -65,7 +67,7 @@ class Case:
 
     build: Callable[..., VisionLanguageModel]
     visual: int
-    picture: tuple[int, int] = (672, 672)
+    picture: Size = SQUARE
     language_model: Callable[[], nn.Module] = vicuna_7b
     card: float = 8.0
     limit: float = 7.4
@@ -80,11 +82,11 @@ UHD = partial(model, connector=resampler, plan=UhdPlan(max_slices=7))
 PLAIN = Case(model, 576)
 CASES = {
     "LLaVA-1.5 7B": PLAIN,
-    "LLaVA-UHD 7B, 7 views": Case(UHD, 7 * 144, (672, 1008)),
+    "LLaVA-UHD 7B, 7 views": Case(UHD, 7 * 144, PORTRAIT),
     "DeepStack-L 7B": Case(partial(model, plan=DeepStackPlan(336), merge=DeepStackMerge), 576),
     # Five views' 2880, and a newline at the end of each of the map's 48 rows.
     "LLaVA-NeXT 7B": Case(partial(model, plan=AnyResPlan(336), merge=AnyResMerge), 2880 + 48),
-    "LLaVA-UHD 13B, 7 views": Case(UHD, 7 * 144, (672, 1008), vicuna_13b, card=12.0, limit=11.0),
+    "LLaVA-UHD 13B, 7 views": Case(UHD, 7 * 144, PORTRAIT, vicuna_13b, card=12.0, limit=11.0),
 }
 THEIRS = "LLaVA-1.5 7B, transformers"
 TINY = partial(llama, 320, width=256, depth=6, heads=2, mlp_width=512, context=CONTEXT)
@@ -112,7 +114,7 @@ def shapes(case: Case, *, tiny: bool) -> VisionLanguageModel:
         built = case.build(TINY() if tiny else case.language_model(), encoder=encoder)
     old = built.processor
     built.processor = Endless(old.tokenizer, old.plan, count=old.count, max_length=old.max_length)
-    visual = sum(item for item in old.count(*case.picture) if isinstance(item, int))
+    visual = sum(item for item in old.count(case.picture) if isinstance(item, int))
     if visual != case.visual:
         raise ValueError(f"a picture of {case.picture} has {visual} visual tokens, expected are {case.visual}")
     return built.eval()

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from foveal.connectors import MlpProjector
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     IMAGE_TOKEN_ID,
@@ -27,7 +28,7 @@ from foveal.models import (
 from foveal.models.language_models.injection import Embedded, injected
 from tools.bench.timing import fastest, machine
 
-SIDE, TEXT, PICTURE = 336, 64, (672, 672)
+SIDE, TEXT, PICTURE = 336, 64, Size(672, 672)
 WAYS = ("overview", "stacks", "sequence")
 
 
@@ -54,9 +55,10 @@ def models(width: int, depth: int, device: torch.device) -> dict[str, VisionLang
 
 def prompt(model: VisionLanguageModel, device: torch.device) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Ids of one picture and some text, and the picture's views."""
-    (tokens,) = model.processor.count(*PICTURE)
+    (tokens,) = model.processor.count(PICTURE)
     ids = torch.tensor([[IMAGE_TOKEN_ID] * int(tokens) + [7] * TEXT], device=device)
-    return ids, [torch.randn(3, *view, device=device) for view in model.processor.plan.views(*PICTURE)]
+    views = model.processor.plan.views(PICTURE)
+    return ids, [torch.randn(3, view.height, view.width, device=device) for view in views]
 
 
 def read(model: VisionLanguageModel, embedded: Embedded) -> torch.Tensor:
@@ -119,7 +121,7 @@ def main() -> None:
     }
     print(machine())
     print(
-        f"\none picture of {PICTURE[0]}x{PICTURE[1]} and {TEXT} text tokens; language model of {given.depth} layers, "
+        f"\none picture of {PICTURE} and {TEXT} text tokens; language model of {given.depth} layers, "
         f"width {given.width}; float32 on {given.device}, fastest of {rounds}, taking turns\n"
     )
     print("| | overview alone | with stacks | all in sequence | stacks: times overview | sequence: times stacks |")

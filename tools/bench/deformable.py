@@ -16,7 +16,7 @@ from foveal.connectors import Grid
 from foveal.connectors.deformable import centres, deformable_attention, neighbours
 from tools.bench.timing import machine, medians
 
-GRID, HEADS, HEAD_WIDTH, POINTS, ROUNDS = (24, 24), 16, 64, 4, 15
+GRID, HEADS, HEAD_WIDTH, POINTS, ROUNDS = Grid(24, 24), 16, 64, 4, 15
 TOLERANCE = 1e-5
 
 Way = Callable[[Tensor, Sequence[Grid], Tensor, Tensor], Tensor]

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from foveal.core import Size
 from foveal.models import VisionLanguageModel
-from foveal.models.estimates.cost import Cost, Size, cost, picture_size
+from foveal.models.estimates.cost import Cost, cost, picture_size
 from tools.bench.published import METHODS
 
 TEXT = 64
 """Tokens of text beside the picture."""
-PICTURES: tuple[Size, ...] = ((1000, 3000), (672, 672))
+PICTURES = (Size(1000, 3000), Size(672, 672))
 HEAD = (
     "| | views | visual tokens | encoder | connector, merge | language model | TFLOP encoder | connector | "
     "language model | sum |",
@@ -51,12 +52,12 @@ def main() -> None:
     given = parser.parse_args()
     pictures: Sequence[Size] = given.image[:1] if given.tiny else given.image
     methods = dict(list(METHODS.items())[:1]) if given.tiny else METHODS
-    for width, height in pictures:
+    for picture in pictures:
         try:
-            costs = {name: cost(built(build), [(width, height)], text=TEXT) for name, build in methods.items()}
+            costs = {name: cost(built(build), [picture], text=TEXT) for name, build in methods.items()}
         except ValueError as error:
             parser.error(str(error))
-        print(f"\na picture of {width}x{height} pixels and {TEXT} tokens of text; parameters, and TFLOP of a prefill\n")
+        print(f"\na picture of {picture} pixels and {TEXT} tokens of text; parameters, and TFLOP of a prefill\n")
         print("\n".join((*HEAD, *(row(name, found) for name, found in costs.items()))))
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import UhdPlan
 from tools.bench.timing import fastest, machine, row
@@ -34,7 +35,7 @@ def main() -> None:
         "eight receipts, 1:2 to 1:4": [(300, rng.randint(600, 1200)) for _ in range(8)],
         "eight of any shape, 1:4 to 4:1": [(rng.randint(150, 600), rng.randint(150, 600)) for _ in range(8)],
     }.items():
-        views = [torch.randn(3, *size) for width, height in sizes for size in plan.views(width, height)]
+        views = [torch.randn(3, view.height, view.width) for size in sizes for view in plan.views(Size.of(size))]
         with torch.inference_mode():
             seconds = fastest(
                 {"ragged": partial(encoder.encode_views, views), "padded": partial(padded, encoder, views)}

@@ -48,7 +48,7 @@ def plain_windows(connector: SpatialResampler, features: Tensor, grid: Grid) -> 
 def plain_resampler(connector: SpatialResampler, maps: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
     """The tokens of `connector`, windows sampled first."""
     features, grid = connector.single(maps, grids, None)
-    native = connector.side, connector.side
+    native = Grid(connector.side, connector.side)
     value = connector.key_norm(connector.in_projection(features))
     down, across = (_bicubic_matrix(*sides) for sides in zip(native, grid, strict=True))
     key = value + plain_resized(connector.positions[None], native, down, across).flatten(1, 2)

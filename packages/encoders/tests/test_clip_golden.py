@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foveal.core import load_exact
+from foveal.core import Size, load_exact
 from foveal.encoders import VisionTransformer, clip_weights
 
 
@@ -42,7 +42,7 @@ def test_any_grid_one_by_one_and_as_a_ragged_list(slices):
     views = [reference.tensors[f"{case['name']}.pixels"][0] for case in reference.meta["cases"]]
     ragged = model.encode_views(views)
     for case, view, (of_list,) in zip(reference.meta["cases"], views, ragged, strict=True):
-        assert model.grid(view.shape[1], view.shape[2]) == (case["h"], case["w"])
+        assert model.grid(Size.of_view(view)) == (case["h"], case["w"])
         expected = reference.tensors[f"{case['name']}.selected"][0]
         close(model(view[None])[0][0], expected)
         close(of_list, expected)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import foveal.encoders
-from foveal.core import build, describe, tables_of
+from foveal.core import Grid, Size, build, describe, tables_of
 from foveal.encoders import (
     ConvNeXt,
     Encoder,
@@ -57,7 +57,7 @@ def deepseek_vl():
 
 
 def pairs(*sides):
-    return tuple(product(sides, sides))
+    return tuple(Size(width, height) for height, width in product(sides, sides))
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Case:
     """
 
     build: Callable[[], Encoder]
-    sizes: tuple[tuple[int, int], ...]
-    refused: tuple[int, int]
+    sizes: tuple[Size, ...]
+    refused: Size
     one_size: bool = False
 
     def encoder(self):
@@ -96,34 +96,34 @@ class Case:
 
 
 CASES = {
-    "clip": Case(lambda: clip(layers=(1, -1)), pairs(4, 8, 20, 16), (16, 18)),
-    "clip_class_token": Case(lambda: clip(keep_class_token=True), pairs(4, 8, 20, 16), (18, 16)),
+    "clip": Case(lambda: clip(layers=(1, -1)), pairs(4, 8, 20, 16), Size(18, 16)),
+    "clip_class_token": Case(lambda: clip(keep_class_token=True), pairs(4, 8, 20, 16), Size(16, 18)),
     "siglip": Case(
-        lambda: siglip(layers=(0, -1), use_final_norm=True), (*pairs(4, 8, 16), (16, 8), (18, 18)), (18, 16)
+        lambda: siglip(layers=(0, -1), use_final_norm=True), (*pairs(4, 8, 16), Size(8, 16), Size(18, 18)), Size(16, 18)
     ),
-    "dinov2": Case(lambda: dinov2(num_registers=2), pairs(8, 32, 24), (8, 12)),
-    "dinov2_swiglu": Case(lambda: dinov2(activation="swiglu"), pairs(8, 32, 24), (8, 12)),
-    "sam": Case(lambda: sam(downsample=(), antialias=False), pairs(4, 8, 28, 24), (24, 26)),
-    "vary": Case(sam, pairs(4, 8, 20, 36, 24), (26, 24)),
-    "convnext": Case(lambda: convnext(layers=(0, 1, 2, 3, 4)), pairs(32, 64, 96), (32, 48)),
-    "convnext_shallow": Case(lambda: convnext(layers=(2,)), pairs(8, 16, 24), (8, 12)),
-    "convnext_five": Case(lambda: ConvNeXt((4, 4, 8, 8, 12), (1,) * 5), pairs(64, 128), (64, 96)),
-    "llava_hr": Case(llava_hr, pairs(32, 64, 160, 128), (96, 128)),
-    "llava_hr_first_stage": Case(lambda: llava_hr(adapters=False), pairs(32, 64, 160, 128), (128, 144)),
-    "parallel": Case(lambda: ParallelEncoder([clip(), sam()]), pairs(4, 8, 20, 16), (16, 18)),
+    "dinov2": Case(lambda: dinov2(num_registers=2), pairs(8, 32, 24), Size(12, 8)),
+    "dinov2_swiglu": Case(lambda: dinov2(activation="swiglu"), pairs(8, 32, 24), Size(12, 8)),
+    "sam": Case(lambda: sam(downsample=(), antialias=False), pairs(4, 8, 28, 24), Size(26, 24)),
+    "vary": Case(sam, pairs(4, 8, 20, 36, 24), Size(24, 26)),
+    "convnext": Case(lambda: convnext(layers=(0, 1, 2, 3, 4)), pairs(32, 64, 96), Size(48, 32)),
+    "convnext_shallow": Case(lambda: convnext(layers=(2,)), pairs(8, 16, 24), Size(12, 8)),
+    "convnext_five": Case(lambda: ConvNeXt((4, 4, 8, 8, 12), (1,) * 5), pairs(64, 128), Size(96, 64)),
+    "llava_hr": Case(llava_hr, pairs(32, 64, 160, 128), Size(128, 96)),
+    "llava_hr_first_stage": Case(lambda: llava_hr(adapters=False), pairs(32, 64, 160, 128), Size(144, 128)),
+    "parallel": Case(lambda: ParallelEncoder([clip(), sam()]), pairs(4, 8, 20, 16), Size(18, 16)),
     "one_view": Case(
         lambda: ParallelEncoder([clip(layers=(0, -2)), dinov2(), convnext(layers=(2,))], one_view=True),
         pairs(8, 16, 24),
-        (16, 12),
+        Size(12, 16),
     ),
-    "deepseek_vl": Case(deepseek_vl, pairs(4, 16, 28, 24), (24, 26)),
+    "deepseek_vl": Case(deepseek_vl, pairs(4, 16, 28, 24), Size(26, 24)),
     "deepstack_v": Case(
-        lambda: StackedVisionTransformer(clip(layers=(-1,)), start=0), pairs(4, 8, 20, 16), (16, 18), one_size=True
+        lambda: StackedVisionTransformer(clip(layers=(-1,)), start=0), pairs(4, 8, 20, 16), Size(18, 16), one_size=True
     ),
     "deepstack_v_post": Case(
         lambda: StackedVisionTransformer(dinov2(num_registers=1), start=1, crops=4, post_blocks=3),
         pairs(8, 32, 24),
-        (8, 12),
+        Size(12, 8),
         one_size=True,
     ),
 }
@@ -134,7 +134,7 @@ SEVERAL = pytest.mark.parametrize("name", ["parallel", "deepstack_v"])
 
 
 def views_of(sizes):
-    return [torch.randn(2, 3, *size) for size in sizes]
+    return [torch.randn(2, 3, size.height, size.width) for size in sizes]
 
 
 def close(ours, reference):
@@ -176,12 +176,47 @@ def test_the_grids_are_known_before(case, data):
 
 
 @EVERY
+@settings(max_examples=8, deadline=None)
+@given(st.data())
+def test_rows_follow_the_height_and_columns_the_width(case, data):
+    """Square views tell, side by side, how many cells a length has."""
+    encoder = case.encoder()
+    size = data.draw(st.sampled_from([size for size in case.sizes if size.width != size.height]))
+
+    def grids(width, height):
+        return encoder.grids(*[Size(width, height)] * encoder.inputs)
+
+    down, across = grids(size.height, size.height), grids(size.width, size.width)
+    expected = tuple(Grid(high.rows, wide.columns) for high, wide in zip(down, across, strict=True))
+    assert grids(*size) == expected
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"deepseek_vl"}))  # which has one square grid for every view
+def test_maps_lie_row_by_row(name):
+    """What changes in the upper right corner of a wide view changes the end of the first rows most."""
+    case = CASES[name]
+    encoder = case.encoder()
+    wide = max(case.sizes, key=lambda size: size.width / size.height)
+    plain = [torch.full((1, 3, wide.height, wide.width), 0.5) for _ in range(encoder.inputs)]
+    marked = [view.clone() for view in plain]
+    for view in marked:
+        view[..., : wide.height // 4, -wide.width // 8 :] += 3
+    with torch.no_grad():
+        maps = zip(encoder(*plain), encoder(*marked), encoder.grids(*[wide] * encoder.inputs), strict=True)
+        for before, after, grid in maps:
+            changed = (after - before)[0, encoder.prefix_tokens :].norm(dim=-1).unflatten(0, grid)
+            row, column = divmod(int(changed.argmax()), grid.columns)
+            assert row < (grid.rows + 1) / 2
+            assert column >= grid.columns // 2
+
+
+@EVERY
 @settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_ragged_is_one_by_one(case, data):
     encoder = case.encoder()
     together = data.draw(st.lists(case.together(), min_size=1, max_size=4))
-    views = [[torch.randn(3, *size) for size in sizes] for sizes in together]
+    views = [[torch.randn(3, size.height, size.width) for size in sizes] for sizes in together]
     with torch.no_grad():
         ragged = encoder.encode_views([view for each in views for view in each])
         for maps, each in zip(ragged, views, strict=True):

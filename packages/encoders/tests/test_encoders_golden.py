@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foveal.core import load_exact
+from foveal.core import Size, load_exact
 from foveal.encoders import (
     ConvNeXt,
     MixtureOfResolution,
@@ -69,7 +69,7 @@ def test_sam_and_the_convolutions_of_vary(vary_tower):
         close(state, tensors[f"block.{number}"])
     close(model.neck(states[-1]), tensors["neck"])
     close(model(tensors["pixel_values"])[0], tensors["tokens"])
-    assert model.grids((72, 72)) == ((3, 3),)
+    assert model.grids(Size(72, 72)) == ((3, 3),)
 
 
 @torch.no_grad()
@@ -82,7 +82,8 @@ def test_sam_at_other_sizes(golden, vary_tower, antialias):
         close(model.positions_of(tuple(case["grid_hw"])), tensors[f"{name}.pos_embed_{end}"][0])
         expected = tensors[f"{name}.map_{end}"]
         close(model(tensors[f"{name}.pixel_values"])[0], expected.flatten(2).mT)
-        assert model.grids(tuple(case["input_hw"])) == (tuple(expected.shape[-2:]),)
+        height, width = case["input_hw"]
+        assert model.grids(Size(width, height)) == (tuple(expected.shape[-2:]),)
 
 
 def test_tables_of_relative_positions(golden, vary_tower):
@@ -109,7 +110,7 @@ def test_convnext(golden, names):
     for number, features in enumerate(maps):
         close(features, tensors[f"hidden_states.{number}"].flatten(2).mT)
     close(maps[-1], tensors["last_hidden_state"].flatten(2).mT)
-    assert model.grids((64, 96)) == ((16, 24), (16, 24), (8, 12), (4, 6), (2, 3))
+    assert model.grids(Size(96, 64)) == ((16, 24), (16, 24), (8, 12), (4, 6), (2, 3))
     ours = model.state_dict()
     for table in (TIMM, TRANSFORMERS):
         assert table.read(table.write(ours)).keys() == ours.keys()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from foveal.core import Lengths, attention, build, describe
+from foveal.core import Lengths, Size, attention, build, describe
 from foveal.encoders import VisionTransformer, clip_vit, clip_vit_large_336, clip_weights
 from foveal.encoders.clip import OPENAI, TRANSFORMERS
 
@@ -26,7 +26,7 @@ def test_published_size():
     count = sum(weight.numel() for weight in model.parameters())
     assert count + 2 * 1024 == 303_507_456  # the published count has a final norm, which no layer asked for needs
     assert count - sum(weight.numel() for weight in without_last.parameters()) == 12_596_224
-    assert without_last.grid(336, 672) == (24, 48)
+    assert without_last.grid(Size(672, 336)) == (24, 48)
 
 
 @settings(max_examples=15, deadline=None)
@@ -77,7 +77,7 @@ def test_height_and_width_are_not_confused():
         upright = model(view[None])[0]
         turned = model(view.transpose(1, 2)[None])[0]
     assert not torch.allclose(upright, turned, atol=1e-3)
-    assert model.grid(8, 12) == (2, 3)
+    assert model.grid(Size(12, 8)) == (2, 3)
 
 
 def test_no_block_behind_the_deepest_layer_is_built():
@@ -172,7 +172,7 @@ def test_described_and_built_again():
 
 
 def test_faults():
-    with pytest.raises(ValueError, match="16x18 pixels cannot be cut into patches of 4"):
+    with pytest.raises(ValueError, match="18x16 pixels cannot be cut into patches of 4"):
         tiny()(torch.zeros(1, 3, 16, 18))
     with pytest.raises(ValueError, match=r"layers \(5,\): .* from -4 to 3"):
         tiny(layers=(5,))

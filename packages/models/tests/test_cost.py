@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from foveal.connectors import MlpProjector, SpatialResampler
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     DeepStackMerge,
@@ -50,14 +51,14 @@ def encoder_flops(patches):
 
 @pytest.mark.parametrize("text", [1, 64])
 def test_a_square_picture_against_the_formulas(text):
-    found = cost(built(PadToSquare(64)), [(300, 200)], text=text)
+    found = cost(built(PadToSquare(64)), [Size(300, 200)], text=text)
     assert (found.views, found.visual, found.marks, found.stacked) == (1, 64, 0, 0)
     assert found.flops == Parts(encoder_flops(64), 2 * 64 * (ENCODER * WIDTH + WIDTH**2), decoder_flops(64 + text))
     assert found.flops.total == found.flops.encoder + found.flops.connector + found.flops.language_model
 
 
 def test_stacks_cost_the_encoder_and_not_the_language_model():
-    found = cost(built(DeepStackPlan(32), merge=DeepStackMerge), [(64, 64)], text=10)
+    found = cost(built(DeepStackPlan(32), merge=DeepStackMerge), [Size(64, 64)], text=10)
     assert (found.views, found.visual, found.stacked) == (5, 16, 4 * 16)
     assert found.flops.encoder == 5 * encoder_flops(16)
     assert found.flops.language_model == decoder_flops(16 + 10)
@@ -65,14 +66,14 @@ def test_stacks_cost_the_encoder_and_not_the_language_model():
 
 def test_marks_are_text():
     model = built(UhdPlan(scale=32, patch=8), partial(SpatialResampler, queries=4, heads=4))
-    found = cost(model, [(64, 96)], text=10)
+    found = cost(model, [Size(64, 96)], text=10)
     assert (found.views, found.visual, found.marks) == (7, 28, 6)
     assert found.flops.language_model == decoder_flops(28 + 6 + 10)
 
 
 def test_several_pictures_add_up_and_none_is_text():
     model = built(PadToSquare(32))
-    one, two = (cost(model, [(40, 50)] * number, text=10) for number in (1, 2))
+    one, two = (cost(model, [Size(40, 50)] * number, text=10) for number in (1, 2))
     assert two.flops.encoder == 2 * one.flops.encoder
     assert (two.views, two.visual) == (2, 32)
     assert two.flops.language_model == decoder_flops(32 + 10)
@@ -109,7 +110,7 @@ def test_pictures_that_are_refused():
     model = built(PadToSquare(32))
     for count in (partial(cost, text=1), prompt_tokens):
         with pytest.raises(ValueError, match="1x90000000 pixels is too long"):
-            count(model, [(1, 90_000_000)])
+            count(model, [Size(1, 90_000_000)])
 
 
 def test_a_picture_size_is_read_or_refused():

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 
 from foveal.connectors import MlpProjector
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     IGNORE_INDEX,
@@ -29,7 +30,7 @@ from foveal.models import (
 from foveal.models.language_models.injection import injected
 from foveal.models.published import load_llava
 
-SIZES = {(2, 2): (32, 32), (4, 1): (64, 16), (2, 1): (32, 16), (1, 2): (16, 32)}
+SIZES = {(2, 2): Size(32, 32), (4, 1): Size(64, 16), (2, 1): Size(32, 16), (1, 2): Size(16, 32)}
 """A picture of which each grid of columns and rows is cut."""
 CASES = {
     "default": {},
@@ -207,7 +208,7 @@ def test_hd(build, golden):
         close(picture.tokens, tensors[f"tokens.{number}"])
         for stack, values in enumerate(picture.stacks):
             close(values, tensors[f"stacks.{number}.{stack}"])
-        assert [len(picture.tokens)] == model.processor.count(*sizes[number])
+        assert [len(picture.tokens)] == model.processor.count(sizes[number])
     ids, mask = expanded(tensors, meta["visual_tokens"])
     close(model(ids, views, mask, sizes=sizes)[mask], tensors["logits"][mask])
 

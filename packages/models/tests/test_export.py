@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from foveal.connectors import AdaptivePool, MlpProjector
+from foveal.core import Size
 from foveal.encoders import VisionTransformer, clip_vit
 from foveal.models import (
     AnyResMerge,
@@ -85,7 +86,7 @@ def noise(width, height):
 @torch.no_grad()
 def answer(model, picture):
     sample = model.processor.encode_prompt([picture], [Turn("user", "<image>\nWhich?")])
-    return model(sample.input_ids[None], sample.views, sizes=[picture.size])
+    return model(sample.input_ids[None], sample.views, sizes=sample.sizes)
 
 
 MODELS = {
@@ -129,7 +130,7 @@ def test_read_again_by_transformers_and_by_us(tmp_path, name):
     rows = model.language_model.get_input_embeddings().weight.shape[0]
     if isinstance(model.processor.plan, AnyResPlan):
         for size in ((61, 40), (40, 61), (5, 3), (20, 20), (90, 10)):
-            assert again.processor.plan.grid(*size) == model.processor.plan.grid(*size)
+            assert again.processor.plan.tile_grid(Size(*size)) == model.processor.plan.tile_grid(Size(*size))
     else:
         again.processor.plan = model.processor.plan
     torch.testing.assert_close(answer(again, picture)[..., :rows], answer(model, picture), atol=1e-5, rtol=0)
@@ -149,11 +150,11 @@ def test_from_picture_and_text_to_logits(tmp_path, name, size):
     inputs = processor(images=picture, text="<image>", return_tensors="pt")
     sample = model.processor.encode_prompt([picture], [Turn("user", "<image>")])
     assert inputs["input_ids"].shape == (1, len(sample.input_ids))
-    ours = model(sample.input_ids[None], sample.views, sizes=[size])
+    ours = model(sample.input_ids[None], sample.views, sizes=sample.sizes)
     logits = theirs(**inputs).logits
     assert ours.std() > 0.1
     torch.testing.assert_close(logits[..., :260], ours, atol=1e-5, rtol=0)
-    other = model(sample.input_ids[None], [255 - view for view in sample.views], sizes=[size])
+    other = model(sample.input_ids[None], [255 - view for view in sample.views], sizes=sample.sizes)
     assert (other - ours).abs().max() > 1e-3
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from foveal.connectors import MlpProjector, QFormer
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     IMAGE_TOKEN_ID,
@@ -32,13 +33,13 @@ def tiny(reference_llava):
 @torch.no_grad()
 def test_from_tiles_to_logits(golden, tiny):
     meta, tensors = golden("llava/tiny_llava_anyres").meta, golden("llava/tiny_llava_anyres_io").tensors
-    views, sizes = list(tensors["images"]), [tuple(size) for size in meta["image_sizes_wh"]]
+    views, sizes = list(tensors["images"]), [Size(*size) for size in meta["image_sizes_wh"]]
     close(torch.stack(tiny.visual_tokens(views)), tensors["image_features"])
     pictures = tiny.merged(views, sizes)
     for number, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
         close(picture.tokens, tensors[f"packed_features.{number}"])
-        assert tiny.processor.count(*size) == [meta["tokens_per_image"][number]]
-        assert len(tiny.processor.plan.views(*size)) == meta["tiles_per_image"][number]
+        assert tiny.processor.count(size) == [meta["tokens_per_image"][number]]
+        assert len(tiny.processor.plan.views(size)) == meta["tiles_per_image"][number]
     rows, used = [], 0
     for row, valid in zip(tensors["input_ids"], tensors["attention_mask"].bool(), strict=True):
         repeats = torch.ones_like(row)
@@ -63,10 +64,10 @@ def test_token_table(golden):
         }
         swapped = TokenCount(encoder, MlpProjector(8, 8), AnyResPlan(tie_order="height_first"), AnyResMerge(8))
     for row in meta["rows"]:
-        size = row["width"], row["height"]
+        size = Size(row["width"], row["height"])
         for kind, count in counts.items():
-            assert count(*size) == [row[f"tokens_{kind}"]], size
-        assert swapped(*size) == [row["transformers_tokens"]], size
+            assert count(size) == [row[f"tokens_{kind}"]], size
+        assert swapped(size) == [row["transformers_tokens"]], size
 
 
 def test_token_table_with_most_tiles(golden):
@@ -76,12 +77,12 @@ def test_token_table_with_most_tiles(golden):
         # 384 px and 27 tokens a side: a patch of 14 with a rest of 6 px, which our encoders refuse; 27 * 14 they take.
         encoder = VisionTransformer(8, 1, 1, 8, 14, 378, layers=(-1,))
         merge = AnyResMerge(8, max_tiles=9)
-    grid = encoder.grid(378, 378)
+    grid = encoder.grid(Size(378, 378))
     assert grid == (27, 27)
     for row in meta["rows"]:
-        size = row["width"], row["height"]
-        views = len(plan.views(*size))
-        assert merge.num_tokens([grid] * views, plan.tile_grid(*size), size) == row["tokens"], size
+        size = Size(row["width"], row["height"])
+        views = len(plan.views(size))
+        assert merge.num_tokens([grid] * views, plan.tile_grid(size), size) == row["tokens"], size
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,9 +95,10 @@ def test_token_table_with_most_tiles(golden):
 def test_as_many_tokens_as_promised(width, height, kind, most):
     merge = AnyResMerge(5, kind=kind, max_tiles=most if kind == "spatial_unpad" else None)
     plan, grid = AnyResPlan(28), (4, 4)
-    views = len(plan.views(width, height))
+    size = Size(width, height)
+    views = len(plan.views(size))
     tokens = [torch.randn(16, 5) for _ in range(views)]
-    tile_grid, size = plan.tile_grid(width, height), (width, height)
+    tile_grid = plan.tile_grid(size)
     merged = merge(tokens, [grid] * views, tile_grid, size)
     assert merged.tokens.shape == (merge.num_tokens([grid] * views, tile_grid, size), 5)
     assert not merged.stacks

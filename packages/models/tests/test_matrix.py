@@ -43,6 +43,7 @@ from foveal.connectors import (
     StridedPool,
     TokenPacker,
 )
+from foveal.core import Size
 from foveal.encoders import (
     ConvNeXt,
     Encoder,
@@ -333,7 +334,7 @@ def check_training(model, pictures=PICTURES):
     loss = model.loss(batch)
     (loss.total / loss.tokens).backward()
 
-    runs = [item for each in pictures for item in model.processor.count(*each.size) if isinstance(item, int)]
+    runs = [item for each in pictures for item in model.processor.count(Size.of(each.size)) if isinstance(item, int)]
     assert [len(each.tokens) for each in seen] == runs
     assert int((batch.input_ids == IMAGE_TOKEN_ID).sum()) == sum(runs)
     assert loss.total.isfinite()

@@ -9,6 +9,7 @@ from PIL import Image
 from torch.optim import AdamW, Muon
 
 from foveal.connectors import MlpProjector, SpatialResampler
+from foveal.core import Size
 from foveal.encoders import SamViTDet, VisionTransformer, clip_vit_large_336
 from foveal.models import (
     AnyResMerge,
@@ -30,7 +31,7 @@ from foveal.models.estimates.memory import Memory, answering, fitting
 from foveal.models.estimates.shape_only_layers import quantized, with_adapters
 
 TOLERANCE = 0.15
-PICTURE = (300, 500)
+PICTURE = Size(300, 500)
 BF16 = torch.bfloat16
 
 
@@ -324,7 +325,7 @@ def test_published_sizes_in_four_bits(sizes, figures):
 )
 def test_what_small_cards_can_read(sizes, visual, limit):
     """The visual tokens are taken as text here, of which there is more: 64 and an answer of 128."""
-    found = answering(quantized(full(*sizes), "nf4-dq"), [(336, 336)], text=visual - 576 + 64, new_tokens=128)
+    found = answering(quantized(full(*sizes), "nf4-dq"), [Size(336, 336)], text=visual - 576 + 64, new_tokens=128)
     assert found.total / 1e9 <= limit
 
 

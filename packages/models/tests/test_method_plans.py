@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foveal.core import build, describe
+from foveal.core import Grid, Size, build, describe
 from foveal.models import CropToSquare
 from foveal.models.views import canvas
 from foveal.models.views.anyres import AnyResPlan, best_canvas, kept_region
@@ -74,11 +74,11 @@ def test_anyres_table(golden):
     assert plan.candidates == AnyResPlan().candidates
     assert len(meta["rows"]) == meta["summary"]["n"] == 62
     for row in meta["rows"]:
-        size = row["width"], row["height"]
+        size = Size(row["width"], row["height"])
         columns, rows = row["grid_wh"]
-        assert plan.tile_grid(*size) == tiles_wide(row["best_wh"], 336) == (rows, columns), size
-        assert plan.views(*size) == ((336, 336),) * row["tiles"], size
-        left, top, right, bottom = fitted_box(*size, tuple(row["best_wh"]))
+        assert plan.tile_grid(size) == tiles_wide(row["best_wh"], 336) == (rows, columns), size
+        assert plan.views(size) == ((336, 336),) * row["tiles"], size
+        left, top, right, bottom = fitted_box(size, Size(*row["best_wh"]))
         assert [[right - left, bottom - top], [left, top]] == [row["resized_wh"], row["paste_xy"]], size
 
 
@@ -86,9 +86,9 @@ def test_what_remains_of_the_map_without_padding(golden):
     meta = golden("llava/anyres_table").meta
     side = meta["tokens_per_side"]
     for row in meta["rows"]:
-        size = row["width"], row["height"]
-        map_rows, map_columns = (tiles * side for tiles in AnyResPlan().tile_grid(*size))
-        top, bottom, left, right = kept_region(*size, AnyResPlan().tile_grid(*size), (side, side))
+        size = Size(row["width"], row["height"])
+        map_rows, map_columns = (tiles * side for tiles in AnyResPlan().tile_grid(size))
+        top, bottom, left, right = kept_region(size, AnyResPlan().tile_grid(size), (side, side))
         assert (bottom - top, right - left) == (row["kept_rows"], row["kept_cols"]), size
         # In the middle, with the odd line kept: as much is cut off above as below, left as right.
         assert (top, left) == (map_rows - bottom, map_columns - right), size
@@ -98,12 +98,12 @@ def test_anyres_as_transformers_reads_it(golden):
     meta = golden("llava/anyres_table").meta
     side, plan, different = meta["tokens_per_side"], AnyResPlan(tie_order="height_first"), 0
     for row in meta["rows"]:
-        size = row["width"], row["height"]
-        tile_grid = plan.tile_grid(*size)
+        size = Size(row["width"], row["height"])
+        tile_grid = plan.tile_grid(size)
         assert tile_grid == tiles_wide(row["transformers_best_wh"], 336), size
-        top, bottom, left, right = kept_region(*size, tile_grid, (side, side))
+        top, bottom, left, right = kept_region(size, tile_grid, (side, side))
         assert side * side + (bottom - top) * (right - left + 1) == row["transformers_tokens"], size
-        different += tile_grid != AnyResPlan().tile_grid(*size)
+        different += tile_grid != AnyResPlan().tile_grid(size)
     assert different == meta["summary"]["n_where_transformers_differs"]
 
 
@@ -113,7 +113,7 @@ def test_anyres_with_all_canvases_up_to_six_by_six(golden):
     assert len(plan.candidates) == 36
     for row in reference["rows"]:
         columns, rows = row["grid_wh"]
-        assert plan.tile_grid(row["width"], row["height"]) == (rows, columns), row
+        assert plan.tile_grid(Size(row["width"], row["height"])) == (rows, columns), row
 
 
 def test_anyres_pixels(golden):
@@ -133,10 +133,10 @@ def test_deepstack_table(golden):
         plan = DeepStackPlan(meta["table_crop"], int(crops))
         assert len(table["grids"]) == 28
         for size, (columns, rows) in table["grids"]:
-            assert plan.tile_grid(*size) == (rows, columns), size
-            assert DeepStackHdPlan(meta["table_crop"], int(crops)).tile_grid(*size) == (rows, columns), size
-            candidates = [tuple(candidate) for candidate in table["candidates_wh"]]
-            assert best_canvas(*size, candidates, meta["table_crop"]) == (columns, rows), size
+            assert plan.tile_grid(Size(*size)) == (rows, columns), size
+            assert DeepStackHdPlan(meta["table_crop"], int(crops)).tile_grid(Size(*size)) == (rows, columns), size
+            candidates = [Grid(rows, columns) for columns, rows in table["candidates_wh"]]
+            assert best_canvas(Size(*size), candidates, meta["table_crop"]) == (rows, columns), size
 
 
 @pytest.mark.parametrize("case", ["wide", "tall", "small", "pad", "fixed", "hd"])
@@ -152,8 +152,8 @@ def test_deepstack_pixels(golden, case):
     }[mode]
     image = Image.fromarray(reference.tensors[f"{case}.image"].numpy())
     columns, rows = described["grid_wh"]
-    assert plan.tile_grid(*image.size) == (rows, columns)
-    assert len(plan.views(*image.size)) == described["views"]
+    assert plan.tile_grid(Size.of(image.size)) == (rows, columns)
+    assert len(plan.views(Size.of(image.size))) == described["views"]
     close(normalised(plan.cut(image)), reference.tensors[f"{case}.views"])
     if mode == "fixed":
         together = DeepStackPlan(size, crops, square=True, together=True)
@@ -201,7 +201,7 @@ def test_what_is_cut_is_what_was_promised(width, height):
     before = np.array(image)
     for plan in PLANS:
         first, again = plan.cut(image), plan.cut(image)
-        assert [view.size[::-1] for view in first] == list(plan.views(width, height))
+        assert [view.size for view in first] == list(plan.views(Size(width, height)))
         assert all(view.mode == "RGB" for view in first)
         for one, other in zip(first, again, strict=True):
             same(one, other)
@@ -211,8 +211,8 @@ def test_what_is_cut_is_what_was_promised(width, height):
 @given(SIDES, SIDES)
 def test_sets_of_views_and_their_order(width, height):
     for plan in PLANS:
-        views = plan.views(width, height)
-        sets = [item for item in plan.layout(width, height) if isinstance(item, int)]
+        views = plan.views(Size(width, height))
+        sets = [item for item in plan.layout(Size(width, height)) if isinstance(item, int)]
         assert len(views) == len(sets) * plan.inputs
         assert sets == list(range(len(sets)))
 
@@ -220,25 +220,25 @@ def test_sets_of_views_and_their_order(width, height):
 @given(SIDES, SIDES, st.integers(4, 16))
 def test_one_overview_and_as_many_tiles_as_the_grid_has(width, height, crops):
     for plan in (AnyResPlan(), AnyResPlan(tie_order="height_first"), DeepStackPlan(336, crops)):
-        rows, columns = plan.tile_grid(width, height)
-        assert len(plan.views(width, height)) == 1 + rows * columns
+        rows, columns = plan.tile_grid(Size(width, height))
+        assert len(plan.views(Size(width, height))) == 1 + rows * columns
     assert (columns, rows) != (1, 1)
     assert rows * columns <= crops
     plan = DeepStackHdPlan(336, crops)
-    assert plan.tile_grid(width, height) == (rows, columns)
-    assert len(plan.views(width, height)) == (1 + rows * columns) * (1 + isqrt(crops) ** 2)
+    assert plan.tile_grid(Size(width, height)) == (rows, columns)
+    assert len(plan.views(Size(width, height))) == (1 + rows * columns) * (1 + isqrt(crops) ** 2)
 
 
 @given(SIDES, SIDES, st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=8))
 def test_the_two_readings_of_a_list_are_each_other_turned(width, height, candidates):
     turned = AnyResPlan(336, candidates, "height_first")
-    assert turned.tile_grid(width, height) == AnyResPlan(336, candidates).tile_grid(height, width)[::-1]
+    assert turned.tile_grid(Size(width, height)) == AnyResPlan(336, candidates).tile_grid(Size(height, width))[::-1]
 
 
 @given(SIDES, SIDES, st.tuples(st.integers(1, 6), st.integers(1, 6)), st.tuples(st.integers(1, 30), st.integers(1, 30)))
 def test_the_kept_region_lies_in_the_map_and_has_the_pictures_shape(width, height, tile_grid, grid):
     rows, columns = tile_grid[0] * grid[0], tile_grid[1] * grid[1]
-    top, bottom, left, right = kept_region(width, height, tile_grid, grid)
+    top, bottom, left, right = kept_region(Size(width, height), tile_grid, grid)
     assert 0 <= top <= bottom <= rows
     assert 0 <= left <= right <= columns
     assert (top, bottom) == (0, rows) or (left, right) == (0, columns)
@@ -252,15 +252,15 @@ def test_the_kept_region_lies_in_the_map_and_has_the_pictures_shape(width, heigh
 def test_tiles_follow_row_by_row(width, height):
     image = noise(width, height)
     overview, *tiles = DeepStackPlan(14).cut(image)
-    rows, columns = DeepStackPlan(14).tile_grid(width, height)
+    rows, columns = DeepStackPlan(14).tile_grid(Size(width, height))
     same(overview, image.resize((14, 14), BICUBIC))
     same(joined(tiles, columns), image.resize((columns * 14, rows * 14), BICUBIC))
 
     overview, *tiles = AnyResPlan(14).cut(image)
-    rows, columns = AnyResPlan(14).tile_grid(width, height)
+    rows, columns = AnyResPlan(14).tile_grid(Size(width, height))
     same(overview, image.resize((14, 14), BICUBIC))
     whole = joined(tiles, columns)
-    left, top, right, bottom = fitted_box(width, height, (columns * 14, rows * 14))
+    left, top, right, bottom = fitted_box(Size(width, height), Size(columns * 14, rows * 14))
     same(whole[top:bottom, left:right], image.resize((right - left, bottom - top), BICUBIC))
     whole[top:bottom, left:right] = 0
     assert not whole.any()
@@ -270,7 +270,7 @@ def test_tiles_follow_row_by_row(width, height):
 @given(SMALL_SIDES, SMALL_SIDES, st.sampled_from([4, 6, 9]))
 def test_hd_views_are_those_of_deepstack_and_their_enlarged_parts(width, height, crops):
     image, side = noise(width, height), isqrt(crops)
-    rows, columns = DeepStackHdPlan(8, crops).tile_grid(width, height)
+    rows, columns = DeepStackHdPlan(8, crops).tile_grid(Size(width, height))
     views, base = DeepStackHdPlan(8, crops).cut(image), DeepStackPlan(8, crops).cut(image)
     for ours, expected in zip(views[: len(base)], base, strict=True):
         same(ours, expected)
@@ -282,7 +282,7 @@ def test_hd_views_are_those_of_deepstack_and_their_enlarged_parts(width, height,
 
 def test_a_canvas_of_one_tile_comes_with_its_overview():
     plan = AnyResPlan(14, [(1, 1)])
-    assert plan.tile_grid(30, 10) == (1, 1)
+    assert plan.tile_grid(Size(30, 10)) == (1, 1)
     overview, tile = plan.cut(Image.new("RGB", (30, 10), "white"))
     assert overview.getpixel((7, 0)) == (255, 255, 255)
     assert tile.getpixel((7, 0)) == (0, 0, 0)
@@ -291,18 +291,18 @@ def test_a_canvas_of_one_tile_comes_with_its_overview():
 
 def test_views_that_are_seen_together():
     for plan in (DeepStackPlan(14, 9, square=True, together=True), VaryPlan(28, 14)):
-        assert plan.inputs == len(plan.views(30, 20))
-        assert plan.tile_grid(30, 20) is None
-    assert DeepStackPlan(14, 9, square=True, together=True).layout(30, 20) == (0,)
+        assert plan.inputs == len(plan.views(Size(30, 20)))
+        assert plan.tile_grid(Size(30, 20)) is None
+    assert DeepStackPlan(14, 9, square=True, together=True).layout(Size(30, 20)) == (0,)
     assert DeepStackPlan(14, 9, square=True).inputs == 1
     assert VaryPlan(28).inputs == 1
 
 
 def test_vary_stands_between_its_texts():
-    assert VaryPlan(28).layout(30, 20) == ("<img>", 0, "</img>")
-    assert VaryPlan(28, 14).layout(30, 20) == ("<img>", 0, "</img>")
-    assert VaryPlan(28, start="", end="\n").layout(30, 20) == (0, "\n")
-    assert VaryPlan(28, start="", end="").layout(30, 20) == (0,)
+    assert VaryPlan(28).layout(Size(30, 20)) == ("<img>", 0, "</img>")
+    assert VaryPlan(28, 14).layout(Size(30, 20)) == ("<img>", 0, "</img>")
+    assert VaryPlan(28, start="", end="\n").layout(Size(30, 20)) == (0, "\n")
+    assert VaryPlan(28, start="", end="").layout(Size(30, 20)) == (0,)
 
 
 def test_vary_looks_at_the_middle_first_and_then_at_all():
@@ -326,7 +326,7 @@ def test_a_strip_of_millions_of_pixels(size, monkeypatch):
     image = Image.new("RGB", size, "white")
     for plan in (AnyResPlan(), DeepStackPlan(), DeepStackHdPlan(), VaryPlan(crop=224), VaryPlan(resample="bilinear")):
         views = plan.cut(image)
-        assert [view.size[::-1] for view in views] == list(plan.views(*size))
+        assert [view.size for view in views] == list(plan.views(Size(*size)))
         assert views[0].getpixel((100, 100)) == (255, 255, 255)
 
 
@@ -336,10 +336,10 @@ def test_changing_the_height_first_gives_the_same_pixels(width, height, side):
     assume(side * height > 500)
     # Of medium greys, so that no value is clipped between the two passes.
     image = noise(width, height).point(lambda value: 64 + value // 2)
-    usual = np.array(stretched(image, (side, side))).astype(int)
+    usual = np.array(stretched(image, Size(side, side))).astype(int)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "LARGEST_CANVAS", 500)
-        assert np.abs(np.array(stretched(image, (side, side))) - usual).max() <= 2
+        assert np.abs(np.array(stretched(image, Size(side, side))) - usual).max() <= 2
 
 
 def test_described_and_built_again():
@@ -348,8 +348,8 @@ def test_described_and_built_again():
         assert describe(copy) == describe(plan)
         assert copy.inputs == plan.inputs
         for size in ((30, 20), (20, 61)):
-            assert copy.views(*size) == plan.views(*size)
-            assert copy.tile_grid(*size) == plan.tile_grid(*size)
+            assert copy.views(Size(*size)) == plan.views(Size(*size))
+            assert copy.tile_grid(Size(*size)) == plan.tile_grid(Size(*size))
             for ours, expected in zip(copy.cut(noise(*size)), plan.cut(noise(*size)), strict=True):
                 same(ours, expected)
 
@@ -358,11 +358,11 @@ def test_pictures_without_area():
     for plan in PLANS:
         for ask in (plan.views, plan.layout):
             with pytest.raises(ValueError, match="5x0 pixels has no area"):
-                ask(5, 0)
+                ask(Size(5, 0))
         with pytest.raises(ValueError, match="0x5 pixels has no area"):
             plan.cut(Image.new("RGB", (0, 5)))
     with pytest.raises(ValueError, match="0x5 pixels has no area"):
-        kept_region(0, 5, (1, 2), (4, 4))
+        kept_region(Size(0, 5), (1, 2), (4, 4))
 
 
 @pytest.mark.parametrize(

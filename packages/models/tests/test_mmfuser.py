@@ -5,7 +5,7 @@ import torch
 from foveal.connectors import Chain, MlpProjector, MMFuser
 from foveal.connectors.mlp import LLAVA
 from foveal.connectors.mmfuser import MMFUSER
-from foveal.core import load_exact
+from foveal.core import Size, load_exact
 from foveal.encoders import VisionTransformer, clip_weights
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama
 
@@ -44,4 +44,4 @@ def test_from_pixels_to_tokens(golden):
     torch.testing.assert_close(maps, tensors["selected_features"], atol=meta["tol"], rtol=0)
     tokens = torch.stack(model.visual_tokens(list(tensors["pixel_values"]))).float()
     torch.testing.assert_close(tokens, tensors["output"], atol=meta["tol"], rtol=0)
-    assert model.processor.count(*[clip["image_size"]] * 2) == [tokens.shape[1]]
+    assert model.processor.count(Size(*[clip["image_size"]] * 2)) == [tokens.shape[1]]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foveal.core import build, describe
+from foveal.core import Size, build, describe
 from foveal.models import CropToSquare, PadToSquare, UhdPlan
 from foveal.models.views import square
 
@@ -34,13 +34,13 @@ def test_square_views_pixel_for_pixel(golden, plan, name):
 
 
 def agrees(plan, width, height, row):
-    grid, views = plan.grid(width, height), plan.views(width, height)
-    assert grid == (tuple(row["grid"]) if row["grid"] else None), (width, height)
-    assert list(views[-1][::-1]) == row["overview"], (width, height)
+    grid, views = plan.grid(Size(width, height)), plan.views(Size(width, height))
+    assert (grid and [grid.columns, grid.rows]) == row["grid"], (width, height)
+    assert list(views[-1]) == row["overview"], (width, height)
     if grid is not None:
-        assert list(views[0][::-1]) == row["slice"], (width, height)
-        assert len(views) == grid[0] * grid[1] + 1
-    separators = "".join(item for item in plan.layout(width, height) if isinstance(item, str))
+        assert list(views[0]) == row["slice"], (width, height)
+        assert len(views) == grid.cells + 1
+    separators = "".join(item for item in plan.layout(Size(width, height)) if isinstance(item, str))
     assert separators.replace("\n", "n") == row.get("seps", separators.replace("\n", "n"))
 
 
@@ -75,22 +75,22 @@ def test_uhd_pixels(golden):
 @given(SIDES, SIDES, st.integers(1, 12))
 def test_uhd_views_fit_the_encoder(width, height, cap):
     plan = UhdPlan(336, 14, cap)
-    views = plan.views(width, height)
+    views = plan.views(Size(width, height))
     assert 1 <= len(views) <= cap + 1
-    for rows, columns in views:
-        assert rows % 14 == 0
-        assert columns % 14 == 0
-        assert rows * columns <= 336 * 336
-    numbers = [item for item in plan.layout(width, height) if isinstance(item, int)]
+    for view in views:
+        assert view.width % 14 == 0
+        assert view.height % 14 == 0
+        assert view.area <= 336 * 336
+    numbers = [item for item in plan.layout(Size(width, height)) if isinstance(item, int)]
     assert numbers == list(range(len(views)))
-    assert len(plan.layout(width, height)) == 2 * len(views) - 1
+    assert len(plan.layout(Size(width, height))) == 2 * len(views) - 1
 
 
 @settings(deadline=None)
 @given(SIDES, SIDES)
 def test_uhd_turned_picture_has_the_turned_grid(width, height):
     plan = UhdPlan()
-    grid, turned = plan.grid(width, height), plan.grid(height, width)
+    grid, turned = plan.grid(Size(width, height)), plan.grid(Size(height, width))
     if grid is None or turned is None:
         assert grid == turned
     elif max(width, height) > 1.01 * min(width, height):  # squares are ties
@@ -103,7 +103,7 @@ def test_what_is_cut_is_what_was_promised(width, height, place, overview_only):
     image = Image.new("RGB", (width, height))
     plans = [PadToSquare(28), CropToSquare(28), UhdPlan(56, 14, 6, overview=place, overview_only=overview_only)]
     for plan in plans:
-        assert [view.size[::-1] for view in plan.cut(image)] == list(plan.views(width, height))
+        assert [view.size for view in plan.cut(image)] == list(plan.views(Size(width, height)))
         assert all(view.mode == "RGB" for view in plan.cut(image))
 
 
@@ -112,7 +112,7 @@ def test_slices_cover_every_pixel_once():
     image = Image.fromarray(np.repeat(gradient[..., None], 3, axis=2).astype(np.uint8))
     plan = UhdPlan(56, 14, 6)
     *slices, _ = plan.cut(image)
-    columns, rows = plan.grid(112, 112)
+    rows, columns = plan.grid(Size(112, 112))
     whole = np.vstack(
         [np.hstack([np.array(slices[row * columns + column]) for column in range(columns)]) for row in range(rows)]
     )
@@ -123,16 +123,16 @@ def test_slices_cover_every_pixel_once():
 def test_overview_first_and_no_separators():
     plan = UhdPlan(56, 14, 6, overview="first")
     last = UhdPlan(56, 14, 6)
-    assert plan.views(131, 97) == (last.views(131, 97)[-1], *last.views(131, 97)[:-1])
-    assert plan.layout(131, 97)[:3] == (0, 1, ",")
-    assert UhdPlan(56, 14, 6, separators=False).layout(131, 97) == tuple(range(7))
+    assert plan.views(Size(131, 97)) == (last.views(Size(131, 97))[-1], *last.views(Size(131, 97))[:-1])
+    assert plan.layout(Size(131, 97))[:3] == (0, 1, ",")
+    assert UhdPlan(56, 14, 6, separators=False).layout(Size(131, 97)) == tuple(range(7))
 
 
 def test_one_by_four_thousand():
     for plan in (UhdPlan(), PadToSquare(), CropToSquare()):
         for size in ((1, 4000), (4000, 1)):
             cut = plan.cut(Image.new("RGB", size))
-            assert [view.size[::-1] for view in cut] == list(plan.views(*size))
+            assert [view.size for view in cut] == list(plan.views(Size(*size)))
 
 
 def test_a_shape_whose_canvas_would_not_fit_into_memory():
@@ -164,7 +164,7 @@ def test_described_and_built_again():
 
 def test_faults():
     with pytest.raises(ValueError, match="0x5 pixels has no area"):
-        UhdPlan().views(0, 5)
+        UhdPlan().views(Size(0, 5))
     with pytest.raises(ValueError, match="scale 7 must be at least the patch 14"):
         UhdPlan(7, 14)
     with pytest.raises(ValueError, match="comes 'last' or 'first', not 'middle'"):

@@ -13,6 +13,7 @@ from PIL import Image
 from tokenizers.processors import TemplateProcessing
 
 from foveal.connectors import MlpProjector, PerceiverResampler
+from foveal.core import Grid, Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     IGNORE_INDEX,
@@ -59,7 +60,14 @@ def test_uhd_layout():
     assert sample.key == "a"
 
 
-SIZES = {None: (300, 300), (3, 2): (1008, 672), (2, 2): (640, 480), (1, 2): (300, 600), (2, 1): (600, 300)}
+SIZES = {
+    None: Size(300, 300),
+    (3, 2): Size(1008, 672),
+    (2, 2): Size(640, 480),
+    (1, 2): Size(300, 600),
+    (2, 1): Size(600, 300),
+}
+"""Pictures that are cut into so many (columns, rows)."""
 
 
 def test_uhd_sequences_of_the_reference(golden, shared):
@@ -73,12 +81,12 @@ def test_uhd_sequences_of_the_reference(golden, shared):
             case["input_ids"], case["labels"], case["grids"], case["output"], case["output_labels"], strict=True
         ):
 
-            def count(width, height, queries=case["queries_per_view"]):
-                return [queries if isinstance(item, int) else item for item in plan.layout(width, height)]
+            def count(size, queries=case["queries_per_view"]):
+                return [queries if isinstance(item, int) else item for item in plan.layout(size)]
 
             expander = Processor(tokenizer, plan, count=count)
             asked = [tuple(grid) if grid else None for grid in grids[: ids.count(IMAGE_TOKEN_ID)]]
-            assert [plan.grid(*SIZES[grid]) for grid in asked] == asked
+            assert [plan.grid(SIZES[grid]) for grid in asked] == [grid and Grid(grid[1], grid[0]) for grid in asked]
             ours = Processor._expanded(ids, labels, [expander.picture_ids(SIZES[grid]) for grid in asked])
             real = [(item, label) for item, label in zip(output, output_labels, strict=True) if item != "pad"]
             expected = [(IMAGE_TOKEN_ID if isinstance(item, str) else item, label) for item, label in real]
@@ -88,14 +96,14 @@ def test_uhd_sequences_of_the_reference(golden, shared):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=2), st.text(max_size=20))
+@given(st.lists(st.builds(Size, st.integers(1, 300), st.integers(1, 300)), max_size=2), st.text(max_size=20))
 def test_length_needs_no_pixels(sizes, text):
     ours = processor()
     asked = Turn("user", "<image>" * len(sizes) + text.replace("<image>", ""))
     turns = [asked, ANSWER]
     sample = ours.encode([picture(*size) for size in sizes], turns)
     assert ours.length(sizes, turns) == len(sample.input_ids) == len(sample.labels)
-    runs = [item for size in sizes for item in ours.count(*size) if isinstance(item, int)]
+    runs = [item for size in sizes for item in ours.count(size) if isinstance(item, int)]
     assert len(runs) == len(sample.views)
     assert sum(runs) == (sample.input_ids == IMAGE_TOKEN_ID).sum()
     assert sample.sizes == tuple(sizes)
@@ -179,7 +187,7 @@ def test_views_hold_the_picture_the_right_way_round():
 
 def test_it_holds_no_weights():
     count = TokenCount(encoder(), MlpProjector(16, 4096), UhdPlan(56, 14, 6))
-    assert count(56, 56) == [16]
+    assert count(Size(56, 56)) == [16]
     assert len(pickle.dumps(count)) < 30_000
 
 

@@ -22,7 +22,7 @@ from transformers import (
 
 from foveal.connectors import MlpProjector, PerceiverResampler, SpatialResampler
 from foveal.connectors.resampler import UHD
-from foveal.core import StoredTensors, load_exact
+from foveal.core import Size, StoredTensors, load_exact
 from foveal.core import tensors as reading
 from foveal.encoders import VisionTransformer
 from foveal.encoders.encoder import CLIP_MEAN
@@ -232,15 +232,15 @@ def test_llava_next(write, layout):
     assert isinstance(model.processor.plan, AnyResPlan)
     assert model.processor.plan.candidates == ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
     assert model.processor.plan.tie_order == order
-    width, height = 90, 31  # wider than two tiles: the order makes no difference
-    tokens = sum(model.processor.count(width, height))
+    size = Size(90, 31)  # wider than two tiles: the order makes no difference
+    tokens = sum(model.processor.count(size))
     assert tokens != 16 * 4
-    views = torch.randn(len(model.processor.plan.views(width, height)), 3, SIZE, SIZE)
+    views = torch.randn(len(model.processor.plan.views(size)), 3, SIZE, SIZE)
     ids, their_ids = prompts(1, tokens)
     logits = reference(
-        input_ids=their_ids, pixel_values=views[None], image_sizes=torch.tensor([[height, width]])
+        input_ids=their_ids, pixel_values=views[None], image_sizes=torch.tensor([[size.height, size.width]])
     ).logits
-    close(model(ids, list(views), sizes=[(width, height)]), logits)
+    close(model(ids, list(views), sizes=[size]), logits)
     check_quantised(folder)
 
 
@@ -378,12 +378,12 @@ def test_deepstack(golden, write, small_tokenizer, sizes_only, is_hd):
     assert isinstance(model.merge, DeepStackHdMerge if is_hd else DeepStackMerge)
     assert model.merge.layers == (1, 2, 3, 4)
     assert model.processor.max_length == (4096 if is_hd else 2048)
-    pictures = {(2, 2): (32, 32), (4, 1): (64, 16), (2, 1): (32, 16), (1, 2): (16, 32)}
+    pictures = {(2, 2): Size(32, 32), (4, 1): Size(64, 16), (2, 1): Size(32, 16), (1, 2): Size(16, 32)}
     about = golden("deepstack/deepstack_hd").meta if is_hd else meta
     sizes = [pictures[tuple(grid)] for grid in about["grids_wh"]]
     views = [view for number in range(2) for view in case[f"views.{number}"]]
     rows = [
-        row[valid].repeat_interleave(torch.where(row[valid] == IMAGE_TOKEN_ID, sum(model.processor.count(*size)), 1))
+        row[valid].repeat_interleave(torch.where(row[valid] == IMAGE_TOKEN_ID, sum(model.processor.count(size)), 1))
         for row, valid, size in zip(case["input_ids"], case["attention_mask"].bool(), sizes, strict=True)
     ]
     ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from foveal.core import Size
 from foveal.models import IMAGE_TOKEN_ID, Processor, Turn, ViewPlan, byte_tokenizer, pretrained_tokenizer
 from foveal.models.prompts.tokenize import separator_id
 
@@ -12,17 +13,17 @@ PAGE = ("<img>", "</img>")
 class Page(ViewPlan):
     """One view, between tokens that say where it begins and ends."""
 
-    def views(self, width, height):
-        return ((32, 32),)
+    def views(self, picture):
+        return (Size(32, 32),)
 
-    def layout(self, width, height):
+    def layout(self, picture):
         return ("<img>", 0, "</img>")
 
     def cut(self, image):
         return [image.resize((32, 32))]
 
 
-def count(width, height):
+def count(picture):
     return ("<img>", 3, "</img>")
 
 

@@ -9,6 +9,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from torch.utils.data import DataLoader, Dataset
 
 from foveal.connectors import AdaptivePool
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama
 from foveal.models.estimates.cost import flops, pretended, views_of
@@ -137,9 +138,9 @@ def test_a_failed_training_gives_the_profiler_back(quiet_trainer):
 def counted(model):
     """Forward FLOPs of encoder, connector and decoder without the vocabulary's layer, by operators."""
     with pretended(model) as copy:
-        views = views_of(copy, [(672, 672)])
+        views = views_of(copy, [Size(672, 672)])
         encoder = flops(lambda: copy.encoder.encode_views(normalised(views, copy.encoder)))
-        both = flops(lambda: copy.merged(views, [(672, 672)]))
+        both = flops(lambda: copy.merged(views, [Size(672, 672)]))
         decoder = flops(lambda: copy.language_model.model(inputs_embeds=torch.zeros(1, 7, 16)))
     return encoder, both - encoder, decoder
 

@@ -2,7 +2,7 @@
 
 from foveal.connectors.c_abstractor import CAbstractor
 from foveal.connectors.combine import Chain, Parallel, SplitMlp
-from foveal.connectors.connector import Connector, Grid, Widths, grouped
+from foveal.connectors.connector import Connector, Widths, grouped
 from foveal.connectors.d_abstractor import DAbstractor
 from foveal.connectors.flamingo import FlamingoPerceiver
 from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
@@ -15,6 +15,7 @@ from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
 from foveal.connectors.shuffle import ConvPool, PixelShuffle
 from foveal.connectors.token_packer import TokenPacker
+from foveal.core import Grid
 
 __all__ = [
     "AdaptivePool",

@@ -6,11 +6,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Grid, Widths, one_width
+from foveal.connectors.connector import Widths, one_width
 from foveal.connectors.placed import positions_for, small, with_end_tokens
 from foveal.connectors.pool import PooledConnector, pool_matrix
 from foveal.connectors.separable import resized
-from foveal.core import KeyMap
+from foveal.core import Grid, KeyMap
 
 KINDS = ("weight", "bias")
 
@@ -68,7 +68,7 @@ class CAbstractor(PooledConnector):
         *,
         rows: int = 12,
         columns: int = 12,
-        base_grid: Grid = (24, 24),
+        base_grid: Grid = Grid(24, 24),
         hidden_width: int = 1024,
         depth: int = 3,
         mlp_depth: int = 2,
@@ -76,14 +76,15 @@ class CAbstractor(PooledConnector):
         num_end_tokens: int = 0,
     ) -> None:
         super().__init__()
+        base_grid = Grid.of(base_grid)
         self.in_width = in_width = one_width(in_width)
         self.keep_size(rows, columns)
         if min(base_grid) < 1 or depth < 0 or mlp_depth < 1:
             raise ValueError(f"base_grid {base_grid}, depth {depth} or mlp_depth {mlp_depth} is too small")
-        self.out_width, self.base_grid, self.hidden_width = out_width, (base_grid[0], base_grid[1]), hidden_width
+        self.out_width, self.base_grid, self.hidden_width = out_width, base_grid, hidden_width
         self.depth, self.mlp_depth = depth, mlp_depth
         self.use_prenorm, self.num_end_tokens = use_prenorm, num_end_tokens
-        self.positions = nn.Parameter(small(1, base_grid[0] * base_grid[1], in_width))
+        self.positions = nn.Parameter(small(1, base_grid.cells, in_width))
         self.prenorm = nn.LayerNorm(in_width, eps=1e-6) if use_prenorm else None
         self.end_tokens = nn.Parameter(small(1, num_end_tokens, out_width)) if num_end_tokens else None
         widths = [in_width] + [hidden_width] * (2 * depth)

@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Connector, Grid, Widths, several_widths
+from foveal.connectors.connector import Connector, Widths, several_widths
+from foveal.core import Grid
 
 Stage = Callable[[Widths], Connector]
 Last = Callable[[Widths, int], Connector]
@@ -88,7 +89,7 @@ class Chain(Connector):
                 f"{type(stage).__name__} gives {tokens} tokens without rows and columns, which "
                 f"{type(following).__name__} needs: let an MlpProjector or a query connector follow"
             )
-        return (1, tokens), False
+        return Grid(1, tokens), False
 
 
 class Parallel(Connector):

@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foveal.core import group_by
+from foveal.core import Grid, group_by
 
-Grid = tuple[int, int]
 Widths = int | tuple[int, ...]
 
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention
-from foveal.connectors.connector import Grid, Widths
+from foveal.connectors.connector import Widths
 from foveal.connectors.deformable import DeformableAttention
 from foveal.connectors.placed import positions_for
 from foveal.connectors.pool import PooledConnector
-from foveal.core import Backend, KeyMap
+from foveal.core import Backend, Grid, KeyMap
 
 KINDS = ("weight", "bias")
 
@@ -83,7 +83,7 @@ class DAbstractor(PooledConnector):
         *,
         rows: int = 12,
         columns: int = 12,
-        base_grid: Grid = (24, 24),
+        base_grid: Grid = Grid(24, 24),
         hidden_width: int = 1024,
         depth: int = 6,
         heads: int = 8,
@@ -94,15 +94,16 @@ class DAbstractor(PooledConnector):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        base_grid = Grid.of(base_grid)
         self.in_width = in_width if isinstance(in_width, int) else tuple(in_width)
         self.keep_size(rows, columns)
         maps = len(self.in_widths)
         if pooled not in ("query", "target", "none") or (maps > 1 and pooled != "none"):
             raise ValueError(f"pooled is query, target or none, of {maps} maps none, not {pooled!r}")
-        self.out_width, self.base_grid, self.hidden_width = out_width, (base_grid[0], base_grid[1]), hidden_width
+        self.out_width, self.base_grid, self.hidden_width = out_width, base_grid, hidden_width
         self.depth, self.heads, self.points, self.mlp_width = depth, heads, points, mlp_width
         self.pooled, self.num_end_tokens, self.backend = pooled, num_end_tokens, backend
-        tokens, cells = rows * columns, base_grid[0] * base_grid[1]
+        tokens, cells = rows * columns, base_grid.cells
         self.in_projections = nn.ModuleList(
             nn.Identity() if width == hidden_width else nn.Linear(width, hidden_width) for width in self.in_widths
         )

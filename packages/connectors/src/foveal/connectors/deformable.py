@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Grid
-from foveal.core import without_autocast
+from foveal.core import Grid, without_autocast
 
 
 def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor, weights: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Connector, Grid, Widths, several_widths
+from foveal.connectors.connector import Connector, Widths, several_widths
+from foveal.core import Grid
 
 MERGED = 8
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention
-from foveal.connectors.connector import Connector, Grid, Widths, one_width
+from foveal.connectors.connector import Connector, Widths, one_width
 from foveal.connectors.placed import positions_for, small, with_end_tokens
-from foveal.core import Backend, KeyMap
+from foveal.core import Backend, Grid, KeyMap
 
 KINDS = ("weight", "bias")
 
@@ -71,7 +71,7 @@ class HoneybeeResampler(Connector):
         out_width: int,
         *,
         queries: int = 64,
-        base_grid: Grid = (24, 24),
+        base_grid: Grid = Grid(24, 24),
         hidden_width: int = 1024,
         depth: int = 6,
         heads: int = 16,
@@ -80,11 +80,12 @@ class HoneybeeResampler(Connector):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        base_grid = Grid.of(base_grid)
         self.in_width = in_width = one_width(in_width)
-        self.out_width, self.queries, self.base_grid = out_width, queries, (base_grid[0], base_grid[1])
+        self.out_width, self.queries, self.base_grid = out_width, queries, base_grid
         self.hidden_width, self.depth, self.heads, self.mlp_width = hidden_width, depth, heads, mlp_width
         self.num_end_tokens, self.backend = num_end_tokens, backend
-        self.positions = nn.Parameter(small(1, base_grid[0] * base_grid[1], in_width))
+        self.positions = nn.Parameter(small(1, base_grid.cells, in_width))
         self.query = nn.Parameter(small(1, queries, hidden_width))
         self.in_projection = nn.Linear(in_width, hidden_width)
         self.layers = nn.ModuleList(ResamplerLayer(hidden_width, heads, mlp_width, backend) for _ in range(depth))

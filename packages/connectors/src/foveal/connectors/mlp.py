@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Connector, Grid, Widths, one_width
-from foveal.core import KeyMap
+from foveal.connectors.connector import Connector, Widths, one_width
+from foveal.core import Grid, KeyMap
 
 LLAVA = KeyMap(
     {

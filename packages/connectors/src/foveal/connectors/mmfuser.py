@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention
-from foveal.connectors.connector import Connector, Grid, Widths, several_widths
+from foveal.connectors.connector import Connector, Widths, several_widths
 from foveal.connectors.deformable import DeformableAttention, centres
 from foveal.connectors.pool import pool_matrix
 from foveal.connectors.separable import resized
-from foveal.core import Backend, KeyMap
+from foveal.core import Backend, Grid, KeyMap
 
 REDUCED = 7
 

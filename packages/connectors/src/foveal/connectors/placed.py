@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Grid
 from foveal.connectors.sincos import resampled
+from foveal.core import Grid
 
 
 def positions_for(table: Tensor, base: Grid, grid: Grid) -> Tensor:
     """[1, rows*columns of base, width] -> that of `grid`, bicubically."""
-    return table if grid == tuple(base) else resampled(table[0], (base[0], base[1]), grid)[None]
+    return table if grid == base else resampled(table[0], base, grid)[None]
 
 
 def small(*shape: int) -> Tensor:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Connector, Grid, Widths, one_width, several_widths
+from foveal.connectors.connector import Connector, Widths, one_width, several_widths
 from foveal.connectors.mlp import mlp
 from foveal.connectors.separable import resized
-from foveal.core import KeyMap
+from foveal.core import Grid, KeyMap
 
 DECO = KeyMap({f"mlp_projector.{{}}.{kind}": f"layers.{{}}.{kind}" for kind in ("weight", "bias")})
 """The reference's names; LLaVA's `mlpNx_gelu` fits too, through its own key map."""
@@ -35,7 +35,7 @@ class PooledConnector(Connector):
         return self.rows * self.columns
 
     def out_grid(self, *grids: Grid) -> Grid | None:
-        return self.rows, self.columns
+        return Grid(self.rows, self.columns)
 
     def averaged(self, features: Tensor, grid: Grid) -> Tensor:
         """[views, cells, width] -> [views, rows*columns, width], each the mean of its window."""
@@ -149,7 +149,7 @@ class StridedPool(Connector):
         if min(grid) < self.stride and self.mode != "bilinear":
             raise ValueError(f"a grid of {grid[0]}x{grid[1]} is smaller than a window of {self.stride}")
         up = self.stride - 1 if self.mode == "bilinear" else 0
-        return (grid[0] + up) // self.stride, (grid[1] + up) // self.stride
+        return Grid((grid[0] + up) // self.stride, (grid[1] + up) // self.stride)
 
 
 class LdpV2(PooledConnector):

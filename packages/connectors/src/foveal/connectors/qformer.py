@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention
-from foveal.connectors.connector import Connector, Grid, Widths, one_width
-from foveal.core import Backend, KeyMap
+from foveal.connectors.connector import Connector, Widths, one_width
+from foveal.core import Backend, Grid, KeyMap
 
 KINDS = ("weight", "bias")
 TEXT = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight", "embeddings.position_ids")

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Connector, Grid, Widths, one_width
+from foveal.connectors.connector import Connector, Widths, one_width
 from foveal.connectors.separable import kept, multiplied, resized
 from foveal.connectors.sincos import resampled, sincos_grid
-from foveal.core import Backend, KeyMap, attention
+from foveal.core import Backend, Grid, KeyMap, attention
 
 UHD = KeyMap(
     {
@@ -125,7 +125,7 @@ class PerceiverResampler(Connector):
         return self.queries
 
     def out_grid(self, *grids: Grid) -> Grid | None:
-        return self.side, self.side
+        return Grid(self.side, self.side)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         features, grid = self.single(maps, grids, mask)
@@ -137,7 +137,7 @@ class PerceiverResampler(Connector):
     def _sources(self, features: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [1, queries, width], keys and values [views, rows*columns, width], before their projections."""
         value = self.key_norm(self.in_projection(features))
-        key = value + resampled(self.positions, (self.side, self.side), grid).to(value.dtype)
+        key = value + resampled(self.positions, Grid(self.side, self.side), grid).to(value.dtype)
         return (self.query_norm(self.query) + self.positions)[None], key, value
 
     def _projected(self, features: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,12 +201,12 @@ def window_points(grid: Grid) -> Grid:
     shapes = ((4, 2), (3, 2), (4, 3), (3, 3), (2, 4), (2, 3), (3, 4))
     wanted = log(grid[1] / grid[0])
     columns, rows = min(shapes, key=lambda shape: abs(wanted - log(shape[0] / shape[1])))
-    return rows, columns
+    return Grid(rows, columns)
 
 
 def windows_matrix(rows: int, columns: int, windows: int) -> Tensor:
     """How much every cell of a map gives to every point of windows x windows windows, [points of all, cells]."""
-    points = window_points((rows, columns))
+    points = window_points(Grid(rows, columns))
     down, across = window_matrix(rows, windows, points[0]), window_matrix(columns, windows, points[1])
     return torch.einsum("iay,jbx->ijabyx", down, across).flatten(0, 3).flatten(1)
 

@@ -6,8 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Grid
-from foveal.core import without_autocast
+from foveal.core import Grid, without_autocast
 
 
 def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Connector, Grid, Widths, one_width
+from foveal.connectors.connector import Connector, Widths, one_width
 from foveal.connectors.mlp import mlp
-from foveal.core import KeyMap
+from foveal.core import Grid, KeyMap
 
 KINDS = ("weight", "bias")
 
@@ -78,7 +78,7 @@ class PixelShuffle(Connector):
                 f"a grid of {grid[0]}x{grid[1]} has no whole blocks of {self.ratio}x{self.ratio} cells: choose views "
                 "whose grid does, or another ratio"
             )
-        return grid[0] // self.ratio, grid[1] // self.ratio
+        return Grid(grid[0] // self.ratio, grid[1] // self.ratio)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         features, grid = self.single(maps, grids, mask)
@@ -119,7 +119,7 @@ class ConvPool(Connector):
     def _halved(grid: Grid) -> Grid:
         if grid[0] % 2 or grid[1] % 2:
             raise ValueError(f"a grid of {grid[0]}x{grid[1]} does not halve: its last row or column would be lost")
-        return grid[0] // 2, grid[1] // 2
+        return Grid(grid[0] // 2, grid[1] // 2)
 
 
 def shuffled(features: Tensor, blocks: Grid, ratio: int) -> Tensor:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Grid
 from foveal.connectors.separable import kept, resized
+from foveal.core import Grid
 
 
 def sincos_grid(rows: int, columns: int, width: int) -> Tensor:

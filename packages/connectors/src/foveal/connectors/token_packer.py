@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Connector, Grid, Widths, several_widths
+from foveal.connectors.connector import Connector, Widths, several_widths
 from foveal.connectors.mlp import mlp
 from foveal.connectors.shuffle import shuffled
-from foveal.core import Backend, KeyMap, attention
+from foveal.core import Backend, Grid, KeyMap, attention
 
 KINDS = ("weight", "bias")
 
@@ -101,7 +101,7 @@ class TokenPacker(Connector):
         (rows, columns), *others = set(grids)
         if others or rows % self.scale or columns % self.scale:
             raise ValueError(f"TokenPacker takes one grid that {self.scale} divides for all maps, not {list(grids)}")
-        return rows // self.scale, columns // self.scale
+        return Grid(rows // self.scale, columns // self.scale)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         maps, grids = self.checked(maps, grids, mask)

@@ -1,8 +1,9 @@
-"""The ground floor: attention with several kernels, packing, stacks of tokens, key maps, weights, descriptions."""
+"""The ground floor: sizes and grids, attention with several kernels, packing, key maps, weights, descriptions."""
 
 from foveal.core.attention import attention, runs_packed
 from foveal.core.describe import build, describe
 from foveal.core.folders import whole_folder
+from foveal.core.geometry import Grid, Size
 from foveal.core.kernels import Backend
 from foveal.core.key_map import KeyMap
 from foveal.core.packing import Lengths, group_by, pack, unpack
@@ -22,10 +23,12 @@ from foveal.core.tensors import (
 
 __all__ = [
     "Backend",
+    "Grid",
     "KeyMap",
     "Lengths",
     "Rename",
     "Sampling",
+    "Size",
     "StoredTensors",
     "attention",
     "build",

@@ -6,8 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from foveal.core.geometry import Grid
+
 Sampling = Literal["2d", "1d", "grid"]
-Grid = tuple[int, int]
 
 
 def mosaic(tiles: Sequence[Tensor], tile_grid: Grid, grid: Grid) -> Tensor:

@@ -1,10 +1,11 @@
 """Vision encoders: views in, feature maps of the layers asked for out."""
 
+from foveal.core import Grid
 from foveal.encoders.clip import clip_vit, clip_vit_large_224, clip_vit_large_336, clip_weights
 from foveal.encoders.convnext import ConvNeXt, convnext, convnext_large, convnext_weights, convnext_xxlarge
 from foveal.encoders.deepstack import StackedVisionTransformer
 from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, dinov2_weights
-from foveal.encoders.encoder import Encoder, Grid
+from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
 from foveal.encoders.parallel import ParallelEncoder

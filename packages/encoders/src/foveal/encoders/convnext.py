@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import KeyMap, load_exact, read_tensors
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, Grid, cells, hidden_states
+from foveal.core import Grid, KeyMap, Size, load_exact, read_tensors
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, hidden_states
 from foveal.encoders.hub import folder_of, only_shapes, tower_weights, vision_config
 
 KINDS = ("weight", "bias")
@@ -62,10 +62,10 @@ class ConvNeXt(Encoder):
             for number in range(max(self.states))
         )
 
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         self.check_inputs(len(sizes))
-        cells(*sizes[0], self.patch_size)
-        return tuple(cells(*sizes[0], 4 * 2 ** max(0, state - 1)) for state in self.states)
+        cells(sizes[0], self.patch_size)
+        return tuple(cells(sizes[0], 4 * 2 ** max(0, state - 1)) for state in self.states)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
         planes = self.planes(self.one_input(pixels))
@@ -73,7 +73,7 @@ class ConvNeXt(Encoder):
 
     def planes(self, pixels: Tensor) -> list[Tensor]:
         """[views, 3, height, width] -> the maps asked for, [views, width, rows, columns] each."""
-        self.grids((pixels.shape[-2], pixels.shape[-1]))
+        self.grids(Size.of_view(pixels))
         plane = channels_last(self.stem_norm, self.stem(pixels))
         kept = {0: plane}
         for number, stage in enumerate(self.stages, start=1):

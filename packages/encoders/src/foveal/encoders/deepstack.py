@@ -5,9 +5,9 @@ from math import isqrt
 import torch
 from torch import Tensor, nn
 
-from foveal.core import stacks_of
+from foveal.core import Grid, Size, stacks_of
 from foveal.encoders.block import Block
-from foveal.encoders.encoder import Encoder, Grid
+from foveal.encoders.encoder import Encoder
 from foveal.encoders.vit import VisionTransformer
 
 
@@ -55,20 +55,21 @@ class StackedVisionTransformer(Encoder):
             for _ in range(post_blocks)
         )
 
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         self.check_inputs(len(sizes))
         if len(set(sizes)) > 1:
-            raise ValueError(f"the view and its crops must have one size, they have {sorted(set(sizes))}")
-        return (self.tower.grid(*sizes[0]),)
+            found = ", ".join(map(str, sorted(set(sizes))))
+            raise ValueError(f"the view and its crops must have one size, they have {found}")
+        return (self.tower.grid(sizes[0]),)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
-        (grid,) = self.grids(*((views.shape[-2], views.shape[-1]) for views in self.checked(pixels)))
+        (grid,) = self.grids(*(Size.of_view(views) for views in self.checked(pixels)))
         hidden = self.tower.embed(torch.cat(pixels))
         for number in range(self.start):
             hidden = self._run(number, hidden)
         low, *crops = hidden.chunk(self.inputs)
         first = self.tower.extra_tokens
-        stacks = stacks_of([crop[:, first:] for crop in crops], (self.side, self.side), grid)
+        stacks = stacks_of([crop[:, first:] for crop in crops], Grid(self.side, self.side), grid)
         last = len(self.tower.blocks) + len(self.post)
         for number in range(self.start, last + 1):
             if number - self.start < len(stacks):

@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foveal.core import group_by
+from foveal.core import Grid, Size, group_by
 
-Grid = tuple[int, int]
 Colour = tuple[float, float, float]
 CLIP_MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Colour = (0.26862954, 0.26130258, 0.27577711)
@@ -47,11 +46,11 @@ class Encoder(nn.Module, ABC):
         return ((self.image_mean, self.image_std),) * self.inputs
 
     @abstractmethod
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         """Rows and columns of every map that is returned.
 
         Args:
-            sizes: (height, width) in pixels of each of the views that are looked at together.
+            sizes: in pixels, of each of the views that are looked at together.
 
         Raises:
             ValueError: if there are not `inputs` of them, or the encoder cannot look at such views.
@@ -116,15 +115,15 @@ class Encoder(nn.Module, ABC):
         return self.checked(pixels)[0]
 
 
-def cells(height: int, width: int, side: int) -> Grid:
-    """Rows and columns of square cells of `side` pixels in a view of height x width pixels.
+def cells(size: Size, side: int) -> Grid:
+    """Rows and columns of square cells of `side` pixels in a view of that size.
 
     Raises:
         ValueError: if they do not fill it.
     """
-    if height < 1 or width < 1 or height % side or width % side:
-        raise ValueError(f"a view of {height}x{width} pixels cannot be cut into patches of {side}: resize it first")
-    return height // side, width // side
+    if min(size) < 1 or size.height % side or size.width % side:
+        raise ValueError(f"a view of {size} pixels cannot be cut into patches of {side}: resize it first")
+    return Grid(size.height // side, size.width // side)
 
 
 def hidden_states(layers: Sequence[int], depth: int) -> tuple[int, ...]:

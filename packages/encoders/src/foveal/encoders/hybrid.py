@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.core import KeyMap
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, Grid
+from foveal.core import Grid, KeyMap, Size
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder
 from foveal.encoders.sam import Neck, SamViTDet
 from foveal.encoders.sam_weights import sam_weights
 from foveal.encoders.siglip import siglip_weights
@@ -50,9 +50,9 @@ class SamSiglipHybrid(Encoder):
         self.first_neck = Neck(high.width, high.neck_width)
         self.first_share = nn.Parameter(torch.zeros(1))
 
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         self.check_inputs(len(sizes))
-        self.high.grid(*sizes[0])
+        self.high.grid(sizes[0])
         return (self.low.native_grid, self.low.native_grid)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:

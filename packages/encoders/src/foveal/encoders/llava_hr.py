@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.core import KeyMap
+from foveal.core import Grid, KeyMap, Size
 from foveal.encoders.clip import clip_weights
 from foveal.encoders.convnext import ConvNeXt, convnext_weights
-from foveal.encoders.encoder import Encoder, Grid
+from foveal.encoders.encoder import Encoder
 from foveal.encoders.vit import VisionTransformer
 
 GROUPS = 4
@@ -51,20 +51,19 @@ class MixtureOfResolution(Encoder):
         self.align_fast = nn.Linear(width, width)
         self.align_slow = nn.Linear(slow_width, width)
 
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         self.check_inputs(len(sizes))
         self.slow.grids(*sizes)
-        low = self.fast.grid(*(self._low(side) for side in sizes[0]))
+        low = self.fast.grid(self._low(sizes[0]))
         self._check_nested(low, self.slow.grids(*sizes)[0])
         return (low,)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
         views = self.one_input(pixels)
-        size = (views.shape[-2], views.shape[-1])
-        (grid,) = self.grids(size)
+        (grid,) = self.grids(Size.of_view(views))
         (slow,) = self.slow.planes(views)
-        low = F.interpolate(views, size=tuple(self._low(side) for side in size), mode="bilinear", align_corners=True)
-        hidden = self._embedded(low)
+        width, height = self._low(Size.of_view(views))
+        hidden = self._embedded(F.interpolate(views, size=(height, width), mode="bilinear", align_corners=True))
         per_group = self.fast.depth // GROUPS
         for number in range(self.fast.depth):
             hidden = self.fast.run_block(number, hidden)
@@ -73,14 +72,15 @@ class MixtureOfResolution(Encoder):
         aligned = self.align_slow(resized_to(slow, grid).flatten(2).mT)
         return (self.align_fast(hidden) + aligned,)
 
-    def _low(self, side: int) -> int:
-        """Pixels along a side of the copy that the transformer sees."""
-        return max(int(side / self.slow.patch_size * self.fast.patch_size), self.fast_size)
+    def _low(self, size: Size) -> Size:
+        """Of the copy that the transformer sees."""
+        sides = (max(int(side / self.slow.patch_size * self.fast.patch_size), self.fast_size) for side in size)
+        return Size(*sides)
 
     def _embedded(self, low: Tensor) -> Tensor:
         """The input of the first block, where the class token has been dropped before the norm."""
         fast = self.fast
-        grid = fast.grid(low.shape[-2], low.shape[-1])
+        grid = fast.grid(Size.of_view(low))
         tokens = fast.patches(low).flatten(2).mT + fast.positions_of(grid)[1:]
         embedded: Tensor = tokens if fast.pre_norm is None else fast.pre_norm(tokens)
         return embedded

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foveal.encoders.encoder import Colour, Encoder, Grid
+from foveal.core import Grid, Size
+from foveal.encoders.encoder import Colour, Encoder
 
 
 class ParallelEncoder(Encoder):
@@ -44,7 +45,7 @@ class ParallelEncoder(Encoder):
         every = tuple(encoder.statistics[0] for encoder in self.members)
         return every[: self.inputs]
 
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         self.check_inputs(len(sizes))
         seen = sizes * len(self.members) if self.one_view else sizes
         return tuple(grid for encoder, size in zip(self.members, seen, strict=True) for grid in encoder.grids(size))

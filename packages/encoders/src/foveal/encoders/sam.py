@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, attention
-from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder, Grid, cells
+from foveal.core import Backend, Grid, Size, attention
+from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder, cells
 
 
 class SamViTDet(Encoder):
@@ -98,21 +98,21 @@ class SamViTDet(Encoder):
             nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False) for before, after in pairwise(channels)
         )
 
-    def grid(self, height: int, width: int) -> Grid:
-        """Rows and columns of patches in a view of height x width pixels, before the strided convolutions.
+    def grid(self, size: Size) -> Grid:
+        """Rows and columns of patches in a view of that size, before the strided convolutions.
 
         Raises:
             ValueError: if the patch does not divide the view.
         """
-        return cells(height, width, self.patch_size)
+        return cells(size, self.patch_size)
 
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         """Of the tokens, after the strided convolutions."""
         self.check_inputs(len(sizes))
-        rows, columns = self.grid(*sizes[0])
+        rows, columns = self.grid(sizes[0])
         for _ in self.downsample:
             rows, columns = (rows + 1) // 2, (columns + 1) // 2
-        return ((rows, columns),)
+        return (Grid(rows, columns),)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
         plane = self.neck(self.run(self.one_input(pixels))[-1])
@@ -122,7 +122,7 @@ class SamViTDet(Encoder):
 
     def run(self, pixels: Tensor) -> list[Tensor]:
         """[views, 3, height, width] -> the input of the first block and every block's output, [views, h, w, width]."""
-        grid = self.grid(pixels.shape[-2], pixels.shape[-1])
+        grid = self.grid(Size.of_view(pixels))
         hidden = self.patches(pixels).movedim(1, -1) + self.positions_of(grid)
         states = [hidden]
         for block in self.blocks:

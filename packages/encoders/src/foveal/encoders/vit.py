@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, group_by, pack, runs_packed, unpack
+from foveal.core import Backend, Grid, Size, group_by, pack, runs_packed, unpack
 from foveal.encoders.block import Activation, Block
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, Grid, cells, hidden_states
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, hidden_states
 
 
 class VisionTransformer(Encoder):
@@ -99,7 +99,7 @@ class VisionTransformer(Encoder):
         self.prefix_tokens = int(keep_class_token)
 
         side = image_size // patch_size
-        self.native_grid = (side, side)
+        self.native_grid = Grid(side, side)
         self.patches = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=patch_bias)
         self.class_token = nn.Parameter(torch.empty(width).normal_(std=width**-0.5)) if use_class_token else None
         self.registers = nn.Parameter(torch.empty(num_registers, width).normal_(std=0.02)) if num_registers else None
@@ -112,19 +112,19 @@ class VisionTransformer(Encoder):
         normed = use_final_norm and depth in self.states
         self.final_norm = nn.LayerNorm(width, eps=norm_eps) if normed else None
 
-    def grid(self, height: int, width: int) -> Grid:
-        """Rows and columns of patches in a view of height x width pixels.
+    def grid(self, size: Size) -> Grid:
+        """Rows and columns of patches in a view of that size.
 
         In a native view a rest that is no whole patch is left out, as in SigLIP's 384 by 14.
 
         Raises:
             ValueError: if the patch does not divide another view.
         """
-        return self.native_grid if height == width == self.image_size else cells(height, width, self.patch_size)
+        return self.native_grid if size == (self.image_size, self.image_size) else cells(size, self.patch_size)
 
-    def grids(self, *sizes: Grid) -> tuple[Grid, ...]:
+    def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         self.check_inputs(len(sizes))
-        return (self.grid(*sizes[0]),) * len(self.widths)
+        return (self.grid(sizes[0]),) * len(self.widths)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
         return tuple(self._grid_only(state) for state in self._run(self.embed(self.one_input(pixels)), None))
@@ -149,7 +149,7 @@ class VisionTransformer(Encoder):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """[views, 3, height, width] -> [views, extra_tokens + rows*columns, width], the input of the first block."""
-        grid = self.grid(pixels.shape[-2], pixels.shape[-1])
+        grid = self.grid(Size.of_view(pixels))
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(len(pixels), 1, -1), tokens], dim=1)

@@ -6,6 +6,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
+from foveal.core import Size
 from foveal.encoders import Encoder
 from foveal.models.language_models.injection import decoder_layers
 from foveal.models.merges.merge import Merge
@@ -13,8 +14,8 @@ from foveal.models.prompts.constants import IMAGE_TOKEN_ID
 from foveal.models.prompts.processor import Processor
 from foveal.models.views.plan import ViewPlan
 
-PROBES = ((672, 672), (336, 336), (1000, 400), (400, 1000))
-"""(width, height) in pixels of pictures that every model must be able to take."""
+PROBES = (Size(672, 672), Size(336, 336), Size(1000, 400), Size(400, 1000))
+"""Of pictures that every model must be able to take."""
 
 
 def made_connector(connector: Callable[[Any, int], Connector], encoder: Encoder, width: int) -> Connector:
@@ -124,13 +125,13 @@ def check_pictures(processor: Processor) -> None:
         ValueError: with the size of a picture and the reason.
     """
     counts = []
-    for width, height in PROBES:
+    for size in PROBES:
         try:
-            ids = processor.picture_ids((width, height))
+            ids = processor.picture_ids(size)
         except ValueError as error:
-            raise ValueError(f"the parts do not go together for a picture of {width}x{height}: {error}") from error
+            raise ValueError(f"the parts do not go together for a picture of {size}: {error}") from error
         if IMAGE_TOKEN_ID not in ids:
-            raise ValueError(f"the parts do not go together: a picture of {width}x{height} becomes no token")
+            raise ValueError(f"the parts do not go together: a picture of {size} becomes no token")
         counts.append(len(ids))
     if min(counts) >= processor.max_length:
         raise ValueError(

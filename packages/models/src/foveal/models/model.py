@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector, grouped
+from foveal.core import Grid, Size
 from foveal.encoders import Encoder
 from foveal.models.compatibility import (
     check_context,
@@ -30,8 +31,6 @@ from foveal.models.prompts.templates import TemplateName
 from foveal.models.prompts.token_count import TokenCount, token_grids
 from foveal.models.views.normalise import normalised
 from foveal.models.views.plan import ViewPlan
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class VisionLanguageModel(nn.Module):
 
         Args:
             views: those of all pictures, one picture after the other, as for `visual_tokens`.
-            sizes: (width, height) in pixels of each picture; only a merge needs them.
+            sizes: of each picture; only a merge needs them.
 
         Raises:
             ValueError: if a merge is not given sizes, or pictures of such sizes have another number of views.
@@ -140,16 +139,17 @@ class VisionLanguageModel(nn.Module):
         if self.merge is None:
             return [Merged(each) for each in tokens]
         plan, planes = self.processor.plan, token_grids(self.connector, self._grids(views))
-        numbers = [len(plan.views(*size)) // plan.inputs for size in sizes]
+        numbers = [len(plan.views(size)) // plan.inputs for size in sizes]
         if sum(numbers) != len(tokens):
+            named = ", ".join(map(str, sizes))
             raise ValueError(
-                f"{len(sizes)} pictures of sizes {list(sizes)} have {sum(numbers)} sets of views, {len(tokens)} were "
+                f"{len(sizes)} pictures of sizes [{named}] have {sum(numbers)} sets of views, {len(tokens)} were "
                 "given: pass the sizes of the pictures, as the processor's batch has them"
             )
         pictures, start = [], 0
         for number, size in zip(numbers, sizes, strict=True):
             own = slice(start, start + number)
-            pictures.append(self.merge(tokens[own], planes[own], plan.tile_grid(*size), size))
+            pictures.append(self.merge(tokens[own], planes[own], plan.tile_grid(size), size))
             start += number
         return pictures
 
@@ -159,7 +159,7 @@ class VisionLanguageModel(nn.Module):
         Args:
             input_ids: [batch, tokens], `IMAGE_TOKEN_ID` at placeholders.
             views: those of all sequences in reading order, [3, height, width] each.
-            sizes: (width, height) in pixels of the pictures that they were cut from; only a merge needs them.
+            sizes: of the pictures that they were cut from; only a merge needs them.
 
         Raises:
             ValueError: if the number of placeholders is not the number of visual tokens, or as `merged`.
@@ -200,7 +200,7 @@ class VisionLanguageModel(nn.Module):
             views: those of all sequences in reading order, [3, height, width] each.
             attention_mask: [batch, tokens], True at real tokens; None: all are.
             columns: positions at which logits are wanted, [positions]; None: everywhere.
-            sizes: (width, height) in pixels of the pictures that the views were cut from; only a merge needs them.
+            sizes: of the pictures that the views were cut from; only a merge needs them.
 
         Returns:
             [batch, tokens or positions, vocabulary]
@@ -232,9 +232,9 @@ class VisionLanguageModel(nn.Module):
         )
         return TokenLoss(total, int(supervised.sum()))
 
-    def _grids(self, views: Sequence[Tensor]) -> list[tuple[Size, ...]]:
+    def _grids(self, views: Sequence[Tensor]) -> list[tuple[Grid, ...]]:
         """Of every set of views the grids of its maps."""
-        inputs, shapes = self.encoder.inputs, [(view.shape[-2], view.shape[-1]) for view in views]
+        inputs, shapes = self.encoder.inputs, [Size.of_view(view) for view in views]
         return [self.encoder.grids(*shapes[start : start + inputs]) for start in range(0, len(shapes), inputs)]
 
     def _must_run_everything(self) -> bool:
@@ -243,8 +243,10 @@ class VisionLanguageModel(nn.Module):
 
     def _nothing(self) -> Tensor:
         """Zero, by way of the encoder, the connector and the merge."""
-        size = (1, 1)
-        blank = [torch.zeros(3, *view, device=self.device) for view in self.processor.plan.views(*size)]
+        size = Size(1, 1)
+        blank = [
+            torch.zeros(3, view.height, view.width, device=self.device) for view in self.processor.plan.views(size)
+        ]
         # Each times 0 before the sum, which could leave the range of half precision.
         parts = [(0.0 * part).sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
         return torch.stack(parts).sum()

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 
 import torch
 
+from foveal.core import Size
 from foveal.models import VisionLanguageModel, load
 from foveal.models.generation.cuda_graphs import graphs_obstacle
 from recipes.estimates.room import check_room_to_answer, free_bytes
 
 
-def opened(options: argparse.Namespace, pictures: Sequence[tuple[int, int]], question: str) -> VisionLanguageModel:
+def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str) -> VisionLanguageModel:
     """The model of `options.checkpoint` on its device.
 
     Args:
         options: with those of `recipes.command_line.options.add_options`, and `checkpoint`; a device that is None
             becomes the GPU, or the CPU where there is none.
-        pictures: (width, height) in pixels of the first question's; on a GPU it must have room for the answer.
+        pictures: the sizes of the first question's; on a GPU it must have room for the answer.
         question: its text.
 
     Raises:

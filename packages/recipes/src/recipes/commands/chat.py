@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from foveal.core import Size
 from foveal.models import VisionLanguageModel, generate, read_image
 from recipes.answering.conversation import Conversation, Picture
 from recipes.answering.model import opened, takes_graphs
@@ -41,7 +42,7 @@ def main(options: argparse.Namespace) -> None:
     try:
         with short_errors():
             pictures = [_read(path) for path in options.images]
-            model = opened(options, [picture.image.size for picture in pictures], "")
+            model = opened(options, [Size.of(picture.image.size) for picture in pictures], "")
             options.cuda_graphs = takes_graphs(model, options)
             conversation = Conversation(model.processor.template)
             conversation.waiting += pictures

@@ -10,8 +10,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
+from foveal.core import Size
 from foveal.models import VisionLanguageModel
-from foveal.models.estimates.cost import Cost, Size, copied, cost, picture_size
+from foveal.models.estimates.cost import Cost, copied, cost, picture_size
 from foveal.models.estimates.memory import Memory, answering, fitting
 from foveal.models.estimates.shape_only_layers import quantized, with_adapters
 from foveal.models.language_models.quantize import Kind
@@ -97,7 +98,7 @@ def answers(model: VisionLanguageModel, kind: Kind, pictures: Sequence[Size], *,
     Args:
         model: on the meta device.
         kind: how its decoder is quantised.
-        pictures: (width, height) in pixels of the prompt's.
+        pictures: the sizes of the prompt's.
         text: tokens of the prompt beside them.
     """
     half = copied(model).bfloat16()
@@ -153,7 +154,7 @@ def trainings(
 
 def print_cost(found: Cost, pictures: Sequence[Size], text: int) -> None:
     """Print tokens, and of every part parameters and FLOPs."""
-    sizes = ", ".join(f"{width}x{height}" for width, height in pictures)
+    sizes = ", ".join(map(str, pictures))
     stacked = f", {found.stacked} stacked into layers" if found.stacked else ""
     marks = f", {found.marks} marks" if found.marks else ""
     print(f"{sizes} pixels: {found.views} views, {found.visual} visual tokens{stacked}{marks}; {text} tokens of text")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from foveal.core import Size
 from foveal.models import Turn, VisionLanguageModel, load
 from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.prompts.templates import TemplateName, with_pictures
@@ -46,7 +47,7 @@ def free_bytes(device: str | torch.device) -> int | None:
 
 def check_room_to_answer(
     checkpoint: str | Path,
-    pictures: Sequence[tuple[int, int]],
+    pictures: Sequence[Size],
     question: str,
     *,
     new_tokens: int,
@@ -60,7 +61,7 @@ def check_room_to_answer(
 
     Args:
         checkpoint: whatever `load` opens; what has only a hub name is fetched first.
-        pictures: (width, height) in pixels of the question's.
+        pictures: the sizes of the question's.
         question: its text.
         new_tokens: of the answer.
         free: `free_bytes` of the device.

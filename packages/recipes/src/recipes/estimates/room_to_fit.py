@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from foveal.core import Size
 from recipes.estimates.room import as_stored, refuse_if_too_large
 from recipes.estimates.shapes import quantization, shapes_of
 from recipes.module import Finetuning
@@ -13,10 +14,9 @@ from recipes.sharding import is_sharded
 from recipes.trainer.supported import on_gpu
 
 if TYPE_CHECKING:
-    from foveal.models.estimates.cost import Size
     from foveal.models.estimates.memory import Memory
 
-PICTURE, TEXT = (672, 672), 64
+PICTURE, TEXT = Size(672, 672), 64
 """Pixels and tokens of text of the samples by which a training is judged: its data is not read."""
 COMPUTED_IN = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 STORED_IN = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
@@ -37,17 +37,17 @@ def check_room_to_fit(settings: Mapping[str, Any], *, free: int | None) -> None:
     refuse_if_too_large(
         memory_to_fit(settings, [PICTURE], text=TEXT),
         free,
-        what=f"training on batches of {batch_size(settings['data'])} samples of {PICTURE[0]}x{PICTURE[1]} pixels",
+        what=f"training on batches of {batch_size(settings['data'])} samples of {PICTURE} pixels",
         advice="a smaller --data.batch_size, --model.language_model_checkpointing=true, LoRA or more devices need less",
     )
 
 
-def memory_to_fit(settings: Mapping[str, Any], pictures: Sequence["Size"], *, text: int) -> "Memory":
+def memory_to_fit(settings: Mapping[str, Any], pictures: Sequence[Size], *, text: int) -> "Memory":
     """Memory of one device in the training that is configured.
 
     Args:
         settings: `model`, `trainer` and `data`, as the command line has parsed them.
-        pictures: (width, height) in pixels of those of every sample.
+        pictures: the sizes of those of every sample.
         text: tokens of every sample beside its pictures.
 
     Raises:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from foveal.core import Size
 from foveal.models import VisionLanguageModel
 from foveal.models.estimates.cost import flops, pretended, views_of
 from foveal.models.views.normalise import normalised
 
-REFERENCE = (672, 672)
+REFERENCE = Size(672, 672)
 """Picture, (width, height) in pixels, by which encoder and connector are measured."""
 
 

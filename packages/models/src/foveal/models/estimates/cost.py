@@ -13,11 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from foveal.core import Size
 from foveal.models.merges.merge import Merged
 from foveal.models.model import VisionLanguageModel
 from foveal.models.views.normalise import normalised
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def cost(model: VisionLanguageModel, pictures: Sequence[Size], *, text: int) -> 
 
     Args:
         model: on the meta device; it stays as it is.
-        pictures: (width, height) in pixels of each.
+        pictures: the size of each.
         text: tokens.
 
     Raises:
@@ -95,12 +94,12 @@ def parameters(model: VisionLanguageModel) -> Parts:
 
 
 def prompt_tokens(model: VisionLanguageModel, pictures: Sequence[Size]) -> tuple[int, int]:
-    """Visual tokens of pictures of (width, height), and tokens of text that the method puts between or around them.
+    """Visual tokens of pictures of such sizes, and tokens of text that the method puts between or around them.
 
     Raises:
         ValueError: if the model cannot take such a picture.
     """
-    items = [item for picture in pictures for item in model.processor.count(*picture)]
+    items = [item for picture in pictures for item in model.processor.count(picture)]
     return sum(item for item in items if isinstance(item, int)), sum(isinstance(item, str) for item in items)
 
 
@@ -120,7 +119,7 @@ def flops(run: Callable[[], object]) -> int:
 
 
 def picture_size(text: str) -> Size:
-    """`1000x3000` as (1000, 3000).
+    """`1000x3000` as a size.
 
     Raises:
         argparse.ArgumentTypeError: if it is something else.
@@ -128,7 +127,7 @@ def picture_size(text: str) -> Size:
     numbers = text.split("x")
     if len(numbers) != 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
         raise ArgumentTypeError(f"{text!r} is no WIDTHxHEIGHT in pixels, as 1000x3000")
-    return int(numbers[0]), int(numbers[1])
+    return Size(int(numbers[0]), int(numbers[1]))
 
 
 def copied(model: VisionLanguageModel) -> VisionLanguageModel:
@@ -152,6 +151,6 @@ def pretended(model: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
 
 
 def views_of(model: VisionLanguageModel, pictures: Sequence[Size]) -> list[Tensor]:
-    """The views of pictures of (width, height) as the processor gives them, [3, height, width] each, uint8."""
-    sizes = [size for picture in pictures for size in model.processor.plan.views(*picture)]
-    return [torch.empty(3, *size, dtype=torch.uint8) for size in sizes]
+    """The views of pictures of such sizes as the processor gives them, [3, height, width] each, uint8."""
+    sizes = [size for picture in pictures for size in model.processor.plan.views(picture)]
+    return [torch.empty(3, size.height, size.width, dtype=torch.uint8) for size in sizes]

@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import DynamicCache
 
-from foveal.models.estimates.cost import Size, copied, pretended, prompt_tokens, views_of
+from foveal.core import Size
+from foveal.models.estimates.cost import copied, pretended, prompt_tokens, views_of
 from foveal.models.language_models.injection import decoder_layers
 from foveal.models.model import VisionLanguageModel
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.core import mosaic
-from foveal.models.merges.merge import Grid, Merge, Merged, overview_and_tiles
+from foveal.core import Grid, Size, mosaic
+from foveal.models.merges.merge import Merge, Merged, overview_and_tiles
 from foveal.models.views.anyres import kept_region
 
 LARGEST_EXCESS = 1.1
@@ -45,16 +45,14 @@ class AnyResMerge(Merge):
         self.width, self.kind, self.max_tiles = width, kind, max_tiles
         self.newline = nn.Parameter(torch.randn(width) / math.sqrt(width)) if kind == "spatial_unpad" else None
 
-    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]) -> int:
+    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         if self.newline is None:
             return len(grids) * grid[0] * grid[1]
-        rows, columns = self._shrunk(*_extent(kept_region(*size, tile_grid, grid)), grid)
+        rows, columns = self._shrunk(_extent(kept_region(size, tile_grid, grid)), grid)
         return grid[0] * grid[1] + rows * (columns + 1)
 
-    def forward(
-        self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]
-    ) -> Merged:
+    def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         overview, *tiles = tokens
         if self.kind == "flat":
@@ -62,22 +60,23 @@ class AnyResMerge(Merge):
         plane = mosaic(tiles, tile_grid, grid)
         if self.newline is None:
             return Merged(torch.cat((overview, plane.flatten(0, 1))))
-        top, bottom, left, right = region = kept_region(*size, tile_grid, grid)
+        top, bottom, left, right = region = kept_region(size, tile_grid, grid)
         plane = plane[top:bottom, left:right]
-        smaller = self._shrunk(*_extent(region), grid)
-        if smaller != plane.shape[:2]:
+        extent = _extent(region)
+        if (smaller := self._shrunk(extent, grid)) != extent:
             resized = F.interpolate(plane.movedim(-1, 0)[None], size=smaller, mode="bilinear", align_corners=False)
             plane = resized[0].movedim(0, -1)
         return Merged(torch.cat((overview, with_newlines(plane, self.newline))))
 
-    def _shrunk(self, rows: int, columns: int, grid: Grid) -> Grid:
+    def _shrunk(self, extent: Grid, grid: Grid) -> Grid:
         """The map's rows and columns after `max_tiles`."""
         if self.max_tiles is None:
-            return rows, columns
+            return extent
+        rows, columns = extent
         excess = math.sqrt(rows * columns / (self.max_tiles * grid[0] * grid[1]))
         if excess <= LARGEST_EXCESS:
-            return rows, columns
-        return max(int(rows // excess), 1), max(int(columns // excess), 1)
+            return extent
+        return Grid(max(int(rows // excess), 1), max(int(columns // excess), 1))
 
 
 def with_newlines(plane: Tensor, newline: Tensor) -> Tensor:
@@ -88,4 +87,4 @@ def with_newlines(plane: Tensor, newline: Tensor) -> Tensor:
 
 def _extent(region: tuple[int, int, int, int]) -> Grid:
     top, bottom, left, right = region
-    return bottom - top, right - left
+    return Grid(bottom - top, right - left)

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from foveal.core import mosaic, stacks_of
+from foveal.core import Grid, Size, mosaic, stacks_of
 from foveal.models.merges.anyres import with_newlines
-from foveal.models.merges.merge import Grid, Merge, Merged, overview_and_tiles
+from foveal.models.merges.merge import Merge, Merged, overview_and_tiles
 
 Sampling = Literal["2d", "1d", "grid", "overview", "none"]
 
@@ -57,14 +57,12 @@ class DeepStackMerge(Merge):
         self.sampling: Sampling = sampling
         self.overview = overview
 
-    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]) -> int:
+    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
         (rows, columns), tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         _check_stacks(tile_grid[0] * tile_grid[1], self.stacks)
         return rows * columns
 
-    def forward(
-        self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]
-    ) -> Merged:
+    def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         _check_stacks(tile_grid[0] * tile_grid[1], self.stacks)
         overview, *tiles = tokens
@@ -91,13 +89,11 @@ class SequenceMerge(Merge):
         super().__init__()
         self.width, self.overview = width, overview
 
-    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]) -> int:
+    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
         (rows, columns), tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         return (tile_grid[0] * tile_grid[1] + self.overview) * rows * columns
 
-    def forward(
-        self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]
-    ) -> Merged:
+    def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         overview, *tiles = tokens
         stacks = stacks_of(tiles, tile_grid, grid)
@@ -128,18 +124,16 @@ class DeepStackHdMerge(Merge):
         self.width, self.start_layer, self.interval, self.stacks = width, start_layer, interval, stacks
         self.newline = nn.Parameter(torch.zeros(width))
 
-    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]) -> int:
+    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
         (rows, columns), tiles = overview_and_tiles(type(self).__name__, grids, tile_grid, sets=1 + self.stacks)
         return rows * columns + tiles[0] * rows * (tiles[1] * columns + 1)
 
-    def forward(
-        self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]
-    ) -> Merged:
+    def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid, sets=1 + self.stacks)
         views = 1 + tile_grid[0] * tile_grid[1]
         side = isqrt(self.stacks)
         enlarged = [tokens[start : start + self.stacks] for start in range(views, len(tokens), self.stacks)]
-        stacks = [stacks_of(crops, (side, side), grid) for crops in enlarged]
+        stacks = [stacks_of(crops, Grid(side, side), grid) for crops in enlarged]
         layers = [tokens[:views], *zip(*stacks, strict=True)]
         context, *added = (self._laid_out(layer, tile_grid, grid) for layer in layers)
         return Merged(context, tuple(added))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-Grid = tuple[int, int]
+from foveal.core import Grid, Size
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,20 @@ class Merge(nn.Module, ABC):
     layers: tuple[int, ...] = ()
 
     @abstractmethod
-    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]) -> int:
+    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
         """Tokens of a picture; nothing is computed.
 
         Args:
             grids: rows and columns of the tokens of each view, in the plan's order.
             tile_grid: rows and columns of the tiles behind the overview; None: the views lie in no plane.
-            size: width and height of the picture in pixels.
+            size: of the picture in pixels.
 
         Raises:
             ValueError: if such views cannot be merged.
         """
 
     @abstractmethod
-    def forward(
-        self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]
-    ) -> Merged:
+    def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         """One picture.
 
         Args:

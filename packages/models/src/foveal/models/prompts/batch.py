@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from foveal.core import Size
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -16,14 +18,14 @@ class Sample:
         labels: [tokens], `IGNORE_INDEX` where nothing is learnt.
         views: [3, height, width] each, uint8, in the order of their placeholders.
         key: the sample's name in messages.
-        sizes: (width, height) in pixels of each picture before it was cut into views.
+        sizes: of each picture before it was cut into views.
     """
 
     input_ids: Tensor
     labels: Tensor
     views: tuple[Tensor, ...]
     key: str
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[Size, ...] = ()
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Batch:
         attention_mask: [batch, tokens], True at real tokens.
         views: [3, height, width] each, uint8; all samples', one sample after the other.
         keys: the samples' names in messages.
-        sizes: (width, height) in pixels of each picture, in the order of their views.
+        sizes: of each picture, in the order of their views.
     """
 
     input_ids: Tensor
@@ -46,7 +48,7 @@ class Batch:
     attention_mask: Tensor
     views: tuple[Tensor, ...]
     keys: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[Size, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same on another device."""

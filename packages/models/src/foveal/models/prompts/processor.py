@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.templates import (
@@ -25,7 +26,6 @@ from foveal.models.prompts.tokenize import separator_id, tokenize
 from foveal.models.views.plan import ViewPlan
 
 logger = logging.getLogger(__name__)
-Size = tuple[int, int]
 Overlong = Literal["raise", "drop_turns"]
 
 
@@ -36,7 +36,7 @@ class Processor:
         tokenizer: the language model's.
         plan: from a picture's size to its views.
         template: name of the prompt template.
-        count: of a picture of (width, height) pixels, the lengths of its runs of visual tokens and the texts between.
+        count: of a picture of such a size, the lengths of its runs of visual tokens and the texts between.
         max_length: longest sequence in tokens, visual ones included.
         overlong: what to do with a longer one: `raise`; or `drop_turns`: leave out whole exchanges from the end, which
             is logged, and raise if the first is still too long. Nothing is ever cut inside.
@@ -52,7 +52,7 @@ class Processor:
         tokenizer: PreTrainedTokenizerBase,
         plan: ViewPlan,
         *,
-        count: Callable[[int, int], Sequence[int | str]],
+        count: Callable[[Size], Sequence[int | str]],
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
@@ -113,7 +113,7 @@ class Processor:
         return self._sample(pictures, turns, key, open_ended=True)
 
     def length(self, sizes: Sequence[Size], turns: Sequence[Turn], *, open_ended: bool = False, key: str = "") -> int:
-        """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of (width, height)."""
+        """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of such sizes."""
         return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
 
     def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:
@@ -148,7 +148,7 @@ class Processor:
                 raise ValueError(
                     f"{where}a picture of mode {picture.mode} where RGB is expected: open it with read_image"
                 )
-        sizes = tuple(picture.size for picture in pictures)
+        sizes = tuple(Size.of(picture.size) for picture in pictures)
         ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
         views = tuple(view for picture in pictures for view in self._views(picture))
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
@@ -190,13 +190,13 @@ class Processor:
         return ids, labels
 
     def picture_ids(self, size: Size) -> list[int]:
-        """The ids that stand for a picture of (width, height): placeholders and separators.
+        """The ids that stand for a picture of such a size: placeholders and separators.
 
         Raises:
             ValueError: if the parts of the model cannot take such a picture, or the tokenizer lacks a separator.
         """
         ids: list[int] = []
-        for item in self.count(*size):
+        for item in self.count(size):
             if isinstance(item, int):
                 ids += [IMAGE_TOKEN_ID] * item
             else:
@@ -208,7 +208,7 @@ class Processor:
     def _views(self, picture: Image) -> list[Tensor]:
         """The views of a picture in the order of the prompt; those that are seen together stay together."""
         cut, inputs = self.plan.cut(picture), self.plan.inputs
-        order = [item for item in self.plan.layout(*picture.size) if isinstance(item, int)]
+        order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
         return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 
 from foveal.connectors import Connector
+from foveal.core import Grid, Size
 from foveal.encoders import Encoder
 from foveal.models.merges.merge import Merge
 from foveal.models.views.plan import ViewPlan
@@ -14,7 +15,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 class TokenCount:
-    """The place of a picture in a prompt: `count(width, height)`, its size in pixels.
+    """The place of a picture in a prompt: `count(Size(width, height))`.
 
     Holds the parts as they are, but with every tensor on the meta device: nothing is computed, and a loader worker that
     receives a copy receives no weights.
@@ -30,16 +31,16 @@ class TokenCount:
         self.encoder, self.connector, self.plan = _without_weights(encoder), _without_weights(connector), plan
         self.merge = None if merge is None else _without_weights(merge)
 
-    def __call__(self, width: int, height: int) -> list[int | str]:
+    def __call__(self, picture: Size) -> list[int | str]:
         """Lengths of the runs of visual tokens of a picture, and the texts that the plan puts between them.
 
         Raises:
             ValueError: if encoder, connector, merge or plan cannot take such a picture.
         """
-        views = self.plan.views(width, height)
+        views = self.plan.views(picture)
         inputs = self.plan.inputs
         sets = [views[start : start + inputs] for start in range(0, len(views), inputs)]
-        layout = self.plan.layout(width, height)
+        layout = self.plan.layout(picture)
         grids = [self.encoder.grids(*sizes) for sizes in sets]
         if self.merge is None:
             counts = [self.connector.num_tokens(*of_set) for of_set in grids]
@@ -50,10 +51,10 @@ class TokenCount:
                 "another order between them: use one of the two"
             )
         planes = token_grids(self.connector, grids)
-        return [self.merge.num_tokens(planes, self.plan.tile_grid(width, height), (width, height))]
+        return [self.merge.num_tokens(planes, self.plan.tile_grid(picture), picture)]
 
 
-def token_grids(connector: Connector, grids: list[tuple[tuple[int, int], ...]]) -> list[tuple[int, int]]:
+def token_grids(connector: Connector, grids: list[tuple[Grid, ...]]) -> list[Grid]:
     """Rows and columns of the tokens of each set of views, for a merge.
 
     Raises:

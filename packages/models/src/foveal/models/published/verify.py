@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from foveal.core import StoredTensors, in_float32
+from foveal.core import Size, StoredTensors, in_float32
 from foveal.models.language_models.injection import decoder_layers
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.constants import IMAGE_TOKEN_ID
@@ -24,14 +24,14 @@ class Asked:
     Attributes:
         ids: [1, tokens], `IMAGE_TOKEN_ID` at placeholders.
         pixels: [views, 3, height, width], normalised.
-        size: width and height of the picture, in pixels.
+        size: of the picture, in pixels.
         merged: whether a merge made one run of the views' tokens.
         logits: [1, tokens, vocabulary].
     """
 
     ids: Tensor
     pixels: Tensor
-    size: tuple[int, int]
+    size: Size
     merged: bool
     logits: Tensor
 
@@ -39,18 +39,19 @@ class Asked:
 @torch.no_grad()
 def ask(model: VisionLanguageModel) -> Asked:
     """Ask about a picture of noise, wider than high, so that views are cut and places cannot be confused."""
-    side: int = model.processor.plan.views(1, 1)[0][0]
+    side: int = model.processor.plan.views(Size(1, 1))[0].width
     noise = np.random.default_rng(0).integers(0, 256, (side, 2 * side + side // 3, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
+    size = Size.of(picture.size)
     sample = model.processor.encode_prompt([picture], [Turn("user", "<image>\nWhat is it?")])
     ids = sample.input_ids[None].to(model.device)
     with in_float32(model, decoder_layers(model.language_model)):
         return Asked(
             ids,
             torch.stack(normalised(sample.views, model.encoder)),
-            picture.size,
+            size,
             model.merge is not None,
-            model(ids, sample.views, sizes=[picture.size]),
+            model(ids, sample.views, sizes=[size]),
         )
 
 
@@ -74,7 +75,8 @@ def difference(asked: Asked, kind: Any, folder: Path, image_id: int) -> float:
         raise ValueError(f"transformers does not read the exported folder completely: {faults}")
     inputs: dict[str, Tensor] = {"pixel_values": asked.pixels}
     if asked.merged:
-        inputs = {"pixel_values": asked.pixels[None], "image_sizes": torch.tensor([asked.size[::-1]])}
+        sizes = torch.tensor([[asked.size.height, asked.size.width]])
+        inputs = {"pixel_values": asked.pixels[None], "image_sizes": sizes}
     ids = asked.ids.where(asked.ids != IMAGE_TOKEN_ID, image_id)
     theirs = theirs.eval().to(asked.ids.device)
     with in_float32(theirs, decoder_layers(theirs.model.language_model)):

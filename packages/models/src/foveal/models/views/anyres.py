@@ -5,7 +5,8 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from foveal.models.views.canvas import Pair, centred, check_canvas, stretched, tiles_of
+from foveal.core import Grid, Size
+from foveal.models.views.canvas import canvas_of, centred, check_canvas, stretched, tiles_of
 from foveal.models.views.plan import ViewPlan, check_size
 
 DEFAULT_CANDIDATES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
@@ -33,7 +34,7 @@ class AnyResPlan(ViewPlan):
     def __init__(
         self,
         size: int = 336,
-        candidates: Sequence[Pair] = DEFAULT_CANDIDATES,
+        candidates: Sequence[tuple[int, int]] = DEFAULT_CANDIDATES,
         tie_order: Literal["width_first", "height_first"] = "width_first",
     ) -> None:
         if not candidates:
@@ -50,66 +51,59 @@ class AnyResPlan(ViewPlan):
             tie_order,
         )
 
-    def grid(self, width: int, height: int) -> Pair:
-        """(columns, rows) of the tiles of a picture."""
-        check_size(width, height)
-        swapped = self.tie_order == "height_first"
-        canvases = ((second, first) if swapped else (first, second) for first, second in self.candidates)
-        return best_canvas(width, height, canvases, self.size)
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        return (Size(self.size, self.size),) * (1 + self.tile_grid(picture).cells)
 
-    def views(self, width: int, height: int) -> tuple[Pair, ...]:
-        columns, rows = self.grid(width, height)
-        return ((self.size, self.size),) * (1 + columns * rows)
-
-    def tile_grid(self, width: int, height: int) -> Pair:
-        columns, rows = self.grid(width, height)
-        return rows, columns
+    def tile_grid(self, picture: Size) -> Grid:
+        check_size(picture)
+        rows_first = self.tie_order == "height_first"
+        canvases = (Grid(first, second) if rows_first else Grid(second, first) for first, second in self.candidates)
+        return best_canvas(picture, canvases, self.size)
 
     def cut(self, image: Image) -> list[Image]:
-        columns, rows = self.grid(*image.size)
-        overview = stretched(image, (self.size, self.size))
-        return [overview, *tiles_of(centred(image, (columns * self.size, rows * self.size)), self.size)]
+        tiles = self.tile_grid(Size.of(image.size))
+        overview = stretched(image, Size(self.size, self.size))
+        return [overview, *tiles_of(centred(image, canvas_of(tiles, self.size)), self.size)]
 
 
-def best_canvas(width: int, height: int, canvases: Iterable[Pair], size: int) -> Pair:
-    """(columns, rows) of the canvas for a picture of width x height pixels.
+def best_canvas(picture: Size, canvases: Iterable[Grid], size: int) -> Grid:
+    """The canvas for a picture, in tiles.
 
     The pixels that remain of the picture when it is fitted in decide, not counting those that enlarging adds; then the
     smallest rest of the canvas; then the order.
 
     Args:
-        width: of the picture.
-        height: of the picture.
-        canvases: (columns, rows) of tiles.
+        picture: its size.
+        canvases: rows and columns of tiles.
         size: side of a tile in pixels.
     """
 
-    def cost(canvas: Pair) -> Pair:
-        columns, rows = canvas
-        scale = min(columns * size / width, rows * size / height)
+    def cost(tiles: Grid) -> tuple[int, int]:
+        canvas = canvas_of(tiles, size)
+        scale = min(canvas.width / picture.width, canvas.height / picture.height)
         # Truncated as in the reference: a picture that is thinner than a pixel when fitted in counts as lost.
-        remaining = min(int(width * scale) * int(height * scale), width * height)
-        return -remaining, columns * size * rows * size - remaining
+        remaining = min(int(picture.width * scale) * int(picture.height * scale), picture.area)
+        return -remaining, canvas.area - remaining
 
     return min(canvases, key=cost)
 
 
-def kept_region(width: int, height: int, tile_grid: Pair, grid: Pair) -> tuple[int, int, int, int]:
+def kept_region(picture: Size, tile_grid: Grid, grid: Grid) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) of the cells that show the picture on the map of all tiles; the rest is padding.
 
     An odd rest keeps one line more. Of a picture longer than the map has cells no line may be left: top is then bottom,
     or left is right.
 
     Args:
-        width: of the picture in pixels.
-        height: of the picture in pixels.
+        picture: its size.
         tile_grid: rows and columns of tiles.
         grid: rows and columns of cells of each tile.
 
     Raises:
         ValueError: if the picture has no area.
     """
-    check_size(width, height)
+    check_size(picture)
+    width, height = picture
     rows, columns = tile_grid[0] * grid[0], tile_grid[1] * grid[1]
     # Ratio first, then the product: the truncated result depends on the order.
     if width / height > columns / rows:

@@ -5,39 +5,43 @@ from math import ceil
 from PIL import Image as Pillow
 from PIL.Image import Image, Resampling
 
+from foveal.core import Grid, Size
 from foveal.models.views.square import LARGEST_CANVAS
 
-Pair = tuple[int, int]
+
+def canvas_of(tiles: Grid, side: int) -> Size:
+    """The size of a canvas of rows and columns of tiles, squares of `side` pixels."""
+    return Size(tiles.columns * side, tiles.rows * side)
 
 
-def fitted_box(width: int, height: int, canvas: Pair) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a picture that fills a canvas of (width, height) as far as its shape allows."""
-    horizontal, vertical = canvas[0] / width, canvas[1] / height
+def fitted_box(picture: Size, canvas: Size) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of a picture that fills a canvas as far as its shape allows."""
+    horizontal, vertical = canvas.width / picture.width, canvas.height / picture.height
     if horizontal < vertical:
-        fitted = canvas[0], min(ceil(height * horizontal), canvas[1])
+        fitted = Size(canvas.width, min(ceil(picture.height * horizontal), canvas.height))
     else:
-        fitted = min(ceil(width * vertical), canvas[0]), canvas[1]
-    left, top = (canvas[0] - fitted[0]) // 2, (canvas[1] - fitted[1]) // 2
-    return left, top, left + fitted[0], top + fitted[1]
+        fitted = Size(min(ceil(picture.width * vertical), canvas.width), canvas.height)
+    left, top = (canvas.width - fitted.width) // 2, (canvas.height - fitted.height) // 2
+    return left, top, left + fitted.width, top + fitted.height
 
 
-def centred(image: Image, canvas: Pair) -> Image:
-    """The picture in its own shape, in the middle of a black canvas of (width, height)."""
-    left, top, right, bottom = fitted_box(*image.size, canvas)
+def centred(image: Image, canvas: Size) -> Image:
+    """The picture in its own shape, in the middle of a black canvas."""
+    left, top, right, bottom = fitted_box(Size.of(image.size), canvas)
     ground = Pillow.new("RGB", canvas)
     ground.paste(image.resize((right - left, bottom - top), Resampling.BICUBIC), (left, top))
     return ground
 
 
-def stretched(image: Image, size: Pair) -> Image:
-    """The picture at (width, height), whatever its shape.
+def stretched(image: Image, size: Size) -> Image:
+    """The picture at that size, whatever its shape.
 
     Of a picture so high that it would take more than `LARGEST_CANVAS` pixels on the way, the result may differ from the
     reference by the rounding of two grey levels, and by more where sharp edges next to black or white are clipped.
     """
-    if size[0] * image.height > LARGEST_CANVAS:
+    if size.width * image.height > LARGEST_CANVAS:
         # Pillow changes the width first; a strip of 1x1000000 would become 336x1000000 in between.
-        image = image.resize((image.width, size[1]), Resampling.BICUBIC)
+        image = image.resize((image.width, size.height), Resampling.BICUBIC)
     return image.resize(size, Resampling.BICUBIC)
 
 

@@ -4,8 +4,9 @@ from math import isqrt
 
 from PIL.Image import Image
 
+from foveal.core import Grid, Size
 from foveal.models.views.anyres import best_canvas
-from foveal.models.views.canvas import Pair, centred, check_canvas, stretched, tiles_of
+from foveal.models.views.canvas import canvas_of, centred, check_canvas, stretched, tiles_of
 from foveal.models.views.plan import ViewPlan, check_size
 
 
@@ -49,26 +50,23 @@ class DeepStackPlan(ViewPlan):
         self.square, self.keep_aspect, self.together = square, keep_aspect, together
         self.inputs = 1 + crops if together else 1
 
-    def grid(self, width: int, height: int) -> Pair:
-        """(columns, rows) of the crops of a picture."""
-        check_size(width, height)
+    def grid(self, picture: Size) -> Grid:
+        """Rows and columns of the crops of a picture."""
+        check_size(picture)
         if self.square:
-            return isqrt(self.crops), isqrt(self.crops)
-        return _best_grid(width, height, self.crops, self.size)
+            return Grid(isqrt(self.crops), isqrt(self.crops))
+        return _best_grid(picture, self.crops, self.size)
 
-    def views(self, width: int, height: int) -> tuple[Pair, ...]:
-        columns, rows = self.grid(width, height)
-        return ((self.size, self.size),) * (1 + columns * rows)
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        return (Size(self.size, self.size),) * (1 + self.grid(picture).cells)
 
-    def tile_grid(self, width: int, height: int) -> Pair | None:
-        columns, rows = self.grid(width, height)
-        return None if self.together else (rows, columns)
+    def tile_grid(self, picture: Size) -> Grid | None:
+        return None if self.together else self.grid(picture)
 
     def cut(self, image: Image) -> list[Image]:
-        columns, rows = self.grid(*image.size)
-        canvas = columns * self.size, rows * self.size
+        canvas = canvas_of(self.grid(Size.of(image.size)), self.size)
         enlarged = centred(image, canvas) if self.keep_aspect else stretched(image, canvas)
-        return [stretched(image, (self.size, self.size)), *tiles_of(enlarged, self.size)]
+        return [stretched(image, Size(self.size, self.size)), *tiles_of(enlarged, self.size)]
 
 
 class DeepStackHdPlan(ViewPlan):
@@ -92,28 +90,27 @@ class DeepStackHdPlan(ViewPlan):
         check_canvas(crops * isqrt(crops) ** 2, size)
         self.size, self.crops = size, crops
 
-    def grid(self, width: int, height: int) -> Pair:
-        """(columns, rows) of the crops of a picture, before they are cut again."""
-        check_size(width, height)
-        return _best_grid(width, height, self.crops, self.size)
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        sets = 1 + self.tile_grid(picture).cells
+        return (Size(self.size, self.size),) * (sets * (1 + isqrt(self.crops) ** 2))
 
-    def views(self, width: int, height: int) -> tuple[Pair, ...]:
-        columns, rows = self.grid(width, height)
-        return ((self.size, self.size),) * ((1 + columns * rows) * (1 + isqrt(self.crops) ** 2))
-
-    def tile_grid(self, width: int, height: int) -> Pair:
-        columns, rows = self.grid(width, height)
-        return rows, columns
+    def tile_grid(self, picture: Size) -> Grid:
+        check_size(picture)
+        return _best_grid(picture, self.crops, self.size)
 
     def cut(self, image: Image) -> list[Image]:
-        columns, rows = self.grid(*image.size)
-        size, large = self.size, self.size * isqrt(self.crops)
-        crops = tiles_of(stretched(image, (columns * size, rows * size)), size)
-        wholes = [stretched(image, (large, large)), *tiles_of(stretched(image, (columns * large, rows * large)), large)]
-        return [stretched(image, (size, size)), *crops, *(part for whole in wholes for part in tiles_of(whole, size))]
+        tiles = self.tile_grid(Size.of(image.size))
+        side, large = self.size, self.size * isqrt(self.crops)
+        crops = tiles_of(stretched(image, canvas_of(tiles, side)), side)
+        wholes = [
+            stretched(image, Size(large, large)),
+            *tiles_of(stretched(image, canvas_of(tiles, large)), large),
+        ]
+        small = stretched(image, Size(side, side))
+        return [small, *crops, *(part for whole in wholes for part in tiles_of(whole, side))]
 
 
-def _best_grid(width: int, height: int, crops: int, size: int) -> Pair:
-    """(columns, rows) of all grids of 2 to `crops` crops; fewer columns come first, then fewer rows."""
-    grids = ((columns, rows) for columns in range(1, crops + 1) for rows in range(1, crops // columns + 1))
-    return best_canvas(width, height, (grid for grid in grids if grid != (1, 1)), size)
+def _best_grid(picture: Size, crops: int, size: int) -> Grid:
+    """The best of all grids of 2 to `crops` crops; fewer columns come first, then fewer rows."""
+    grids = (Grid(rows, columns) for columns in range(1, crops + 1) for rows in range(1, crops // columns + 1))
+    return best_canvas(picture, (grid for grid in grids if grid.cells > 1), size)

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 from PIL.Image import Image
 
+from foveal.core import Grid, Size
+
 
 class ViewPlan(ABC):
     """From a picture's size alone: which views are made of it, at what size, in which order they become tokens.
@@ -18,18 +20,18 @@ class ViewPlan(ABC):
     inputs: int = 1
 
     @abstractmethod
-    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
-        """(height, width) in pixels of every view of a picture of width x height pixels; pure.
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        """The size of every view of a picture of that size; pure.
 
         Raises:
             ValueError: if the picture has no area or cannot be cut.
         """
 
-    def layout(self, width: int, height: int) -> tuple[int | str, ...]:
+    def layout(self, picture: Size) -> tuple[int | str, ...]:
         """The order in the prompt: numbers of sets of views, and texts that stand between them."""
-        return tuple(range(len(self.views(width, height)) // self.inputs))
+        return tuple(range(len(self.views(picture)) // self.inputs))
 
-    def tile_grid(self, width: int, height: int) -> tuple[int, int] | None:
+    def tile_grid(self, picture: Size) -> Grid | None:
         """Rows and columns of the tiles that follow the overview, row by row; None: the views lie in no plane."""
         return None
 
@@ -38,11 +40,11 @@ class ViewPlan(ABC):
         """The views of an RGB picture, of the sizes and in the order of `views`."""
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(picture: Size) -> None:
     """Refuse a picture without area.
 
     Raises:
         ValueError: if a side is below 1.
     """
-    if width < 1 or height < 1:
-        raise ValueError(f"a picture of {width}x{height} pixels has no area")
+    if min(picture) < 1:
+        raise ValueError(f"a picture of {picture} pixels has no area")

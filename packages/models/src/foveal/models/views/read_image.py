@@ -10,6 +10,8 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.Image import Image
 
+from foveal.core import Size
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 50_000_000
 ORIENTATION = 0x0112
@@ -41,8 +43,8 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
             raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
 
 
-def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(width, height) of the upright picture, without decoding it.
+def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Size:
+    """The size of the upright picture, without decoding it.
 
     The one exception is a PNG with text or EXIF after its pixels, which Pillow reads only together with them.
 
@@ -51,7 +53,7 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> t
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, name, max_pixels) as picture:
-        width, height = picture.size
+        size = Size.of(picture.size)
         try:
             if picture.format == "PNG" and _has_metadata_behind_pixels(source):
                 picture.load()
@@ -59,7 +61,7 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> t
             orientation = Image.getexif(picture).get(ORIENTATION, 1)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
-        return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+        return Size(size.height, size.width) if orientation in (5, 6, 7, 8) else size
 
 
 def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
@@ -81,10 +83,10 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
         raise BadImageError(f"{name}: more pixels than the limit of {max_pixels} ({error})") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise BadImageError(f"{name}: cannot be read ({error})") from error
-    width, height = picture.size
-    if width * height > max_pixels:
+    size = Size.of(picture.size)
+    if size.area > max_pixels:
         picture.close()
-        raise BadImageError(f"{name}: {width}x{height} pixels, more than the limit of {max_pixels}; make it smaller")
+        raise BadImageError(f"{name}: {size} pixels, more than the limit of {max_pixels}; make it smaller")
     return picture
 
 

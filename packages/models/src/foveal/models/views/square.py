@@ -3,6 +3,7 @@
 from PIL import Image as Pillow
 from PIL.Image import Image, Resampling
 
+from foveal.core import Size
 from foveal.models.views.plan import ViewPlan, check_size
 
 CLIP_MEAN_COLOUR = (122, 116, 104)
@@ -28,17 +29,17 @@ class PadToSquare(ViewPlan):
         _check_side(size)
         self.size, self.fill = size, fill
 
-    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
-        check_size(width, height)
-        if max(width, height) * self.size > LARGEST_CANVAS:
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        check_size(picture)
+        if max(picture) * self.size > LARGEST_CANVAS:
             raise ValueError(
-                f"a picture of {width}x{height} pixels is too long for a square canvas: "
+                f"a picture of {picture} pixels is too long for a square canvas: "
                 f"at most {LARGEST_CANVAS // self.size} pixels a side; cut it or make it smaller"
             )
-        return ((self.size, self.size),)
+        return (Size(self.size, self.size),)
 
     def cut(self, image: Image) -> list[Image]:
-        self.views(*image.size)
+        self.views(Size.of(image.size))
         side = max(image.size)
         if image.width == image.height:
             return [image.resize((self.size, self.size), Resampling.BICUBIC)]
@@ -68,16 +69,16 @@ class CropToSquare(ViewPlan):
         _check_side(size)
         self.size = size
 
-    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
-        check_size(width, height)
-        return ((self.size, self.size),)
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        check_size(picture)
+        return (Size(self.size, self.size),)
 
     def cut(self, image: Image) -> list[Image]:
         width, height = image.size
         shorter, longer = sorted((width, height))
         long_side = int(self.size * longer / shorter)
-        size = (self.size, long_side) if width <= height else (long_side, self.size)
-        left, top = (size[0] - self.size) // 2, (size[1] - self.size) // 2
+        size = Size(self.size, long_side) if width <= height else Size(long_side, self.size)
+        left, top = (size.width - self.size) // 2, (size.height - self.size) // 2
         # Only what remains is resampled; of a very long picture the whole would not fit into memory.
         return [_resized_window(image, size, (left, top, left + self.size, top + self.size))]
 
@@ -87,10 +88,10 @@ def _check_side(size: int) -> None:
         raise ValueError(f"a view's size is at least 1 pixel, not {size}")
 
 
-def _resized_window(image: Image, size: tuple[int, int], box: tuple[int, int, int, int]) -> Image:
+def _resized_window(image: Image, size: Size, box: tuple[int, int, int, int]) -> Image:
     """`image.resize(size).crop(box)`, not more of it than needed for extreme shapes."""
-    if size[0] * size[1] <= 50_000_000:
+    if size.area <= 50_000_000:
         return image.resize(size, Resampling.BICUBIC).crop(box)
-    horizontal, vertical = image.width / size[0], image.height / size[1]
+    horizontal, vertical = image.width / size.width, image.height / size.height
     source = (box[0] * horizontal, box[1] * vertical, box[2] * horizontal, box[3] * vertical)
     return image.resize((box[2] - box[0], box[3] - box[1]), Resampling.BICUBIC, box=source)

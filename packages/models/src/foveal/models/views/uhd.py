@@ -5,6 +5,7 @@ from typing import Literal
 
 from PIL.Image import Image, Resampling
 
+from foveal.core import Grid, Size
 from foveal.models.views.plan import ViewPlan, check_size
 
 EXTREME_RATIO = 200.0
@@ -61,9 +62,9 @@ class UhdPlan(ViewPlan):
         self.overview, self.overview_only, self.separators = overview, overview_only, separators
         self.long_side, self.clamp_ratio = long_side, clamp_ratio
 
-    def grid(self, width: int, height: int) -> tuple[int, int] | None:
-        """(columns, rows) of the slices of a picture; None: it is not cut."""
-        wanted = min(ceil(width * height / (self.scale * self.scale)), self.max_slices)
+    def grid(self, picture: Size) -> Grid | None:
+        """Rows and columns of the slices of a picture; None: it is not cut."""
+        wanted = min(ceil(picture.area / (self.scale * self.scale)), self.max_slices)
         if wanted <= 1 or self.overview_only:
             return None
         best, least = None, inf
@@ -73,43 +74,42 @@ class UhdPlan(ViewPlan):
             for columns in (divisor for divisor in range(1, count + 1) if count % divisor == 0):
                 rows = count // columns
                 # Ties are decided by the last bit of this very expression, as in the reference.
-                error = abs(log(width / height) - log(columns / rows))
+                error = abs(log(picture.width / picture.height) - log(columns / rows))
                 if error < least:
-                    best, least = (columns, rows), error
+                    best, least = Grid(rows, columns), error
         return best
 
-    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+    def views(self, picture: Size) -> tuple[Size, ...]:
         """Slices row by row and the overview, in the order of the prompt."""
-        check_size(width, height)
-        width, height = self._resized(width, height)
-        grid = self.grid(width, height)
-        overview = self._fit(width, height, enlarge=grid is None)
+        check_size(picture)
+        picture = self._resized(picture)
+        grid = self.grid(picture)
+        overview = self._fit(*picture, enlarge=grid is None)
         if grid is None:
-            return (overview[::-1],)
-        slices = [self._slice(width, height, grid)[::-1]] * (grid[0] * grid[1])
-        return (*slices, overview[::-1]) if self.overview == "last" else (overview[::-1], *slices)
+            return (overview,)
+        slices = [self._slice(picture, grid)] * grid.cells
+        return (*slices, overview) if self.overview == "last" else (overview, *slices)
 
-    def layout(self, width: int, height: int) -> tuple[int | str, ...]:
-        check_size(width, height)
-        grid = self.grid(*self._resized(width, height))
+    def layout(self, picture: Size) -> tuple[int | str, ...]:
+        check_size(picture)
+        grid = self.grid(self._resized(picture))
         if grid is None or not self.separators:
-            return super().layout(width, height)
-        columns, rows = grid
+            return super().layout(picture)
         first = 0 if self.overview == "last" else 1
         order: list[int | str] = []
-        for number in range(columns * rows):
-            order += [first + number, "\n" if (number + 1) % columns == 0 else ","]
-        return (*order, columns * rows) if self.overview == "last" else (0, *order)
+        for number in range(grid.cells):
+            order += [first + number, "\n" if (number + 1) % grid.columns == 0 else ","]
+        return (*order, grid.cells) if self.overview == "last" else (0, *order)
 
     def cut(self, image: Image) -> list[Image]:
-        size = self._resized(*image.size)
+        size = self._resized(Size.of(image.size))
         if size != image.size:
             image = image.resize(size, Resampling.BICUBIC)
-        grid = self.grid(*size)
+        grid = self.grid(size)
         overview = image.resize(self._fit(*size, enlarge=grid is None), Resampling.BICUBIC)
         if grid is None:
             return [overview]
-        (columns, rows), (width, height) = grid, self._slice(*size, grid)
+        (rows, columns), (width, height) = grid, self._slice(size, grid)
         # Resized as a whole and then cut, so that slices have no seams.
         refined = image.resize((columns * width, rows * height), Resampling.BICUBIC)
         slices = [
@@ -119,14 +119,14 @@ class UhdPlan(ViewPlan):
         ]
         return [*slices, overview] if self.overview == "last" else [overview, *slices]
 
-    def _slice(self, width: int, height: int, grid: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of one slice."""
-        columns, rows = grid
-        share = (max(width // columns * columns, columns) / columns, max(height // rows * rows, rows) / rows)
-        return self._fit(*share, enlarge=True)
+    def _slice(self, picture: Size, grid: Grid) -> Size:
+        """The size of one slice."""
+        rows, columns = grid
+        width, height = max(picture.width // columns * columns, columns), max(picture.height // rows * rows, rows)
+        return self._fit(width / columns, height / rows, enlarge=True)
 
-    def _fit(self, width: float, height: float, *, enlarge: bool) -> tuple[int, int]:
-        """(width, height) of nearly the same shape and at most the area scale x scale, in whole patches."""
+    def _fit(self, width: float, height: float, *, enlarge: bool) -> Size:
+        """The size of nearly the same shape and at most the area scale x scale, in whole patches."""
         if enlarge or width * height > self.scale * self.scale:
             ratio = width / height
             if self.clamp_ratio:
@@ -134,13 +134,13 @@ class UhdPlan(ViewPlan):
             # The order of truncations is the reference's; another gives other sizes.
             height = int(self.scale / sqrt(ratio))
             width = int(height * ratio)
-        fitted = tuple(max(int(side // self.patch) * self.patch, self.patch) for side in (width, height))
-        return fitted[0], fitted[1]
+        return Size(*(max(int(side // self.patch) * self.patch, self.patch) for side in (width, height)))
 
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) after `long_side`."""
+    def _resized(self, picture: Size) -> Size:
+        """The picture's size after `long_side`."""
         if self.long_side is None:
-            return width, height
+            return picture
+        width, height = picture
         if width > height:
-            return self.long_side, max(1, int((self.long_side / width) * height))
-        return max(1, int((self.long_side / height) * width)), self.long_side
+            return Size(self.long_side, max(1, int((self.long_side / width) * height)))
+        return Size(max(1, int((self.long_side / height) * width)), self.long_side)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.Image import Image
 
+from foveal.core import Size
 from foveal.models.views.canvas import stretched
 from foveal.models.views.plan import ViewPlan, check_size
 from foveal.models.views.square import CropToSquare
@@ -46,30 +47,30 @@ class VaryPlan(ViewPlan):
         self.size, self.crop, self.resample, self.start, self.end = size, crop, resample, start, end
         self.inputs = 1 if crop is None else 2
 
-    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
-        check_size(width, height)
-        squashed = (self.size, self.size)
-        return (squashed,) if self.crop is None else ((self.crop, self.crop), squashed)
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        check_size(picture)
+        squashed = Size(self.size, self.size)
+        return (squashed,) if self.crop is None else (Size(self.crop, self.crop), squashed)
 
-    def layout(self, width: int, height: int) -> tuple[int | str, ...]:
-        check_size(width, height)
+    def layout(self, picture: Size) -> tuple[int | str, ...]:
+        check_size(picture)
         return tuple(item for item in (self.start, 0, self.end) if item != "")
 
     def cut(self, image: Image) -> list[Image]:
-        check_size(*image.size)
-        size = (self.size, self.size)
+        check_size(Size.of(image.size))
+        size = Size(self.size, self.size)
         squashed = stretched(image, size) if self.resample == "bicubic" else _unsmoothed(image, size)
         return [squashed] if self.crop is None else [*CropToSquare(self.crop).cut(image), squashed]
 
 
-def _unsmoothed(image: Image, size: tuple[int, int]) -> Image:
-    """The picture at (width, height), every pixel mixed of its four nearest only."""
+def _unsmoothed(image: Image, size: Size) -> Image:
+    """The picture at that size, every pixel mixed of its four nearest only."""
     source = np.asarray(image)
-    columns, column_weights = _two_nearest(image.width, size[0])
-    rows, row_weights = _two_nearest(image.height, size[1])
+    columns, column_weights = _two_nearest(image.width, size.width)
+    rows, row_weights = _two_nearest(image.height, size.height)
     # OpenCV mixes in whole numbers and cuts bits off on the way; exact fractions come out one level higher here and
     # there.
-    total = np.full((size[1], size[0], 3), 2, dtype=np.int32)
+    total = np.full((size.height, size.width, 3), 2, dtype=np.int32)
     for row, row_weight in zip(rows, row_weights, strict=True):
         mixed = np.zeros_like(total)
         for column, weight in zip(columns, column_weights, strict=True):

@@ -1,0 +1,120 @@
+"""Every plan on pictures that are no squares: which side is which, in the sizes and in the order of the views."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import foveal.models
+from foveal.core import Grid, Size
+from foveal.models import (
+    AnyResPlan,
+    CropToSquare,
+    DeepStackHdPlan,
+    DeepStackPlan,
+    PadToSquare,
+    UhdPlan,
+    VaryPlan,
+    ViewPlan,
+)
+
+PLANS = {
+    "anyres": AnyResPlan(14),
+    "anyres_height_first": AnyResPlan(14, [(1, 4), (2, 3), (4, 1)], "height_first"),
+    "deepstack": DeepStackPlan(14),
+    "deepstack_aspect": DeepStackPlan(14, 6, keep_aspect=True),
+    "deepstack_hd": DeepStackHdPlan(14, 6),
+    "uhd": UhdPlan(28, 7),
+    "uhd_first": UhdPlan(28, 7, overview="first", long_side=150),
+    "pad": PadToSquare(28),
+    "crop": CropToSquare(28),
+    "vary": VaryPlan(28, 14),
+}
+TILED = ["anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]
+OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
+    lambda size: max(size) > 1.5 * min(size) and min(size) > 10
+)
+
+
+def graded(size):
+    """Red grows from left to right, green from top to bottom; blue is everywhere, so that padding is known."""
+    red = np.linspace(0, 255, size.width)[None].repeat(size.height, 0)
+    green = np.linspace(0, 255, size.height)[:, None].repeat(size.width, 1)
+    return Image.fromarray(np.stack((red, green, np.full_like(red, 255)), axis=-1).astype(np.uint8))
+
+
+def tiles_of(plan, size):
+    """Rows and columns of the tiles; None: there are none."""
+    return plan.grid(plan._resized(size)) if isinstance(plan, UhdPlan) else plan.tile_grid(size)
+
+
+def place(view):
+    """How far to the right and how far down the part of the picture lies that a view shows; None: only padding."""
+    values = np.asarray(view).astype(float)
+    shown = values[values[..., 2] > 250]
+    return shown.mean(axis=0)[:2] if len(shown) else None
+
+
+def test_every_plan_is_here():
+    public = {getattr(foveal.models, name) for name in foveal.models.__all__}
+    plans = {kind for kind in public if inspect.isclass(kind) and issubclass(kind, ViewPlan)} - {ViewPlan}
+    assert {type(plan) for plan in PLANS.values()} == plans
+
+
+@pytest.mark.parametrize("name", PLANS)
+@settings(max_examples=15, deadline=None)
+@given(size=OBLONG)
+def test_views_have_the_promised_widths_and_heights(name, size):
+    promised, cut = PLANS[name].views(size), PLANS[name].cut(Image.new("RGB", size))
+    assert [(view.width, view.height) for view in promised] == [view.size for view in cut]
+    assert all(type(view) is Size for view in promised)
+
+
+@settings(max_examples=15, deadline=None)
+@given(size=OBLONG)
+def test_an_overview_is_oblong_the_way_the_picture_is(size):
+    overview = UhdPlan(56, 7, overview_only=True).views(size)[0]
+    assert (overview.width > overview.height) == (size.width > size.height)
+
+
+@pytest.mark.parametrize("name", sorted(set(TILED) - {"anyres_height_first"}))  # whose canvases are mostly wide
+@settings(max_examples=40, deadline=None)
+@given(size=OBLONG)
+def test_a_wide_picture_has_more_columns_than_rows(name, size):
+    tiles = tiles_of(PLANS[name], size)
+    assume(tiles is not None)
+    assert tiles.columns >= tiles.rows if size.width > size.height else tiles.rows >= tiles.columns
+    if max(size) > 3 * min(size):
+        assert tiles.columns != tiles.rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=OBLONG)
+def test_a_list_of_canvases_is_read_rows_first_or_columns_first(size):
+    """One canvas is left to choose: three wide and two high, or the other way round."""
+    assert AnyResPlan(14, [(3, 2)]).tile_grid(size) == Grid(rows=2, columns=3)
+    assert AnyResPlan(14, [(3, 2)], "height_first").tile_grid(size) == Grid(rows=3, columns=2)
+
+
+@pytest.mark.parametrize("name", TILED)
+@settings(max_examples=25, deadline=None)
+@given(size=OBLONG)
+def test_tiles_lie_row_by_row_on_their_grid(name, size):
+    plan = PLANS[name]
+    views, tiles = plan.cut(graded(size)), tiles_of(plan, size)
+    assume(tiles is not None)
+    first = 0 if isinstance(plan, UhdPlan) and plan.overview == "last" else 1
+    shown = views[first : first + tiles.cells]
+    places = [place(view) for view in shown]
+    for number, (right, down) in ((number, where) for number, where in enumerate(places) if where is not None):
+        row, column = divmod(number, tiles.columns)
+        across, below = places[number - 1], places[number - tiles.columns]
+        if column and across is not None:
+            assert right > across[0] + 1
+            assert abs(down - across[1]) < 1
+        if row and below is not None:
+            assert down > below[1] + 1
+            assert abs(right - below[0]) < 1
