@@ -244,9 +244,7 @@ class VisionLanguageModel(nn.Module):
     def _nothing(self) -> Tensor:
         """Zero, by way of the encoder, the connector and the merge."""
         size = Size(1, 1)
-        blank = [
-            torch.zeros(3, view.height, view.width, device=self.device) for view in self.processor.plan.views(size)
-        ]
+        blank = [torch.zeros(3, one.height, one.width, device=self.device) for one in self.processor.plan.views(size)]
         # Each times 0 before the sum, which could leave the range of half precision.
         parts = [(0.0 * part).sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
         return torch.stack(parts).sum()
