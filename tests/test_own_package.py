@@ -79,9 +79,7 @@ DEEP = '''
 """Qwen3-VL (arXiv 2511.21631): layers of the encoder, each through its own merger, into the first decoder layers."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from foveal.connectors import Connector
@@ -92,15 +90,12 @@ from foveal.models import Merge, Merged
 class Merger(Connector):
     """2 x 2 patches side by side, two linear layers; the norm before that, or on the four patches together."""
 
-    tables: ClassVar[tuple[str, ...]] = ("kinds",)
-
     def __init__(self, in_width: int, out_width: int, norm_together: bool = True) -> None:
         super().__init__()
         self.in_width, self.out_width, self.norm_together = in_width, out_width, norm_together
         width = 4 * in_width
         self.norm = nn.LayerNorm(width if norm_together else in_width, eps=1e-6)
         self.layers = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, out_width))
-        self.kinds = nn.Parameter(torch.zeros(4, in_width))
 
     def out_grid(self, *grids: Grid) -> Grid:
         if any(side % 2 for side in grids[0]):
@@ -113,7 +108,7 @@ class Merger(Connector):
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         features, grid = self.single(maps, grids, mask)
         rows, columns = self.out_grid(grid)
-        blocks = features.unflatten(1, (rows, 2, columns, 2)).transpose(2, 3).flatten(3, 4).flatten(1, 2) + self.kinds
+        blocks = features.unflatten(1, (rows, 2, columns, 2)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
         if self.norm_together:
             return self.layers(self.norm(blocks.flatten(2)))
         return self.layers(self.norm(blocks).flatten(2))
