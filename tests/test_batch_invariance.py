@@ -21,7 +21,7 @@ def network(method):
     parser.add_argument("--config", action="config")
     parser.add_argument("--network", type=VisionLanguageModel)
     arguments = []
-    for path in (LAPTOP, CONFIGS / f"{method}.yaml"):
+    for path in (LAPTOP, CONFIGS / f"methods/{method}.yaml"):
         part = {"network": yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["network"]}
         arguments += ["--config", yaml.safe_dump(part)]
     model = parser.instantiate(parser.parse_args(arguments)).network.double().eval()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 from foveal.connectors import Chain, MlpProjector, MMFuser
 from foveal.encoders import ConvNeXt, MixtureOfResolution, SamSiglipHybrid, SamViTDet, VisionTransformer, siglip_tower
-from recipes.command_line.arguments import CONFIGS
+from recipes.command_line.arguments import CONFIGS, find_config
 from recipes.optimization.groups import Rates
 
 VICUNA_SIZES, TWO_STAGES = ("7b", "13b"), ("pretrain", "finetune")
@@ -34,7 +35,7 @@ METHODS = {
     "deepseek_vl": (("7b",), TWO_STAGES),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
 }
-FILES = sorted(path for method in METHODS for path in (CONFIGS / method).glob("*.yaml") if path.stem != "from_tiny")
+FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
     "shallow": [1, 2, 3, 4, 23],
     "middle": [10, 11, 12, 13, 23],
@@ -89,7 +90,7 @@ RUNS = {
 
 
 def read(name):
-    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(Path(find_config(f"{name}.yaml")).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("method", METHODS)

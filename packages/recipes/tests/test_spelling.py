@@ -3,10 +3,11 @@
 import contextlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from recipes.command_line.arguments import CONFIGS, QUANTISED, UsageError, prepare, shipped_configs
+from recipes.command_line.arguments import CONFIGS, QUANTISED, UsageError, find_config, prepare, shipped_configs
 from recipes.command_line.spelling import COMMANDS, TYPED, check_spelling
 from recipes.commands.cost import CostCommand
 from recipes.commands.fit import FitCommand, ValidateCommand
@@ -79,7 +80,7 @@ def test_every_setting_of_a_configuration_is_known():
 def test_shipped_configurations_are_spelled_right(name):
     # What quantises does not fit the small language model, and the parser says so too.
     methods = dict(zip(QUANTISED, ("llava/7b.yaml", "llava/finetune.yaml"), strict=True))
-    check("--config", methods.get(CONFIGS / name, "laptop.yaml"), "--config", name)
+    check("--config", methods.get(Path(find_config(name)), "laptop.yaml"), "--config", name)
     check("--config", "laptop.yaml", "--config", name, "--checkpoint", "folder")
 
 

@@ -93,7 +93,7 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, path, extra):
 
 
 def test_wandb_stays_on_the_machine_by_default():
-    overlay = yaml.safe_load((CONFIGS / "log" / "wandb.yaml").read_text())
+    overlay = yaml.safe_load((CONFIGS / "extras" / "log" / "wandb.yaml").read_text())
     assert overlay["trainer"]["logger+"]["init_args"]["offline"] is True
 
 

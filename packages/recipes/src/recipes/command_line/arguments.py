@@ -9,11 +9,11 @@ from pathlib import Path
 import yaml
 
 CONFIGS = Path(str(files("recipes") / "configs")).resolve()
-LAPTOP = CONFIGS / "laptop.yaml"
+FOLDERS = ("methods", "sizes", "stages", "extras")
+"""Folders of `CONFIGS` that a shipped configuration's name leaves out: `uhd.yaml` is `methods/uhd.yaml`."""
+LAPTOP = CONFIGS / "extras/laptop.yaml"
 """What the shipped configurations of methods share; they hold only what is their own."""
-LORA = CONFIGS / "lora.yaml"
-"""An overlay for every method, though it lies beside them."""
-QUANTISED = (CONFIGS / "quant/nf4.yaml", CONFIGS / "quant/nf4_checkpoint.yaml")
+QUANTISED = (CONFIGS / "extras/quant/nf4.yaml", CONFIGS / "extras/quant/nf4_checkpoint.yaml")
 """The same choice for a network of parts and for one that is a checkpoint."""
 ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
 
@@ -37,14 +37,22 @@ class Prepared:
     name: str
 
 
+def shipped_name(file: Path) -> str:
+    """The name by which a shipped configuration is typed, such as `uhd/13b.yaml`; of another file its path."""
+    if not file.is_relative_to(CONFIGS):
+        return str(file)
+    parts = file.relative_to(CONFIGS).parts
+    return "/".join(parts[1:] if parts[0] in FOLDERS else parts)
+
+
 def shipped_configs() -> list[str]:
     """Names of the configurations that come with the package, such as `uhd.yaml` and `uhd/13b.yaml`."""
-    return sorted(str(path.relative_to(CONFIGS).as_posix()) for path in CONFIGS.rglob("*.yaml"))
+    return sorted(shipped_name(path) for path in CONFIGS.rglob("*.yaml"))
 
 
 def shipped_methods() -> list[str]:
     """Names of the methods that have a small configuration, such as `uhd`."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path not in (LAPTOP, LORA))
+    return sorted(path.stem for path in CONFIGS.glob("methods/*.yaml"))
 
 
 def find_config(name: str) -> str:
@@ -60,9 +68,10 @@ def find_config(name: str) -> str:
         )
     if Path(name).is_file():
         return name
-    if name in (names := shipped_configs()):
-        return str(CONFIGS / name)
-    near = get_close_matches(name, names, n=1)
+    for folder in (CONFIGS, *(CONFIGS / each for each in FOLDERS)):
+        if (folder / name).is_file():
+            return str(folder / name)
+    near = get_close_matches(name, shipped_configs(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     methods = ", ".join(f"{method}.yaml" for method in shipped_methods())
     raise UsageError(
@@ -109,7 +118,7 @@ def prepare(arguments: Sequence[str]) -> Prepared:
             found = find_config(value)
             place = Path(found).resolve()
             names.append(place.stem)
-            if place.parent == CONFIGS and place.stem in shipped_methods():
+            if place.parent == CONFIGS / "methods":
                 common = ["--config", str(LAPTOP)]
             if from_checkpoint and place in QUANTISED:
                 # The decoder itself is frozen from here on, but lora.yaml may follow and train adapters.
