@@ -133,8 +133,10 @@ def merged(lines: list[tuple[str, ...]]) -> list[str]:
     found = []
     for words in lines:
         print(*words, file=sys.stderr)  # the last one is that of an error
-        parsed = command.parser.parse_args(["fit", *prepare(words).arguments])["fit"]
-        found.append(command._subcommand_parsers["fit"].dump(parsed, skip_unset=False, skip_validation=False))
+        typed, parser = prepare(words), command._subcommand_parsers["fit"]
+        parser.expanded = frozenset(typed.expanded)
+        parsed = command.parser.parse_args(["fit", *typed.arguments])["fit"]
+        found.append(parser.dump(parsed, skip_unset=False, skip_validation=False))
     return found
 
 

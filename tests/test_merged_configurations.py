@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tests.merged_configurations import LINES, NAMES, environment, flat, in_one_process, line, reference, stage_line
 
-from recipes.command_line.arguments import find_config
+from recipes.command_line.configurations import find_config
 
 REFERENCE = reference()
 CHANGED: dict[str, str] = {}
@@ -32,6 +32,14 @@ def same(settings, words):
     assert {key: repr(value) for key, value in settings.items() if key not in CHANGED} == {
         key: repr(value) for key, value in expected.items() if key not in CHANGED
     }
+
+
+def test_a_size_stands_alone(tmp_path):
+    """A size and a stage are the same with the small method before them and without."""
+    words = stage_line("uhd", "13b", "pretrain")
+    alone = tuple(words[2:])
+    (settings,) = in_one_process([alone], tmp_path)
+    same(settings, words)
 
 
 def test_every_old_name_is_found():

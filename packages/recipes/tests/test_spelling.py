@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.command_line.arguments import CONFIGS, QUANTISED, UsageError, find_config, prepare, shipped_configs
+from recipes.command_line.arguments import QUANTISED, prepare
+from recipes.command_line.configurations import CONFIGS, UsageError, find_config, shipped_configs
 from recipes.command_line.spelling import COMMANDS, TYPED, check_spelling
 from recipes.commands.cost import CostCommand
 from recipes.commands.fit import FitCommand, ValidateCommand
@@ -63,7 +64,9 @@ def test_every_option_of_the_parser_is_known(name, command, subcommand):
 
 def test_every_setting_of_a_configuration_is_known():
     """With and without `init_args`, as the parser takes them."""
-    parsed = parser_of(FitCommand, "fit").parse_args(prepare(["--config", "uhd.yaml"]).arguments)
+    typed, parser = prepare(["--config", "uhd.yaml"]), parser_of(FitCommand, "fit")
+    parser.expanded = frozenset(typed.expanded)
+    parsed = parser.parse_args(typed.arguments)
     keys = [key for key in parsed.keys() if key not in ("config", "__default_config__")]  # noqa: SIM118
     assert "model.network.init_args.encoder.init_args.width" in keys
     named = [f"--{key}={parsed[key]}" for key in keys if key.endswith("class_path")]

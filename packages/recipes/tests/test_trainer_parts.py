@@ -6,7 +6,7 @@ import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from recipes.command_line.arguments import CONFIGS
+from recipes.command_line.configurations import CONFIGS
 from recipes.progress.line import ProgressLine
 from recipes.run.loggers import place_loggers, wandb_run_in
 from recipes.run.metrics_csv import MetricsCsv
