@@ -5,7 +5,7 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from recipes.command_line.arguments import shipped_methods
+from recipes.command_line.configurations import shipped_methods
 
 BRIEF = [
     "--data.batch_size=2",

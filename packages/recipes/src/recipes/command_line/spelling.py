@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from recipes.command_line.arguments import CONFIGS, UsageError
+from recipes.command_line.configurations import EXTENDS, UsageError, shipped_name
 from recipes.command_line.sources import Parameter, Parameters, class_parameters, parameters, parsed
 
 COMMANDS = {
@@ -94,7 +94,8 @@ def _settings(arguments: Sequence[str]) -> Iterator[Setting]:
         if "config".startswith(name) and text is not None and Path(text).is_file():
             content = _loaded(Path(text).read_text(encoding="utf-8", errors="replace"))
             if isinstance(content, dict):
-                yield from _entries((), content, text.removeprefix(f"{CONFIGS}/"))
+                own = {key: value for key, value in content.items() if key != EXTENDS}
+                yield from _entries((), own, shipped_name(Path(text)))
 
 
 def _inner(setting: Setting) -> Iterator[Setting]:

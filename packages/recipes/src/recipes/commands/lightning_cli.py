@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from recipes.command_line.arguments import ALLOWED_IMPORTS, Prepared
+from recipes.command_line.configurations import without_extends
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.command_line.imports import ImportsError, allow_in
 from recipes.data.ranks import end_with_parent
@@ -35,7 +36,21 @@ LONGEST_ERROR = 8
 
 
 class ShortSpokenParser(LightningArgumentParser):
-    """Says what was wrong in a few lines, not in two hundred lines of usage."""
+    """Says what was wrong in a few lines, not in two hundred lines of usage.
+
+    Attributes:
+        expanded: configurations before which all that they extend is parsed.
+    """
+
+    expanded: frozenset[Path] = frozenset()
+
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
+        """As the parser's; of a file only what it says itself, without what it extends."""
+        own = without_extends(content)
+        if own != content and Path(path).resolve() not in self.expanded:
+            self.error(f"{path}: a file that extends others is named by --config or extends, not by config in a file")
+        parsed: Namespace = super().parse_string(own, path, *args, **kwargs)
+        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         lines = [line for line in message.splitlines() if line.strip()]
@@ -75,6 +90,12 @@ class CommandLine(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """As Lightning's, for configurations whose `extends` is resolved already."""
+        parser: ShortSpokenParser = super().init_parser(**kwargs)
+        parser.expanded = frozenset(self.typed.expanded)
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
