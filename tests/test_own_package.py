@@ -62,6 +62,7 @@ class DynamicTiles(ViewPlan):
         return tiles if len(tiles) == 1 else [*tiles, image.resize((size, size), Resampling.BICUBIC)]
 '''
 TILES_YAML = """
+extends: laptop
 model:
   network:
     encoder:
@@ -132,6 +133,7 @@ class DeepStack(Merge):
         return Merged(sequence, tuple(stacks))
 '''
 DEEP_YAML = """
+extends: laptop
 model:
   network:
     encoder:
@@ -165,7 +167,7 @@ def files(name):
 
 
 def words(name):
-    return ["--config", "laptop.yaml", "--config", f"{name}.yaml", "--allow_import", name]
+    return ["--config", f"{name}.yaml", "--allow_import", name]
 
 
 @EVERY

@@ -112,7 +112,7 @@ class CommandLine(LightningCLI):
         try:
             allow_in(self.config, [name for name in self.typed.allowed if name not in ALLOWED_IMPORTS])
         except ImportsError as error:
-            parser.error(str(error))
+            stop(str(error))
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: what a training state says about hyper-parameters must not win over the command line."""
