@@ -77,6 +77,7 @@ def check_whole_way(module, folder, package):
         folder: that is not there yet.
         package: whose classes the checkpoint names.
     """
+    from foveal.core import Size
     from foveal.models import Turn, answer, load, save
     from foveal.models.estimates.cost import cost
 
@@ -108,6 +109,7 @@ def check_whole_way(module, folder, package):
     )
     with torch.device("meta"):
         shapes = load(folder, allow=[package])
-    found = cost(shapes, [pictures[0].size], text=5)
-    runs = [item for item in network.processor.count(*pictures[0].size) if isinstance(item, int)]
+    size = Size.of(pictures[0].size)
+    found = cost(shapes, [size], text=5)
+    runs = [item for item in network.processor.count(size) if isinstance(item, int)]
     assert found.visual == sum(runs)

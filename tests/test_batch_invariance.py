@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from foveal.models import Turn, VisionLanguageModel
-from recipes.command_line.arguments import CONFIGS, LAPTOP, shipped_methods
+from recipes.command_line.configurations import merged, shipped_methods
 
 
 def network(method):
@@ -20,11 +20,8 @@ def network(method):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--network", type=VisionLanguageModel)
-    arguments = []
-    for path in (LAPTOP, CONFIGS / f"{method}.yaml"):
-        part = {"network": yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["network"]}
-        arguments += ["--config", yaml.safe_dump(part)]
-    model = parser.instantiate(parser.parse_args(arguments)).network.double().eval()
+    settings = {"network": merged(f"{method}.yaml")["model"]["network"]}
+    model = parser.instantiate(parser.parse_args(["--config", yaml.safe_dump(settings)])).network.double().eval()
     with torch.no_grad():
         for weight in model.parameters():
             if weight.requires_grad and weight.ndim > 1:

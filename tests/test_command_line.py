@@ -111,6 +111,36 @@ def test_published_sizes_and_stages_are_understood(command, method, tmp_path):
     assert network["init_args"]["folder"] == "there"
 
 
+MINE = """
+extends: laptop
+model:
+  network:
+    encoder:
+      class_path: foveal.encoders.VisionTransformer
+      init_args: {width: 96, depth: 2, heads: 3, mlp_width: 288, patch_size: 8, image_size: 64, layers: [-1]}
+    connector: {class_path: foveal.connectors.MlpProjector}
+    plan: plan.yaml
+"""
+PLAN = "class_path: foveal.models.PadToSquare\ninit_args: {size: 64}\n"
+
+
+@pytest.mark.slow
+def test_a_method_of_ones_own_extends_the_laptop(command, tmp_path):
+    """It trains on the built-in pages, its files are found beside it, and what is saved extends nothing."""
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "mine.yaml").write_text(MINE)
+    (tmp_path / "methods" / "plan.yaml").write_text(PLAN)
+    command("fit", "--config", "methods/mine.yaml", tiny=True)
+    saved = yaml.safe_load((tmp_path / "runs" / "mine" / "version_0" / "config.yaml").read_text())
+    assert "extends" not in saved
+    assert saved["data"]["class_path"] == "recipes.data.PagesData"
+    assert saved["model"]["network"]["init_args"]["plan"]["init_args"]["size"] == 64
+    again = ("--config", "runs/mine/version_0/config.yaml", "--run", "again")
+    command("fit", *again)
+    (tmp_path / "included.yaml").write_text("config: methods/mine.yaml\n")
+    assert "mine.yaml: a file that extends others" in short(command("fit", "--config", "included.yaml", code=2))
+
+
 def short(done):
     assert len(done.stderr.splitlines()) <= 10
     assert "Traceback" not in done.stderr

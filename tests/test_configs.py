@@ -3,7 +3,7 @@
 import pytest
 from safetensors.torch import load_file
 
-from recipes.command_line.arguments import shipped_methods
+from recipes.command_line.configurations import shipped_methods
 
 BRIEF = [
     "--data.batch_size=2",

@@ -2,11 +2,9 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from foveal.core import Size
@@ -16,7 +14,7 @@ from foveal.models.checkpoints.adapter import save_adapter
 from foveal.models.estimates.cost import parameters, prompt_tokens
 from foveal.models.estimates.memory import Memory, answering
 from foveal.models.lora import Lora, add_lora
-from recipes.command_line.arguments import find_config
+from recipes.command_line.configurations import merged
 from recipes.commands.cost import smallest_card
 from recipes.estimates.room import check_room_to_answer, free_bytes, refuse_if_too_large
 from recipes.estimates.room_to_fit import batch_size, check_room_to_fit, device_to_fit, ranks_of
@@ -28,7 +26,7 @@ SHARDED = {"class_path": "recipes.sharding.Sharded"}
 
 
 def network_of(name):
-    return yaml.safe_load(Path(find_config(name)).read_text(encoding="utf-8"))["model"]["network"]
+    return merged(name)["model"]["network"]
 
 
 def settings_of(name, **changes):
@@ -236,7 +234,7 @@ def test_batches_of_the_data_module():
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    settings = settings_of("uhd.yaml", **network_of("laptop.yaml"))
+    settings = settings_of("uhd.yaml")
     real, shape = (shapes_of(VisionLanguageModel, settings).built for _ in range(2))
     real.to_empty(device="cpu")
     for weight in real.parameters():

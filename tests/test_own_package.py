@@ -11,6 +11,8 @@ from tests.conftest import TINY
 from tests.own_parts import built, check_whole_way, picture
 from torch import nn
 
+from foveal.core import Size
+
 __all__ = ["built"]
 
 TILES = '''
@@ -18,6 +20,7 @@ TILES = '''
 
 from PIL.Image import Image, Resampling
 
+from foveal.core import Grid, Size
 from foveal.models import ViewPlan
 
 
@@ -29,27 +32,26 @@ class DynamicTiles(ViewPlan):
             raise ValueError(f"size {size} is at least 1, fewest {fewest} from 1 to most {most}")
         self.size, self.fewest, self.most = size, fewest, most
 
-    def grid(self, width: int, height: int) -> tuple[int, int]:
-        """Columns and rows of tiles."""
-        if min(width, height) < 1:
-            raise ValueError(f"a picture of {width}x{height} pixels has no area")
-        pairs = [(columns, rows) for columns in range(1, self.most + 1) for rows in range(1, self.most + 1)]
-        grids = sorted((c * r, c, r) for c, r in pairs if self.fewest <= c * r <= self.most)
-        best, difference = (1, 1), float("inf")
-        for number, columns, rows in grids:
-            here = abs(width / height - columns / rows)
-            large = width * height > 0.5 * self.size**2 * number
+    def grid(self, picture: Size) -> Grid:
+        """Rows and columns of tiles."""
+        if min(picture) < 1:
+            raise ValueError(f"a picture of {picture} pixels has no area")
+        every = [Grid(rows, columns) for columns in range(1, self.most + 1) for rows in range(1, self.most + 1)]
+        grids = sorted((grid for grid in every if self.fewest <= grid.cells <= self.most), key=lambda grid: grid.cells)
+        best, difference = grids[0], float("inf")
+        for grid in grids:
+            here = abs(picture.width / picture.height - grid.columns / grid.rows)
+            large = picture.area > 0.5 * self.size**2 * grid.cells
             if here < difference or (here == difference and large):
-                best, difference = (columns, rows), here
+                best, difference = grid, here
         return best
 
-    def views(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
-        columns, rows = self.grid(width, height)
-        tiles = columns * rows
-        return ((self.size, self.size),) * (tiles + (tiles > 1))
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        tiles = self.grid(picture).cells
+        return (Size(self.size, self.size),) * (tiles + (tiles > 1))
 
     def cut(self, image: Image) -> list[Image]:
-        columns, rows = self.grid(*image.size)
+        rows, columns = self.grid(Size.of(image.size))
         size = self.size
         canvas = image.resize((columns * size, rows * size), Resampling.BICUBIC)
         tiles = [
@@ -60,6 +62,7 @@ class DynamicTiles(ViewPlan):
         return tiles if len(tiles) == 1 else [*tiles, image.resize((size, size), Resampling.BICUBIC)]
 '''
 TILES_YAML = """
+extends: laptop
 model:
   network:
     encoder:
@@ -77,21 +80,16 @@ DEEP = '''
 """Qwen3-VL (arXiv 2511.21631): layers of the encoder, each through its own merger, into the first decoder layers."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from foveal.connectors import Connector
+from foveal.core import Grid, Size
 from foveal.models import Merge, Merged
-
-Grid = tuple[int, int]
 
 
 class Merger(Connector):
     """2 x 2 patches side by side, two linear layers; the norm before that, or on the four patches together."""
-
-    tables: ClassVar[tuple[str, ...]] = ("kinds",)
 
     def __init__(self, in_width: int, out_width: int, norm_together: bool = True) -> None:
         super().__init__()
@@ -99,22 +97,19 @@ class Merger(Connector):
         width = 4 * in_width
         self.norm = nn.LayerNorm(width if norm_together else in_width, eps=1e-6)
         self.layers = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, out_width))
-        self.kinds = nn.Parameter(torch.zeros(4, in_width))
 
     def out_grid(self, *grids: Grid) -> Grid:
-        rows, columns = grids[0]
-        if rows % 2 or columns % 2:
-            raise ValueError(f"a grid of {rows}x{columns} has no whole blocks of 2x2 patches")
-        return rows // 2, columns // 2
+        if any(side % 2 for side in grids[0]):
+            raise ValueError(f"a grid of {grids[0]} has no whole blocks of 2x2 patches")
+        return Grid(grids[0].rows // 2, grids[0].columns // 2)
 
     def num_tokens(self, *grids: Grid) -> int:
-        rows, columns = self.out_grid(*grids)
-        return rows * columns
+        return self.out_grid(*grids).cells
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         features, grid = self.single(maps, grids, mask)
         rows, columns = self.out_grid(grid)
-        blocks = features.unflatten(1, (rows, 2, columns, 2)).transpose(2, 3).flatten(3, 4).flatten(1, 2) + self.kinds
+        blocks = features.unflatten(1, (rows, 2, columns, 2)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
         if self.norm_together:
             return self.layers(self.norm(blocks.flatten(2)))
         return self.layers(self.norm(blocks).flatten(2))
@@ -128,18 +123,17 @@ class DeepStack(Merge):
         self.width, self.stacks, self.levels = width, stacks, 1 + stacks
         self.layers = tuple(range(1, 1 + stacks))
 
-    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]) -> int:
+    def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
         if len(grids) != 1:
             raise ValueError(f"DeepStack takes one view of a picture, not {len(grids)}")
-        return grids[0][0] * grids[0][1]
+        return grids[0].cells
 
-    def forward(
-        self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: tuple[int, int]
-    ) -> Merged:
+    def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         sequence, *stacks = tokens[0]
         return Merged(sequence, tuple(stacks))
 '''
 DEEP_YAML = """
+extends: laptop
 model:
   network:
     encoder:
@@ -173,7 +167,7 @@ def files(name):
 
 
 def words(name):
-    return ["--config", "laptop.yaml", "--config", f"{name}.yaml", "--allow_import", name]
+    return ["--config", f"{name}.yaml", "--allow_import", name]
 
 
 @EVERY
@@ -185,14 +179,14 @@ def test_tiles_are_those_of_internvl(built):
     """Grids that the released code chooses, tiles before the thumbnail, and no thumbnail of a single tile."""
     network = built(files("tiles"), words("tiles")).network
     plan = network.processor.plan
-    sizes = {(800, 400): (2, 1), (100, 300): (1, 3), (64, 64): (2, 2), (32, 32): (1, 1), (300, 200): (3, 2)}
-    assert {size: plan.grid(*size) for size in sizes} == sizes
+    sizes = {(800, 400): (1, 2), (100, 300): (3, 1), (64, 64): (2, 2), (32, 32): (1, 1), (300, 200): (2, 3)}
+    assert {size: plan.grid(Size(*size)) for size in sizes} == sizes
     assert len(plan.cut(picture(30, 30))) == 1
     wide = picture(96, 64)
     cut = plan.cut(wide)
     assert [each.size for each in cut] == [(32, 32)] * 7
     assert cut[5].tobytes() == wide.crop((64, 32, 96, 64)).tobytes()  # second row, third column
-    assert network.processor.count(96, 64) == [4] * 7
+    assert network.processor.count(Size(96, 64)) == [4] * 7
 
 
 @torch.no_grad()
@@ -200,7 +194,7 @@ def test_levels_are_those_of_qwen3_vl(built):
     """Every stack is its layer of the encoder through its merger, which normalises in one of two places."""
     network = built(files("deep"), words("deep")).network
     view = torch.randn(3, 64, 64)
-    (merged,) = network.merged([view], [(64, 64)])
+    (merged,) = network.merged([view], [Size(64, 64)])
     assert network.merge.layers == (1, 2, 3)
     maps = network.encoder(view[None])
     for number, (features, found) in enumerate(zip(maps, (merged.tokens, *merged.stacks), strict=True)):

@@ -1,33 +1,18 @@
 """Every shipped method as shapes has the very tensors that it has with weights: what is sent finds its place."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from foveal.models import VisionLanguageModel
-from recipes.command_line.arguments import find_config, shipped_methods
+from recipes.command_line.configurations import merged, shipped_methods
 from recipes.estimates.shapes import shapes_of
 from recipes.sharding.build import tensors_of
 
 
-def merged(first, second):
-    """`second` laid over `first`, as later configurations are."""
-    if (
-        not isinstance(first, dict)
-        or not isinstance(second, dict)
-        or ("class_path" in first and "class_path" in second)
-    ):
-        return second
-    return first | {key: merged(first[key], value) if key in first else value for key, value in second.items()}
-
-
 def network_of(method):
-    read = [yaml.safe_load(Path(find_config(name)).read_text()) for name in ("laptop.yaml", f"{method}.yaml")]
-    common, own = (config["model"]["network"] for config in read)
-    return {"class_path": "foveal.models.VisionLanguageModel", "init_args": merged(common, own)}
+    network = merged(f"{method}.yaml")["model"]["network"]
+    return {"class_path": "foveal.models.VisionLanguageModel", "init_args": network}
 
 
 @pytest.mark.parametrize("method", shipped_methods())

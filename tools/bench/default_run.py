@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from foveal.models import Batch
-from recipes.command_line.arguments import LAPTOP, find_config
+from recipes.command_line.configurations import merged
 from recipes.data.pages import PageSettings, draw_page
 from recipes.module import Finetuning
 
@@ -20,25 +18,11 @@ BATCH = 32
 
 def module(config: str = "uhd.yaml") -> Finetuning:
     """The model of a small configuration with what is trained of it, in training mode."""
-    settings: dict[str, Any] = {}
-    for file in (LAPTOP, find_config(config)):
-        with open(file, encoding="utf-8") as stream:
-            settings = laid_over(settings, yaml.safe_load(stream)["model"])
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Finetuning, "model")
-    built: Finetuning = parser.instantiate_classes(parser.parse_object({"model": settings})).model
+    built: Finetuning = parser.instantiate_classes(parser.parse_object({"model": merged(config)["model"]})).model
     built.train()
     return built
-
-
-def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Both, the second one's where both have something, as the command line does it with configurations."""
-    both = under | over
-    return both | {
-        name: laid_over(under[name], over[name])
-        for name in under.keys() & over.keys()
-        if isinstance(under[name], dict) and isinstance(over[name], dict)
-    }
 
 
 def batches(built: Finetuning, number: int, *, size: int = BATCH) -> list[Batch]:

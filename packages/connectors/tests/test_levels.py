@@ -16,9 +16,9 @@ from foveal.connectors import (
     Pool,
     grouped,
 )
-from foveal.core import build, describe
+from foveal.core import Grid, build, describe
 
-GRID = (4, 6)
+GRID = Grid(4, 6)
 
 
 class Copies(MlpProjector):
@@ -81,7 +81,7 @@ def test_levels_of_levels_follow_each_other():
 @torch.no_grad()
 def test_ragged_views():
     connector = Copies(12, 16)
-    grids = [((2, 3),), ((4, 1),), ((2, 3),)]
+    grids = [(Grid(2, 3),), (Grid(4, 1),), (Grid(2, 3),)]
     maps = [[torch.randn(rows * columns, 12)] for ((rows, columns),) in grids]
     tokens = grouped(connector, maps, grids)
     assert [each.shape for each in tokens] == [(3, 6, 16), (3, 4, 16), (3, 6, 16)]

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 from foveal.connectors import MlpProjector, Parallel, PixelShuffle
+from foveal.core import Grid, Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
     IMAGE_TOKEN_ID,
@@ -88,7 +89,9 @@ def asked(model, question, *pictures):
 def test_every_level_enters_its_layer():
     model = model_of()
     batch = model.processor.collate([asked(model, "<image>\nWhat?", picture()), asked(model, "Hello, who?")])
-    levels = model.connector([each[None] for each in model.encoder.encode_views(pixels(model, batch))[0]], [(4, 4)] * 3)
+    levels = model.connector(
+        [each[None] for each in model.encoder.encode_views(pixels(model, batch))[0]], [Grid(4, 4)] * 3
+    )
     where = batch.input_ids == IMAGE_TOKEN_ID
     rows, columns = where.nonzero().unbind(dim=1)
     embeddings = model.language_model.get_input_embeddings()(batch.input_ids.masked_fill(where, 0))
@@ -159,7 +162,7 @@ def test_generation_reads_the_levels_once():
 def test_cost_counts_the_levels_as_stacked():
     with torch.device("meta"):
         model = model_of()
-    found = cost(model, [(60, 40)], text=10)
+    found = cost(model, [Size(60, 40)], text=10)
     assert (found.views, found.visual, found.stacked) == (1, 4, 8)
 
 

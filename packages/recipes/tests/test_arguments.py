@@ -1,37 +1,53 @@
 """What is done with the command line before the parser sees it."""
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 import yaml
 
-from recipes.command_line.arguments import ALLOWED_IMPORTS, CONFIGS, UsageError, find_config, prepare, shipped_configs
+from recipes.command_line.arguments import ALLOWED_IMPORTS, CHECKPOINT, QUANTISED, prepare
+from recipes.command_line.configurations import CONFIGS, UsageError, find_config, shipped_configs, shipped_name
+
+LAPTOP = ["every_run.yaml", "laptop.yaml", "laptop/decoder.yaml", "laptop/training.yaml"]
+
+
+def configs(*arguments):
+    """The names of the configurations that the parser is given, in their order."""
+    prepared = prepare(arguments).arguments
+    return [shipped_name(Path(value)) for word, value in pairwise(prepared) if word == "--config"]
 
 
 def test_shipped_configurations():
     names = shipped_configs()
     assert {"laptop.yaml", "llava.yaml", "uhd.yaml", "llava/7b.yaml", "uhd/13b.yaml", "data/llava.yaml"} <= set(names)
+    assert len(names) == len(set(names))
     for name in names:
-        assert isinstance(yaml.safe_load((CONFIGS / name).read_text()), dict)
+        assert isinstance(yaml.safe_load(Path(find_config(name)).read_text()), dict)
 
 
 def test_bare_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert find_config("uhd/13b.yaml") == str(CONFIGS / "uhd" / "13b.yaml")
+    assert find_config("uhd/13b.yaml") == find_config("uhd/13b") == str(CONFIGS / "sizes/uhd/13b.yaml")
+    assert find_config("data/llava") == find_config("data/llava.yaml") == str(CONFIGS / "data/llava.yaml")
+    (tmp_path / "uhd").mkdir()
+    assert find_config("uhd") == str(CONFIGS / "methods/uhd.yaml")
     (tmp_path / "uhd.yaml").touch()
-    assert find_config("uhd.yaml") == "uhd.yaml"  # one here comes first
+    assert find_config("uhd.yaml") == find_config("uhd") == "uhd.yaml"  # one here comes first
 
 
 def test_arguments():
-    typed = prepare(["--config", "uhd.yaml", "--config=llava.yaml", "--allow_import", "mine", "--a.b=1"])
+    typed = prepare(["--config", "uhd.yaml", "--config=deco.yaml", "--allow_import", "mine", "--a.b=1"])
     prepared = list(typed.arguments)
-    configs = [argument for argument in prepared if argument.endswith(".yaml")]
-    assert configs == [str(CONFIGS / name) for name in ("laptop.yaml", "uhd.yaml", "llava.yaml")]
-    assert prepared == [word for config in configs for word in ("--config", config)] + ["--a.b=1"]
+    assert sorted(configs(*prepared[:8])) == LAPTOP
+    rest = [find_config(name) for name in ("llava.yaml", "uhd.yaml", "deco.yaml")]
+    assert prepared[8:] == [word for config in rest for word in ("--config", config)] + ["--a.b=1"]
     assert typed.allowed == (*ALLOWED_IMPORTS, "mine")
     assert typed.name == "uhd"
     assert prepare([]).name == "run"
+    assert prepare(["--config", "uhd/13b"]).name == "13b"
     prepared = list(prepare(["--checkpoint", "there", "--config", "uhd.yaml"]).arguments)
-    own = [f"--model.network.{name}=null" for name in ("plan", "template", "max_length")]
-    assert prepared[4:] == ["--model.network=foveal.models.load", "--model.network.folder=there", *own]
+    assert prepared[-3:] == ["--config", str(CHECKPOINT), "--model.network.folder=there"]
 
 
 def test_faults():
@@ -41,37 +57,49 @@ def test_faults():
         prepare(["--config", "uhdd.yaml"])
     with pytest.raises(UsageError, match="it is not fetched"):
         prepare(["--config", "https://example.org/uhd.yaml"])
-    with pytest.raises(UsageError, match="--config needs a value"):
-        prepare(["--config"])
+    for option in ("--config", "--checkpoint"):
+        with pytest.raises(UsageError, match=f"{option} needs a value"):
+            prepare([option])
 
 
 def test_the_laptop_comes_before_everything(tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.touch()
-    prepared = list(prepare(["--config", str(mine), "--config", "uhd.yaml", "--a=1"]).arguments)
-    configs = [str(CONFIGS / "laptop.yaml"), str(mine), str(CONFIGS / "uhd.yaml")]
-    assert prepared == [word for config in configs for word in ("--config", config)] + ["--a=1"]
-    alone = list(prepare(["--config", str(mine)]).arguments)
-    assert alone == ["--config", str(mine)]
+    found = configs("--a=1", "--config", str(mine), "--config", "llava.yaml", "--a=1")
+    assert sorted(found[:4]) == LAPTOP
+    assert found[4:] == [str(mine), "llava.yaml"]
+    assert configs("--config", str(mine)) == [str(mine)]
+
+
+def test_what_is_published_stands_alone():
+    """A size takes the place of the small network, a stage that of the laptop's training, and of nothing else."""
+    size, stage = ["clip_336.yaml", "vicuna_7b.yaml", "llava/7b.yaml"], ["published.yaml", "align.yaml"]
+    of_laptop = ["every_run.yaml", "laptop/training.yaml", "laptop.yaml"]
+    assert configs("--config", "llava", "--config", "llava/7b") == of_laptop + size
+    both = configs("--config", "llava", "--config", "llava/7b", "--config", "llava/pretrain")
+    assert both == ["every_run.yaml", "laptop.yaml", *size, *stage, "llava/pretrain.yaml"]
+    alone = configs("--config", "llava/7b", "--config", "llava/pretrain")
+    assert [name for name in alone if name != "every_run.yaml"] == [*size, *stage, "llava/pretrain.yaml"]
+    small = configs("--config", "llava", "--config", "llava/pretrain")
+    assert {"laptop/decoder.yaml", "llava.yaml"} < set(small)
+    assert "laptop/training.yaml" not in small
+    # A part of a size is none, and what comes after a size is laid over it.
+    assert "llava.yaml" in configs("--config", "llava", "--config", "vicuna_7b")
+    assert "llava.yaml" in configs("--config", "llava/7b", "--config", "llava")
 
 
 def test_what_is_typed_wins_over_the_checkpoint():
     prepared = list(
         prepare(["--checkpoint", "there", "--config", "uhd.yaml", "--model.network.max_length=99"]).arguments
     )
-    assert prepared.index("--model.network.max_length=null") < prepared.index("--model.network.max_length=99")
-    assert prepared.index(str(CONFIGS / "uhd.yaml")) < prepared.index("--model.network=foveal.models.load")
+    assert prepared.index(str(CHECKPOINT)) < prepared.index("--model.network.max_length=99")
+    assert prepared.index(find_config("uhd.yaml")) < prepared.index(str(CHECKPOINT))
 
 
 @pytest.mark.parametrize("overlay", ["quant/nf4.yaml", "quant/nf4_checkpoint.yaml"])
 def test_a_checkpoint_is_quantised_by_either_overlay(overlay):
     """Left where it was, the overlay would be about the network that the checkpoint takes the place of."""
-    prepared = list(
-        prepare(["--config", "uhd.yaml", "--config", overlay, "--config", "lora.yaml", "--checkpoint=there"]).arguments
-    )
-    assert str(CONFIGS / overlay) not in prepared
-    assert prepared.index("--model.network.folder=there") < prepared.index("--model.network.quantize=nf4-dq")
-    frozen = prepared.index("--model.language_model_lr=null")
-    assert prepared.index(str(CONFIGS / "uhd.yaml")) < frozen < prepared.index(str(CONFIGS / "lora.yaml"))
-    without = list(prepare(["--config", "uhd.yaml", "--config", overlay]).arguments)
-    assert str(CONFIGS / overlay) in without
+    found = configs("--config", "uhd", "--config", overlay, "--config", "lora", "--checkpoint=there")
+    assert found[-5:] == ["uhd.yaml", "quant/frozen.yaml", "lora.yaml", "checkpoint.yaml", "quant/nf4_checkpoint.yaml"]
+    assert Path(find_config(overlay)) in QUANTISED
+    assert configs("--config", "uhd", "--config", overlay)[-2:] == ["quant/frozen.yaml", overlay]

@@ -10,7 +10,8 @@ from foveal.connectors import MlpProjector
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama, save
 from recipes.command_line import options
-from recipes.command_line.arguments import UsageError, prepare
+from recipes.command_line.arguments import prepare
+from recipes.command_line.configurations import UsageError
 from recipes.commands.fit import FitCommand
 from recipes.run.log import RunLog
 from recipes.states import Signals

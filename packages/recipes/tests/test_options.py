@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from recipes.command_line import entry, options
-from recipes.command_line.arguments import prepare, shipped_methods
+from recipes.command_line.arguments import prepare
+from recipes.command_line.configurations import shipped_methods
 from recipes.command_line.spelling import check_spelling
 
 NAMES = ("chat", "convert", "export", "merge", "merge_shards", "predict", "quantize")

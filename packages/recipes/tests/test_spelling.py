@@ -3,10 +3,12 @@
 import contextlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from recipes.command_line.arguments import CONFIGS, QUANTISED, UsageError, prepare, shipped_configs
+from recipes.command_line.arguments import QUANTISED, prepare
+from recipes.command_line.configurations import CONFIGS, UsageError, find_config, shipped_configs
 from recipes.command_line.spelling import COMMANDS, TYPED, check_spelling
 from recipes.commands.cost import CostCommand
 from recipes.commands.fit import FitCommand
@@ -63,7 +65,9 @@ def test_every_option_of_the_parser_is_known(name, command, subcommand):
 
 def test_every_setting_of_a_configuration_is_known():
     """With and without `init_args`, as the parser takes them."""
-    parsed = parser_of(FitCommand, "fit").parse_args(prepare(["--config", "uhd.yaml"]).arguments)
+    typed, parser = prepare(["--config", "uhd.yaml"]), parser_of(FitCommand, "fit")
+    parser.expanded = frozenset(typed.expanded)
+    parsed = parser.parse_args(typed.arguments)
     keys = [key for key in parsed.keys() if key not in ("config", "__default_config__")]  # noqa: SIM118
     assert "model.network.init_args.encoder.init_args.width" in keys
     named = [f"--{key}={parsed[key]}" for key in keys if key.endswith("class_path")]
@@ -80,7 +84,7 @@ def test_every_setting_of_a_configuration_is_known():
 def test_shipped_configurations_are_spelled_right(name):
     # What quantises does not fit the small language model, and the parser says so too.
     methods = dict(zip(QUANTISED, ("llava/7b.yaml", "llava/finetune.yaml"), strict=True))
-    check("--config", methods.get(CONFIGS / name, "laptop.yaml"), "--config", name)
+    check("--config", methods.get(Path(find_config(name)), "laptop.yaml"), "--config", name)
     check("--config", "laptop.yaml", "--config", name, "--checkpoint", "folder")
 
 

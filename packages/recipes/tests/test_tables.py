@@ -8,7 +8,8 @@ from torch import nn
 from foveal.connectors import MlpProjector, PerceiverResampler
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama
-from recipes.command_line.arguments import prepare, shipped_methods
+from recipes.command_line.arguments import prepare
+from recipes.command_line.configurations import shipped_methods
 from recipes.commands.fit import FitCommand
 from recipes.estimates.shapes import shapes_of
 from recipes.module import Finetuning

@@ -6,7 +6,7 @@ import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from recipes.command_line.arguments import CONFIGS
+from recipes.command_line.configurations import CONFIGS
 from recipes.progress.line import ProgressLine
 from recipes.run.loggers import place_loggers, wandb_run_in
 from recipes.run.metrics_csv import MetricsCsv
@@ -93,7 +93,7 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, path, extra):
 
 
 def test_wandb_stays_on_the_machine_by_default():
-    overlay = yaml.safe_load((CONFIGS / "log" / "wandb.yaml").read_text())
+    overlay = yaml.safe_load((CONFIGS / "extras" / "log" / "wandb.yaml").read_text())
     assert overlay["trainer"]["logger+"]["init_args"]["offline"] is True
 
 

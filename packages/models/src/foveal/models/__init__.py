@@ -7,13 +7,14 @@ from foveal.models.language_models.build import llama, opt, pretrained_language_
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
 from foveal.models.merges.merge import Merge, Merged
-from foveal.models.model import TokenLoss, VisionLanguageModel
+from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.byte_tokenizer import byte_tokenizer
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
 from foveal.models.prompts.templates import Turn
+from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.plan import ViewPlan

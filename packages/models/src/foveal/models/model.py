@@ -1,7 +1,6 @@
 """An encoder, a connector and a causal language model, put together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,19 +29,9 @@ from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.processor import Overlong, Processor
 from foveal.models.prompts.templates import TemplateName
 from foveal.models.prompts.token_count import TokenCount, token_grids
+from foveal.models.token_loss import TokenLoss
 from foveal.models.views.normalise import normalised
 from foveal.models.views.plan import ViewPlan
-
-
-@dataclass(frozen=True)
-class TokenLoss:
-    """The summed cross-entropy of a batch and how many tokens it was summed over.
-
-    Kept apart because the mean that matters is the one of the whole optimizer step, over all of its batches and ranks.
-    """
-
-    total: Tensor
-    tokens: int
 
 
 class VisionLanguageModel(nn.Module):
@@ -246,8 +235,7 @@ class VisionLanguageModel(nn.Module):
     def _nothing(self) -> Tensor:
         """Zero, by way of the encoder, the connector and the merge."""
         size = Size(1, 1)
-        shapes = [(3, view.height, view.width) for view in self.processor.plan.views(size)]
-        blank = [torch.zeros(shape, device=self.device) for shape in shapes]
+        blank = [torch.zeros(3, one.height, one.width, device=self.device) for one in self.processor.plan.views(size)]
         # Each times 0 before the sum, which could leave the range of half precision.
         parts = [(0.0 * part).sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
         return torch.stack(parts).sum()

@@ -1,28 +1,24 @@
-"""What a user typed, before the parser sees it: shipped configurations by their bare name, and who may be imported."""
+"""What a user typed, before the parser sees it: configurations with all that they extend, and who may be imported."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 
-import yaml
-
+from recipes.command_line.configurations import CONFIGS, UsageError, expand, find_config, shipped_methods
 from recipes.command_line.imports import package
 
-CONFIGS = Path(str(files("recipes") / "configs")).resolve()
-LAPTOP = CONFIGS / "laptop.yaml"
-"""What the shipped configurations of methods share; they hold only what is their own."""
-LORA = CONFIGS / "lora.yaml"
-"""An overlay for every method, though it lies beside them."""
-QUANTISED = (CONFIGS / "quant/nf4.yaml", CONFIGS / "quant/nf4_checkpoint.yaml")
-"""The same choice for a network of parts and for one that is a checkpoint."""
 ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
-
-
-class UsageError(ValueError):
-    """The command line cannot be used as it is; the message says what to type instead."""
+CONFIG = ("--config", "--confi", "--conf", "-c")
+"""Ways to write the option that names a configuration; shorter ones are also the beginning of others."""
+LAPTOP = CONFIGS / "extras/laptop.yaml"
+"""What comes before everything else, so that methods and overlays can be typed in any order."""
+SMALL = {"sizes": CONFIGS / "methods", "stages": CONFIGS / "stages/laptop"}
+"""What the published ones of a folder take the place of: a size of small networks, a stage of the laptop's training."""
+CHECKPOINT = CONFIGS / "extras/checkpoint.yaml"
+"""A network that is a checkpoint."""
+QUANTISED = (CONFIGS / "extras/quant/nf4.yaml", CONFIGS / "extras/quant/nf4_checkpoint.yaml")
+"""The same choice for a network of parts and for one that is a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -33,71 +29,37 @@ class Prepared:
         arguments: for the parser.
         allowed: names of packages that class paths may import.
         name: of the run: the first configuration's without its ending.
+        expanded: the configurations among the arguments, before which all that they extend is one too.
     """
 
     arguments: tuple[str, ...]
     allowed: tuple[str, ...]
     name: str
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configurations that come with the package, such as `uhd.yaml` and `uhd/13b.yaml`."""
-    return sorted(str(path.relative_to(CONFIGS).as_posix()) for path in CONFIGS.rglob("*.yaml"))
-
-
-def shipped_methods() -> list[str]:
-    """Names of the methods that have a small configuration, such as `uhd`."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path not in (LAPTOP, LORA))
-
-
-def find_config(name: str) -> str:
-    """The file meant by `--config name`: one here, or else the shipped one of that name.
-
-    Raises:
-        UsageError: if there is neither, or `name` is an address: a configuration names code to run, so it is never
-            fetched.
-    """
-    if "://" in name:
-        raise UsageError(
-            f"--config {name}: a configuration can run code, so it is not fetched; download and read it first"
-        )
-    if Path(name).is_file():
-        return name
-    if name in (names := shipped_configs()):
-        return str(CONFIGS / name)
-    if Path(name).is_dir():
-        raise UsageError(f"--config {name}: that is a folder; give a file in it")
-    near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    methods = ", ".join(f"{method}.yaml" for method in shipped_methods())
-    raise UsageError(
-        f"--config {name}: there is no such file here and none of that name is shipped; {hint}Methods: {methods}; "
-        "sizes and stages lie in a folder of the method's name, as in llava/7b.yaml"
-    )
+    expanded: tuple[Path, ...] = ()
 
 
 def prepare(arguments: Sequence[str]) -> Prepared:
     """The arguments for the parser, the names of packages that class paths may import, and the run's name.
 
-    `--config NAME` becomes `--config FILE`, with `laptop.yaml` before all if one is a shipped method; `--checkpoint
-    FOLDER` becomes the network of that folder as it was saved, after all configurations, and quantised if either of
-    `QUANTISED` is one of them; `--allow_import NAME` is taken out.
+    `--config NAME` becomes `--config FILE` for every file that the configuration extends and for its own, without those
+    that published sizes and stages take the place of; `--checkpoint FOLDER` becomes the network of that folder as it
+    was saved, after all configurations, and quantised if one of `QUANTISED` is among them; `--allow_import NAME` is
+    taken out.
 
     Raises:
-        UsageError: if an option stands without its value, `--allow_import` names no package, or as `find_config`.
+        UsageError: if an option stands without its value, `--allow_import` names no package, or as `find_config` and
+            `expand`.
     """
-    prepared: list[str] = []
-    network: list[str] = []
-    common: list[str] = []
+    words: list[str | Path] = []
+    before: set[Path] = set()
+    checkpoint: list[str] = []
     names: list[str] = []
     allowed = list(ALLOWED_IMPORTS)
-    from_checkpoint = any(argument.partition("=")[0] == "--checkpoint" for argument in arguments)
-    quantised: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         option, equals, value = argument.partition("=")
-        if option not in ("--config", "-c", "--checkpoint", "--allow_import"):
-            prepared.append(argument)
+        if option not in (*CONFIG, "--checkpoint", "--allow_import"):
+            words.append(argument)
             continue
         if not equals:
             following = next(rest, None)
@@ -107,25 +69,40 @@ def prepare(arguments: Sequence[str]) -> Prepared:
         if option == "--allow_import":
             allowed.append(_package(value))
         elif option == "--checkpoint":
-            network = ["--model.network=foveal.models.load", f"--model.network.folder={value}"]
-            # Otherwise the method's own settings of these names would win over the checkpoint's.
-            network += [f"--model.network.{own}=null" for own in ("plan", "template", "max_length")]
+            checkpoint = [f"--model.network.folder={value}"]
         else:
-            found = find_config(value)
-            place = Path(found).resolve()
-            names.append(place.stem)
-            if place.parent == CONFIGS and place.stem in shipped_methods():
-                common = ["--config", str(LAPTOP)]
-            if from_checkpoint and place in QUANTISED:
-                # The decoder itself is frozen from here on, but lora.yaml may follow and train adapters.
-                prepared.append("--model.language_model_lr=null")
-                quantised = [f"--model.network.quantize={_quantization()}"]
-            else:
-                prepared += ["--config", found]
-    # Behind all configurations, but before what was typed setting by setting.
-    last = max((place + 2 for place, word in enumerate(prepared) if word == "--config"), default=0)
-    together = common + prepared[:last] + network + quantised + prepared[last:]
-    return Prepared(tuple(together), tuple(allowed), names[0] if names else "run")
+            file = Path(find_config(value))
+            names.append(file.stem)
+            words += expand(file, before)
+    if checkpoint:
+        words = _from_checkpoint(words, checkpoint)
+    first = expand(LAPTOP)
+    words = sorted(_standing_alone(words), key=lambda word: word not in first)
+    typed = [part for word in words for part in (("--config", str(word)) if isinstance(word, Path) else (word,))]
+    expanded = tuple(word.resolve() for word in words if isinstance(word, Path))
+    return Prepared(tuple(typed), tuple(allowed), names[0] if names else "run", expanded)
+
+
+def _from_checkpoint(words: list[str | Path], folder: list[str]) -> list[str | Path]:
+    """With the network of a checkpoint after all configurations, but before what was typed setting by setting."""
+    quantised = [QUANTISED[1]] if any(word in QUANTISED for word in words) else []
+    kept = [word for word in words if word not in QUANTISED]
+    last = max((place + 1 for place, word in enumerate(kept) if isinstance(word, Path)), default=0)
+    return [*kept[:last], CHECKPOINT, *quantised, *folder, *kept[last:]]
+
+
+def _standing_alone(words: list[str | Path]) -> list[str | Path]:
+    """Without the small networks before a published size, and the laptop's training before a published stage."""
+    kept: list[str | Path] = []
+    replaced: set[Path] = set()
+    methods = shipped_methods()
+    for word in reversed(words):
+        if isinstance(word, Path):
+            if replaced.intersection(word.parents):
+                continue
+            replaced |= {SMALL[kind] for kind in SMALL if word.parent in [CONFIGS / kind / each for each in methods]}
+        kept.append(word)
+    return kept[::-1]
 
 
 def _package(name: str) -> str:
@@ -133,9 +110,3 @@ def _package(name: str) -> str:
         return package(name)
     except ArgumentTypeError as error:
         raise UsageError(f"--allow_import: {error}") from error
-
-
-def _quantization() -> str:
-    described = yaml.safe_load(QUANTISED[1].read_text(encoding="utf-8"))
-    kind: str = described["model"]["network"]["init_args"]["quantize"]
-    return kind

@@ -5,12 +5,7 @@ from typing import Any
 
 import yaml
 
-from recipes.command_line.arguments import CONFIGS, UsageError
-
-
-def shown(path: str) -> str:
-    """A configuration's name in messages: of a shipped one the name that is typed."""
-    return path.removeprefix(f"{CONFIGS}/")
+from recipes.command_line.configurations import UsageError, shipped_name
 
 
 def read_config(path: str) -> dict[Any, Any]:
@@ -19,7 +14,7 @@ def read_config(path: str) -> dict[Any, Any]:
     Raises:
         UsageError: naming the file and where it can the line, if it is not a mapping in YAML.
     """
-    name = shown(path)
+    name = shipped_name(Path(path))
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:

@@ -3,7 +3,8 @@
 import sys
 from importlib import import_module
 
-from recipes.command_line.arguments import UsageError, prepare
+from recipes.command_line.arguments import prepare
+from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import stop
 from recipes.command_line.help import short_help
 from recipes.command_line.spelling import check_spelling

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
-from recipes.command_line.arguments import shipped_configs, shipped_methods
+from recipes.command_line.configurations import shipped_configs, shipped_methods
 from recipes.command_line.docstrings import arguments as documented
 from recipes.command_line.sources import definition
 

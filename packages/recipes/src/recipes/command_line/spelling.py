@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from recipes.command_line.arguments import UsageError
-from recipes.command_line.config_file import read_config, shown
+from recipes.command_line.config_file import read_config
+from recipes.command_line.configurations import EXTENDS, UsageError, shipped_name
 from recipes.command_line.sources import Parameter, Parameters, class_parameters, parameters, parsed
 
 FIT = ("recipes.commands.lightning_cli", "recipes.commands.measuring", "recipes.commands.fit")
@@ -101,7 +101,8 @@ def settings_of(arguments: Sequence[str]) -> Iterator[Setting]:
         value = _loaded(text or "")
         yield from _inner(Setting(tuple(name.split(".")), value, ""))
         if "config".startswith(name) and text is not None and Path(text).is_file():
-            yield from _entries((), read_config(text), shown(text))
+            own = {key: value for key, value in read_config(text).items() if key != EXTENDS}
+            yield from _entries((), own, shipped_name(Path(text)))
 
 
 def _inner(setting: Setting) -> Iterator[Setting]:

@@ -9,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
-from recipes.command_line.arguments import ALLOWED_IMPORTS, shipped_methods
+from recipes.command_line.arguments import ALLOWED_IMPORTS
+from recipes.command_line.configurations import shipped_methods
 from recipes.command_line.docstrings import arguments as documented
 from recipes.command_line.spelling import Keys, Setting, settings_of
 from recipes.commands.expected import (

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jsonargparse import set_parsing_settings
@@ -12,10 +12,12 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from recipes.command_line.arguments import ALLOWED_IMPORTS, Prepared, UsageError
+from recipes.command_line.arguments import ALLOWED_IMPORTS, Prepared
+from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.command_line.imports import ImportsError, allow_in
 from recipes.commands.explanation import explained, shortened, unannotated
+from recipes.commands.parser import RaisingParser
 from recipes.commands.sharded_module import with_source
 from recipes.data.ranks import end_with_parent
 from recipes.module import Finetuning
@@ -33,13 +35,6 @@ from recipes.trainer.parts import as_list, callbacks_with, loggers_with
 from recipes.trainer.supported import precision_of
 
 ADVICE = "--help lists the options, --print_config shows the configuration as it was understood"
-
-
-class RaisingParser(LightningArgumentParser):
-    """Raises what was wrong instead of printing it after two hundred lines of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UsageError(message) from ex
 
 
 class CommandLine(LightningCLI):
@@ -70,6 +65,12 @@ class CommandLine(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """As Lightning's, for configurations whose `extends` is resolved already."""
+        parser: RaisingParser = super().init_parser(**kwargs)
+        parser.expanded = frozenset(self.typed.expanded)
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(

@@ -1,0 +1,166 @@
+"""Configurations by name, and what they extend: files in the order in which the parser lays them over each other."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CONFIGS = Path(str(files("recipes") / "configs")).resolve()
+FOLDERS = ("methods", "sizes", "stages", "extras")
+"""Folders of `CONFIGS` that a shipped configuration's name leaves out: `uhd.yaml` is `methods/uhd.yaml`."""
+EXTENDS = "extends"
+
+
+class UsageError(ValueError):
+    """The command line cannot be used as it is; the message says what to type instead."""
+
+
+def shipped_name(file: Path) -> str:
+    """The name by which a shipped configuration is typed, such as `uhd/13b.yaml`; of another file its path."""
+    if not file.is_relative_to(CONFIGS):
+        return str(file)
+    parts = file.relative_to(CONFIGS).parts
+    return "/".join(parts[1:] if parts[0] in FOLDERS else parts)
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that come with the package, such as `uhd.yaml` and `uhd/13b.yaml`."""
+    return sorted(shipped_name(path) for path in CONFIGS.rglob("*.yaml"))
+
+
+def shipped_methods() -> list[str]:
+    """Names of the methods that have a small configuration, such as `uhd`."""
+    return sorted(path.stem for path in CONFIGS.glob("methods/*.yaml"))
+
+
+def find_config(name: str, beside: Path | None = None) -> str:
+    """The file meant by `--config name`, or by `extends: name`: with or without `.yaml`, one here or a shipped one.
+
+    Args:
+        name: of the configuration.
+        beside: the file that extends it. Names are relative to it before they are to the working directory; a shipped
+            one extends only shipped ones.
+
+    Raises:
+        UsageError: if there is neither, or `name` is an address: a configuration names code to run, so it is never
+            fetched.
+    """
+    said = f"--config {name}" if beside is None else f"{shipped_name(beside)}: {EXTENDS} {name}"
+    if "://" in name:
+        raise UsageError(f"{said}: a configuration can run code, so it is not fetched; download and read it first")
+    spelled = (name,) if name.endswith(".yaml") else (name, f"{name}.yaml")
+    shipped = [CONFIGS, *(CONFIGS / folder for folder in FOLDERS)]
+    if beside is None:
+        folders = [Path(), *shipped]
+    elif beside.is_relative_to(CONFIGS):
+        folders = [beside.parent, *shipped]
+    else:
+        folders = [beside.parent, Path(), *shipped]
+    for folder in folders:
+        for each in spelled:
+            if (found := folder / each).is_file():
+                return str(found)
+    if any((folder / name).is_dir() for folder in folders[: len(folders) - len(shipped)]):
+        raise UsageError(f"{said}: that is a folder; give a file in it")
+    near = get_close_matches(spelled[-1], shipped_configs(), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    methods = ", ".join(f"{method}.yaml" for method in shipped_methods())
+    raise UsageError(
+        f"{said}: there is no such file here and none of that name is shipped; {hint}Methods: {methods}; "
+        "sizes and stages lie in a folder of the method's name, as in llava/7b.yaml"
+    )
+
+
+def expand(file: Path, before: set[Path] | None = None) -> list[Path]:
+    """What a configuration extends, each file before those that extend it, and the configuration itself as the last.
+
+    Args:
+        file: the configuration, which is there also if it is in `before`.
+        before: files that have come before, resolved; what is extended once more is not repeated. It grows.
+
+    Raises:
+        UsageError: if `extends` is no name or list of names, a name is not found, or a file extends itself; with the
+            chain of files that leads there.
+    """
+    before = set() if before is None else before
+    found = [*_extended(file, before, ()), file]
+    before.add(file.resolve())
+    return found
+
+
+def _extended(file: Path, before: set[Path], chain: tuple[Path, ...]) -> Iterator[Path]:
+    """What `file` extends and `before` does not have; `chain` is of the files that extend each other down to it."""
+    chain = (*chain, file)
+    for name in _names(file):
+        try:
+            base = Path(find_config(name, beside=file))
+        except UsageError as error:
+            raise UsageError(f"{error}{_through(chain)}") from error
+        if base.resolve() in {each.resolve() for each in chain}:
+            raise UsageError(f"{shipped_name(file)}: {EXTENDS} {name}: it extends itself{_through((*chain, base))}")
+        if base.resolve() not in before:
+            yield from _extended(base, before, chain)
+            before.add(base.resolve())
+            yield base
+
+
+def _through(chain: tuple[Path, ...]) -> str:
+    return f" ({' -> '.join(map(shipped_name, chain))})" if len(chain) > 1 else ""
+
+
+def _names(file: Path) -> list[str]:
+    """What a file extends; nothing if it is no mapping or no YAML, of which the parser says more."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
+    except yaml.YAMLError:
+        return []
+    if not isinstance(content, dict) or EXTENDS not in content:
+        return []
+    given = content[EXTENDS]
+    names = given if isinstance(given, list) else [given]
+    if not all(isinstance(name, str) and name for name in names):
+        raise UsageError(
+            f"{shipped_name(file)}: {EXTENDS} is {given}: give the name of a configuration, or a list of names"
+        )
+    return names
+
+
+def without_extends(content: str) -> str:
+    """The text of a configuration without what it extends."""
+    described = yaml.safe_load(content) if EXTENDS in content else None
+    if not isinstance(described, dict) or EXTENDS not in described:
+        return content
+    return yaml.safe_dump({key: value for key, value in described.items() if key != EXTENDS}, sort_keys=False)
+
+
+def merged(*names: str) -> dict[str, Any]:
+    """What configurations say together with all that they extend, without the parser's defaults.
+
+    Unlike the parser's, another class takes over no arguments of the one before.
+
+    Args:
+        names: of the configurations, as after `--config`.
+
+    Raises:
+        UsageError: as `find_config` and `expand`.
+    """
+    before: set[Path] = set()
+    together: dict[str, Any] = {}
+    for name in names:
+        for file in expand(Path(find_config(name)), before):
+            together = _laid_over(together, yaml.safe_load(file.read_text(encoding="utf-8")))
+    together.pop(EXTENDS, None)
+    return together
+
+
+def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**under, **over}
+    for key, value in over.items():
+        other = under.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            same = value.get("class_path", other.get("class_path")) == other.get("class_path")
+            both[key] = _laid_over(other, value) if same else value
+    return both
