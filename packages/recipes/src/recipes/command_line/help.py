@@ -28,6 +28,8 @@ MODEL = "recipes.module.Finetuning"
 DATA = ("recipes.data.PagesData", "recipes.data.LlavaData")
 HIDDEN = ("LightningCLI", "FitCommand")
 """Bases whose options are not shown: Lightning's are in the words of its parser, and `cost` trains nothing."""
+OVERLAYS = ("data/", "log/", "lora.yaml", "quant/nf4", "scale/")
+"""How the names of shipped configurations begin that go with any method."""
 NAMES = 38
 """Columns of the options' names."""
 
@@ -90,7 +92,7 @@ def _configurations(columns: int) -> Iterator[Option]:
     methods = shipped_methods()
     beside = [name.partition("/")[2] for name in shipped_configs() if name.partition("/")[0] in methods]
     common = sorted({name for name in beside if beside.count(name) > 1})
-    others = [name for name in shipped_configs() if name.partition("/")[0].removesuffix(".yaml") not in methods]
+    others = [name for name in shipped_configs() if name.startswith(OVERLAYS)]
     listed = {
         "METHOD.yaml": methods,
         "METHOD/SIZE.yaml": [name for name in common if name[0].isdigit()],
