@@ -16,6 +16,8 @@ from recipes.command_line.spelling import COMMANDS, check_spelling
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+CONFIGURATION = re.compile(r"```yaml\n# (\S+\.yaml)\n(.*?)```", re.DOTALL)
+"""A configuration that a page gives in full, with its name in the first line."""
 MODULE = re.compile(r"\bpython -m ((?:recipes|tools)\.[\w.]*\w)(.*)|-m -- (recipes\.\w+)(.*)")
 
 
@@ -42,8 +44,11 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize(("page", "module", "words"), EVERY)
-def test_a_command_of_the_docs(page, module, words):
+def test_a_command_of_the_docs(page, module, words, tmp_path, monkeypatch):
     assert find_spec(module) is not None
+    monkeypatch.chdir(tmp_path)
+    for name, text in CONFIGURATION.findall((next(path for path in PAGES if path.name == page)).read_text()):
+        (tmp_path / name).write_text(text)
     name = module.removeprefix("recipes.")
     if name in COMMANDS:
         prepared = prepare(words)
