@@ -18,6 +18,8 @@ from recipes.command_line.spelling import COMMANDS, check_spelling
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+CONFIGURATION = re.compile(r"```yaml\n# (\S+\.yaml)\n(.*?)```", re.DOTALL)
+"""A configuration that a page gives in full, with its name in the first line."""
 MODULE = re.compile(r"\bpython -m ((?:recipes|tools)\.[\w.]*\w)(.*)|-m -- (recipes\.\w+)(.*)")
 
 
@@ -35,11 +37,11 @@ def commands(page):
     return found
 
 
-EVERY = [(page.name, module, words) for page in PAGES for module, words in commands(page)]
+EVERY = [(str(page.relative_to(ROOT)), module, words) for page in PAGES for module, words in commands(page)]
 
 
 def test_commands_are_found():
-    assert {"README.md", "training.md", "scale.md", "uhd.md"} <= {page for page, _, _ in EVERY}
+    assert {"README.md", "docs/training.md", "docs/scale.md", "docs/uhd.md"} <= {page for page, _, _ in EVERY}
     assert len(EVERY) > 60
 
 
@@ -48,7 +50,8 @@ def test_a_command_of_the_docs(page, module, words, monkeypatch, tmp_path):
     assert find_spec(module) is not None
     package, _, name = module.partition(".")
     monkeypatch.chdir(tmp_path)
-    for file, text in files_of(ROOT / "docs" / page).items() if page != "README.md" else ():
+    given = {**files_of(ROOT / page), **dict(CONFIGURATION.findall((ROOT / page).read_text(encoding="utf-8")))}
+    for file, text in given.items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     if name in COMMANDS:
         check_spelling(prepare(words).arguments, name)
