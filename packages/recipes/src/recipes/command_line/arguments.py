@@ -33,7 +33,7 @@ class Prepared:
     arguments: tuple[str, ...]
     allowed: tuple[str, ...]
     name: str
-    expanded: tuple[Path, ...] = ()
+    expanded: tuple[Path, ...]
 
 
 def prepare(arguments: Sequence[str]) -> Prepared:
