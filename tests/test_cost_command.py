@@ -224,7 +224,7 @@ def test_what_is_wrong_with_a_checkpoint_is_said_alone():
 def test_an_adapter_whose_base_has_gone(adapter, checkpoint):
     checkpoint[0].rename(checkpoint[0].with_name("elsewhere"))
     with pytest.raises(ValueError, match=r"adapter needs its base, and there is no folder .*change base\.folder in"):
-        check_room_to_answer(adapter, [(28, 28)], "What?", new_tokens=8, free=1)
+        check_room_to_answer(adapter, [Size(28, 28)], "What?", new_tokens=8, free=1)
 
 
 def test_batches_of_the_data_module():
@@ -295,7 +295,7 @@ def test_every_kind_of_folder_is_judged_before_its_weights_are_read(request, mon
     )
     for reader in readers:
         monkeypatch.setattr(reader, lambda *_, **__: pytest.fail("weights were read"))
-    check_room_to_answer(folder, [(28, 28)], "What?", new_tokens=8, free=1)
+    check_room_to_answer(folder, [Size(28, 28)], "What?", new_tokens=8, free=1)
     (memory,) = found
     assert memory.weights == pytest.approx(stored, rel=0.01)
     if name == "published":
@@ -306,5 +306,5 @@ def test_every_kind_of_folder_is_judged_before_its_weights_are_read(request, mon
         }
         network["init_args"]["quantize"] = "nf4-dq"
         assert shapes_of(VisionLanguageModel, network).built.state_dict().keys() == shapes.keys()
-        check_room_to_answer(folder, [(28, 28)], "What?", new_tokens=8, free=1, quantize="nf4")
+        check_room_to_answer(folder, [Size(28, 28)], "What?", new_tokens=8, free=1, quantize="nf4")
         assert found[1].weights < 0.9 * memory.weights

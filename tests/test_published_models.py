@@ -68,7 +68,7 @@ def parts(name):
 
 @cache
 def cost(name, width, height):
-    return cost_of(methods.built(published.METHODS[name]), [(width, height)], text=methods.TEXT)
+    return cost_of(methods.built(published.METHODS[name]), [Size(width, height)], text=methods.TEXT)
 
 
 def tokens(build, width, height):
@@ -278,7 +278,7 @@ def deepstack_cost(name):
     if name in CONCATENATED:
         merge = partial(SequenceMerge, **CONCATENATED[name])
         model = methods.built(lambda: published.model(published.vicuna_7b(), plan=DeepStackPlan(336), merge=merge))
-        return cost_of(model, [(672, 672)], text=methods.TEXT)
+        return cost_of(model, [Size(672, 672)], text=methods.TEXT)
     return cost(name, 672, 672)
 
 

@@ -12,7 +12,7 @@ from foveal.models.estimates.cost import flops, pretended, views_of
 from foveal.models.views.normalise import normalised
 
 REFERENCE = Size(672, 672)
-"""Picture, (width, height) in pixels, by which encoder and connector are measured."""
+"""Size of the picture by which encoder and connector are measured."""
 
 
 @dataclass(frozen=True)

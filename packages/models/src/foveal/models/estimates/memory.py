@@ -56,7 +56,7 @@ def answering(
 
     Args:
         model: on the meta device, in the kinds of number in which it will run; it stays as it is.
-        pictures: (width, height) in pixels of those of every prompt.
+        pictures: the sizes of those of every prompt.
         text: tokens of every prompt beside its pictures.
         new_tokens: of every answer.
         batch: prompts.
@@ -93,7 +93,7 @@ def fitting(
 
     Args:
         model: on the meta device, in the kinds of number of its stored weights; it stays as it is.
-        pictures: (width, height) in pixels of those of every sample.
+        pictures: the sizes of those of every sample.
         text: tokens of every sample beside its pictures; all are learnt.
         batch: samples on one device.
         mixed: kind of number to compute in; None: that of the weights.
