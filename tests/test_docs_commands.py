@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import TINY
-from tests.own_parts import files_of
 
 from recipes.command_line import options
 from recipes.command_line.arguments import prepare
@@ -18,6 +17,8 @@ from recipes.command_line.spelling import COMMANDS, check_spelling
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+CONFIGURATION = re.compile(r"```yaml\n# (\S+\.yaml)\n(.*?)```", re.DOTALL)
+"""A configuration that a page gives in full, with its name in the first line."""
 MODULE = re.compile(r"\bpython -m ((?:recipes|tools)\.[\w.]*\w)(.*)|-m -- (recipes\.\w+)(.*)")
 
 
@@ -48,8 +49,8 @@ def test_a_command_of_the_docs(page, module, words, monkeypatch, tmp_path):
     assert find_spec(module) is not None
     package, _, name = module.partition(".")
     monkeypatch.chdir(tmp_path)
-    for file, text in files_of(ROOT / "docs" / page).items() if page != "README.md" else ():
-        (tmp_path / file).write_text(text, encoding="utf-8")
+    for file, text in CONFIGURATION.findall((next(path for path in PAGES if path.name == page)).read_text()):
+        (tmp_path / file).write_text(text)
     if name in COMMANDS:
         check_spelling(prepare(words).arguments, name)
     elif package == "recipes":

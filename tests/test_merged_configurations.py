@@ -13,8 +13,6 @@ from tests.merged_configurations import LINES, NAMES, environment, flat, in_one_
 from recipes.command_line.configurations import find_config
 
 REFERENCE = reference()
-CHANGED: dict[str, str] = {}
-"""Settings that are not as they were, with the reason."""
 FEW = [
     line("vary"),
     line("mmfuser", "mmfuser/13b"),
@@ -29,9 +27,7 @@ FEW = [
 
 def same(settings, words):
     expected = REFERENCE[" ".join(words)]
-    assert {key: repr(value) for key, value in settings.items() if key not in CHANGED} == {
-        key: repr(value) for key, value in expected.items() if key not in CHANGED
-    }
+    assert {key: repr(value) for key, value in settings.items()} == {key: repr(expected[key]) for key in expected}
 
 
 def test_a_size_stands_alone(tmp_path):

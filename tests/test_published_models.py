@@ -5,6 +5,7 @@ the layer that is asked for and have no head; what the published ones have behin
 """
 
 import argparse
+import re
 from functools import cache, partial
 
 import pytest
@@ -222,18 +223,20 @@ def test_tokens_of_a_picture(name, size, count):
 
 
 @pytest.mark.parametrize(
-    ("build", "size", "count"),
+    ("name", "size", "count"),
     [
-        (published.convllava, 768, 144),
-        (published.convllava, 1024, 256),
-        (published.convllava, 1536, 576),
-        (published.llava_hr, 768, 576),
-        (published.llava_hr, 1024, 1024),
-        (published.llava_hr, 1536, 2304),
+        ("convllava/7b", 768, 144),
+        ("convllava/7b", 1024, 256),
+        ("convllava/7b", 1536, 576),
+        ("llava_hr/7b", 768, 576),
+        ("llava_hr/7b", 1024, 1024),
+        ("llava_hr/7b", 1536, 2304),
     ],
 )
-def test_tokens_at_other_resolutions(build, size, count):
-    assert tokens(lambda: build(published.opt_125m(), size=size), 1000, 3000) == [count]
+def test_tokens_at_other_resolutions(name, size, count):
+    assert tokens(partial(published.network, name, changes={"plan.size": size, "max_length": 4096}), 1000, 3000) == [
+        count
+    ]
 
 
 @pytest.mark.parametrize(
@@ -428,6 +431,25 @@ def test_the_command_prints_a_table_for_every_picture(monkeypatch, capsys):
     assert printed.count(methods.row(name, cost(name, 1000, 3000))) == 2
     assert "1000x3000 pixels" in printed
     assert "672x672 pixels" in printed
+
+
+@pytest.mark.slow
+def test_the_page_has_the_tables_of_today():
+    """`python -m tools.bench.methods --write` writes it."""
+    page = methods.PAGE.read_text(encoding="utf-8")
+    assert methods.page(page) == page
+
+
+def test_the_page_has_every_method_and_its_sizes():
+    """Rows of the page by what it takes no FLOPs to count; the slow test looks at all of it."""
+    page = methods.PAGE.read_text(encoding="utf-8").partition("672x672")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    sizes = {re.sub(r"\[(.*)\]\(.*\)", r"\1", name): cells for name, _, _, *cells in rows if name}
+    assert list(sizes) == list(published.METHODS)
+    for name, cells in sizes.items():
+        found = parts(name)
+        expected = [f"{found.encoder / 1e6:.1f} M", f"{found.connector / 1e6:.1f} M"]
+        assert cells[:3] == [*expected, f"{found.language_model / 1e6:.0f} M"]
 
 
 def test_a_picture_that_a_method_refuses(monkeypatch, capsys):

@@ -1,10 +1,13 @@
 """What every method costs at its published size: `python -m tools.bench.methods`.
 
 One table for each size of picture. Nothing is computed and no weight is made: parameters and FLOPs are those of shapes.
+`--write` puts the tables of two pictures into docs/methods.md.
 """
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -22,6 +25,31 @@ HEAD = (
     "|---|---|---|---|---|---|---|---|---|---|",
 )
 
+SHORT_HEAD = (
+    "| | views | visual tokens | TFLOP encoder | connector | language model | sum |",
+    "|---|---|---|---|---|---|---|",
+)
+PAGE = Path(__file__).parents[2] / "docs/methods.md"
+PAGES = {
+    "LLaVA-1.5": "llava",
+    "DeCo": "deco",
+    "Q-Former": "deco",
+    "Dense Connector": "dense_connector",
+    "MMFuser": "mmfuser",
+    "LLaVA-NeXT": "llava_next",
+    "DeepStack-L": "deepstack",
+    "DeepStack-V": "deepstack",
+    "DeepStack-HD": "deepstack",
+    "LLaVA-UHD": "uhd",
+    "ConvLLaVA": "convllava",
+    "LLaVA-HR": "llava_hr",
+    "DeepSeek-VL": "deepseek_vl",
+    "Vary-base": "vary",
+    "Vary-tiny": "vary",
+    "Mixture of features": "encoders",
+}
+"""Of every method the page that describes it, to which its first row links."""
+
 
 def built(build: Callable[[], VisionLanguageModel]) -> VisionLanguageModel:
     """The model that `build` makes, on the meta device: shapes without numbers."""
@@ -29,17 +57,31 @@ def built(build: Callable[[], VisionLanguageModel]) -> VisionLanguageModel:
         return build()
 
 
-def row(name: str, found: Cost) -> str:
-    """A row of the table."""
+def row(name: str, found: Cost, *, short: bool = False) -> str:
+    """A row of the table; a short one has no parameters."""
     tokens = f"{found.visual}"
     tokens += f" + {found.stacked} stacked" if found.stacked else ""
     tokens += f" + {found.marks} marks" if found.marks else ""
     sizes, work = found.parameters, found.flops
+    parameters = f"{sizes.encoder / 1e6:.1f} M | {sizes.connector / 1e6:.1f} M | {sizes.language_model / 1e6:.0f} M | "
     return (
-        f"| {name} | {found.views} | {tokens} | {sizes.encoder / 1e6:.1f} M | {sizes.connector / 1e6:.1f} M | "
-        f"{sizes.language_model / 1e6:.0f} M | {work.encoder / 1e12:.2f} | {work.connector / 1e12:.3f} | "
-        f"{work.language_model / 1e12:.2f} | {work.total / 1e12:.2f} |"
+        f"| {name} | {found.views} | {tokens} | {'' if short else parameters}{work.encoder / 1e12:.2f} | "
+        f"{work.connector / 1e12:.3f} | {work.language_model / 1e12:.2f} | {work.total / 1e12:.2f} |"
     )
+
+
+def page(before: str) -> str:
+    """`before` with its two tables as they are now: of the first picture, and what differs for the second one."""
+    first, second = (
+        {name: cost(built(build), [size], text=TEXT) for name, build in METHODS.items()} for size in PICTURES
+    )
+    pages, rows = dict(PAGES), []
+    for name, found in first.items():
+        method = next((each for each in pages if name.startswith(each)), None)
+        rows.append(row(name if method is None else name.replace(method, f"[{method}]({pages.pop(method)}.md)"), found))
+    differing = [row(name, found, short=True) for name, found in second.items() if found != first[name]]
+    tables = iter(["\n".join((*HEAD, *rows)), "\n".join((*SHORT_HEAD, *differing))])
+    return re.sub(r"^\|.*(\n\|.*)*", lambda _: next(tables), before, flags=re.MULTILINE)
 
 
 def main() -> None:
@@ -49,7 +91,11 @@ def main() -> None:
         "--image", type=picture_size, nargs="+", default=PICTURES, metavar="WxH", help="size of the picture in pixels"
     )
     parser.add_argument("--tiny", action="store_true", help="the first method and picture alone")
+    parser.add_argument("--write", action="store_true", help="write the tables of docs/methods.md")
     given = parser.parse_args()
+    if given.write:
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     pictures: Sequence[Size] = given.image[:1] if given.tiny else given.image
     methods = dict(list(METHODS.items())[:1]) if given.tiny else METHODS
     for picture in pictures:

@@ -3,60 +3,36 @@
 Call a builder under `torch.device("meta")`. Prompts and tokenizers are not the published ones: nothing here reads text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from foveal.connectors import (
-    AdaptivePool,
-    Chain,
-    Connector,
-    DenseConnector,
-    MlpProjector,
-    MMFuser,
-    Parallel,
-    PerceiverResampler,
-    QFormer,
-    SpatialResampler,
-    SplitMlp,
-)
-from foveal.encoders import (
-    Encoder,
-    MixtureOfResolution,
-    ParallelEncoder,
-    SamSiglipHybrid,
-    SamViTDet,
-    StackedVisionTransformer,
-    VisionTransformer,
-    clip_vit_large_224,
-    clip_vit_large_336,
-    convnext_large,
-    dinov2_vit_large,
-    siglip_tower,
-)
-from foveal.models import (
-    AnyResMerge,
-    AnyResPlan,
-    DeepStackHdMerge,
-    DeepStackHdPlan,
-    DeepStackMerge,
-    DeepStackPlan,
-    Merge,
-    PadToSquare,
-    UhdPlan,
-    VaryPlan,
-    ViewPlan,
-    VisionLanguageModel,
-    byte_tokenizer,
-    llama,
-    opt,
-)
+from foveal.connectors import Connector, MlpProjector
+from foveal.encoders import Encoder, clip_vit_large_336
+from foveal.models import Merge, PadToSquare, ViewPlan, VisionLanguageModel, byte_tokenizer, llama, opt
 from foveal.models.language_models.qwen1 import qwen2_config_of
+from recipes.command_line.configurations import merged
+from recipes.estimates.shapes import shapes_of
 
 CONTEXT = 4096
-LINEAR = partial(MlpProjector, depth=1)
+SAM: tuple[str, dict[str, Any]] = ("foveal.encoders.SamViTDet", {})
+STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
+    "facebook/dinov2-large": ("foveal.encoders.dinov2_vit_large", {}),
+    "google/siglip-large-patch16-384": (
+        "foveal.encoders.siglip_tower",
+        {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096, "patch_size": 16, "image_size": 384},
+    ),
+    "ConvLLaVA/ConvLLaVA-ConvNeXt-1024": ("foveal.encoders.convnext_large", {"fifth_stage": True}),
+    "ConvLLaVA/LAION-CLIP-ConvNeXt-Large-512": ("foveal.encoders.convnext_large", {}),
+    "foveal.encoders.sam_vit": SAM,
+    "foveal.models.load_encoder": SAM,  # Vary's vocabulary
+    "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
+}
+"""By the name of weights, or of the class that reads them, what has their shapes."""
+UNSHAPED = ("name_or_folder", "path", "folder", "dtype", "context", "new_convolutions", "checkpointing")
+"""Arguments that are about reading weights, or about training."""
 
 
 def vicuna_7b() -> nn.Module:
@@ -97,6 +73,11 @@ def opt_125m() -> nn.Module:
     return opt(50268, width=768, depth=12, heads=12, mlp_width=3072, context=CONTEXT)
 
 
+def part(name: str) -> dict[str, Any]:
+    """The settings of a language model of this file."""
+    return {"class_path": f"{__name__}.{name}", "init_args": {}}
+
+
 def model(
     language_model: nn.Module,
     *,
@@ -104,125 +85,89 @@ def model(
     connector: Callable[[Any, int], Connector] = MlpProjector,
     plan: ViewPlan | None = None,
     merge: Callable[[int], Merge] | None = None,
-    tokens: Sequence[str] = (),
 ) -> VisionLanguageModel:
-    """LLaVA-1.5, with what a method has instead of its parts; `tokens` are those that its plan puts into prompts."""
+    """LLaVA-1.5, with what a method has instead of its parts."""
     return VisionLanguageModel(
         clip_vit_large_336() if encoder is None else encoder,
         connector,
         language_model,
-        byte_tokenizer(tokens),
+        byte_tokenizer(),
         PadToSquare(336) if plan is None else plan,
         merge=merge,
         max_length=CONTEXT,
     )
 
 
-def deepstack_l(language_model: nn.Module) -> VisionLanguageModel:
-    """DeepStack-L: tiles stacked into layers of the language model."""
-    return model(language_model, plan=DeepStackPlan(336), merge=DeepStackMerge)
+def network(*names: str, changes: Mapping[str, Any] | None = None) -> VisionLanguageModel:
+    """The network of configurations as shapes: those of the weights that they name.
+
+    Args:
+        names: of the configurations, as after `--config`.
+        changes: settings of the network by their dotted names, without `init_args`.
+    """
+    described = _shapes(merged(*names)["model"]["network"])
+    for name, value in (changes or {}).items():
+        *outer, last = name.split(".")
+        place = described
+        for each in outer:
+            place = place[each] if last == "class_path" else place[each]["init_args"]
+        place[last] = value
+    settings = {"class_path": "foveal.models.VisionLanguageModel", "init_args": described}
+    return shapes_of(VisionLanguageModel, settings).built
 
 
-def deepstack_v(language_model: nn.Module) -> VisionLanguageModel:
-    """DeepStack-V: tiles stacked into the last blocks of the encoder."""
-    encoder = StackedVisionTransformer(clip_vit_large_336(), start=20)
-    return model(language_model, encoder=encoder, plan=DeepStackPlan(336, square=True, together=True))
-
-
-def deepstack_hd(language_model: nn.Module) -> VisionLanguageModel:
-    """DeepStack-L-HD: AnyRes with enlarged crops of every view stacked into layers."""
-    return model(language_model, plan=DeepStackHdPlan(336), merge=DeepStackHdMerge)
-
-
-def uhd_paper(language_model: nn.Module, *, heads: int) -> VisionLanguageModel:
-    """LLaVA-UHD as in its first paper: 64 queries, at most 6 slices; a head for every 128 channels."""
-    return model(language_model, connector=partial(PerceiverResampler, queries=64, heads=heads), plan=UhdPlan())
-
-
-def uhd_release(language_model: nn.Module, *, heads: int) -> VisionLanguageModel:
-    """LLaVA-UHD as released: 144 queries with windows of their own, at most 7 slices."""
-    connector = partial(SpatialResampler, queries=144, heads=heads)
-    return model(language_model, connector=connector, plan=UhdPlan(max_slices=7))
-
-
-def mmfuser(language_model: nn.Module) -> VisionLanguageModel:
-    """MMFuser: every fifth layer, the last of them the query."""
-    connector = partial(Chain, stages=[MMFuser], last=MlpProjector)
-    return model(language_model, encoder=clip_vit_large_336(layers=(3, 8, 13, 18, 23)), connector=connector)
-
-
-def dense_connector(language_model: nn.Module) -> VisionLanguageModel:
-    """Dense Connector (dci): the last layer beside the means of two halves of all layers."""
-    connector = partial(Chain, stages=[DenseConnector], last=MlpProjector)
-    return model(language_model, encoder=clip_vit_large_336(layers=tuple(range(24))), connector=connector)
-
-
-def qformer(language_model: nn.Module) -> VisionLanguageModel:
-    """The Q-Former that DeCo is compared with: the first two layers of BLIP-2's."""
-    return model(language_model, connector=partial(QFormer, queries=144, depth=2))
-
-
-def llava_hr(language_model: nn.Module, *, size: int = 1024) -> VisionLanguageModel:
-    """LLaVA-HR; `size` is the side of its one view in pixels."""
-    fast = VisionTransformer(1024, 24, 16, 4096, 14, 336, layers=(-1,), antialias=True)
-    return model(language_model, encoder=MixtureOfResolution(fast, convnext_large()), plan=PadToSquare(size))
-
-
-def convllava(language_model: nn.Module, *, size: int = 1536) -> VisionLanguageModel:
-    """ConvLLaVA; `size` is the side of its one view in pixels."""
-    return model(language_model, encoder=convnext_large(fifth_stage=True), plan=PadToSquare(size))
-
-
-def deepseek_vl(language_model: nn.Module) -> VisionLanguageModel:
-    """DeepSeek-VL: SAM and SigLIP of one view."""
-    low = siglip_tower(1024, 24, 16, 4096, 16, 384, layers=(-1,), use_final_norm=True, activation="gelu")
-    encoder = SamSiglipHybrid(SamViTDet(), low)
-    return model(language_model, encoder=encoder, connector=SplitMlp, plan=PadToSquare(1024))
-
-
-def mixture_of_features(language_model: nn.Module) -> VisionLanguageModel:
-    """Interleaved mixture of features: CLIP's and DINOv2's tokens by turns."""
-    encoder = ParallelEncoder([clip_vit_large_336(), dinov2_vit_large()], one_view=True)
-    connector = partial(Parallel, branches=[MlpProjector, MlpProjector], join="interleave")
-    return model(language_model, encoder=encoder, connector=connector)
-
-
-def vary_tiny(language_model: nn.Module) -> VisionLanguageModel:
-    """Vary-tiny: the vocabulary network alone."""
-    return model(language_model, encoder=SamViTDet(), connector=LINEAR, plan=VaryPlan(1024), tokens=("<img>", "</img>"))
-
-
-def vary_base(language_model: nn.Module) -> VisionLanguageModel:
-    """Vary-base: CLIP at 224 pixels and the vocabulary network, side by side."""
-    return model(
-        language_model,
-        encoder=ParallelEncoder([clip_vit_large_224(), SamViTDet()]),
-        connector=partial(Parallel, branches=[LINEAR, LINEAR]),
-        plan=VaryPlan(1024, 224),
-        tokens=("<img>", "</img>"),
-    )
+def _shapes(described: Any) -> Any:
+    """Settings in which nothing is read: every part that names weights is one of `STAND_INS`."""
+    if isinstance(described, list):
+        return [_shapes(each) for each in described]
+    if not isinstance(described, dict):
+        return described
+    if "class_path" not in described:
+        return {key: _shapes(value) for key, value in described.items()}
+    arguments = {key: _shapes(value) for key, value in described.get("init_args", {}).items() if key not in UNSHAPED}
+    name = described.get("init_args", {}).get("name_or_folder", described["class_path"])
+    if described["class_path"].endswith(".pretrained_tokenizer"):
+        return {"class_path": "foveal.models.byte_tokenizer", "init_args": {"tokens": arguments.get("tokens", [])}}
+    if name in STAND_INS:
+        class_path, sizes = STAND_INS[name]
+        return {"class_path": class_path, "init_args": {**arguments, **sizes}}
+    if name != described["class_path"]:
+        arguments["name_or_folder"] = name  # `shapes_of` knows its sizes
+    return {"class_path": described["class_path"], "init_args": arguments}
 
 
 METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
-    "LLaVA-1.5 7B": lambda: model(vicuna_7b()),
-    "DeCo 7B": lambda: model(vicuna_7b(), connector=AdaptivePool),
-    "Q-Former, 2 layers, 7B": lambda: qformer(vicuna_7b()),
-    "Dense Connector 7B": lambda: dense_connector(vicuna_7b()),
-    "MMFuser 7B": lambda: mmfuser(vicuna_7b()),
-    "LLaVA-NeXT 7B": lambda: model(vicuna_7b(), plan=AnyResPlan(336), merge=AnyResMerge),
-    "DeepStack-L 7B": lambda: deepstack_l(vicuna_7b()),
-    "DeepStack-V 7B": lambda: deepstack_v(vicuna_7b()),
-    "DeepStack-HD 7B": lambda: deepstack_hd(vicuna_7b()),
-    "LLaVA-UHD 7B, 64 queries": lambda: uhd_paper(vicuna_7b(), heads=32),
-    "ConvLLaVA 7B, 1536 pixels": lambda: convllava(vicuna_7b()),
-    "LLaVA-HR 7B, 1024 pixels": lambda: llava_hr(vicuna_7b()),
-    "DeepSeek-VL 7B": lambda: deepseek_vl(deepseek_7b()),
-    "Vary-base 7B": lambda: vary_base(qwen_7b()),
-    "Vary-tiny": lambda: vary_tiny(opt_125m()),
-    "LLaVA-1.5 13B": lambda: model(vicuna_13b()),
-    "MMFuser 13B": lambda: mmfuser(vicuna_13b()),
-    "DeepStack-L 13B": lambda: deepstack_l(vicuna_13b()),
-    "LLaVA-UHD 13B, 64 queries": lambda: uhd_paper(vicuna_13b(), heads=40),
-    "LLaVA-UHD 13B, 144 queries": lambda: uhd_release(vicuna_13b(), heads=40),
-    "Mixture of features 13B": lambda: mixture_of_features(vicuna_13b()),
+    "LLaVA-1.5 7B": partial(network, "llava/7b"),
+    "DeCo 7B": partial(network, "deco/7b"),
+    "Q-Former, 2 layers, 7B": partial(network, "qformer/7b"),
+    "Dense Connector 7B": partial(network, "dense_connector/7b"),
+    "MMFuser 7B": partial(network, "mmfuser/7b"),
+    "LLaVA-NeXT 7B": partial(network, "llava_next/7b"),
+    "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
+    "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
+    "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
+    # A head for every 128 channels.
+    "LLaVA-UHD 7B, 64 queries": partial(network, "uhd/13b", "vicuna_7b", changes={"connector.heads": 32}),
+    "ConvLLaVA 7B, 1536 pixels": partial(network, "convllava/7b", changes={"plan.size": 1536}),
+    "LLaVA-HR 7B, 1024 pixels": partial(network, "llava_hr/7b"),
+    "DeepSeek-VL 7B": partial(network, "deepseek_vl/7b", changes={"language_model": part("deepseek_7b")}),
+    "Vary-base 7B": partial(network, "vary/7b", changes={"language_model": part("qwen_7b")}),
+    "Vary-tiny": partial(network, "vary_tiny/125m"),
+    "LLaVA-1.5 13B": partial(network, "llava/13b"),
+    "MMFuser 13B": partial(network, "mmfuser/13b"),
+    "DeepStack-L 13B": partial(network, "deepstack_l/13b"),
+    "LLaVA-UHD 13B, 64 queries": partial(network, "uhd/13b"),
+    # As released: windows of the queries' own, and one slice more.
+    "LLaVA-UHD 13B, 144 queries": partial(
+        network,
+        "uhd/13b",
+        changes={
+            "connector": {
+                "class_path": "foveal.connectors.SpatialResampler",
+                "init_args": {"queries": 144, "heads": 40},
+            },
+            "plan.max_slices": 7,
+        },
+    ),
+    "Mixture of features 13B": partial(network, "mixture_of_features/13b"),
 }

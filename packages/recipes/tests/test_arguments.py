@@ -83,6 +83,7 @@ def test_what_is_published_stands_alone():
     small = configs("--config", "llava", "--config", "llava/pretrain")
     assert {"laptop/decoder.yaml", "llava.yaml"} < set(small)
     assert "laptop/training.yaml" not in small
+    assert configs("--config", "llava/7b", "--config", "llava/pretrain", "--config", "laptop")[2:] == both[2:]
     # A part of a size is none, and what comes after a size is laid over it.
     assert "llava.yaml" in configs("--config", "llava", "--config", "vicuna_7b")
     assert "llava.yaml" in configs("--config", "llava/7b", "--config", "llava")

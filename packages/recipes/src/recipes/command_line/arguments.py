@@ -77,7 +77,7 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     if checkpoint:
         words = _from_checkpoint(words, checkpoint)
     first = expand(LAPTOP)
-    words = sorted(_standing_alone(words), key=lambda word: word not in first)
+    words = _standing_alone(sorted(words, key=lambda word: word not in first))
     typed = [part for word in words for part in (("--config", str(word)) if isinstance(word, Path) else (word,))]
     expanded = tuple(word.resolve() for word in words if isinstance(word, Path))
     return Prepared(tuple(typed), tuple(allowed), names[0] if names else "run", expanded)
