@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import TINY
-from tests.own_parts import files_of
 
 from recipes.command_line import options
 from recipes.command_line.arguments import prepare
@@ -50,8 +49,7 @@ def test_a_command_of_the_docs(page, module, words, monkeypatch, tmp_path):
     assert find_spec(module) is not None
     package, _, name = module.partition(".")
     monkeypatch.chdir(tmp_path)
-    given = {**files_of(ROOT / page), **dict(CONFIGURATION.findall((ROOT / page).read_text(encoding="utf-8")))}
-    for file, text in given.items():
+    for file, text in CONFIGURATION.findall((ROOT / page).read_text(encoding="utf-8")):
         (tmp_path / file).write_text(text, encoding="utf-8")
     if name in COMMANDS:
         check_spelling(prepare(words).arguments, name)

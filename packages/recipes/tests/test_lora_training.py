@@ -6,7 +6,16 @@ from torch.utils.data import DataLoader
 
 from foveal.connectors import AdaptivePool
 from foveal.encoders import VisionTransformer
-from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama
+from foveal.models import (
+    AnyResMerge,
+    AnyResPlan,
+    DeepStackMerge,
+    DeepStackPlan,
+    PadToSquare,
+    VisionLanguageModel,
+    byte_tokenizer,
+    llama,
+)
 from foveal.models.lora import Lora
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
@@ -16,14 +25,15 @@ from recipes.run.saving import checkpoint_of
 SMALL = Lora(rank=4, alpha=8, dropout=0.05)
 
 
-def module(**options):
+def module(plan=None, merge=None, **options):
     torch.manual_seed(0)
     network = VisionLanguageModel(
         VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
         lambda i, o: AdaptivePool(i, o, rows=1, columns=1),
-        llama(260, width=16, depth=1, heads=2, mlp_width=16),
+        llama(260, width=16, depth=1 if merge is None else 3, heads=2, mlp_width=16),
         byte_tokenizer(),
-        PadToSquare(16),
+        plan or PadToSquare(16),
+        merge=merge,
         system="",
     )
     rates = {"connector_lr": 2e-5, "language_model_lr": 2e-4, "warmup": 0.0, "lora": SMALL}
@@ -58,6 +68,13 @@ def test_rates_of_their_own():
     }
     (adapters,) = (group for group in groups if group["name"].startswith("language_model"))
     assert sum(weight.numel() for weight in adapters["params"]) == 7 * 4 * (16 + 16)
+
+
+def test_a_merge_without_weights_has_nothing_to_save():
+    ours = module(DeepStackPlan(16, 2), lambda width: DeepStackMerge(width, stacks=2))
+    assert not list(ours.network.merge.parameters())
+    ended = module(AnyResPlan(16), AnyResMerge)
+    assert ended.network.merge.newline.requires_grad
 
 
 def test_what_could_not_be_saved_is_refused():

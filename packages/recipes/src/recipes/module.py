@@ -176,7 +176,8 @@ def _check_adapters_alone(rates: Rates) -> None:
         ValueError: if a rate is for weights of the base, or no adapter has one.
     """
     for name, rate in rates.rates.items():
-        if rate and not any(weight.requires_grad for weight in rates.network.get_submodule(name).parameters()):
+        weights = list(rates.network.get_submodule(name).parameters())
+        if rate and weights and not any(weight.requires_grad for weight in weights):
             raise ValueError(
                 f"{name} has the learning rate {rate}, but with lora it belongs to the base, which is not saved: set "
                 "its rate (encoder_lr, or its own in rates) to null"
