@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from recipes.command_line import entry, options
-from recipes.command_line.arguments import prepare, shipped_methods
+from recipes.command_line.arguments import prepare, shipped_configs, shipped_methods
+from recipes.command_line.help import OVERLAYS
 from recipes.command_line.spelling import check_spelling
 
 NAMES = ("chat", "convert", "export", "merge", "merge_shards", "predict", "quantize")
@@ -83,6 +84,10 @@ def test_help_fits_a_screen(name, typed, monkeypatch, capsys):
 
 
 CONFIGURED = ("fit", "validate", "cost")
+
+
+def test_overlays_of_the_help_are_shipped():
+    assert set(OVERLAYS) <= set(shipped_configs())
 
 
 @pytest.mark.parametrize("columns", [80, 120])
