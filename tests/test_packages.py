@@ -1,5 +1,6 @@
 """Every package by itself: its wheel in an empty environment imports, and runs its README's example."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -59,3 +60,60 @@ def test_alone(package, wheels, tmp_path):
     assert blocks
     for block in blocks:
         run(python, "-c", block, cwd=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(wheels, tmp_path_factory):
+    """The Python of an environment with all five wheels, and nothing of this checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    pins = re.search(r"constraint-dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.S)[1]
+    (folder / "constraints.txt").write_text("\n".join(re.findall(r'"(.+?)"', pins)))
+    run("uv", "venv", "--quiet", folder / "environment")
+    python = folder / "environment" / "bin" / "python"
+    wheel = [f"{next(wheels.glob('foveal_recipes-*.whl'))}[lora]", f"{next(wheels.glob('foveal_models-*.whl'))}[quant]"]
+    run(
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--find-links",
+        wheels,
+        "-c",
+        folder / "constraints.txt",
+        *wheel,
+    )
+    return python
+
+
+def test_the_commands_of_an_installation(installed, tmp_path):
+    """From another folder, without this checkout on the path."""
+
+    def command(name, *words):
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        return run(installed, "-m", f"recipes.{name}", *words, cwd=tmp_path, env=environment)
+
+    tiny = ("--data.pages=8", "--data.val_pages=2", "--data.batch_size=2", "--trainer.max_steps=2")
+    command("fit", "--config", "uhd.yaml", *tiny, "--trainer.accelerator=cpu", "--controls=false", "--run=run")
+    page = "from recipes.data.pages import *; draw_page(PageSettings(), 0, 0).image.save('page.png')"
+    run(installed, "-c", page, cwd=tmp_path)
+    asked = ("--image", "page.png", "--question", "Read.", "--max_new_tokens", "4", "--device", "cpu")
+    command("predict", "--checkpoint", "run/checkpoint", *asked)
+    assert command("quantize", "run/checkpoint", "small").startswith("14 layers as nf4-dq:")
+    assert "holds its parts apart" in command("export", "run/checkpoint", "parts")
+    for name in (
+        "fit",
+        "validate",
+        "cost",
+        "predict",
+        "chat",
+        "merge",
+        "merge_shards",
+        "quantize",
+        "export",
+        "convert",
+    ):
+        assert f"python -m recipes.{name} " in command(name, "--help")
+    assert (tmp_path / "run/checkpoint/config.yaml").is_file()

@@ -16,7 +16,7 @@ STARTS = {
     "import foveal.connectors": ("-c", "import foveal.connectors"),
     "import foveal.models": ("-c", "import foveal.models"),
     "python -m recipes.predict --help": ("-m", "recipes.predict", "--help"),
-    "python -m recipes.fit --help": ("-m", "recipes.fit", "--help"),
+    "python -m recipes.fit --help all": ("-m", "recipes.fit", "--help", "all"),
 }
 
 

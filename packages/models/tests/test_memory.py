@@ -26,6 +26,7 @@ from foveal.models import (
     opt,
     qwen3,
 )
+from foveal.models.estimates import few_layers
 from foveal.models.estimates.cost import parameters, prompt_tokens
 from foveal.models.estimates.memory import Memory, answering, fitting
 from foveal.models.estimates.shape_only_layers import quantized, with_adapters
@@ -366,3 +367,90 @@ def test_a_training_of_nothing_is_refused():
 
 def test_the_total():
     assert Memory(weights=1, cache=20, gradients=300, optimizer=4000, activations=50000).total == 54321
+
+
+def whole(monkeypatch, estimate):
+    """The estimate with all layers run."""
+    with monkeypatch.context() as patch:
+        patch.setattr("foveal.models.estimates.few_layers.RUN", 1000)
+        return estimate()
+
+
+def deep(family, vocabulary, *, depth, **sizes):
+    return family(vocabulary, depth=depth + 5, **sizes)
+
+
+FULLEST = {
+    "views": ([PICTURE] * 6, 5),
+    "logits": ([(20, 20)], 900),
+}
+
+
+@pytest.mark.parametrize("samples", FULLEST.values(), ids=FULLEST)
+@pytest.mark.parametrize(
+    ("frozen", "options", "checkpointing"),
+    [
+        ((), {}, False),
+        ((), {"mixed": BF16}, True),
+        ((), {"mixed": BF16, "ranks": 4}, False),
+        (("encoder",), {"mixed": BF16, "accumulated": True}, False),
+        (("encoder",), {"mixed": BF16, "accumulated": True}, True),
+        (("encoder", "connector"), {}, True),
+        (("encoder", "language_model"), {"mixed": BF16}, False),
+    ],
+)
+def test_a_few_layers_tell_what_many_take(monkeypatch, frozen, options, checkpointing, samples):
+    """To the byte, wherever the fullest moment is."""
+    shape = shapes(partial(model, PadToSquare(64), language_model=partial(deep, llama)))
+    for name in frozen:
+        getattr(shape, name).requires_grad_(False)
+    if checkpointing:
+        shape.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    pictures, text = samples
+    compare_with_all(monkeypatch, partial(fitting, shape, pictures, text=text, batch=2, **options))
+
+
+@pytest.mark.parametrize("family", [llama, qwen3, opt])
+def test_a_few_layers_of_other_kinds(monkeypatch, family):
+    shape = shapes(partial(model, PadToSquare(64), language_model=partial(deep, family)))
+    compare_with_all(monkeypatch, partial(answering, shape, [PICTURE], text=30, new_tokens=7, batch=3))
+    compare_with_all(monkeypatch, partial(answering, quantized(shape, "nf4"), [PICTURE], text=30))
+    adapted = with_adapters(quantized(shape.bfloat16(), "nf4-dq"), rank=4, dropout=0.1)
+    compare_with_all(monkeypatch, partial(fitting, adapted, [PICTURE], text=30, mixed=BF16))
+
+
+def compare_with_all(monkeypatch, estimate):
+    ran = []
+    right = few_layers.Phases.peak
+    with monkeypatch.context() as patch:
+        patch.setattr(few_layers.Phases, "peak", lambda self, left_out: ran.append(left_out) or right(self, left_out))
+        found = estimate()
+        patch.setattr(few_layers, "RUN", 1000)
+        assert estimate() == found
+    assert ran == [6, 0]
+
+
+def test_layers_that_differ_are_all_run():
+    shape = shapes(partial(model, PadToSquare(64), language_model=partial(deep, llama)))
+    with few_layers.few_layers(shape) as left_out:
+        assert left_out == 6
+        assert len(shape.language_model.model.layers) == few_layers.RUN
+    assert len(shape.language_model.model.layers) == 11
+    shape.language_model.model.layers[8].requires_grad_(False)
+    with few_layers.few_layers(shape) as left_out:
+        assert left_out == 0
+        assert len(shape.language_model.model.layers) == 11
+
+
+def waste(hidden):
+    torch.cat([hidden] * 99)
+
+
+def test_layers_that_look_equal_and_are_not(monkeypatch):
+    shape = shapes(partial(model, PadToSquare(64), language_model=partial(deep, llama)))
+    estimate = partial(answering, shape, [PICTURE], text=30)
+    shape.language_model.model.layers[3].register_forward_pre_hook(lambda _, passed: waste(passed[0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(few_layers, "RUN", 1000)
+        found = estimate()
+    assert estimate() == found

@@ -8,7 +8,8 @@ import pytest
 
 from recipes.command_line import entry, options
 from recipes.command_line.arguments import prepare
-from recipes.command_line.configurations import shipped_methods
+from recipes.command_line.configurations import shipped_configs, shipped_methods
+from recipes.command_line.help import OVERLAYS
 from recipes.command_line.spelling import check_spelling
 
 NAMES = ("chat", "convert", "export", "merge", "merge_shards", "predict", "quantize")
@@ -86,6 +87,10 @@ def test_help_fits_a_screen(name, typed, monkeypatch, capsys):
 CONFIGURED = ("fit", "validate", "cost")
 
 
+def test_overlays_of_the_help_are_shipped():
+    assert set(OVERLAYS) <= set(shipped_configs())
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("name", CONFIGURED)
 def test_help_of_the_commands_on_configurations(name, columns, monkeypatch, capsys):
@@ -115,9 +120,7 @@ def test_help_names_settings_that_are_there(name, monkeypatch, capsys):
     entry.main(name)
     words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
     settings = [
-        word
-        for word in words
-        if not word.endswith((".PART", ".NAME", "--help", "--checkpoint", "--config", "--allow_import"))
+        word for word in words if not word.endswith((".PART", ".NAME", "help", "checkpoint", "config", "import"))
     ]
     own = [f"{word}=1" for word in settings if not word.startswith("--data.")]
     check_spelling(prepare(["--config", "uhd.yaml", *own]).arguments, name)

@@ -22,14 +22,17 @@ EXAMPLES = {
         "--checkpoint runs/uhd/version_0/checkpoint",
     ),
 }
+OVERLAYS = (
+    *("data/llava.yaml", "lora.yaml", "quant/nf4.yaml", "scale/ddp.yaml", "scale/fsdp.yaml"),
+    *("log/tensorboard.yaml", "log/wandb.yaml"),
+)
+"""Shipped configurations that go with every method."""
 NETWORK = "foveal.models.VisionLanguageModel"
 PARTS = ("encoder", "connector", "language_model", "tokenizer", "plan", "merge")
 MODEL = "recipes.module.Finetuning"
 DATA = ("recipes.data.PagesData", "recipes.data.LlavaData")
 HIDDEN = ("LightningCLI", "FitCommand")
 """Bases whose options are not shown: Lightning's are in the words of its parser, and `cost` trains nothing."""
-OVERLAYS = ("data/", "log/", "lora.yaml", "quant/nf4", "scale/")
-"""How the names of shipped configurations begin that go with any method."""
 NAMES = 38
 """Columns of the options' names."""
 
@@ -92,12 +95,11 @@ def _configurations(columns: int) -> Iterator[Option]:
     methods = shipped_methods()
     beside = [name.partition("/")[2] for name in shipped_configs() if name.partition("/")[0] in methods]
     common = sorted({name for name in beside if beside.count(name) > 1})
-    others = [name for name in shipped_configs() if name.startswith(OVERLAYS)]
     listed = {
         "METHOD.yaml": methods,
         "METHOD/SIZE.yaml": [name for name in common if name[0].isdigit()],
         "METHOD/STAGE.yaml": [name for name in common if not name[0].isdigit()],
-        "laid over a method": others,
+        "laid over a method": OVERLAYS,
     }
     for title, names in listed.items():
         for number, line in enumerate(wrap(" ".join(names), columns - NAMES - 3)):

@@ -17,7 +17,7 @@ from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.command_line.imports import ImportsError, allow_in
 from recipes.commands.explanation import explained, shortened, unannotated
-from recipes.commands.parser import RaisingParser
+from recipes.commands.raising_parser import RaisingParser
 from recipes.commands.sharded_module import with_source
 from recipes.data.ranks import end_with_parent
 from recipes.module import Finetuning

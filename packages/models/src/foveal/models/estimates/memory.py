@@ -5,23 +5,24 @@ kernels keep for the backward pass is close to what a GPU's do: attention withou
 takes inside of an operation is not seen, as the workspace of a large convolution.
 """
 
-import weakref
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from transformers import DynamicCache
 
 from foveal.core import Size
+from foveal.models.estimates.alive import Alive
 from foveal.models.estimates.cost import copied, pretended, prompt_tokens, views_of
+from foveal.models.estimates.few_layers import UnequalLayersError, few_layers
 from foveal.models.language_models.injection import decoder_layers
 from foveal.models.model import VisionLanguageModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,34 @@ def answering(
     Raises:
         ValueError: if the model cannot take such pictures.
     """
-    with pretended(model) as copy, torch.no_grad(), _Alive((*copy.parameters(), *copy.buffers())) as alive:
+    weights = Alive((*model.parameters(), *model.buffers())).now
+    beside, cached, tokens = _with_few_layers(model, lambda left_out: _read(model, pictures, text, batch, left_out))
+    return Memory(weights, cached + cached * new_tokens // tokens, 0, 0, beside - cached)
+
+
+def _with_few_layers(model: VisionLanguageModel, run: Callable[[int], T]) -> T:
+    """What `run` gives of `model` with the layers that are needed, told how many are left out."""
+    try:
+        with few_layers(model) as left_out:
+            return run(left_out)
+    except UnequalLayersError:
+        return run(0)
+
+
+def _read(
+    model: VisionLanguageModel, pictures: Sequence[Size], text: int, batch: int, left_out: int
+) -> tuple[int, int, int]:
+    """The most bytes beside weights at any moment of a prefill, those of its cache, and its tokens."""
+    with pretended(model) as copy, torch.no_grad(), Alive((*copy.parameters(), *copy.buffers())) as alive:
         copy.eval()
-        weights = alive.now
-        embedded, _stacks = _embedded(copy, pictures, text, batch)
-        output = copy.language_model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1)
-        layers = output.past_key_values.layers
-        cached = sum(_bytes((layer.keys, layer.values)) for layer in layers)
-    return Memory(weights, cached + cached * new_tokens // embedded.shape[1], 0, 0, alive.peak - weights - cached)
+        before, layers = alive.now, decoder_layers(copy.language_model)
+        with alive.phases.of(layers):
+            embedded, _stacks = _embedded(copy, pictures, text, batch)
+            output = copy.language_model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1)
+        kept = [layer for layer in output.past_key_values.layers if layer.is_initialized]
+        cached = sum(_bytes((layer.keys, layer.values)) for layer in kept)
+        cached += cached // len(layers) * left_out
+        return alive.phases.peak(left_out) - before, cached, embedded.shape[1]
 
 
 def fitting(
@@ -132,7 +153,12 @@ def fitting(
         cache=0,
         gradients=share(learning),
         optimizer=2 * by_adamw + by_muon,
-        activations=max(_trained(run, pictures, text, batch, autocast, accumulated), step),
+        activations=max(
+            _with_few_layers(
+                run, lambda left_out: _trained(run, pictures, text, batch, autocast, accumulated, left_out)
+            ),
+            step,
+        ),
     )
 
 
@@ -143,6 +169,7 @@ def _trained(
     batch: int,
     mixed: torch.dtype | None,
     accumulated: bool,
+    left_out: int,
 ) -> int:
     """The most bytes beside weights and their gradients at any moment of a forward and a backward pass."""
     with pretended(model) as copy:
@@ -150,9 +177,9 @@ def _trained(
         for weight in copy.parameters():
             weight.grad = torch.empty_like(weight) if weight.requires_grad else None
         tensors = [*copy.parameters(), *copy.buffers()]
-        alive = _Alive([*tensors, *(weight.grad for weight in tensors if weight.grad is not None)])
+        alive = Alive([*tensors, *(weight.grad for weight in tensors if weight.grad is not None)])
         before = alive.now
-        with alive:
+        with alive, alive.phases.of(decoder_layers(copy.language_model)):
             with _autocast(mixed):
                 embedded, _stacks = _embedded(copy, pictures, text, batch)
                 output = copy.language_model(
@@ -166,9 +193,9 @@ def _trained(
             del output, logits
             if not accumulated:
                 copy.zero_grad()
+            alive.phases.begin_backwards()
             loss.backward()
-    most: int = alive.peak - before
-    return most
+    return alive.phases.peak(left_out) - before
 
 
 def _autocast(dtype: torch.dtype | None) -> AbstractContextManager[Any]:
@@ -202,40 +229,3 @@ class _NoCache(DynamicCache):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         return key_states, value_states
-
-
-class _Alive(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive: `held` ones and those that are made within.
-
-    Attributes:
-        now: bytes at this moment.
-        peak: the most that there were at any moment.
-    """
-
-    def __init__(self, held: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._known: dict[int, int] = {}
-        for tensor in held:
-            self._see(tensor)
-
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
-    ) -> Any:
-        results = operation(*arguments, **(options or {}))
-        for result in tree_iter(results):
-            if isinstance(result, Tensor):
-                self._see(result)
-        return results
-
-    def _see(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata  # tensors that are views of each other share it
-        if key not in self._known:
-            self._known[key] = storage.nbytes()
-            self.now += self._known[key]
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, key)
-
-    def _forget(self, key: int) -> None:
-        self.now -= self._known.pop(key)

@@ -1,4 +1,4 @@
-"""The parser of the commands on configurations."""
+"""The parser of the commands on configurations: what is wrong is raised, and said elsewhere."""
 
 import os
 from pathlib import Path
