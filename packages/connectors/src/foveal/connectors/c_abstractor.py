@@ -108,6 +108,7 @@ class CAbstractor(PooledConnector):
         return None if self.num_end_tokens else super().out_grid(*grids)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns + num_end_tokens, out_width]."""
         features, grid = self.single(maps, grids, mask)
         if self.prenorm is not None:
             features = self.prenorm(features)

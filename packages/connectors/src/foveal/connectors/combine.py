@@ -64,6 +64,7 @@ class Chain(Connector):
         return self.last.out_grid(before) if in_order else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, width] per map -> [views, (levels,) tokens, out_width]."""
         self.checked(maps, grids, mask)
         for stage, following in zip(self.parts[:-1], self.parts[1:], strict=True):
             maps, grids = [stage(maps, grids)], [self._after(stage, following, grids)[0]]
@@ -164,6 +165,7 @@ class Parallel(Connector):
         return found.pop() if self._in_place and len(found) == 1 else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, width] per map -> [views, (levels,) tokens, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
         tokens = [branch([features], [grid]) for branch, features, grid in zip(self.parts, maps, grids, strict=True)]
@@ -210,6 +212,7 @@ class SplitMlp(Connector):
         return grids[0]
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
         joined = torch.cat([up(features) for up, features in zip(self.up, maps, strict=True)], dim=-1)

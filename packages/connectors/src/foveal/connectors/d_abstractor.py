@@ -129,6 +129,7 @@ class DAbstractor(PooledConnector):
         return None if self.num_end_tokens else super().out_grid(*grids)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, rows*columns + num_end_tokens, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
         values = [projection(features) for projection, features in zip(self.in_projections, maps, strict=True)]

@@ -99,6 +99,7 @@ class FlamingoPerceiver(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] per frame -> [views, num_latents, out_width]."""
         self.checked(maps, grids, mask)
         result: Tensor = self.projection(self.read(maps, mask))
         return result

@@ -64,6 +64,7 @@ class Average(Fuser):
         self.register_buffer("fixed", begun, persistent=False)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells, width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
         shares = self.get_buffer("fixed") if self.logits is None else self.logits.softmax(dim=0)
@@ -79,6 +80,7 @@ class ConcatChannels(Fuser):
         self.out_width = sum(self.in_width)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells, sum of widths]."""
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
         return torch.cat(list(maps), dim=-1)
@@ -99,6 +101,7 @@ class ConcatTokens(Fuser):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, sum of cells, width]."""
         return torch.cat(list(self.checked(maps, grids, mask)[0]), dim=1)
 
 
@@ -142,6 +145,7 @@ class DenseConnector(Fuser):
         return None if self.kind == "sti" else super().out_grid(*grids)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, num_tokens(*grids), out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
         final, others = maps[-1], list(maps[:-1])

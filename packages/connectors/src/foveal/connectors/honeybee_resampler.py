@@ -99,6 +99,7 @@ class HoneybeeResampler(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, queries + num_end_tokens, out_width]."""
         features, grid = self.single(maps, grids, mask)
         features = self.in_projection(features + positions_for(self.positions, self.base_grid, grid).to(features))
         tokens = self.query.expand(len(features), -1, -1)

@@ -89,6 +89,7 @@ class Idefics2Perceiver(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, num_latents, out_width]."""
         features, _ = self.single(maps, grids, mask)
         features = self.modality(features)
         latents = self.latents.expand(len(features), -1, -1)

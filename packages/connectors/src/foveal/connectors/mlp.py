@@ -95,6 +95,7 @@ class MlpProjector(Connector):
         return grids[0] if self.prefix_tokens == 0 else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, in_width] -> [views, prefix_tokens + cells, out_width]."""
         features, _ = self.single(maps, grids, mask)
         tokens: Tensor = self.layers(features)
         return tokens

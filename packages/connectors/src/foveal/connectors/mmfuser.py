@@ -100,6 +100,7 @@ class MMFuser(Connector):
         return grids[-1]
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells of the last map, width]."""
         maps, grids = self.checked(maps, grids, mask)
         query, own = maps[-1], grids[-1]
         reference = centres(own, query.device)

@@ -80,6 +80,7 @@ class AdaptivePool(PooledConnector):
         self.layers = mlp(in_width, out_width, depth)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns, out_width]."""
         features, grid = self.single(maps, grids, mask)
         tokens: Tensor = self.layers(self.averaged(features, grid))
         return tokens
@@ -103,6 +104,7 @@ class Pool(PooledConnector):
         self.keep_size(rows, columns)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns, in_width]."""
         features, grid = self.single(maps, grids, mask)
         return self.averaged(features, grid)
 
@@ -137,6 +139,7 @@ class StridedPool(Connector):
         return self._windows(grids[0])
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, windows, in_width]."""
         features, grid = self.single(maps, grids, mask)
         windows, plane = self._windows(grid), features.mT.unflatten(2, grid)
         if self.mode == "bilinear":
@@ -175,6 +178,7 @@ class LdpV2(PooledConnector):
         self.positions = nn.Conv2d(out_width, out_width, 3, padding=1, groups=out_width)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns, out_width]."""
         features, grid = self.single(maps, grids, mask)
         plane = self.averaged(self.layers(features), grid).mT.unflatten(2, (self.rows, self.columns))
         tokens: Tensor = (plane + self.positions(plane)).flatten(2).mT
@@ -223,6 +227,7 @@ class SpaceTimePool(PooledConnector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] per frame -> [views, slots*rows*columns, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         frames = list(maps) if self.pool_first else [self.layers(features) for features in maps]
         small = torch.stack([self.averaged(*each) for each in zip(frames, grids, strict=True)], dim=1)

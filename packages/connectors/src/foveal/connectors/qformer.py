@@ -117,6 +117,7 @@ class QFormer(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, in_width] -> [views, queries, out_width]."""
         features, _ = self.single(maps, grids, mask)
         result: Tensor = self.out_projection(self.read(features, mask))
         return result

@@ -128,6 +128,7 @@ class PerceiverResampler(Connector):
         return Grid(self.side, self.side)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, queries, out_width]."""
         features, grid = self.single(maps, grids, mask)
         query, key, value = self._projected(features, grid)
         query = query.expand(len(features), -1, -1)
@@ -162,6 +163,7 @@ class SpatialResampler(PerceiverResampler):
     supports_mask = False
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, queries, out_width]."""
         features, grid = self.single(maps, grids, mask)
         query, key, value = self._sources(features, grid)
         views, width = len(features), self.out_width

@@ -81,6 +81,7 @@ class PixelShuffle(Connector):
         return Grid(grid[0] // self.ratio, grid[1] // self.ratio)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, cells / ratio**2, out_width]."""
         features, grid = self.single(maps, grids, mask)
         tokens: Tensor = self.layers(self.norm(shuffled(features, self.blocks(grid), self.ratio)))
         return tokens
@@ -109,6 +110,7 @@ class ConvPool(Connector):
         return self._halved(grids[0])
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, cells / 4, out_width]."""
         features, grid = self.single(maps, grids, mask)
         self._halved(grid)
         plane = self.convolution(features.mT.unflatten(2, grid))

@@ -104,6 +104,7 @@ class TokenPacker(Connector):
         return Grid(rows // self.scale, columns // self.scale)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells / scale**2, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         blocks = self.blocks(grids)
         plane = maps[-1].mT.unflatten(2, grids[-1])

@@ -67,6 +67,7 @@ class StackedVisionTransformer(Encoder):
         return (self.tower.grid(sizes[0]),)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """The view, then its crops, each [views, 3, height, width] -> one [views, rows*columns, width]."""
         (grid,) = self.grids(*(Size.of_view(views) for views in self.checked(pixels)))
         hidden = self.tower.embed(torch.cat(pixels))
         for number in range(self.start):

@@ -56,6 +56,7 @@ class SamSiglipHybrid(Encoder):
         return (self.low.native_grid, self.low.native_grid)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> [views, cells, high width], [views, cells, low width], on the low grid."""
         views = self.one_input(pixels)
         states = self.high.run(_normalised(views, self.high_mean, self.high_std))
         first = self.first_neck(states[min(self.high.global_blocks) + 1])

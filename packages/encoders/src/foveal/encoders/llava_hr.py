@@ -59,6 +59,7 @@ class MixtureOfResolution(Encoder):
         return (low,)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> one [views, rows*columns, width], on the transformer's grid."""
         views = self.one_input(pixels)
         (grid,) = self.grids(Size.of_view(views))
         (slow,) = self.slow.planes(views)

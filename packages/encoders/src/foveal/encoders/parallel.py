@@ -51,6 +51,7 @@ class ParallelEncoder(Encoder):
         return tuple(grid for encoder, size in zip(self.members, seen, strict=True) for grid in encoder.grids(size))
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """`inputs` times [views, 3, height, width] -> [views, prefix_tokens + rows*columns, width] per map."""
         pixels = self.checked(pixels)
         seen = pixels * len(self.members) if self.one_view else pixels
         return tuple(features for encoder, views in zip(self.members, seen, strict=True) for features in encoder(views))

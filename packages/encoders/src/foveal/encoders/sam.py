@@ -115,6 +115,7 @@ class SamViTDet(Encoder):
         return (Grid(rows, columns),)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> one [views, rows*columns, widths[0]]."""
         plane = self.neck(self.run(self.one_input(pixels))[-1])
         for convolution in self.convolutions:
             plane = convolution(plane)
