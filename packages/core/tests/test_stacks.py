@@ -92,7 +92,7 @@ def test_gradient_reaches_every_tile(sampling):
 
 
 def test_every_order_of_the_reference(golden):
-    """Must match exactly. The reference pads to a fixed number with stacks of zeros, which add nothing; ours does not."""
+    """Must match exactly. The reference pads with stacks of zeros, which add nothing; ours does not."""
     reference = golden("deepstack/sampling")
     found = set()
     for name, case in reference.meta["cases"].items():
