@@ -204,8 +204,8 @@ def test_folders_that_cannot_be_converted(tmp_path, run, pickled):
     content = json.loads(good)
     content["weight_map"]["promised"] = "pytorch_model-00001-of-00002.bin"
     for text, message in (
-        ("{", "is damaged or no index of shards"),
-        ("[]", "is damaged or no index of shards"),
+        ("{", "is damaged or not an index of shards"),
+        ("[]", "is damaged or not an index of shards"),
         (json.dumps({"weight_map": {"a": "b.bin"}}), r"the index names 1 files, 1 are missing: \['b\.bin'\]"),
         (json.dumps(content), r"disagree about 1 tensors: \['promised'\]"),
     ):

@@ -1,4 +1,4 @@
-"""What connectors promise, without reference data."""
+"""The promises of connectors, tested without reference data."""
 
 import pytest
 import torch
@@ -132,7 +132,7 @@ def test_points_of_windows_are_means(size, windows, points):
     matrix = window_matrix(size, windows, points)
     assert matrix.shape == (windows, points, size)
     assert (matrix >= 0).all()
-    if size >= windows:  # else windows are taken as long as a cell, and points beyond the map count as nothing
+    if size >= windows:  # otherwise windows are one cell long, and points beyond the map count as zero
         torch.testing.assert_close(matrix.sum(-1), torch.ones(windows, points))
 
 
@@ -180,11 +180,11 @@ def test_faults():
         projector([torch.zeros(1, 6, 12)] * 2, [(2, 3)])
     with pytest.raises(ValueError, match="takes no mask"):
         projector([torch.zeros(1, 6, 12)], [(2, 3)], torch.ones(1, 6, dtype=torch.bool))
-    with pytest.raises(ValueError, match="7 is no square number"):
+    with pytest.raises(ValueError, match="7 is not a square number"):
         PerceiverResampler(12, 16, queries=7)
-    with pytest.raises(ValueError, match="-4 is no square number"):
+    with pytest.raises(ValueError, match="-4 is not a square number"):
         PerceiverResampler(12, 16, queries=-4)
-    with pytest.raises(ValueError, match="heads are at least 1, not 0"):
+    with pytest.raises(ValueError, match="heads must be at least 1, not 0"):
         PerceiverResampler(12, 16, queries=4, heads=0)
     with pytest.raises(ValueError, match="a grid of at least 1x1, not 0x3"):
         projector([torch.zeros(1, 0, 12)], [(0, 3)])
@@ -196,5 +196,5 @@ def test_faults():
         AdaptivePool(12, 16, rows=0)
     with pytest.raises(ValueError, match="2 views, 1 grids"):
         grouped(projector, [[torch.zeros(6, 12)]] * 2, [((2, 3),)])
-    with pytest.raises(ValueError, match=r"view 1: its maps have \[5\] rows, those of its grids would have \[6\]"):
+    with pytest.raises(ValueError, match=r"view 1: its maps have \[5\] rows, but its grids need \[6\]"):
         grouped(projector, [[torch.zeros(6, 12)], [torch.zeros(5, 12)]], [((2, 3),)] * 2)

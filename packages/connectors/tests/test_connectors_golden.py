@@ -148,7 +148,7 @@ def test_honeybee_resampler(golden):
 @torch.no_grad()
 @pytest.mark.parametrize("case", ["two_layers", "every_layer", "masked", "instruct_no_text"])
 def test_qformer(golden, case):
-    """The reference's case `instruct_text` reads a question beside the picture, which no connector here is given."""
+    """The reference's case `instruct_text` also reads a question, which no connector here receives."""
     reference = golden("connectors/qformer")
     meta, tensors = reference.meta["cases"][case], reference.tensors
     connector = QFormer(

@@ -1,8 +1,8 @@
 """Parameters of the published connectors, counted on the meta device.
 
-The common example is an encoder of width 1024 with 24x24 patches, 4096 channels of the language model and, where the
-number of tokens costs parameters, 144 tokens. The figures were counted in the reference implementation that each line
-names; where one is taken apart, the parts follow from the published sizes.
+The common example is an encoder of width 1024 with 24x24 patches, a language model with 4096 channels and, where the
+number of tokens affects the parameters, 144 tokens. The figures were counted in the reference implementation that each
+line names; where a figure is split up, its parts follow from the published sizes.
 """
 
 from functools import partial
@@ -100,12 +100,12 @@ def test_parameters_are_those_published(figure, build):
     ],
 )
 def test_llava_uhd_13b(millions, build):
-    """LLaVA-UHD's code, with the table of positions, which does not learn by default."""
+    """LLaVA-UHD's code, with the position table, which is not trained by default."""
     assert round(count(build) / 1e6, 2) == millions
 
 
 def test_idefics2_taken_apart():
-    """Idefics2 at its 64 latents: 88.1 M parameters in the first MLP, 651.5 M in the perceiver."""
+    """Idefics2 with its 64 latents: 88.1 M parameters in the first MLP, 651.5 M in the perceiver."""
     with torch.device("meta"):
         connector = Idefics2Perceiver(1024, 4096)
     first = sum(weight.numel() for weight in connector.modality.parameters())
@@ -129,7 +129,7 @@ def test_idefics2_taken_apart():
     ],
 )
 def test_one_layer(build, per_layer):
-    """Honeybee's blocks (one before and one behind the averaging) and layers, and BLIP-2's layers."""
+    """Honeybee's blocks (one before and one after the averaging) and layers, and BLIP-2's layers."""
     assert count(lambda: build(3)) - count(lambda: build(2)) == per_layer
 
 
@@ -159,7 +159,7 @@ def test_mmfuser_taken_apart():
     ],
 )
 def test_fusers_without_parameters(stage):
-    """Dense Connector (arXiv 2405.13800) and the plain fusers only re-arrange: all that learns is the MLP behind."""
+    """Dense Connector (arXiv 2405.13800) and the plain fusers only rearrange: only the MLP after them is trained."""
     with torch.device("meta"):
         fuser = stage((1024,) * 4)
     assert count(lambda: fuser) == 0
@@ -169,7 +169,7 @@ def test_fusers_without_parameters(stage):
 
 @pytest.mark.parametrize(("kind", "maps", "width"), [("sti", 3, 1024), ("sci", 3, 3072), ("dci", 24, 3072)])
 def test_dense_connector_and_its_mlp(kind, maps, width):
-    """Dense Connector's code: the MLP takes one width of the encoder (sti) or three (sci, dci)."""
+    """Dense Connector's code: the MLP's input is one encoder width (sti) or three (sci, dci)."""
 
     def build():
         return Chain((1024,) * maps, 4096, stages=[partial(DenseConnector, kind=kind)], last=MlpProjector)
@@ -187,5 +187,5 @@ def test_video_costs_what_the_mlp_costs():
 
 
 def test_deepseek_vl():
-    """DeepSeek-VL's sizes: 1024 to 2048 of each tower, then 4096 to 4096."""
+    """DeepSeek-VL's sizes: 1024 to 2048 for each tower, then 4096 to 4096."""
     assert count(lambda: SplitMlp((1024, 1024), 4096)) == 2 * linear(1024, 2048) + linear(4096, 4096)

@@ -1,4 +1,4 @@
-"""What every connector promises, without reference data."""
+"""The promises of every connector, tested without reference data."""
 
 import inspect
 from collections.abc import Callable
@@ -47,13 +47,13 @@ THREE = (12, 12, 12)
 
 @dataclass(frozen=True)
 class Case:
-    """A connector, and which grids it takes.
+    """A connector, and the grids it takes.
 
     Args:
-        build: makes it.
-        sides: multiples of this many cells.
-        own_grids: its maps may differ in their grids.
-        smallest: cells along one side, in `sides`.
+        build: makes the connector.
+        sides: the sides of its grids are multiples of this many cells.
+        own_grids: whether its maps may differ in their grids.
+        smallest: smallest side, in units of `sides`.
     """
 
     build: Callable[[], Connector]
@@ -62,7 +62,7 @@ class Case:
     smallest: int = 1
 
     def connector(self):
-        """The same weights in every call; away from values such as 0, behind which a fault would hide."""
+        """The same weights in every call; away from values such as 0, which could hide a fault."""
         torch.manual_seed(0)
         connector = self.build().eval()
         with torch.no_grad():
@@ -78,7 +78,7 @@ class Case:
         return st.tuples(*[grid] * maps) if self.own_grids else grid.map(lambda one: (one,) * maps)
 
     def wrong_grids(self):
-        """Grids of the maps of one view that it refuses."""
+        """Grids of one view's maps that the connector refuses."""
         connector = self.connector()
         maps, wrong = len(connector.in_widths), []
         if self.sides > 1:
@@ -87,12 +87,12 @@ class Case:
             wrong += [((self.smallest - 1, 4),) * maps]
         if maps > 1 and not self.own_grids:
             wrong += [((4, 6),) * (maps - 1) + ((2, 2),)]
-        if maps > 1 and not self.own_grids and not isinstance(connector, Parallel):  # joins what is equally many
+        if maps > 1 and not self.own_grids and not isinstance(connector, Parallel):  # it needs equal numbers of tokens
             wrong += [((4, 6),) * (maps - 1) + ((6, 4),)]
         return wrong
 
     def usual(self):
-        """Grids that are no square, several times as large as blocks and pooled grids."""
+        """Oblong grids, several times as large as blocks and pooled grids."""
         shapes = [(4, 6), (6, 4), (8, 6)] if self.own_grids else [(4, 6)] * 3
         return tuple(shapes[number % 3] for number in range(len(self.connector().in_widths)))
 
@@ -182,7 +182,7 @@ TURNING_CHANGES = [
 
 
 def those(condition):
-    """The cases whose connector is so."""
+    """The cases whose connector meets the condition."""
     names = [name for name, case in CASES.items() if condition(case.build())]
     return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
 
@@ -214,7 +214,7 @@ def test_every_connector_is_here():
 
 @EVERY
 def test_tables_are_marked(case):
-    """Every matrix of a module's own is one of the maps that are known, or a table."""
+    """Every matrix held directly by a module is a known map between layers, or a table."""
     part = case.build()
     marked = {id(weight) for weight in tables_of(part)}
     for module in part.modules():
@@ -311,7 +311,7 @@ def test_descriptions_from_before_an_option_are_understood(name, options):
 
 
 def test_options_change_what_there_is_to_learn():
-    """Against weights counted by hand."""
+    """Compared with weights counted by hand."""
 
     def count(connector):
         return sum(weight.numel() for weight in connector.parameters())
@@ -321,7 +321,7 @@ def test_options_change_what_there_is_to_learn():
     placed, free = (DAbstractor(12, 16, **D_ABSTRACTOR, use_positions=use) for use in (True, False))
     assert count(placed) - count(free) == 4 * 4 * 8
     assert "positions" not in free.state_dict()
-    with pytest.raises(ValueError, match="mlp_ratio is at least 1, not 0"):
+    with pytest.raises(ValueError, match="mlp_ratio must be at least 1, not 0"):
         FlamingoPerceiver(12, 16, mlp_ratio=0)
 
 
@@ -426,9 +426,9 @@ def test_an_empty_grid_is_refused(case, empty):
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.wrong_grids()])
 def test_grids_that_do_not_fit_are_refused(name):
-    """By `num_tokens` as by `forward`: sides without whole blocks, and maps that are joined cell by cell."""
+    """Both `num_tokens` and `forward` refuse sides without whole blocks, and unequal maps to be joined cell by cell."""
     connector = CASES[name].connector()
-    message = "no whole blocks|not halve|smaller than a window|grids differ|takes (maps of )?one grid|cannot be joined"
+    message = "into blocks|be halved|smaller than a window|grids differ|takes (maps of )?one grid|cannot be joined"
     for grids in CASES[name].wrong_grids():
         with pytest.raises(ValueError, match=message):
             connector.num_tokens(*grids)
@@ -466,16 +466,16 @@ def test_order_that_is_lost_once_is_lost():
     [
         (lambda: MlpProjector((12, 12), 16), "returns 2 maps .* the connector takes one"),
         (lambda: PixelShuffle((12, 12), 16), "returns 2 maps"),
-        (lambda: PixelShuffle(12, 16, ratio=0), "ratio is at least 1, not 0"),
-        (lambda: Pool(12, rows=0), "rows and columns are at least 1"),
+        (lambda: PixelShuffle(12, 16, ratio=0), "ratio must be at least 1, not 0"),
+        (lambda: Pool(12, rows=0), "rows and columns must be at least 1"),
         (lambda: StridedPool(12, stride=0), "stride 0 must be at least 1"),
         (lambda: StridedPool(12, mode="median"), "'median' average, max or bilinear"),
-        (lambda: SpaceTimePool(12, 16), "one map of width 12, several are joined here"),
+        (lambda: SpaceTimePool(12, 16), "one map of width 12, but several are needed here"),
         (lambda: SpaceTimePool((12, 8), 16), "the maps must have one width"),
-        (lambda: SpaceTimePool(THREE, 16, slots=0), "slots are at least 1"),
+        (lambda: SpaceTimePool(THREE, 16, slots=0), "slots must be at least 1"),
         (lambda: CAbstractor(12, 16, depth=-1), "depth -1 .* too small"),
         (lambda: CAbstractor(12, 16, mlp_depth=0), "mlp_depth 0 is too small"),
-        (lambda: DAbstractor(THREE, 16), "of 3 maps none, not 'query'"),
+        (lambda: DAbstractor(THREE, 16), "for 3 maps none, not 'query'"),
         (lambda: DAbstractor(12, 16, hidden_width=8, heads=3), "heads 3 must divide width 8"),
         (lambda: HoneybeeResampler(12, 16, hidden_width=8, heads=3), "heads 3 must divide width 8"),
         (lambda: QFormer(12, 16, queries=0), "queries 0"),
@@ -484,25 +484,25 @@ def test_order_that_is_lost_once_is_lost():
         (lambda: FlamingoPerceiver(THREE, 16, num_frames=2), "at most 2 frames"),
         (lambda: FlamingoPerceiver((12, 8), 16, num_frames=2), "frames of one width"),
         (lambda: Idefics2Perceiver(12, 16, heads=4, key_heads=3), "multiple of key_heads 3"),
-        (lambda: TokenPacker(12, 16), "several are joined here"),
-        (lambda: TokenPacker(THREE, 16, scale=0), "scale 0 is at least 1"),
-        (lambda: TokenPacker(THREE, 16, hidden_width=10, heads=4), "heads 4 divide hidden_width 10"),
+        (lambda: TokenPacker(12, 16), "several are needed here"),
+        (lambda: TokenPacker(THREE, 16, scale=0), "scale 0 must be at least 1"),
+        (lambda: TokenPacker(THREE, 16, hidden_width=10, heads=4), "heads 4 must divide hidden_width 10"),
         (lambda: Average((12, 8)), "the maps must have one width"),
         (lambda: Average(THREE, shares=(0.5, 0.5)), r"shares \(0.5, 0.5\) for 3 maps"),
-        (lambda: Average((12, 12), shares=(1.0, 0.0), learn_shares=True), "above 0 if they learn"),
-        (lambda: ConcatChannels(12), "several are joined here"),
+        (lambda: Average((12, 12), shares=(1.0, 0.0), learn_shares=True), "above 0 if they are learned"),
+        (lambda: ConcatChannels(12), "several are needed here"),
         (lambda: ConcatTokens((12, 8)), "the maps must have one width"),
-        (lambda: DenseConnector(THREE, kind="dsi"), "kind is sti, sci or dci, not 'dsi'"),
-        (lambda: DenseConnector(THREE), "3 maps have none"),
-        (lambda: DenseConnector((12,) * 4, final_in_mean=False), "3 maps have none"),
-        (lambda: MMFuser(12), "several are joined here"),
+        (lambda: DenseConnector(THREE, kind="dsi"), "kind must be sti, sci or dci, not 'dsi'"),
+        (lambda: DenseConnector(THREE), "3 maps cannot be halved"),
+        (lambda: DenseConnector((12,) * 4, final_in_mean=False), "3 maps cannot be halved"),
+        (lambda: MMFuser(12), "several are needed here"),
         (lambda: MMFuser((12, 8)), "the maps must have one width"),
         (lambda: MMFuser(THREE, attention="local"), "not 'local'"),
         (lambda: MMFuser(THREE, heads=5), "heads 5 must divide width 12"),
-        (lambda: SplitMlp(12, 16), "several are joined here"),
-        (lambda: SplitMlp(THREE, 16), "16 channels do not divide among 3 maps"),
+        (lambda: SplitMlp(12, 16), "several are needed here"),
+        (lambda: SplitMlp(THREE, 16), "16 channels cannot be divided among 3 maps"),
         (lambda: Parallel((12, 8), 16, branches=[MlpProjector]), "1 branches for 2 maps"),
-        (lambda: Parallel(THREE, 16, branches=[MlpProjector] * 3), "16 channels do not divide among 3 branches"),
+        (lambda: Parallel(THREE, 16, branches=[MlpProjector] * 3), "16 channels cannot be divided among 3 branches"),
         (lambda: Parallel((12, 8), 16, branches=[MlpProjector] * 2, join="sum"), "not 'sum'"),
         (
             lambda: Parallel((12, 8), 16, branches=[MlpProjector(12, 8), MlpProjector(12, 8)]),
@@ -511,7 +511,7 @@ def test_order_that_is_lost_once_is_lost():
         (lambda: Chain(12, 16, stages=[], last=MlpProjector), "at least one stage"),
         (
             lambda: Chain(12, 16, stages=[Pool], last=MlpProjector(8, 16)),
-            r"MlpProjector takes widths \(8,\), before it come \(12,\)",
+            r"MlpProjector takes widths \(8,\), but receives \(12,\)",
         ),
         (lambda: Chain(THREE, 16, stages=[Pool], last=MlpProjector), "returns 3 maps"),
     ],

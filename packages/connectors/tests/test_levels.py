@@ -1,4 +1,4 @@
-"""Several levels of tokens: joined, chained, and refused where they are not what was promised."""
+"""Several levels of tokens: joined, chained, and refused if they are not what was promised."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ GRID = Grid(4, 6)
 
 
 class Copies(MlpProjector):
-    """The same tokens as level after level."""
+    """The same tokens on every level."""
 
     levels = 3
 
@@ -96,7 +96,7 @@ def test_described_and_built_again():
 
 
 class Broken(Connector):
-    """Gives what it is told to, whatever it promises."""
+    """Returns a given shape, whatever it promises."""
 
     def __init__(self, shape, levels=1):
         super().__init__()
@@ -124,20 +124,20 @@ class Broken(Connector):
     ],
 )
 def test_other_tokens_than_promised_are_refused(shape, levels, promised):
-    with pytest.raises(ValueError, match=rf"Broken promises {promised} .*, its forward gave \[{shape[0]}, "):
+    with pytest.raises(ValueError, match=rf"Broken promises {promised} .*, but its forward returned \[{shape[0]}, "):
         grouped(Broken(shape, levels), [[torch.randn(24, 12)]], [(GRID,)])
 
 
 def test_levels_that_do_not_go_together_are_refused():
-    with pytest.raises(ValueError, match="Copies gives several levels, which only the last part of a chain can"):
+    with pytest.raises(ValueError, match="Copies gives several levels, which only the last part of a chain may"):
         Chain(12, 16, stages=[partial(Copies, out_width=12)], last=MlpProjector)
-    with pytest.raises(ValueError, match=r"give \[1, 3\] levels, which are not joined by tokens but by levels"):
+    with pytest.raises(ValueError, match=r"give \[1, 3\] levels, which can be joined by levels only, not by tokens"):
         Parallel((12, 12), 16, branches=[MlpProjector, Copies], join="tokens")
     uneven = Parallel((12, 12), 16, branches=[MlpProjector, PixelShuffle], join="levels")
     with pytest.raises(ValueError, match=r"the branches give \[24, 6\] tokens, which cannot be joined by levels"):
         uneven.num_tokens(GRID, GRID)
     turned = [partial(AdaptivePool, rows=2, columns=3), partial(AdaptivePool, rows=3, columns=2)]
-    with pytest.raises(ValueError, match="no place agrees"):
+    with pytest.raises(ValueError, match="tokens are on different grids"):
         Parallel((12, 12), 16, branches=turned, join="levels").num_tokens(GRID, GRID)
     with pytest.raises(ValueError, match="ConcatTokens turns"):
         Parallel((12, 12), 16, branches=[ConcatTokens((12, 12)), MlpProjector], join="levels")

@@ -64,7 +64,7 @@ def test_single_rules_and_rollout(golden):
 
 @pytest.fixture
 def explained(golden):
-    """The reference's (connector, visual tokens -> output of its language model with `kind` of attention, data)."""
+    """The reference's connector, a function from visual tokens to its model's output with `kind` of attention, data."""
     transformers = pytest.importorskip("transformers")
     reference = golden("connectors/gae_qformer_llm")
     tensors, meta = reference.tensors, reference.meta
@@ -152,7 +152,7 @@ def test_resampler_with_one_layer_is_that_layer():
     assert traced.shape == (4, 6)
     close(traced, weights[0], 1e-12)
     assert traced[1].max() > 0
-    assert not traced[[0, 2, 3]].any()  # the score is a matter of the second query alone
+    assert not traced[[0, 2, 3]].any()  # the score depends on the second query only
 
 
 def test_one_row_is_the_row_of_the_whole_matrix():
@@ -166,7 +166,7 @@ def test_one_row_is_the_row_of_the_whole_matrix():
 
 def test_rows_without_relevance_and_small_relevance():
     close(normalised(torch.eye(3)), torch.eye(3), 0)
-    # Float32 would round the diagonal of I + weights to I and share out the rest alone.
+    # Float32 would round the diagonal of I + weights to I and distribute only the remainder.
     pair = torch.tensor([[3e-9, 1e-9], [0.0, 0.0]])[None]
     weights = contribution(pair, torch.ones_like(pair))
     expected = torch.tensor([[1.75, 0.25], [0.0, 1.0]])
@@ -189,7 +189,7 @@ def test_what_cannot_be_explained_is_refused():
         text_to_query([], 0, torch.tensor([0]))
     with pytest.raises(ValueError, match="one sample of the batch"):
         text_to_query([inner], 0, torch.tensor([0]))
-    with pytest.raises(ValueError, match="look at the patches"):
+    with pytest.raises(ValueError, match="attend to patches"):
         query_to_patch([(inner[0], None)])
     with pytest.raises(ValueError, match="of one sample"):
         query_to_patch([(None, inner)])

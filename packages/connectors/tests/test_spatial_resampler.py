@@ -1,4 +1,4 @@
-"""Windows sampled after the projections against windows sampled before them; matrices that are kept."""
+"""Windows sampled after the projections, compared with windows sampled before them; and cached matrices."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ GRIDS = [(4, 4), (2, 6), (7, 3), (1, 1), (1, 9), (13, 11)]
 
 
 class Plain(SpatialResampler):
-    """As the paper has it: keys and values of all points of all windows are projected; nothing is kept."""
+    """As in the paper: keys and values of all points of all windows are projected; nothing is cached."""
 
     def forward(self, maps, grids, mask=None):
         features, grid = self.single(maps, grids, mask)
@@ -37,7 +37,7 @@ class Plain(SpatialResampler):
 
 
 def pair(**changes):
-    """The connector and the plain one with the same weights, none of them zero."""
+    """The connector and the plain one with the same weights, none of which is zero."""
     ours, plain = (kind(12, 16, queries=9, heads=2, **changes) for kind in (SpatialResampler, Plain))
     with torch.no_grad():
         for weight in ours.parameters():
@@ -65,7 +65,7 @@ def test_projected_before_or_after_sampling(grid, train_positions):
     (tokens, seen, gradients), (plain_tokens, plain_seen, plain_gradients) = results
     close(tokens, plain_tokens)
     assert gradients.keys() == plain_gradients.keys()
-    # Gradients are sums over tokens of either sign: compared with the largest of each.
+    # Gradients are sums of terms of either sign over tokens, so errors are relative to the largest gradient of each.
     for one, other in [(seen, plain_seen), *((gradients[name], plain_gradients[name]) for name in gradients)]:
         assert (one - other).abs().max() <= 1e-5 * max(1.0, float(other.abs().max()))
 
@@ -97,7 +97,7 @@ def test_shapes_leave_no_matrix_without_numbers_behind():
     with torch.device("meta"):
         shapes = SpatialResampler(12, 16, queries=9, heads=2)
         assert shapes([torch.randn(1, 15, 12)], [(5, 3)]).device.type == "meta"
-        # Even one made for the CPU meanwhile has numbers.
+        # Even a matrix made for the CPU in this context has values.
         found = kept(window_matrix, 5, 3, 2, like=torch.zeros(1, device="cpu"))
     torch.testing.assert_close(found, window_matrix(5, 3, 2), rtol=0, atol=0)
     ours, plain = pair()
@@ -106,7 +106,7 @@ def test_shapes_leave_no_matrix_without_numbers_behind():
 
 
 class Odd(torch.Tensor):
-    """Stands for a fake tensor, beside which new tensors are fake."""
+    """Stands for a fake tensor, in whose presence new tensors are fake too."""
 
 
 def test_nothing_is_kept_beside_tensors_of_another_kind():

@@ -1,4 +1,4 @@
-"""Attention against a loop that a reader can check."""
+"""Attention against a plain loop that a reader can check."""
 
 import math
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from foveal.core.xformers_kernel import obstacle
 
 
 def plain(query, key, value, causal=False, mask=None, scale=None):
-    """One sequence and one head after the other, in float64; rows that see nothing are zero."""
+    """One sequence and one head at a time, in float64; rows that see nothing are zero."""
     batch, queries, heads, width = query.shape
     query, key, value = query.double(), key.double(), value.double()
     scale = 1 / math.sqrt(width) if scale is None else scale
@@ -157,7 +157,7 @@ def test_packed_arguments_that_do_not_fit():
         attention(query, key, value, lengths=[4], key_mask=torch.ones(1, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match="batch, tokens, heads, head_width"):
         attention(query[0], key, value)
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         attention(query, key, value[:, :3])
 
 
@@ -190,12 +190,12 @@ def test_heads_that_are_shared_are_as_if_repeated():
     repeated = [each.repeat_interleave(2, dim=2) for each in (key, value)]
     for options in ({}, {"causal": True}, {"lengths": [3, 4]}, {"key_mask": torch.rand(1, 7) < 0.6}):
         assert torch.equal(attention(query, key, value, **options), attention(query, *repeated, **options))
-    with pytest.raises(ValueError, match="the heads of key and value must divide those of the query"):
+    with pytest.raises(ValueError, match="the number of key and value heads must divide the number of query heads"):
         attention(query[:, :, :3], key, value)
 
 
 def test_it_can_be_compiled_whole():
-    """The log is for eager calls: it would break the graph."""
+    """Only eager calls are logged: logging would break the graph."""
     query, key, value = random_tensors(1, 7, 7, 2, 8)
     compiled = torch.compile(attention, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(query, key, value, causal=True), attention(query, key, value, causal=True))

@@ -1,4 +1,4 @@
-"""Parts as words and back."""
+"""Parts as plain data and back."""
 
 from fractions import Fraction
 from importlib import import_module
@@ -18,7 +18,7 @@ def test_only_allowed_packages_are_imported():
         build({"class_path": "os.system", "init_args": {}})
     with pytest.raises(ValueError, match=r"there is no class foveal\.core\.Nothing"):
         build({"class_path": "foveal.core.Nothing", "init_args": {}})
-    with pytest.raises(ValueError, match="is no class"):
+    with pytest.raises(ValueError, match="is not a class"):
         build({"class_path": "foveal.core.attention", "init_args": {}})
     with pytest.raises(ValueError, match="keys class_path and init_args"):
         build({"class_path": "foveal.core.KeyMap"})
@@ -30,9 +30,9 @@ def test_what_a_module_imports_is_not_the_package_s_own():
 
 
 def test_descriptions_that_are_none():
-    with pytest.raises(ValueError, match="foveal is a package, a class is expected"):
+    with pytest.raises(ValueError, match="foveal is a package; a class is expected"):
         build({"class_path": "foveal", "init_args": {}})
-    with pytest.raises(ValueError, match="init_args are names and values, not None"):
+    with pytest.raises(ValueError, match="init_args must map names to values, not None"):
         build({"class_path": "foveal.core.KeyMap", "init_args": None})
 
 

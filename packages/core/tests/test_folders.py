@@ -1,4 +1,4 @@
-"""Folders that are written as a whole, or stay as they were."""
+"""Folders that are written completely, or stay as they were."""
 
 import pytest
 

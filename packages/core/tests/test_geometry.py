@@ -1,4 +1,4 @@
-"""Sizes and grids: what they are made of, how they are written, and that a type checker tells them apart."""
+"""Sizes and grids: what they accept, how they are printed, and that a type checker distinguishes them."""
 
 import pytest
 import torch

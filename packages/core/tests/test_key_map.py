@@ -1,4 +1,4 @@
-"""Names of weights, there and back."""
+"""Weight names, there and back."""
 
 import pytest
 import torch
@@ -44,14 +44,14 @@ def test_faults_are_named():
         MAP.read({"strange": torch.zeros(1)}, source="file.x")
     partial = published()
     del partial["layers.3.k.bias"]
-    with pytest.raises(ValueError, match=r"\['layers.3.k.bias'\] missing beside"):
+    with pytest.raises(ValueError, match=r"\['layers.3.k.bias'\] missing, to be joined with"):
         MAP.read(partial)
     partial["layers.3.k.bias"] = torch.zeros(3)
-    with pytest.raises(ValueError, match=r"one shape, found .*'layers.3.k.bias': \(3,\)"):
+    with pytest.raises(ValueError, match=r"the same shape, found .*'layers.3.k.bias': \(3,\)"):
         MAP.read(partial)
     with pytest.raises(ValueError, match=r"blocks\.3\.qkv has 4 rows, which do not split into 3 parts"):
         MAP.write({"blocks.3.qkv": torch.zeros(4)})
     with pytest.raises(ValueError, match="leads to nowhere"):
         MAP.write({"nowhere": torch.zeros(1)})
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="the same number of"):
         KeyMap({"a.{}": "b"})

@@ -1,4 +1,4 @@
-"""Ragged sequences as one and back."""
+"""Ragged sequences packed into one and back."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_groups_hold_every_position_once(keys):
 def test_what_cannot_be_packed():
     with pytest.raises(ValueError, match="empty"):
         pack([])
-    with pytest.raises(ValueError, match="agree behind the first dimension"):
+    with pytest.raises(ValueError, match="agree after the first dimension"):
         pack([torch.zeros(2, 3), torch.zeros(2, 4)])
     with pytest.raises(ValueError, match="add up to 3"):
         unpack(torch.zeros(1, 4, 2), [1, 2])

@@ -1,4 +1,4 @@
-"""A model in halves that computes in float32 for a while."""
+"""A half-precision model that computes in float32 temporarily."""
 
 import pytest
 import torch

@@ -92,7 +92,7 @@ def test_gradient_reaches_every_tile(sampling):
 
 
 def test_every_order_of_the_reference(golden):
-    """Exact. The reference fills up with zeros to a fixed number of stacks, which add nothing: ours are left out."""
+    """Must match exactly. The reference pads with stacks of zeros, which add nothing; ours does not."""
     reference = golden("deepstack/sampling")
     found = set()
     for name, case in reference.meta["cases"].items():
@@ -115,15 +115,15 @@ def test_every_order_of_the_reference(golden):
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_another_number_of_tiles(sampling):
-    with pytest.raises(ValueError, match="3 tiles for 2x2 places"):
+    with pytest.raises(ValueError, match="3 tiles for a tile grid of 2x2"):
         stacks_of(tiles_of((1, 3), (2, 2)), (2, 2), (2, 2), sampling)
 
 
 def test_a_mosaic_of_another_number_of_tiles():
-    with pytest.raises(ValueError, match="3 tiles for 2x2 places"):
+    with pytest.raises(ValueError, match="3 tiles for a tile grid of 2x2"):
         mosaic(tiles_of((1, 3), (2, 2)), (2, 2), (2, 2))
 
 
 def test_an_unknown_sampling():
-    with pytest.raises(ValueError, match="sampled '2d', '1d' or by 'grid', not '3d'"):
+    with pytest.raises(ValueError, match="sampling must be '2d', '1d' or 'grid', not '3d'"):
         stacks_of(tiles_of((2, 2), (2, 2)), (2, 2), (2, 2), "3d")

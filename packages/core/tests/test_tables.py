@@ -45,5 +45,5 @@ def test_a_name_that_is_no_parameter(names, wrong):
             super().__init__()
             self.layer = nn.Linear(2, 2)
 
-    with pytest.raises(ValueError, match=rf"Wrong\.tables names '{wrong}', which is no parameter of it"):
+    with pytest.raises(ValueError, match=rf"Wrong\.tables names '{wrong}', which is not one of its parameters"):
         tables_of(nn.Sequential(Wrong()))

@@ -1,4 +1,4 @@
-"""Weights from files: all or none."""
+"""Weights from files, all or none."""
 
 import json
 
@@ -44,9 +44,12 @@ def test_files_that_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ("{", r"model\.safetensors\.index\.json is damaged or no index"),
-        ("{}", r"is damaged or no index of shards \(KeyError: 'weight_map'\)"),
-        ('{"weight_map": {"a": "../outside.safetensors"}}', r"shards lie beside their index, not at \['\.\./outside"),
+        ("{", r"model\.safetensors\.index\.json is damaged or not an index"),
+        ("{}", r"is damaged or not an index of shards \(KeyError: 'weight_map'\)"),
+        (
+            '{"weight_map": {"a": "../outside.safetensors"}}',
+            r"shards must be in the folder of their index, not at \['\.\./outside",
+        ),
         ('{"weight_map": {"a": "1.safetensors", "c": "1.safetensors"}}', r"1 tensors .* are in no file: \['c'\]"),
     ],
 )
@@ -83,7 +86,7 @@ def test_load_exact_copies_into_the_dtype_of_the_module():
     [
         ({"weight": torch.ones(3, 2)}, "here does not fit Linear; tensors 1 missing: bias"),
         ({"weight": torch.ones(3, 2), "bias": torch.zeros(3), "extra": torch.zeros(1)}, "1 unexpected: extra"),
-        ({"weight": torch.ones(2, 3), "bias": torch.zeros(3)}, r"weight is \(2, 3\), the model's \(3, 2\)"),
+        ({"weight": torch.ones(2, 3), "bias": torch.zeros(3)}, r"weight is \(2, 3\), the model's is \(3, 2\)"),
     ],
 )
 def test_nothing_is_loaded_when_anything_is_wrong(tensors, message):

@@ -1,4 +1,4 @@
-"""What is handed to torch's varlen attention, told by a stand-in of its documented interface; and who is chosen."""
+"""What torch's varlen attention receives, shown by a stand-in with its documented interface; and which kernel runs."""
 
 import logging
 from itertools import pairwise
@@ -14,7 +14,7 @@ from foveal.core import Lengths, attention, kernels, runs_packed, trial, varlen_
 def varlen_attn(
     query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None, window_size=(-1, -1), enable_gqa=False
 ):
-    """One sequence after the other; [tokens, heads, head_width]."""
+    """One sequence at a time; [tokens, heads, head_width]."""
     assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
     assert enable_gqa == (query.shape[1] != key.shape[1])
     assert window_size in ((-1, -1), (-1, 0))
@@ -35,7 +35,7 @@ def varlen_attn(
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """The kernel runs everywhere; xformers does not."""
+    """The kernel runs everywhere, xformers nowhere."""
     monkeypatch.setattr(varlen, "varlen_attn", varlen_attn)
     monkeypatch.setattr(varlen_kernel, "obstacle", lambda _: None)
     monkeypatch.setattr(xformers_kernel, "obstacle", lambda _: "not built")
@@ -148,14 +148,14 @@ def test_a_torch_whose_kernel_is_older_is_named(monkeypatch):
     try:
         with FakeTensorMode():
             tensor = torch.empty(1, 4, 2, 8, device="cuda", dtype=torch.float16)
-        assert "cannot share heads; from 2.12 it can" in varlen_kernel.obstacle(tensor)
+        assert "cannot share heads; torch 2.12 or later is needed" in varlen_kernel.obstacle(tensor)
     finally:
         varlen_kernel._absence.cache_clear()
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_torchs_own_takes_the_arguments(causal):
-    """The real function, on tensors without a device; it is then the GPU's turn."""
+    """The real function, on fake tensors; the next test runs it on a GPU."""
     with FakeTensorMode():
         query = torch.empty(1, 7, 4, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
         key = torch.empty(1, 7, 2, 64, device="cuda", dtype=torch.bfloat16)

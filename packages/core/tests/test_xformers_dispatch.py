@@ -1,4 +1,4 @@
-"""The real xformers beside this torch, without a GPU: it loads, and says on fake tensors which kernels it would run."""
+"""The real xformers with this torch, without a GPU: it loads, and fake tensors show which kernels it would run."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from foveal.core import Lengths, attention, cuda_runtime, trial, xformers_kernel
 
-# Not importorskip: the library is imported by `load`, after the runtime.
+# Not importorskip: `load` imports the library, after the runtime.
 pytestmark = pytest.mark.skipif(find_spec("xformers") is None, reason="the extra xformers is not installed")
 
 FLASH = ["xformers_flash.flash_fwd", "xformers_flash.flash_bwd"]
@@ -37,7 +37,7 @@ class Recorder(TorchDispatchMode):
 
 @pytest.fixture
 def on_gpu(monkeypatch):
-    """Lets the library believe in a GPU of some compute capability."""
+    """Makes the library believe that there is a GPU of some compute capability."""
     assert xformers_kernel.load() is None
     from xformers.ops.fmha import attn_bias
 
@@ -45,15 +45,15 @@ def on_gpu(monkeypatch):
         return torch.tensor(places, dtype=dtype, device=device)  # pinned memory needs a driver
 
     monkeypatch.setattr(attn_bias, "_to_device_tensor", without_pinning)
-    trial._refusal.cache_clear()  # what was said about one GPU is not asked of the next
+    trial._refusal.cache_clear()  # an answer for one GPU must not be reused for the next
     yield lambda *capability: monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
     trial._refusal.cache_clear()
 
 
 def operators(dtype, head_width, *, packed=True, causal=True):
-    """What is called, forward by our kernel; then forward and backward by the library, as its autograd function does.
+    """Operators called: by our kernel forward; then by the library forward and backward, as its autograd function does.
 
-    The engine itself would look for the GPU.
+    The autograd engine itself would look for the GPU.
     """
     from xformers.ops import memory_efficient_attention_backward, memory_efficient_attention_forward_requires_grad
     from xformers.ops.fmha.attn_bias import BlockDiagonalMask, LowerTriangularMask
@@ -71,7 +71,7 @@ def operators(dtype, head_width, *, packed=True, causal=True):
             bias = bias.make_causal() if causal else bias
         query, key, value = (torch.empty(1, 8, 4, head_width, device="cuda", dtype=dtype) for _ in range(3))
         out, sums = memory_efficient_attention_forward_requires_grad(query, key, value, bias)
-        # Without dropout cutlass is given empty seeds that are on the CPU: the kernel does not look, fake tensors do.
+        # Without dropout, cutlass receives empty seeds on the CPU: the kernel does not mind, fake tensors do.
         with suppress(FakeTensorDeviceMismatchError) if FLASH[0] not in recorder.names else nullcontext():
             gradients = memory_efficient_attention_backward(out, out, sums, query, key, value, bias)
             assert [each.shape for each in gradients] == [query.shape] * 3
@@ -157,7 +157,7 @@ LOADING = """
 import ctypes, sys
 real = ctypes.CDLL
 
-class WithoutRuntime(real):  # torch 2.13 loads what it finds beside its own libraries, other versions do not
+class WithoutRuntime(real):  # torch 2.13 loads the runtime if it is next to its own libraries, other versions do not
     def __init__(self, name, *arguments, **options):
         if "libcudart.so.12" in str(name):
             raise OSError(f"{name}: not here")

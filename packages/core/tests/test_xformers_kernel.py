@@ -1,4 +1,4 @@
-"""What is handed to xformers, told by a stand-in of its documented interface that follows the bias it is given."""
+"""What xformers receives, shown by a stand-in with its documented interface that applies the given bias."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -53,7 +53,7 @@ def memory_efficient_attention(query, key, value, attn_bias=None, p=0.0, scale=N
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """The package as far as it is used here; the test may replace what is in it."""
+    """The parts of the package used here; a test may replace them."""
     modules = {name: ModuleType(name) for name in ("xformers", "xformers.ops", "xformers.ops.fmha")}
     biases = ModuleType("xformers.ops.fmha.attn_bias")
     biases.LowerTriangularMask, biases.BlockDiagonalMask = LowerTriangularMask, BlockDiagonalMask
@@ -142,7 +142,7 @@ def deterministic():
 
 @pytest.mark.usefixtures("deterministic")
 def test_the_kernel_is_asked_anew_where_torch_must_be_deterministic(stand_in):
-    """FlashAttention's backward pass in xformers is not."""
+    """FlashAttention's backward pass in xformers is not deterministic."""
 
     def only_without(*arguments, **options):
         if torch.are_deterministic_algorithms_enabled():

@@ -1,4 +1,4 @@
-"""CLIP's tower against reference outputs: every state, any grid, published names."""
+"""CLIP's tower compared with reference outputs: every state, any grid, published names."""
 
 import pytest
 import torch

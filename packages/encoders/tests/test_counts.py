@@ -1,8 +1,8 @@
 """Parameters of the published encoders, counted on the meta device.
 
-The published figures are those of transformers 5.23 (its vision towers, built on the meta device), of torchvision's
-pages or of the papers, as each line says. Our towers end at the layer that is asked for and have no head: what is left
-out is named and counted, so that both sides agree to the last parameter.
+The published figures come from transformers 5.23 (its vision towers, built on the meta device), torchvision's pages or
+the papers, as each line says. Our towers end at the requested layer and have no head: what is left out is named and
+counted, so that both sides agree to the last parameter.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def linear(before, after):
 
 
 def pooling_head(width, mlp_width):
-    """SigLIP's: a learned query, attention of torch's kind, a norm and an MLP."""
+    """SigLIP's pooling head: a learned query, torch's attention, a norm and an MLP."""
     attention = linear(width, 3 * width) + linear(width, width)
     return width + attention + norm(width) + linear(width, mlp_width) + linear(mlp_width, width)
 
@@ -165,7 +165,7 @@ def test_parameters_are_those_published(published):
 
 
 def test_the_parameters_that_llava_uses():
-    """LLaVA-1.5 takes the output of block 23 of 24: 290,909,184 of CLIP's parameters."""
+    """LLaVA-1.5 uses the output of block 23 of 24: 290,909,184 of CLIP's parameters."""
     assert count(clip_vit_large_336) == 290_909_184
 
 
@@ -210,7 +210,7 @@ def llava_hr(slow, **options):
 
 @pytest.mark.parametrize(("slow", "adapter"), [(convnext_large, 6.09), (convnext_xxlarge, 14.74)])
 def test_llava_hr(slow, adapter):
-    """LLaVA-HR's code: 6.09 M parameters in each of three adapters, of the X model 14.74 M."""
+    """LLaVA-HR's code: 6.09 M parameters in each of three adapters, 14.74 M in the X model."""
     with_adapters, without = count(llava_hr(slow)), count(llava_hr(slow, adapters=False))
     assert round((with_adapters - without) / 3e6, 2) == adapter
     towers = count(lambda: clip_vit_large_336(layers=LAST)) + count(slow)
@@ -219,7 +219,7 @@ def test_llava_hr(slow, adapter):
 
 
 def test_the_last_sum_of_llava_hr():
-    """LLaVA-HR's code: 2.62 M parameters where both maps are added as tokens."""
+    """LLaVA-HR's code: 2.62 M parameters in the sum of both maps as tokens."""
     towers = count(lambda: clip_vit_large_336(layers=LAST)) + count(convnext_large)
     assert round((count(llava_hr(convnext_large, adapters=False)) - towers) / 1e6, 2) == 2.62
 
@@ -237,7 +237,7 @@ def test_deepseek_vl():
 
 @pytest.mark.parametrize("post_blocks", [0, 5])
 def test_deepstack_v_adds_nothing_but_new_blocks(post_blocks):
-    """DeepStack (arXiv 2406.04334) has no parameter of its own."""
+    """DeepStack (arXiv 2406.04334) adds no parameters."""
 
     def stacked():
         tower = clip_vit_large_336(layers=LAST)

@@ -1,4 +1,4 @@
-"""What every encoder promises, without reference data."""
+"""The promises of every encoder, tested without reference data."""
 
 import inspect
 from collections.abc import Callable
@@ -65,10 +65,10 @@ class Case:
     """An encoder and sizes of views in pixels.
 
     Args:
-        build: makes it.
-        sizes: that it takes; last the native one, before it one that is no square.
-        refused: that it does not take.
-        one_size: all views that it looks at together have one size.
+        build: makes the encoder.
+        sizes: sizes that it takes; the last is the native one, the one before it is oblong.
+        refused: sizes that it refuses.
+        one_size: whether all views that are encoded together have one size.
     """
 
     build: Callable[[], Encoder]
@@ -77,7 +77,7 @@ class Case:
     one_size: bool = False
 
     def encoder(self):
-        """The same weights in every call; away from values such as 0, behind which a fault would hide."""
+        """The same weights in every call; away from values such as 0, which could hide a fault."""
         torch.manual_seed(0)
         encoder = self.build().eval()
         with torch.no_grad():
@@ -86,11 +86,11 @@ class Case:
         return encoder
 
     def views(self):
-        """Two views for every input, higher or wider than the native one."""
+        """Two views for each input, taller or wider than the native one."""
         return views_of(self.sizes[-2:-1] * self.encoder().inputs)
 
     def together(self):
-        """Sizes of the views that are looked at together."""
+        """Sizes of the views that are encoded together."""
         inputs, size = self.encoder().inputs, st.sampled_from(self.sizes)
         return size.map(lambda one: (one,) * inputs) if self.one_size else st.tuples(*[size] * inputs)
 
@@ -146,7 +146,7 @@ def close(ours, reference):
 
 @EVERY
 def test_tables_are_marked(case):
-    """Every matrix of a module's own is one of the maps that are known, or a table."""
+    """Every matrix held directly by a module is a known map between layers, or a table."""
     part = case.build()
     marked = {id(weight) for weight in tables_of(part)}
     for module in part.modules():
@@ -182,7 +182,7 @@ def test_the_grids_are_known_before(case, data):
 @settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_rows_follow_the_height_and_columns_the_width(case, data):
-    """Square views tell, side by side, how many cells a length has."""
+    """Square views show how many cells each side length has."""
     encoder = case.encoder()
     size = data.draw(st.sampled_from([size for size in case.sizes if size.width != size.height]))
 
@@ -194,9 +194,9 @@ def test_rows_follow_the_height_and_columns_the_width(case, data):
     assert grids(*size) == expected
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - {"deepseek_vl"}))  # which has one square grid for every view
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"deepseek_vl"}))  # it has one square grid for every view
 def test_maps_lie_row_by_row(name):
-    """What changes in the upper right corner of a wide view changes the end of the first rows most."""
+    """A change in the upper right corner of a wide view changes the end of the first rows most."""
     case = CASES[name]
     encoder = case.encoder()
     wide = max(case.sizes, key=lambda size: size.width / size.height)
@@ -391,10 +391,10 @@ def test_checkpointing_changes_no_gradient(case):
         (lambda: ParallelEncoder([clip()]), "at least two encoders"),
         (lambda: ParallelEncoder([clip(), ParallelEncoder([clip(), clip()])]), "of one view each"),
         (lambda: ParallelEncoder([clip(), clip(keep_class_token=True)]), "keep_class_token alike"),
-        (lambda: StackedVisionTransformer(clip(), start=0, crops=3), "3 is no square number"),
-        (lambda: StackedVisionTransformer(clip(), start=0, crops=0), "0 is no square number"),
-        (lambda: StackedVisionTransformer(clip(layers=(1, 2)), start=0), "asked for one layer"),
-        (lambda: StackedVisionTransformer(clip(keep_class_token=True), start=0), "without class token"),
+        (lambda: StackedVisionTransformer(clip(), start=0, crops=3), "3 is not a square number"),
+        (lambda: StackedVisionTransformer(clip(), start=0, crops=0), "0 is not a square number"),
+        (lambda: StackedVisionTransformer(clip(layers=(1, 2)), start=0), "must return one layer"),
+        (lambda: StackedVisionTransformer(clip(keep_class_token=True), start=0), "without a class token"),
         (lambda: StackedVisionTransformer(clip(layers=(-1,)), start=1), "stacks before blocks 1 to 4 do not fit"),
         (lambda: StackedVisionTransformer(clip(), start=-1), "do not fit"),
         (lambda: StackedVisionTransformer(clip(), start=0, post_blocks=1), "ask it for its last layer"),
@@ -402,8 +402,8 @@ def test_checkpointing_changes_no_gradient(case):
         (lambda: MixtureOfResolution(clip(layers=(-1,)), convnext(layers=(3,))), r"set their layers to \[-1\]"),
         (lambda: MixtureOfResolution(clip(layers=(-1,)), convnext()), "3 blocks must be a multiple of 4"),
         (lambda: SamSiglipHybrid(sam(global_blocks=()), siglip()), "needs a global block"),
-        (lambda: SamSiglipHybrid(sam(), siglip(layers=(0, 1))), "one layer without class token"),
-        (lambda: SamSiglipHybrid(sam(), clip(keep_class_token=True)), "one layer without class token"),
+        (lambda: SamSiglipHybrid(sam(), siglip(layers=(0, 1))), "one layer without a class token"),
+        (lambda: SamSiglipHybrid(sam(), clip(keep_class_token=True)), "one layer without a class token"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(make, message):
@@ -416,14 +416,14 @@ def test_parts_that_do_not_fit_are_refused(make, message):
     [
         (6, -1, 0, 2),
         (6, 6, 0, 2),
-        (6, -2, 0, 2),  # layer -2 takes the last stack itself
+        (6, -2, 0, 2),  # the last stack is added to layer -2 itself
         (6, -3, 0, 1),
         (2, -1, 5, 3),
         (4, -1, 0, 0),
     ],
 )
 def test_the_last_place_for_stacks(depth, layer, post_blocks, last_start):
-    """As many stacks as DeepStack-V's reference adds, and not one more."""
+    """As many stacks as DeepStack-V's reference adds, and no more."""
 
     def stacked(start):
         tower = VisionTransformer(16, depth, 2, 24, 4, 16, layers=(layer,))

@@ -1,4 +1,4 @@
-"""SAM, ConvNeXt, LLaVA-HR, DeepSeek-VL and DeepStack-V against reference outputs."""
+"""SAM, ConvNeXt, LLaVA-HR, DeepSeek-VL and DeepStack-V compared with reference outputs."""
 
 import pytest
 import torch
@@ -92,7 +92,7 @@ def test_tables_of_relative_positions(golden, vary_tower):
     for name, expected in golden("vary/sam_vary_resized").tensors.items():
         if name.startswith("rel_pos."):
             queries, keys = map(int, name.removeprefix("rel_pos.").split("x"))
-            if queries == keys:  # of self-attention; the others are of a decoder that this project has not
+            if queries == keys:  # self-attention; the others belong to a decoder that this project does not have
                 close(relative(table.detach(), queries), expected)
 
 

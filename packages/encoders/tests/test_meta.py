@@ -1,4 +1,4 @@
-"""Published towers as shapes: sizes are read under `torch.device("meta")`, weights never."""
+"""Published towers as shapes: under `torch.device("meta")` sizes are read, but never weights."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What the vision transformer promises, without reference data."""
+"""The promises of the vision transformer, tested without reference data."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def test_published_size():
         model = clip_vit_large_336(layers=(-1,))
         without_last = clip_vit_large_336()
     count = sum(weight.numel() for weight in model.parameters())
-    assert count + 2 * 1024 == 303_507_456  # the published count has a final norm, which no layer asked for needs
+    assert count + 2 * 1024 == 303_507_456  # the published count includes a final norm, which no requested layer needs
     assert count - sum(weight.numel() for weight in without_last.parameters()) == 12_596_224
     assert without_last.grid(Size(672, 336)) == (24, 48)
 
@@ -55,7 +55,7 @@ def test_packed_is_grouped(monkeypatch, options):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_blocks_share_the_lengths(monkeypatch, checkpointing):
-    """What a kernel makes of them is then made once a batch."""
+    """What a kernel derives from them is then computed once per batch."""
     seen = []
 
     def recorded(*arguments, lengths, **options):
@@ -112,7 +112,7 @@ def test_positions_are_interpolated_in_float32():
 
 
 def ramps(rows, columns, width):
-    """A table whose channel 0 tells the row and whose channel 1 tells the column, and what it tells."""
+    """A table whose channel 0 encodes the row and whose channel 1 encodes the column, and the encoded values."""
     down, across = torch.randn(rows), torch.randn(columns)
     table = torch.zeros(rows, columns, width)
     table[..., 0], table[..., 1] = down[:, None], across
@@ -120,7 +120,7 @@ def ramps(rows, columns, width):
 
 
 def along(values, places, *, antialias):
-    """Values of one axis on another number of places, by torch."""
+    """Values along one axis, resampled by torch to another number of positions."""
     return F.interpolate(values[None, None, None], size=(1, places), mode="bicubic", antialias=antialias)[0, 0, 0]
 
 
@@ -234,7 +234,7 @@ def test_names_that_are_no_folder(monkeypatch, tmp_path):
 
     hub.snapshot_download = offline
     with pytest.raises(
-        ValueError, match=r"openai/clip is no folder here, .* traffic has been disabled \(check the name"
+        ValueError, match=r"openai/clip is not a folder here, .* traffic has been disabled \(check the name"
     ):
         clip_vit("openai/clip")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

@@ -247,7 +247,7 @@ REFUSED = {
 REASONS = {
     "views seen together": r"looks at \d+ views together, \w+ makes sets of \d+",
     "number of maps": (
-        r"returns one map|connector takes one:|maps of widths .*: at most|branches for \d+ maps|of \d+ maps none"
+        r"returns one map|connector takes one:|maps of widths .*: at most|branches for \d+ maps|for \d+ maps none"
     ),
     "widths": r"must have one width",
     "class token": r"prefix tokens before its grid|has no class token",
@@ -255,7 +255,7 @@ REASONS = {
     "texts between views": r"puts texts or another order between them",
     "number of views": r"takes \d+ views for \d+x\d+ tiles, the plan makes \d+",
     "number of tokens": r"give \[.*\] tokens|becomes \d+ tokens or more",
-    "grids": r"grids? |maps of one grid|cut into patches|lie in \[.*\] rows and columns",
+    "grids": r"grids? |maps of one grid|cut into patches|on different grids: ",
 }
 """Every kind of refusal, by what its message says; none is of two kinds."""
 

@@ -247,7 +247,7 @@ def test_parts_that_do_not_fit():
         VisionLanguageModel(
             VisionTransformer(16, 2, 2, 24, 7, 28), MlpProjector, llama_260(100), byte_tokenizer(), UhdPlan()
         )
-    with pytest.raises(ValueError, match=r"the encoder returns 2 maps of widths \(16, 16\), the connector takes one"):
+    with pytest.raises(ValueError, match=r"encoder returns 2 maps of widths \(16, 16\), but the connector takes one"):
         VisionLanguageModel(
             VisionTransformer(16, 2, 2, 24, 7, 28, layers=(1, 2)),
             MlpProjector,

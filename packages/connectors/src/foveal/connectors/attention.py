@@ -1,4 +1,4 @@
-"""Attention with separate projections, as query connectors have it."""
+"""Attention with separate projections, for query connectors."""
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +7,19 @@ from foveal.core import Backend, attention
 
 
 class CrossAttention(nn.Module):
-    """Queries look at keys and values of another width, in several heads (arXiv 1706.03762, section 3.2.2).
+    """Multi-head attention to keys and values of another width (arXiv 1706.03762, section 3.2.2).
 
     Args:
-        width: channels of queries and result.
+        width: channels of the queries and of the result.
         heads: attention heads.
         key_width: channels of keys and values; by default `width`.
         head_width: channels of one head; by default `width` / `heads`.
-        key_heads: heads of keys and values, each shared by several of the queries (arXiv 2305.13245); by default all.
-        bias: the projections have one.
+        key_heads: heads of keys and values, each shared by several query heads (arXiv 2305.13245); by default `heads`.
+        bias: whether the projections have a bias.
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if heads do not divide what they share.
+        ValueError: if `heads` does not divide `width` (without `head_width`) or is not a multiple of `key_heads`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(self.heads * self.head_width, width, bias=bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """[batch, queries, width] and twice [batch, keys, key_width] -> [batch, queries, width]"""
+        """[batch, queries, width] and twice [batch, keys, key_width] -> [batch, queries, width]."""
         split = [
             projection(source).unflatten(-1, (-1, self.head_width))
             for projection, source in ((self.query, query), (self.key, key), (self.value, value))
@@ -58,5 +58,5 @@ class CrossAttention(nn.Module):
 
 
 def with_all(mask: Tensor | None, more: int) -> Tensor | None:
-    """A mask over keys, lengthened by `more` that always count."""
+    """Extend a mask over keys by `more` keys that always count."""
     return None if mask is None else torch.cat([mask, mask.new_ones(len(mask), more)], dim=1)

@@ -1,4 +1,4 @@
-"""Honeybee's C-Abstractor: convolutions before and behind an average."""
+"""Honeybee's C-Abstractor: convolutions before and after an average."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -37,26 +37,26 @@ C_ABSTRACTOR = KeyMap(
         **{f"readout.{{}}.{kind}": f"layers.{{}}.{kind}" for kind in KINDS},
     }
 )
-"""The reference's names, behind `abstractor.`."""
+"""The reference's names, after the prefix `abstractor.`."""
 
 
 class CAbstractor(PooledConnector):
-    """Convolutions around an averaging to a fixed grid (Honeybee, arXiv 2312.06742, section 4.2).
+    """Convolutions before and after averaging to a fixed grid (Honeybee, arXiv 2312.06742, section 4.2).
 
     Args:
         in_width: channels of the features.
         out_width: channels of the language model.
         rows: rows of tokens.
         columns: columns of tokens.
-        base_grid: rows and columns of the learned positions; they are resampled bicubically for other grids.
+        base_grid: rows and columns of the learned positions, which are resampled bicubically for other grids.
         hidden_width: channels of the blocks.
-        depth: blocks before and again after the averaging; 0: none, and the readout follows at once.
+        depth: number of blocks before, and again after, the averaging; 0: the readout follows directly.
         mlp_depth: linear layers of the readout.
-        use_prenorm: a norm before the positions.
-        num_end_tokens: learned tokens that come last.
+        use_prenorm: whether to normalise before the positions are added.
+        num_end_tokens: learned tokens appended at the end.
 
     Raises:
-        ValueError: if a size is empty.
+        ValueError: if a size is too small.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("positions", "end_tokens")
@@ -108,6 +108,7 @@ class CAbstractor(PooledConnector):
         return None if self.num_end_tokens else super().out_grid(*grids)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns + num_end_tokens, out_width]."""
         features, grid = self.single(maps, grids, mask)
         if self.prenorm is not None:
             features = self.prenorm(features)
@@ -123,7 +124,7 @@ class CAbstractor(PooledConnector):
 
 
 class RegBlock(nn.Module):
-    """RegNet's bottleneck with squeeze and excitation (arXiv 2003.13678), norms over channels."""
+    """RegNet's bottleneck with squeeze-and-excitation (arXiv 2003.13678); its norms are over channels."""
 
     def __init__(self, in_width: int, width: int) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class RegBlock(nn.Module):
         self.skip_norm = nn.LayerNorm(width) if in_width != width else None
 
     def forward(self, plane: Tensor) -> Tensor:
-        """[views, rows, columns, in_width] -> [views, rows, columns, width]"""
+        """[views, rows, columns, in_width] -> [views, rows, columns, width]."""
         inner = F.silu(self.shrink_norm(_pointwise(self.shrink, plane)))
         inner = F.silu(self.depthwise_norm(self.depthwise(inner.movedim(-1, 1)).movedim(1, -1)))
         gate = _pointwise(self.excite, F.silu(_pointwise(self.squeeze, inner.mean(dim=(1, 2), keepdim=True))))

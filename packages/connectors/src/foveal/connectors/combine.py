@@ -1,4 +1,4 @@
-"""Connectors made of connectors."""
+"""Connectors built from connectors."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -14,16 +14,16 @@ Last = Callable[[Widths, int], Connector]
 
 
 class Chain(Connector):
-    """One after the other: first stages that keep to the encoder's side (fusers, pools), last a connector.
+    """Connectors in sequence: stages in the encoder's feature space (fusers, pools), then a connector.
 
     Args:
-        in_width: channels of the map, of several maps a tuple.
+        in_width: channels of the map; a tuple for several maps.
         out_width: channels of the language model.
-        stages: called with the width of what comes before; of a class such as `MMFuser`.
-        last: called with the last stage's width and `out_width`.
+        stages: connectors, or callables such as the class `MMFuser`, called with the width of their input.
+        last: a connector, or a callable, called with the last stage's width and `out_width`.
 
     Raises:
-        ValueError: if there is no stage, or one does not fit the one before or has several levels.
+        ValueError: if there is no stage, or a stage does not fit the one before or has several levels.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Chain(Connector):
     ) -> None:
         super().__init__()
         if not stages:
-            raise ValueError("a chain has at least one stage; without any, take the last connector alone")
+            raise ValueError("a chain needs at least one stage; without any, use the last connector alone")
         self.in_width, self.out_width = in_width, out_width
         width, built = in_width, []
         for stage in stages:
@@ -42,18 +42,18 @@ class Chain(Connector):
         widths = [self.in_widths, *((each.out_width,) for each in built)]
         for part, given in zip(self.parts, widths, strict=True):
             if part.in_widths != given:
-                raise ValueError(f"{type(part).__name__} takes widths {part.in_widths}, before it come {given}")
+                raise ValueError(f"{type(part).__name__} takes widths {part.in_widths}, but receives {given}")
         if several := [type(part).__name__ for part in built if part.levels > 1]:
-            raise ValueError(f"{', '.join(several)} gives several levels, which only the last part of a chain can")
+            raise ValueError(f"{', '.join(several)} gives several levels, which only the last part of a chain may")
         if self.last.prefix_tokens:
-            raise ValueError("what comes before the last part has no class token: set its prefix_tokens to 0")
+            raise ValueError("the input of the last part has no class token: set its prefix_tokens to 0")
         self.in_width = in_width if isinstance(in_width, int) else tuple(in_width)
         self.prefix_tokens, self.levels = built[0].prefix_tokens, self.last.levels
         self.supports_mask = False
 
     @property
     def parts(self) -> list[Connector]:
-        """All of them, in order."""
+        """All stages and the last connector, in order."""
         return [part for part in (*self.stages, self.last) if isinstance(part, Connector)]
 
     def num_tokens(self, *grids: Grid) -> int:
@@ -64,6 +64,7 @@ class Chain(Connector):
         return self.last.out_grid(before) if in_order else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, width] per map -> [views, (levels,) tokens, out_width]."""
         self.checked(maps, grids, mask)
         for stage, following in zip(self.parts[:-1], self.parts[1:], strict=True):
             maps, grids = [stage(maps, grids)], [self._after(stage, following, grids)[0]]
@@ -71,7 +72,7 @@ class Chain(Connector):
         return result
 
     def _before_last(self, grids: Sequence[Grid]) -> tuple[Grid, bool]:
-        """The grid that the last part gets, and whether the features still lie in order."""
+        """The grid that the last part receives, and whether its cells are still positions in the view."""
         in_order = True
         for stage, following in zip(self.parts[:-1], self.parts[1:], strict=True):
             grid, kept = self._after(stage, following, grids)
@@ -87,28 +88,30 @@ class Chain(Connector):
         if following.needs_grid:
             raise ValueError(
                 f"{type(stage).__name__} gives {tokens} tokens without rows and columns, which "
-                f"{type(following).__name__} needs: let an MlpProjector or a query connector follow"
+                f"{type(following).__name__} needs: use an MlpProjector or a query connector after it"
             )
         return Grid(1, tokens), False
 
 
 class Parallel(Connector):
-    """One connector for each map, side by side: of several encoders, or of several layers.
+    """One connector per map, in parallel: for several encoders, or for several layers.
 
-        channels: results side by side, `out_width` divided among them (Vary, arXiv 2312.06109, section 3.3)
-        tokens: one result after the other
+    `join` says how their results are combined:
+
+        channels: concatenated along channels, `out_width` divided among them (Vary, arXiv 2312.06109, section 3.3)
+        tokens: concatenated along tokens
         interleave: first tokens of all, second tokens of all, ... (MMVP, arXiv 2401.06209, section 4.2)
-        levels: every result a level of its own, the first map's the first (DeepStack of Qwen3-VL, arXiv 2511.21631)
+        levels: each result is a level, in the order of the maps (DeepStack of Qwen3-VL, arXiv 2511.21631)
 
     Args:
         in_width: channels of every map.
         out_width: channels of the language model.
-        branches: one for each map, called with its width and its share of `out_width`.
-        join: how.
+        branches: one per map: a connector, or a callable, called with the map's width and its share of `out_width`.
+        join: see above.
 
     Raises:
-        ValueError: if there are not as many branches as maps, the width does not divide, or branches that are joined
-            otherwise than by levels differ in theirs.
+        ValueError: if there are not as many branches as maps, the width does not divide, or the branches differ in
+            their levels and are not joined by levels.
     """
 
     def __init__(
@@ -122,11 +125,11 @@ class Parallel(Connector):
         super().__init__()
         self.in_width = several_widths(in_width)
         if len(branches) != len(self.in_width):
-            raise ValueError(f"{len(branches)} branches for {len(self.in_width)} maps: one for each")
+            raise ValueError(f"{len(branches)} branches for {len(self.in_width)} maps: each map needs one")
         if join not in ("channels", "tokens", "interleave", "levels"):
-            raise ValueError(f"join is channels, tokens, interleave or levels, not {join!r}")
+            raise ValueError(f"join must be channels, tokens, interleave or levels, not {join!r}")
         if join == "channels" and out_width % len(branches):
-            raise ValueError(f"{out_width} channels do not divide among {len(branches)} branches")
+            raise ValueError(f"{out_width} channels cannot be divided among {len(branches)} branches")
         self.out_width, self.join = out_width, join
         share = out_width // len(branches) if join == "channels" else out_width
         self.branches = nn.ModuleList(
@@ -142,12 +145,12 @@ class Parallel(Connector):
         self.prefix_tokens = self.parts[0].prefix_tokens
         levels = [branch.levels for branch in self.parts]
         if join != "levels" and len(set(levels)) > 1:
-            raise ValueError(f"the branches give {levels} levels, which are not joined by {join} but by levels")
+            raise ValueError(f"the branches give {levels} levels, which can be joined by levels only, not by {join}")
         self.levels = sum(levels) if join == "levels" else levels[0]
 
     @property
     def parts(self) -> list[Connector]:
-        """The branches, typed."""
+        """The branches, typed as connectors."""
         return [branch for branch in self.branches if isinstance(branch, Connector)]
 
     def num_tokens(self, *grids: Grid) -> int:
@@ -156,7 +159,7 @@ class Parallel(Connector):
             raise ValueError(f"the branches give {counts} tokens, which cannot be joined by {self.join}")
         planes = {branch.out_grid(grid) for branch, grid in zip(self.parts, grids, strict=True)} - {None}
         if self._in_place and len(planes) > 1:
-            raise ValueError(f"the branches' tokens lie in {sorted(planes, key=str)} rows and columns: no place agrees")
+            raise ValueError(f"the branches' tokens are on different grids: {sorted(planes, key=str)}")
         return counts[0] if self._in_place else sum(counts)
 
     def out_grid(self, *grids: Grid) -> Grid | None:
@@ -164,6 +167,7 @@ class Parallel(Connector):
         return found.pop() if self._in_place and len(found) == 1 else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, width] per map -> [views, (levels,) tokens, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
         tokens = [branch([features], [grid]) for branch, features, grid in zip(self.parts, maps, grids, strict=True)]
@@ -175,20 +179,20 @@ class Parallel(Connector):
 
     @property
     def _in_place(self) -> bool:
-        """Whether what the branches give for one place is joined there, so that there are as many tokens as of one."""
+        """Whether results are joined position by position, so that there are as many tokens as from one branch."""
         return self.join in ("channels", "levels")
 
 
 class SplitMlp(Connector):
-    """A linear layer for each map, side by side, then GELU and a linear layer over both (DeepSeek-VL, arXiv 2403.05525,
-    section 3.1).
+    """A linear layer per map, concatenated along channels, then GELU and a linear layer over all (DeepSeek-VL, arXiv
+    2403.05525, section 3.1).
 
     Args:
         in_width: channels of every map.
         out_width: channels of the language model, divided among the maps.
 
     Raises:
-        ValueError: if there is one map only, or the width does not divide.
+        ValueError: if there is only one map, or the width does not divide.
     """
 
     def __init__(self, in_width: Widths, out_width: int) -> None:
@@ -196,20 +200,21 @@ class SplitMlp(Connector):
         self.in_width = several_widths(in_width)
         self.out_width = out_width
         if out_width % len(self.in_width):
-            raise ValueError(f"{out_width} channels do not divide among {len(self.in_width)} maps")
+            raise ValueError(f"{out_width} channels cannot be divided among {len(self.in_width)} maps")
         share = out_width // len(self.in_width)
         self.up = nn.ModuleList(nn.Linear(width, share) for width in self.in_width)
         self.out = nn.Linear(out_width, out_width)
 
     def num_tokens(self, *grids: Grid) -> int:
         if len(set(grids)) > 1:
-            raise ValueError(f"SplitMlp joins maps cell by cell, their grids differ: {list(grids)}")
+            raise ValueError(f"SplitMlp joins maps cell by cell, but their grids differ: {list(grids)}")
         return grids[0][0] * grids[0][1]
 
     def out_grid(self, *grids: Grid) -> Grid | None:
         return grids[0]
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
         joined = torch.cat([up(features) for up, features in zip(self.up, maps, strict=True)], dim=-1)

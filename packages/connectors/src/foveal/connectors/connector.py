@@ -1,4 +1,4 @@
-"""What every connector promises, and ragged views through it."""
+"""The interface of every connector, and a helper for ragged views."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ Widths = int | tuple[int, ...]
 
 
 class Connector(nn.Module, ABC):
-    """Turns the feature maps of views into tokens of the language model.
+    """Turns the feature maps of views into language-model tokens.
 
-    The constructor of every connector begins with `in_width, out_width`: the channels of the encoder's map (of several
-    maps a tuple) and those of the language model.
+    The constructor of every connector begins with `in_width, out_width`: the channels of the encoder's map (a tuple for
+    several maps) and those of the language model.
 
     Attributes:
-        in_width: channels of the features; of connectors that join several maps a tuple.
+        in_width: channels of the features; a tuple for connectors that join several maps.
         out_width: channels of the language model.
-        levels: how many values `forward` gives for every token, as of several layers of the encoder. The first level
-            goes into the language model, a merge says what becomes of the others (Qwen3-VL adds them to decoder
+        levels: how many values `forward` returns per token, for example from several layers of the encoder. The first
+            level enters the language model; a merge decides what happens to the others (Qwen3-VL adds them to decoder
             layers).
-        prefix_tokens: rows that each map has before those of its grid, as a class token.
-        supports_mask: whether `forward` takes a mask over the rows of the map.
-        needs_grid: whether it matters in which rows and columns the features lie.
-        tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
+        prefix_tokens: rows of each map before those of its grid, such as a class token.
+        supports_mask: whether `forward` accepts a mask over the rows of the map.
+        needs_grid: whether the rows and columns of the features matter.
+        tables: names of its parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
     tables: ClassVar[tuple[str, ...]] = ()
@@ -40,32 +40,32 @@ class Connector(nn.Module, ABC):
 
     @property
     def in_widths(self) -> tuple[int, ...]:
-        """Channels of every map that it takes, in their order."""
+        """Channels of every map it takes, in order."""
         return (self.in_width,) if isinstance(self.in_width, int) else self.in_width
 
     @abstractmethod
     def num_tokens(self, *grids: Grid) -> int:
-        """Tokens of a view whose maps have these grids of rows and columns; nothing is computed.
+        """Number of tokens for a view whose maps have these grids (rows, columns); known without running anything.
 
         Raises:
-            ValueError: if it cannot take such grids.
+            ValueError: if the connector cannot take such grids.
         """
 
     @abstractmethod
     def out_grid(self, *grids: Grid) -> Grid | None:
-        """Rows and columns in which the tokens lie; None: they have no order in the plane."""
+        """Rows and columns of the tokens; None if they have no order in the plane."""
 
     @abstractmethod
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
-        """The tokens of views of one kind of grids.
+        """Compute the tokens of views that share the same grids.
 
         Args:
             maps: [views, prefix_tokens + rows*columns, width of the map] each, row by row.
             grids: (rows, columns) of each map.
-            mask: [views, prefix_tokens + rows*columns] of bool, True at rows that count; only where `supports_mask`.
+            mask: bool [views, prefix_tokens + rows*columns], True for rows that count; only if `supports_mask`.
 
         Returns:
-            [views, num_tokens(*grids), out_width], with several levels [views, levels, num_tokens(*grids), out_width].
+            [views, num_tokens(*grids), out_width]; with several levels [views, levels, num_tokens(*grids), out_width].
 
         Raises:
             ValueError: if there are not as many maps as `in_widths`, a grid is empty, a map does not have the rows of
@@ -75,14 +75,14 @@ class Connector(nn.Module, ABC):
     def checked(
         self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None
     ) -> tuple[Sequence[Tensor], Sequence[Grid]]:
-        """The maps and grids of `forward`, refused if they are not what it promises to take."""
+        """Return the arguments of `forward`, or raise its ValueError if they are not what it accepts."""
         name, wanted = type(self).__name__, len(self.in_widths)
         if len(maps) != wanted or len(grids) != wanted:
             number = "one map with its grid" if wanted == 1 else f"{wanted} maps with their grids"
             raise ValueError(f"{name} takes {number}, not {len(maps)} maps and {len(grids)} grids")
         for features, grid, width in zip(maps, grids, self.in_widths, strict=True):
             if min(grid) < 1:
-                raise ValueError(f"{name} takes a grid of at least 1x1, not {grid[0]}x{grid[1]}")
+                raise ValueError(f"{name} needs a grid of at least 1x1, not {grid[0]}x{grid[1]}")
             rows = self.prefix_tokens + grid[0] * grid[1]
             if features.ndim != 3 or features.shape[1:] != (rows, width):
                 raise ValueError(
@@ -96,26 +96,26 @@ class Connector(nn.Module, ABC):
         return maps, grids
 
     def check_tokens(self, tokens: Tensor, views: int, grids: Sequence[Grid]) -> None:
-        """Refuse a result of `forward` that is not what it promises.
+        """Refuse a result of `forward` that does not have the promised shape.
 
         Args:
             tokens: the result.
-            views: that were given.
+            views: number of views in the input.
             grids: (rows, columns) of each map.
 
         Raises:
-            ValueError: with both shapes.
+            ValueError: naming both shapes.
         """
         levels = () if self.levels == 1 else (self.levels,)
         promised = (views, *levels, self.num_tokens(*grids), self.out_width)
         if tuple(tokens.shape) != promised:
             raise ValueError(
                 f"{type(self).__name__} promises {list(promised)} for grids {list(grids)} (views, levels if there are "
-                f"several, tokens, width), its forward gave {list(tokens.shape)}"
+                f"several, tokens, width), but its forward returned {list(tokens.shape)}"
             )
 
     def single(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None) -> tuple[Tensor, Grid]:
-        """The one map and its grid, checked; for connectors that take one."""
+        """Return the only map and its grid, checked; for connectors that take one map."""
         self.checked(maps, grids, mask)
         return maps[0], grids[0]
 
@@ -124,14 +124,14 @@ def one_width(in_width: Widths) -> int:
     """The channels of the only map.
 
     Raises:
-        ValueError: if there are several.
+        ValueError: if there are several maps.
     """
     if isinstance(in_width, int):
         return in_width
     if len(in_width) != 1:
         raise ValueError(
-            f"the encoder returns {len(in_width)} maps of widths {tuple(in_width)}, the connector takes one: ask the "
-            "encoder for one layer, or join the maps first (Chain with a fuser, Parallel)"
+            f"the encoder returns {len(in_width)} maps of widths {tuple(in_width)}, but the connector takes one: ask "
+            "the encoder for one layer, or join the maps first (Chain with a fuser, Parallel)"
         )
     return in_width[0]
 
@@ -140,33 +140,33 @@ def several_widths(in_width: Widths, *, equal: bool = False) -> tuple[int, ...]:
     """The channels of every map.
 
     Raises:
-        ValueError: if there is only one map, or they must be `equal` and are not.
+        ValueError: if there is only one map, or the widths must be `equal` and are not.
     """
     widths = (in_width,) if isinstance(in_width, int) else tuple(in_width)
     if len(widths) < 2:
         raise ValueError(
-            f"the encoder returns one map of width {widths[0]}, several are joined here: ask it for more layers, or "
-            "use several encoders"
+            f"the encoder returns one map of width {widths[0]}, but several are needed here: ask it for more layers, "
+            "or use several encoders"
         )
     if equal and len(set(widths)) > 1:
-        raise ValueError(f"the maps must have one width to be joined here, they have {widths}")
+        raise ValueError(f"the maps must have one width to be joined here, but have {widths}")
     return widths
 
 
 def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Sequence[Sequence[Grid]]) -> list[Tensor]:
-    """The tokens of views of any grids: one dense call for each kind of grid; the same numbers as one by one.
+    """Compute the tokens of views with any grids, with one dense call per grid; the same numbers as one by one.
 
     Args:
-        connector: any.
-        maps: for each view its maps, [prefix_tokens + rows*columns, in_width] each.
-        grids: for each view the grids of its maps.
+        connector: any connector.
+        maps: the maps of each view, [prefix_tokens + rows*columns, in_width] each.
+        grids: the grids of each view's maps.
 
     Returns:
-        For each view [tokens, out_width] (with several levels [levels, tokens, out_width]), in the order of `maps`.
+        [tokens, out_width] for each view (with several levels [levels, tokens, out_width]), in the order of `maps`.
 
     Raises:
-        ValueError: if there are not as many grids as views, a view's maps do not have the rows of their grids, or the
-            connector gives other tokens than it promises.
+        ValueError: if there are not as many grids as views, the rows of a view's maps do not match their grids, or the
+            connector returns tokens of another shape than it promises.
     """
     if len(maps) != len(grids):
         raise ValueError(f"{len(maps)} views, {len(grids)} grids")
@@ -174,7 +174,7 @@ def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Seque
         found = [len(each) for each in of_view]
         wanted = [connector.prefix_tokens + rows * columns for rows, columns in grids_of_view]
         if found != wanted:
-            raise ValueError(f"view {number}: its maps have {found} rows, those of its grids would have {wanted}")
+            raise ValueError(f"view {number}: its maps have {found} rows, but its grids need {wanted}")
     tokens: list[Tensor] = [torch.empty(0)] * len(maps)
     for of_views, indices in group_by(tuple(of_view) for of_view in grids).items():
         stacked = [torch.stack(layer) for layer in zip(*(maps[index] for index in indices), strict=True)]

@@ -1,4 +1,4 @@
-"""Queries on a pooled grid that sample the map around them: Honeybee's D-Abstractor."""
+"""Honeybee's D-Abstractor: queries on a pooled grid that sample the map around them."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -46,33 +46,33 @@ D_ABSTRACTOR = KeyMap(
         },
     }
 )
-"""The reference's names, behind `abstractor.`."""
+"""The reference's names, after the prefix `abstractor.`."""
 
 
 class DAbstractor(PooledConnector):
-    """A deformable decoder whose queries begin as the averaged map (Honeybee, arXiv 2312.06742, section 4.2).
+    """A deformable decoder whose queries start from the averaged map (Honeybee, arXiv 2312.06742, section 4.2).
 
-    Offsets begin as the ring of Deformable DETR; the reference loses it when its model is initialised.
+    Offsets are initialised to the ring of Deformable DETR; the reference overwrites it when it initialises its model.
 
     Args:
-        in_width: channels of the features; of several maps of one grid a tuple.
+        in_width: channels of the features; a tuple for several maps on one grid.
         out_width: channels of the language model.
         rows: rows of tokens.
         columns: columns of tokens.
-        base_grid: rows and columns of the learned positions; they are resampled bicubically for other grids.
+        base_grid: rows and columns of the learned positions, which are resampled bicubically for other grids.
         hidden_width: channels of the layers.
         depth: layers.
         heads: attention heads.
-        points: samples of a query in every map and head.
+        points: points that a query samples per map and head.
         mlp_width: channels inside the feed-forward layers.
-        pooled: what the averaged map is to the queries: their positions (`query`), their content (`target`) or
-            nothing; of several maps there is none.
-        use_positions: add learned positions to the features.
-        num_end_tokens: learned tokens that come last.
-        backend: attention kernel of the queries among themselves, see `foveal.core.attention`.
+        pooled: how the queries use the averaged map: as positions (`query`), as content (`target`) or not at all
+            (`none`, required for several maps).
+        use_positions: whether to add learned positions to the features.
+        num_end_tokens: learned tokens appended at the end.
+        backend: attention kernel of the queries' self-attention, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if a size does not fit, or several maps are to be averaged.
+        ValueError: if a size does not fit, or several maps would have to be averaged.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("positions", "level_positions", "query", "reference_points", "end_tokens")
@@ -101,7 +101,7 @@ class DAbstractor(PooledConnector):
         self.keep_size(rows, columns)
         maps = len(self.in_widths)
         if pooled not in ("query", "target", "none") or (maps > 1 and pooled != "none"):
-            raise ValueError(f"pooled is query, target or none, of {maps} maps none, not {pooled!r}")
+            raise ValueError(f"pooled must be query, target or none, for {maps} maps none, not {pooled!r}")
         self.out_width, self.base_grid, self.hidden_width = out_width, base_grid, hidden_width
         self.depth, self.heads, self.points, self.mlp_width = depth, heads, points, mlp_width
         self.pooled, self.use_positions = pooled, use_positions
@@ -122,13 +122,14 @@ class DAbstractor(PooledConnector):
 
     def num_tokens(self, *grids: Grid) -> int:
         if len(set(grids)) > 1:
-            raise ValueError(f"DAbstractor takes maps of one grid, they have {list(grids)}")
+            raise ValueError(f"DAbstractor takes maps of one grid, but they have {list(grids)}")
         return super().num_tokens(*grids) + self.num_end_tokens
 
     def out_grid(self, *grids: Grid) -> Grid | None:
         return None if self.num_end_tokens else super().out_grid(*grids)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, rows*columns + num_end_tokens, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.num_tokens(*grids)
         values = [projection(features) for projection, features in zip(self.in_projections, maps, strict=True)]
@@ -153,7 +154,7 @@ class DAbstractor(PooledConnector):
 
 
 class DeformableLayer(nn.Module):
-    """Attention among queries, deformable attention to the maps, a feed-forward layer, each before a norm."""
+    """Self-attention of the queries, deformable attention to the maps and a feed-forward layer, each before a norm."""
 
     def __init__(self, width: int, heads: int, maps: int, points: int, mlp_width: int, backend: Backend) -> None:
         super().__init__()
@@ -165,7 +166,7 @@ class DeformableLayer(nn.Module):
     def forward(
         self, tokens: Tensor, where: Tensor, reference: Tensor, values: Tensor, grids: Sequence[Grid]
     ) -> Tensor:
-        """Queries [views, tokens, width], their positions, reference points, keys -> as the queries."""
+        """Queries [views, tokens, width], their positions, reference points, keys -> [views, tokens, width]."""
         placed = tokens + where
         tokens = self.self_norm(tokens + self.self_attention(placed, placed, tokens))
         tokens = self.cross_norm(tokens + self.cross_attention(tokens + where, reference, values, grids))
@@ -174,7 +175,7 @@ class DeformableLayer(nn.Module):
 
 
 def _inset(rows: int, columns: int, base: Grid) -> Tensor:
-    """Where queries begin to look, (x, y) in 0..1: evenly from half a cell inside one edge to the other."""
+    """Initial reference points, (x, y) in 0..1: evenly spaced, from half a cell inside one edge to the other."""
     down, across = (
         torch.linspace(0.5, side - 0.5, count) / side for side, count in ((base[0], rows), (base[1], columns))
     )

@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention: every query samples a few points of every map."""
+"""Multi-scale deformable attention: every query samples a few points of each map."""
 
 from collections.abc import Sequence
 from math import pi
@@ -11,13 +11,13 @@ from foveal.core import Grid, without_autocast
 
 
 def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor, weights: Tensor) -> Tensor:
-    """The weighted sum of bilinear samples (Deformable DETR, arXiv 2010.04159, equation 3).
+    """Compute the weighted sum of bilinear samples (Deformable DETR, arXiv 2010.04159, equation 3).
 
-    Places outside of a map count as zero. Computed in float32 or better: in half precision places would be rounded by
-    tenths of a cell.
+    Points outside a map count as zero. Computed in float32 or better: half precision would round locations by tenths of
+    a cell.
 
     Args:
-        value: [batch, keys, heads, head_width], all maps one after the other, each row by row.
+        value: [batch, keys, heads, head_width], all maps concatenated, each row by row.
         grids: rows and columns of each map.
         locations: [batch, queries, heads, maps, points, 2], (x, y) in 0..1 from edge to edge.
         weights: [batch, queries, heads, maps, points].
@@ -31,8 +31,8 @@ def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor
         found, shares = neighbours(grids, locations.to(kind))
         views = torch.arange(batch, device=value.device)[:, None] * keys * heads
         planes = (views + torch.arange(heads, device=value.device)).view(batch, 1, heads, 1, 1, 1)
-        # All neighbours of a query as one bag that is summed while it is fetched: faster than F.grid_sample for each
-        # map (tools/bench/deformable.py), and its backward pass is deterministic on every device.
+        # All neighbours of a query form one bag, summed while it is fetched: faster than one F.grid_sample per map
+        # (tools/bench/deformable.py), and the backward pass is deterministic on every device.
         summed = F.embedding_bag(
             (found * heads + planes).flatten(3).flatten(0, 2),
             value.to(kind).reshape(-1, head_width),
@@ -44,14 +44,14 @@ def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor
 
 
 def neighbours(grids: Sequence[Grid], locations: Tensor) -> tuple[Tensor, Tensor]:
-    """The four keys around every location, and their shares in the bilinear sample there.
+    """The four keys around each location, and their weights in the bilinear sample there.
 
     Args:
         grids: rows and columns of each map.
         locations: [..., maps, points, 2], (x, y) in 0..1 from edge to edge.
 
     Returns:
-        twice [..., maps, points, 4]; a neighbour outside of its map has no share.
+        keys and weights, [..., maps, points, 4] each; a neighbour outside its map has weight 0.
     """
     sizes = torch.tensor([(columns, rows) for rows, columns in grids], device=locations.device)
     cells = sizes.prod(dim=1)
@@ -67,13 +67,13 @@ def neighbours(grids: Sequence[Grid], locations: Tensor) -> tuple[Tensor, Tensor
 
 
 class DeformableAttention(nn.Module):
-    """Queries choose by themselves where to look around their reference points (arXiv 2010.04159, section 4.1).
+    """Attention in which queries predict where to sample around their reference points (arXiv 2010.04159, section 4.1).
 
     Args:
         width: channels.
         heads: attention heads.
-        maps: maps that are looked at.
-        points: samples of a query in every map and head.
+        maps: number of maps to sample.
+        points: points that a query samples per map and head.
 
     Raises:
         ValueError: if `heads` does not divide `width`.
@@ -99,15 +99,15 @@ class DeformableAttention(nn.Module):
     def forward(
         self, query: Tensor, reference: Tensor, values: Tensor, grids: Sequence[Grid], mask: Tensor | None = None
     ) -> Tensor:
-        """What the queries find.
+        """Sample the values around the reference points.
 
         Args:
             query: [batch, queries, width].
-            reference: [1 or batch, queries, 1 or maps, 2] as (x, y) in 0..1, or with 4 as (x, y, width, height) of
-                boxes, in whose halves the offsets are then counted.
-            values: [batch, keys, width], all maps one after the other.
+            reference: [1 or batch, queries, 1 or maps, 2] as (x, y) in 0..1, or with 4 as boxes (x, y, width, height);
+                offsets are then in units of half a box.
+            values: [batch, keys, width], all maps concatenated.
             grids: rows and columns of each map.
-            mask: [batch, keys], True at keys that count.
+            mask: [batch, keys], True for keys that count.
 
         Returns:
             [batch, queries, width]
@@ -130,7 +130,7 @@ class DeformableAttention(nn.Module):
 
 
 def ring(heads: int, maps: int, points: int) -> Tensor:
-    """Offsets to begin with, [heads, maps, points, 2]: head by head in another direction, point by point farther."""
+    """Initial offsets, [heads, maps, points, 2]: each head has its own direction, each point is farther out."""
     angles = torch.arange(heads) * (2 * pi / heads)
     directions = torch.stack([angles.cos(), angles.sin()], dim=-1)
     directions = directions / directions.abs().amax(dim=-1, keepdim=True)
@@ -139,6 +139,6 @@ def ring(heads: int, maps: int, points: int) -> Tensor:
 
 
 def centres(grid: Grid, device: torch.device) -> Tensor:
-    """The middle of every cell as (x, y) in 0..1, row by row: [1, rows*columns, 1, 2], float32."""
+    """The centre of each cell as (x, y) in 0..1, row by row: [1, rows*columns, 1, 2], float32."""
     down, across = ((torch.arange(side, device=device) + 0.5) / side for side in grid)
     return torch.stack([across.expand(grid[0], -1), down[:, None].expand(-1, grid[1])], dim=-1).reshape(1, -1, 1, 2)

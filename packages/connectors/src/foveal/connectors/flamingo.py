@@ -1,4 +1,4 @@
-"""Flamingo's perceiver resampler: latents that look at the features and at themselves."""
+"""Flamingo's perceiver resampler: latents that attend to the features and to themselves."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -32,23 +32,23 @@ FLAMINGO = KeyMap(
         },
     }
 )
-"""LLaVA-NeXT's `PerceiverResampler`, behind `vision_resampler.`; read it with `flamingo_weights`."""
+"""LLaVA-NeXT's `PerceiverResampler`, after the prefix `vision_resampler.`; read it with `flamingo_weights`."""
 
 
 class FlamingoPerceiver(Connector):
     """The perceiver resampler (Flamingo, arXiv 2204.14198, section 3.1.1), then a linear layer.
 
-    Every latent looks at the features and at all latents. Features have no position but those of their encoder.
+    Each latent attends to the features and to all latents. No positions are added to those of the encoder.
 
     Args:
         in_width: channels of the features, and of the latents.
         out_width: channels of the language model.
-        num_latents: tokens of a view.
+        num_latents: tokens per view.
         depth: layers.
         heads: attention heads.
-        head_width: channels of a head.
+        head_width: channels per head.
         mlp_ratio: channels inside the feed-forward layers, as a multiple of `in_width`.
-        num_frames: largest number of maps that are the frames of one video; each gets a learned position. 0: none.
+        num_frames: maximum number of maps that are frames of one video; each gets a learned position. 0: no positions.
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
@@ -76,7 +76,7 @@ class FlamingoPerceiver(Connector):
         super().__init__()
         widths = (in_width,) if isinstance(in_width, int) else tuple(in_width)
         if mlp_ratio < 1:
-            raise ValueError(f"mlp_ratio is at least 1, not {mlp_ratio}")
+            raise ValueError(f"mlp_ratio must be at least 1, not {mlp_ratio}")
         if len(widths) > max(num_frames, 1) or len(set(widths)) > 1:
             raise ValueError(f"{len(widths)} maps of widths {widths}: at most {max(num_frames, 1)} frames of one width")
         self.in_width, width = in_width if isinstance(in_width, int) else widths, widths[0]
@@ -99,12 +99,13 @@ class FlamingoPerceiver(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] per frame -> [views, num_latents, out_width]."""
         self.checked(maps, grids, mask)
         result: Tensor = self.projection(self.read(maps, mask))
         return result
 
     def read(self, maps: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-        """What the latents have read, [views, latents, in_width], before it is projected."""
+        """The latents after the last layer, [views, latents, in_width], before the projection."""
         placed = [each if self.frames is None else each + self.frames[place] for place, each in enumerate(maps)]
         features = torch.cat(placed, dim=1)
         latents = self.latents.expand(len(features), -1, -1)
@@ -115,7 +116,7 @@ class FlamingoPerceiver(Connector):
 
 
 class LatentLayer(nn.Module):
-    """Attention of the latents to features and latents, and a feed-forward layer, behind norms, without biases."""
+    """Attention of the latents to features and latents, then a feed-forward layer; pre-norm, without biases."""
 
     def __init__(self, width: int, heads: int, head_width: int, mlp_width: int, backend: Backend) -> None:
         super().__init__()
@@ -124,7 +125,7 @@ class LatentLayer(nn.Module):
         self.up, self.down = nn.Linear(width, mlp_width, bias=False), nn.Linear(mlp_width, width, bias=False)
 
     def forward(self, latents: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
-        """[views, latents, width] and [views, cells, width] -> [views, latents, width]"""
+        """[views, latents, width] and [views, cells, width] -> [views, latents, width]."""
         query = self.latent_norm(latents)
         seen = torch.cat([self.feature_norm(features), query], dim=1)
         latents = latents + self.attention(query, seen, seen, with_all(mask, latents.shape[1]))
@@ -133,10 +134,10 @@ class LatentLayer(nn.Module):
 
 
 def flamingo_weights(tensors: dict[str, Tensor], *, source: str) -> dict[str, Tensor]:
-    """Weights of LLaVA-NeXT's perceiver under our names, its joined keys and values taken apart.
+    """Rename the weights of LLaVA-NeXT's perceiver to our names, splitting its joined keys and values.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if a name is unknown.
     """
     weights = FLAMINGO.read(tensors, source=source)
     for name in [name for name in weights if name.endswith(".key_value")]:

@@ -1,4 +1,4 @@
-"""Several maps joined into one without attention: sums, channels, tokens, Dense Connector."""
+"""Join several maps into one without attention: average, concatenation, Dense Connector."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +13,7 @@ MERGED = 8
 
 
 class Fuser(Connector):
-    """Stages of a `Chain` that join several maps of one grid; the width of the result follows from theirs."""
+    """A stage of a `Chain` that joins several maps on one grid; the width of the result follows from theirs."""
 
     def num_tokens(self, *grids: Grid) -> int:
         rows, columns = self.one_grid(grids)
@@ -29,7 +29,7 @@ class Fuser(Connector):
             ValueError: if they differ.
         """
         if len(set(grids)) > 1:
-            raise ValueError(f"{type(self).__name__} joins maps cell by cell, their grids differ: {list(grids)}")
+            raise ValueError(f"{type(self).__name__} joins maps cell by cell, but their grids differ: {list(grids)}")
         return grids[0]
 
 
@@ -39,11 +39,11 @@ class Average(Fuser):
 
     Args:
         in_width: channels of every map, all equal.
-        shares: of each map; by default all alike.
-        learn_shares: let the shares learn, as the softmax of one number for each map.
+        shares: weight of each map; by default all equal.
+        learn_shares: whether the shares are learned, as the softmax of one number per map.
 
     Raises:
-        ValueError: if widths differ, or there are not as many shares as maps.
+        ValueError: if widths differ, there are not as many shares as maps, or learned shares are not positive.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Average(Fuser):
         self.out_width = self.in_width[0]
         if shares is not None and (len(shares) != len(self.in_width) or (learn_shares and min(shares) <= 0)):
             raise ValueError(
-                f"shares {tuple(shares)} for {len(self.in_width)} maps: one for each, above 0 if they learn"
+                f"shares {tuple(shares)} for {len(self.in_width)} maps: each map needs one, above 0 if they are learned"
             )
         self.shares, self.learn_shares = None if shares is None else tuple(shares), learn_shares
         begun = (
@@ -64,6 +64,7 @@ class Average(Fuser):
         self.register_buffer("fixed", begun, persistent=False)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells, width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
         shares = self.get_buffer("fixed") if self.logits is None else self.logits.softmax(dim=0)
@@ -71,7 +72,7 @@ class Average(Fuser):
 
 
 class ConcatChannels(Fuser):
-    """All maps' channels, one map after the other: as wide as all together."""
+    """Concatenate the maps along channels; the result is as wide as all of them together."""
 
     def __init__(self, in_width: Widths) -> None:
         super().__init__()
@@ -79,13 +80,14 @@ class ConcatChannels(Fuser):
         self.out_width = sum(self.in_width)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells, sum of widths]."""
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
         return torch.cat(list(maps), dim=-1)
 
 
 class ConcatTokens(Fuser):
-    """All maps' tokens, one map after the other: as many as all together. The grids may differ."""
+    """Concatenate the maps along tokens; the result is as long as all of them together. Grids may differ."""
 
     def __init__(self, in_width: Widths) -> None:
         super().__init__()
@@ -99,25 +101,30 @@ class ConcatTokens(Fuser):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, sum of cells, width]."""
         return torch.cat(list(self.checked(maps, grids, mask)[0]), dim=1)
 
 
 class DenseConnector(Fuser):
-    """Shallow layers beside the last (Dense Connector, arXiv 2405.13800, section 3.2); the last map is the final one.
+    """Shallow layers joined with the final one (Dense Connector, arXiv 2405.13800, section 3.2).
 
-        sti: tokens of [final, every other map averaged over 8 tokens in a row]; a rest below 8 is left out
-        sci: channels of [final, every other map]
-        dci: channels of [final, mean of the first half of the maps, mean of the second half]
+    The final map is the last. With [views, cells, width] per map the result is:
 
-    The published ones have CLIP's layers 7, 15, 23 (sti, sci) and 0 to 23 (dci).
+        sti: the tokens of the final map, then those of each other map averaged over 8 consecutive tokens (a remainder
+            below 8 is dropped), [views, cells + (maps - 1) * (cells // 8), width]
+        sci: the channels of the final map, then those of the other maps, [views, cells, maps * width]
+        dci: the channels of the final map, of the mean of the first half of the maps, and of the mean of the second
+            half, [views, cells, 3 * width]
+
+    The published models use CLIP's layers 7, 15, 23 (sti, sci) and 0 to 23 (dci).
 
     Args:
         in_width: channels of every map, all equal.
-        kind: of the three.
-        final_in_mean: the final map belongs to the second half too (CLIP); else (SigLIP) it is left out of the means.
+        kind: `sti`, `sci` or `dci`, see above.
+        final_in_mean: whether the second half includes the final map (CLIP); otherwise (SigLIP) no mean includes it.
 
     Raises:
-        ValueError: if widths differ, the kind is unknown, or the maps of `dci` are no two halves.
+        ValueError: if widths differ, the kind is unknown, or the maps of `dci` cannot be halved.
     """
 
     def __init__(
@@ -126,11 +133,11 @@ class DenseConnector(Fuser):
         super().__init__()
         self.in_width = several_widths(in_width, equal=True)
         if kind not in ("sti", "sci", "dci"):
-            raise ValueError(f"kind is sti, sci or dci, not {kind!r}")
+            raise ValueError(f"kind must be sti, sci or dci, not {kind!r}")
         self.kind, self.final_in_mean = kind, final_in_mean
         self.averaged = len(self.in_width) - (not final_in_mean)
         if kind == "dci" and (self.averaged % 2 or not self.averaged):
-            raise ValueError(f"dci takes the means of two halves, but {self.averaged} maps have none")
+            raise ValueError(f"dci takes the means of two halves, but {self.averaged} maps cannot be halved")
         parts = {"sti": 1, "sci": len(self.in_width), "dci": 3}
         self.out_width = self.in_width[0] * parts[kind]
 
@@ -142,6 +149,7 @@ class DenseConnector(Fuser):
         return None if self.kind == "sti" else super().out_grid(*grids)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, num_tokens(*grids), out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
         final, others = maps[-1], list(maps[:-1])

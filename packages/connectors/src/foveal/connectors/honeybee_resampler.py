@@ -40,23 +40,23 @@ RESAMPLER = KeyMap(
         },
     }
 )
-"""The reference's names, behind `abstractor.`."""
+"""The reference's names, after the prefix `abstractor.`."""
 
 
 class HoneybeeResampler(Connector):
-    """Queries that look at the features and at each other, layer by layer (the resampler that Honeybee, arXiv
-    2312.06742, compares with, after mPLUG-Owl, arXiv 2304.14178).
+    """Queries that attend to the features and to each other, layer by layer (the resampler that Honeybee, arXiv
+    2312.06742, compares with; it follows mPLUG-Owl, arXiv 2304.14178).
 
     Args:
         in_width: channels of the features.
         out_width: channels of the language model.
-        queries: tokens of a view.
-        base_grid: rows and columns of the learned positions; they are resampled bicubically for other grids.
+        queries: tokens per view.
+        base_grid: rows and columns of the learned positions, which are resampled bicubically for other grids.
         hidden_width: channels of the layers.
         depth: layers.
         heads: attention heads.
         mlp_width: channels inside the feed-forward layers.
-        num_end_tokens: learned tokens that come last.
+        num_end_tokens: learned tokens appended at the end.
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
@@ -99,6 +99,7 @@ class HoneybeeResampler(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, queries + num_end_tokens, out_width]."""
         features, grid = self.single(maps, grids, mask)
         features = self.in_projection(features + positions_for(self.positions, self.base_grid, grid).to(features))
         tokens = self.query.expand(len(features), -1, -1)
@@ -108,7 +109,7 @@ class HoneybeeResampler(Connector):
 
 
 class ResamplerLayer(nn.Module):
-    """Attention and a gated feed-forward layer; the residual path starts behind the norm."""
+    """Attention and a gated feed-forward layer; the first residual path starts after the norm."""
 
     def __init__(self, width: int, heads: int, mlp_width: int, backend: Backend) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class ResamplerLayer(nn.Module):
         self.down = nn.Linear(mlp_width, width)
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """[views, queries, width] and [views, cells, width] -> [views, queries, width]"""
+        """[views, queries, width] and [views, cells, width] -> [views, queries, width]."""
         query = self.query_norm(tokens)
         seen = torch.cat([query, self.key_norm(features)], dim=1)
         tokens = query + self.attention(query, seen, seen)

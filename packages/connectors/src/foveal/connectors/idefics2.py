@@ -1,4 +1,4 @@
-"""Idefics2's perceiver resampler: gated layers, in the language model's width."""
+"""Idefics2's perceiver resampler: gated layers at the language model's width."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -33,7 +33,7 @@ IDEFICS2 = KeyMap(
         },
     }
 )
-"""transformers' Idefics2, behind `model.connector.`."""
+"""transformers' names for Idefics2, after the prefix `model.connector.`."""
 
 
 class Idefics2Perceiver(Connector):
@@ -42,16 +42,16 @@ class Idefics2Perceiver(Connector):
     Args:
         in_width: channels of the features.
         out_width: channels of the language model, and of the latents.
-        num_latents: tokens of a view.
+        num_latents: tokens per view.
         depth: layers.
         heads: attention heads.
-        head_width: channels of a head.
-        key_heads: heads of keys and values, shared by the others.
+        head_width: channels per head.
+        key_heads: heads of keys and values, each shared by several query heads.
         mlp_width: channels inside the first MLP.
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if `heads` is no multiple of `key_heads`.
+        ValueError: if `heads` is not a multiple of `key_heads`.
     """
 
     supports_mask = True
@@ -89,6 +89,7 @@ class Idefics2Perceiver(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, num_latents, out_width]."""
         features, _ = self.single(maps, grids, mask)
         features = self.modality(features)
         latents = self.latents.expand(len(features), -1, -1)
@@ -99,7 +100,7 @@ class Idefics2Perceiver(Connector):
 
 
 class GatedLatentLayer(nn.Module):
-    """As `LatentLayer`, with RMS norms, grouped heads and a gated feed-forward layer."""
+    """Like `LatentLayer`, with RMS norms, grouped heads and a gated feed-forward layer."""
 
     def __init__(self, width: int, heads: int, head_width: int, key_heads: int, backend: Backend) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class GatedLatentLayer(nn.Module):
         self.mlp = GatedMlp(width, 4 * width, width)
 
     def forward(self, latents: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
-        """[views, latents, width] and [views, cells, width] -> [views, latents, width]"""
+        """[views, latents, width] and [views, cells, width] -> [views, latents, width]."""
         query = self.latent_norm(latents)
         seen = torch.cat([self.feature_norm(features), query], dim=1)
         latents = latents + self.attention(query, seen, seen, with_all(mask, latents.shape[1]))
@@ -127,6 +128,6 @@ class GatedMlp(nn.Module):
         self.down = nn.Linear(width, out_width, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[..., in_width] -> [..., out_width]"""
+        """[..., in_width] -> [..., out_width]."""
         result: Tensor = self.down(F.silu(self.gate(features)) * self.up(features))
         return result

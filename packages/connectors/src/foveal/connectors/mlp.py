@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on every patch, as LLaVA has it."""
+"""A multi-layer perceptron on every patch, as in LLaVA."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ LLAVA = KeyMap(
         for kind in ("weight", "bias")
     }
 )
-"""LLaVA's `mlpNx_gelu` and LLaVA-NeXT's `mlpNx_resMx_gelu`, behind `mm_projector.`."""
+"""Names of LLaVA's `mlpNx_gelu` and LLaVA-NeXT's `mlpNx_resMx_gelu`, after the prefix `mm_projector.`."""
 
 LLAVA_LINEAR = KeyMap({"weight": "layers.0.weight", "bias": "layers.0.bias"})
-"""LLaVA's `linear`, behind `mm_projector.`."""
+"""Names of LLaVA's `linear`, after the prefix `mm_projector.`."""
 
 TRANSFORMERS = KeyMap(
     {
@@ -26,11 +26,11 @@ TRANSFORMERS = KeyMap(
         for kind in ("weight", "bias")
     }
 )
-"""transformers' LLaVA, behind `multi_modal_projector.`."""
+"""transformers' names for LLaVA, after the prefix `multi_modal_projector.`."""
 
 
 def mlp(in_width: int, out_width: int, depth: int) -> nn.Sequential:
-    """`depth` linear layers with the exact GELU between them; all but the first are square."""
+    """Build `depth` linear layers with the exact GELU between them; all but the first are square."""
     layers: list[nn.Module] = [nn.Linear(in_width, out_width)]
     for _ in range(depth - 1):
         layers += [nn.GELU(), nn.Linear(out_width, out_width)]
@@ -38,7 +38,7 @@ def mlp(in_width: int, out_width: int, depth: int) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """Two linear layers behind a norm, added to what the norm gave (not to what it was given), as in LLaVA-NeXT."""
+    """Two linear layers after a norm, added to the norm's output (not to its input), as in LLaVA-NeXT."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class ResidualBlock(nn.Module):
 
 
 class MlpProjector(Connector):
-    """One token for every patch (LLaVA-1.5, arXiv 2310.03744, section 3.2: `linear`, `mlp2x_gelu`).
+    """One token per patch (LLaVA-1.5, arXiv 2310.03744, section 3.2: `linear`, `mlp2x_gelu`).
 
     Args:
         in_width: channels of the features.
         out_width: channels of the language model.
-        depth: linear layers; 1: LLaVA's `linear`, N: its `mlpNx_gelu`.
+        depth: number of linear layers; 1 is LLaVA's `linear`, N its `mlpNx_gelu`.
         prefix_tokens: rows before the grid that become tokens too (LLaVA's `cls_patch` has one).
-        residual_blocks: further blocks (M of LLaVA-NeXT's `mlpNx_resMx_gelu`).
+        residual_blocks: number of residual blocks that follow (M in LLaVA-NeXT's `mlpNx_resMx_gelu`).
 
     Raises:
         ValueError: if there is no layer.
@@ -79,7 +79,7 @@ class MlpProjector(Connector):
     ) -> None:
         super().__init__()
         if depth < 1:
-            raise ValueError(f"depth is the number of linear layers, at least 1, not {depth}")
+            raise ValueError(f"depth, the number of linear layers, must be at least 1, not {depth}")
         self.in_width = in_width = one_width(in_width)
         self.out_width = out_width
         self.depth, self.prefix_tokens = depth, prefix_tokens
@@ -95,6 +95,7 @@ class MlpProjector(Connector):
         return grids[0] if self.prefix_tokens == 0 else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, in_width] -> [views, prefix_tokens + cells, out_width]."""
         features, _ = self.single(maps, grids, mask)
         tokens: Tensor = self.layers(features)
         return tokens

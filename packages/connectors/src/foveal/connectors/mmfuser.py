@@ -1,4 +1,4 @@
-"""Several layers of one encoder fused into its deepest: MMFuser."""
+"""MMFuser: several layers of one encoder fused into the deepest."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -36,7 +36,7 @@ MMFUSER = KeyMap(
         },
     }
 )
-"""The reference's names, behind `mm_projector.0.`."""
+"""The reference's names, after the prefix `mm_projector.0.`."""
 
 
 class MMFuser(Connector):
@@ -44,21 +44,21 @@ class MMFuser(Connector):
 
         F = cross(LN(Q), LN(X)),  F' = self(LN(F)),  result = Q + fused_scale (F + self_scale F')
 
-    Q is the last map, X all others. Both scales begin at 0, so that it begins as the last map alone. A stage of a
-    `Chain`: the width stays, a projector follows.
+    Q is the last map, X all others. Both scales start at 0, so that at first the result is the last map alone. It is a
+    stage of a `Chain`: it keeps the width, and a projector follows.
 
     Args:
         in_width: channels of every map, all equal.
         heads: attention heads.
-        points: samples of a query in every map and head.
-        attention: `deformable`; `global`: every query looks at every cell; `linear_sra`: at every map averaged to 7x7
-            cells first (PVT v2, arXiv 2106.13797, section 3.2).
-        use_self_attention: with the second attention.
-        init_scale: both scales at the beginning.
-        backend: attention kernel of the two dense kinds, see `foveal.core.attention`.
+        points: points that a query samples per map and head.
+        attention: `deformable`; `global`: every query attends to every cell; `linear_sra`: to every map after averaging
+            it to 7x7 cells (PVT v2, arXiv 2106.13797, section 3.2).
+        use_self_attention: whether to use the second attention.
+        init_scale: initial value of both scales.
+        backend: attention kernel of `global` and `linear_sra`, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if there is one map only, or widths differ.
+        ValueError: if there is only one map, or widths differ.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class MMFuser(Connector):
     ) -> None:
         super().__init__()
         if attention not in ("deformable", "global", "linear_sra"):
-            raise ValueError(f"attention is deformable, global or linear_sra, not {attention!r}")
+            raise ValueError(f"attention must be deformable, global or linear_sra, not {attention!r}")
         self.in_width = several_widths(in_width, equal=True)
         self.out_width = width = self.in_width[-1]
         self.heads, self.points, self.attention, self.backend = heads, points, attention, backend
@@ -100,6 +100,7 @@ class MMFuser(Connector):
         return grids[-1]
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells of the last map, width]."""
         maps, grids = self.checked(maps, grids, mask)
         query, own = maps[-1], grids[-1]
         reference = centres(own, query.device)
@@ -113,7 +114,7 @@ class MMFuser(Connector):
 
 
 class DenseAttention(nn.Module):
-    """Attention to all cells of all maps, called as `DeformableAttention` is."""
+    """Attention to all cells of all maps, with the signature of `DeformableAttention`."""
 
     def __init__(self, width: int, heads: int, backend: Backend, *, reduced: bool) -> None:
         super().__init__()
@@ -122,7 +123,7 @@ class DenseAttention(nn.Module):
         self.reduce_norm = nn.LayerNorm(width, eps=1e-6) if reduced else None
 
     def forward(self, query: Tensor, reference: Tensor, values: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """[batch, queries, width], [batch, keys, width] -> [batch, queries, width]; reference points are not used."""
+        """[batch, queries, width], [batch, keys, width] -> [batch, queries, width]; reference points are unused."""
         if self.reduce is not None and self.reduce_norm is not None:
             planes = zip(values.split([rows * columns for rows, columns in grids], dim=1), grids, strict=True)
             few = [

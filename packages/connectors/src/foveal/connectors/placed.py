@@ -1,4 +1,4 @@
-"""What connectors with learned positions and end tokens share."""
+"""Helpers for connectors with learned positions and end tokens."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from foveal.core import Grid
 
 
 def positions_for(table: Tensor, base: Grid, grid: Grid) -> Tensor:
-    """[1, rows*columns of base, width] -> that of `grid`, bicubically."""
+    """Resample a table bicubically: [1, rows*columns of `base`, width] -> [1, rows*columns of `grid`, width]."""
     return table if grid == base else resampled(table[0], base, grid)[None]
 
 

@@ -1,4 +1,4 @@
-"""Pooling: DeCo, LDPv2, space and time."""
+"""Pooling: DeCo, LDPv2, and pooling over space and time."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +13,7 @@ from foveal.connectors.separable import resized
 from foveal.core import Grid, KeyMap
 
 DECO = KeyMap({f"mlp_projector.{{}}.{kind}": f"layers.{{}}.{kind}" for kind in ("weight", "bias")})
-"""The reference's names; LLaVA's `mlpNx_gelu` fits too, through its own key map."""
+"""The reference's names; for LLaVA's `mlpNx_gelu` use its own key map."""
 
 LDP = KeyMap(
     {
@@ -22,11 +22,11 @@ LDP = KeyMap(
         for kind in ("weight", "bias")
     }
 )
-"""MobileVLM's names, behind `mm_projector.`."""
+"""MobileVLM's names, after the prefix `mm_projector.`."""
 
 
 class PooledConnector(Connector):
-    """What all pools to a fixed grid share: `rows` x `columns` tokens of any map."""
+    """Base of all pools to a fixed grid: `rows` x `columns` tokens from any map."""
 
     rows: int
     columns: int
@@ -38,26 +38,26 @@ class PooledConnector(Connector):
         return Grid(self.rows, self.columns)
 
     def averaged(self, features: Tensor, grid: Grid) -> Tensor:
-        """[views, cells, width] -> [views, rows*columns, width], each the mean of its window."""
+        """[views, cells, width] -> [views, rows*columns, width]; each result is the mean of its window."""
         pooled = resized(features, grid, pool_matrix(grid[0], self.rows), pool_matrix(grid[1], self.columns))
         return pooled.flatten(1, 2).to(features.dtype)
 
     def keep_size(self, rows: int, columns: int) -> None:
-        """Note the size.
+        """Set `rows` and `columns`.
 
         Raises:
-            ValueError: if it is empty.
+            ValueError: if either is below 1.
         """
         if min(rows, columns) < 1:
-            raise ValueError(f"rows and columns are at least 1, not {rows} and {columns}")
+            raise ValueError(f"rows and columns must be at least 1, not {rows} and {columns}")
         self.rows, self.columns = rows, columns
 
 
 class AdaptivePool(PooledConnector):
-    """Average the map down to a fixed grid, then project (DeCo, arXiv 2405.20985, section 4).
+    """Average the map to a fixed grid, then project (DeCo, arXiv 2405.20985, section 4).
 
-    A cell (i, j) is the mean over rows floor(i*h/rows) to ceil((i+1)*h/rows) and likewise columns, so it may overlap
-    its neighbour where the grids do not divide.
+    Token (i, j) is the mean over rows floor(i*h/rows) to ceil((i+1)*h/rows), and likewise over columns, so windows
+    overlap where the grids do not divide evenly.
 
     Args:
         in_width: channels of the features.
@@ -75,11 +75,12 @@ class AdaptivePool(PooledConnector):
         self.in_width = in_width = one_width(in_width)
         self.keep_size(rows, columns)
         if depth < 1:
-            raise ValueError(f"depth is the number of linear layers, at least 1, not {depth}")
+            raise ValueError(f"depth, the number of linear layers, must be at least 1, not {depth}")
         self.out_width, self.depth = out_width, depth
         self.layers = mlp(in_width, out_width, depth)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns, out_width]."""
         features, grid = self.single(maps, grids, mask)
         tokens: Tensor = self.layers(self.averaged(features, grid))
         return tokens
@@ -90,8 +91,8 @@ class Pool(PooledConnector):
 
     Args:
         in_width: channels of the features.
-        rows: rows of cells afterwards.
-        columns: columns of cells afterwards.
+        rows: rows of cells after pooling.
+        columns: columns of cells after pooling.
 
     Raises:
         ValueError: if the grid is empty.
@@ -103,18 +104,19 @@ class Pool(PooledConnector):
         self.keep_size(rows, columns)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns, in_width]."""
         features, grid = self.single(maps, grids, mask)
         return self.averaged(features, grid)
 
 
 class StridedPool(Connector):
-    """Pooling by a stride: a stage of a `Chain` (`mm_spatial_pool_mode` of LLaVA-NeXT).
+    """Strided pooling: a stage of a `Chain` (`mm_spatial_pool_mode` of LLaVA-NeXT).
 
     Args:
         in_width: channels of the features.
         stride: cells along one side of a window.
-        mode: `average` and `max` over windows, a rest that is no whole window left out; `bilinear` interpolation to
-            the rounded-up number of windows.
+        mode: `average` or `max` over windows, dropping incomplete ones; or `bilinear` interpolation to the number of
+            windows, rounded up.
 
     Raises:
         ValueError: if the stride is below 1 or the mode unknown.
@@ -137,6 +139,7 @@ class StridedPool(Connector):
         return self._windows(grids[0])
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, windows, in_width]."""
         features, grid = self.single(maps, grids, mask)
         windows, plane = self._windows(grid), features.mT.unflatten(2, grid)
         if self.mode == "bilinear":
@@ -153,7 +156,7 @@ class StridedPool(Connector):
 
 
 class LdpV2(PooledConnector):
-    """An MLP, averaging to a fixed grid, and a convolution per channel that tells places apart (MobileVLM V2, arXiv
+    """An MLP, averaging to a fixed grid, and a depthwise convolution that encodes positions (MobileVLM V2, arXiv
     2402.03766, section 3.2).
 
     Args:
@@ -175,6 +178,7 @@ class LdpV2(PooledConnector):
         self.positions = nn.Conv2d(out_width, out_width, 3, padding=1, groups=out_width)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, rows*columns, out_width]."""
         features, grid = self.single(maps, grids, mask)
         plane = self.averaged(self.layers(features), grid).mT.unflatten(2, (self.rows, self.columns))
         tokens: Tensor = (plane + self.positions(plane)).flatten(2).mT
@@ -182,20 +186,20 @@ class LdpV2(PooledConnector):
 
 
 class SpaceTimePool(PooledConnector):
-    """Average the frames of a video in time and space (PLLaVA, arXiv 2404.16994, section 3.2); one map for each frame.
+    """Average the frames of a video in time and space (PLLaVA, arXiv 2404.16994, section 3.2); one map per frame.
 
-    Tokens come slot by slot of time, in each row by row.
+    Tokens are ordered by time slot, and row by row within a slot.
 
     Args:
         in_width: channels of every frame's features, all equal.
         out_width: channels of the language model.
-        slots: frames afterwards.
-        rows: rows of tokens of a slot.
-        columns: columns of tokens of a slot.
-        pool_first: average before the MLP, which costs less; the published models average after it.
+        slots: number of time slots after pooling.
+        rows: rows of tokens per slot.
+        columns: columns of tokens per slot.
+        pool_first: whether to average before the MLP, which costs less; the published models average after it.
 
     Raises:
-        ValueError: if nothing would be left, or the widths differ.
+        ValueError: if a size is below 1, or the widths differ.
     """
 
     def __init__(
@@ -212,7 +216,7 @@ class SpaceTimePool(PooledConnector):
         self.in_width = several_widths(in_width, equal=True)
         self.keep_size(rows, columns)
         if slots < 1:
-            raise ValueError(f"slots are at least 1, not {slots}")
+            raise ValueError(f"slots must be at least 1, not {slots}")
         self.out_width, self.slots, self.pool_first = out_width, slots, pool_first
         self.layers = mlp(self.in_width[0], out_width, 2)
 
@@ -223,6 +227,7 @@ class SpaceTimePool(PooledConnector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] per frame -> [views, slots*rows*columns, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         frames = list(maps) if self.pool_first else [self.layers(features) for features in maps]
         small = torch.stack([self.averaged(*each) for each in zip(frames, grids, strict=True)], dim=1)
@@ -232,7 +237,7 @@ class SpaceTimePool(PooledConnector):
 
 
 def pool_matrix(size: int, cells: int) -> Tensor:
-    """Along one axis: how much row x of the map gives to cell i, [cells, size]; a cell is the mean of its rows."""
+    """Weight of row x of the map in cell i along one axis, [cells, size]; a cell is the mean of its rows."""
     cell, place = torch.arange(cells)[:, None], torch.arange(size)
     inside = (place >= cell * size // cells) & (place < ((cell + 1) * size + cells - 1) // cells)
     return inside / inside.sum(dim=1, keepdim=True, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Learned queries that read the image by cross attention: the Q-Former."""
+"""The Q-Former: learned queries that read the image by cross-attention."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -16,7 +16,7 @@ TEXT = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.wei
 
 
 def _table(attention: str, prefix: str, projection: tuple[str, ...]) -> KeyMap:
-    """The key map of a naming: how attention is called inside of itself, what comes first, names of the projection."""
+    """The key map of a naming scheme: its name for attention inside a block, its prefix, its projection names."""
     layer = f"{prefix}encoder.layer.{{}}."
     parts = {
         "intermediate_query.dense": "up",
@@ -38,7 +38,7 @@ def _table(attention: str, prefix: str, projection: tuple[str, ...]) -> KeyMap:
             **{f"{prefix}{name}.{kind}": f"first_norm.{kind}" for name in beginnings for kind in KINDS},
             **{f"{layer}{name}.{kind}": f"layers.{{}}.{ours}.{kind}" for name, ours in parts.items() for kind in KINDS},
             **{f"{name}.{kind}": f"out_projection.{kind}" for name in projection for kind in KINDS},
-            # What reads a question beside the picture (InstructBLIP) is left out.
+            # The weights that read a question with the image (InstructBLIP) are left out.
             **dict.fromkeys(prefix + name for name in TEXT),
             **dict.fromkeys(f"{layer}{name}.{kind}" for name in text for kind in KINDS),
             **dict.fromkeys(f"{prefix.replace('bert.', '')}cls.{{}}.{kind}" for kind in KINDS if "bert" in prefix),
@@ -47,33 +47,33 @@ def _table(attention: str, prefix: str, projection: tuple[str, ...]) -> KeyMap:
 
 
 TRANSFORMERS = _table("attention", "qformer.", ("language_projection",))
-"""transformers' BLIP-2 and InstructBLIP."""
+"""transformers' names for BLIP-2 and InstructBLIP."""
 
 LAVIS = _table("self", "Qformer.bert.", ("opt_proj", "t5_proj", "llm_proj"))
-"""The authors' repository."""
+"""The names in the authors' repository."""
 
 
 class QFormer(Connector):
     """A query transformer (BLIP-2, arXiv 2301.12597, section 3.1): queries attend to each other and, in every
     `cross_every`-th layer, to the features.
 
-    Published weights see the class token and the normalised last layer of their encoder: `prefix_tokens` 1.
+    Published weights expect the class token and the normalised last layer of their encoder: set `prefix_tokens` to 1.
 
     Args:
         in_width: channels of the features.
         out_width: channels of the language model.
-        queries: tokens of a view.
+        queries: tokens per view.
         hidden_width: channels of the layers.
         depth: layers; DeCo's baseline has 2, BLIP-2 12.
         heads: attention heads.
         mlp_width: channels inside the feed-forward layers.
-        cross_every: layers 0, `cross_every`, ... look at the features.
-        dropout: share of channels left out in training, behind every sublayer.
-        prefix_tokens: rows before the grid that are looked at too.
+        cross_every: layers 0, `cross_every`, 2 * `cross_every`, ... attend to the features.
+        dropout: dropout probability in training, after every sublayer.
+        prefix_tokens: rows before the grid that are attended to as well.
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if a size is below 1 or heads do not divide the width.
+        ValueError: if a size is below 1 or `heads` does not divide the width.
     """
 
     supports_mask = True
@@ -98,7 +98,7 @@ class QFormer(Connector):
         super().__init__()
         self.in_width = in_width = one_width(in_width)
         if min(queries, depth, cross_every) < 1:
-            raise ValueError(f"queries {queries}, depth {depth} and cross_every {cross_every} are at least 1")
+            raise ValueError(f"queries {queries}, depth {depth} and cross_every {cross_every} must be at least 1")
         self.out_width, self.queries, self.hidden_width, self.depth = out_width, queries, hidden_width, depth
         self.heads, self.mlp_width, self.cross_every, self.dropout = heads, mlp_width, cross_every, dropout
         self.prefix_tokens, self.backend = prefix_tokens, backend
@@ -117,12 +117,13 @@ class QFormer(Connector):
         return None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, prefix_tokens + cells, in_width] -> [views, queries, out_width]."""
         features, _ = self.single(maps, grids, mask)
         result: Tensor = self.out_projection(self.read(features, mask))
         return result
 
     def read(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the queries have read, [views, queries, hidden_width], before it is projected."""
+        """The queries after the last layer, [views, queries, hidden_width], before the projection."""
         tokens = F.dropout(self.first_norm(self.query), self.dropout, self.training).expand(len(features), -1, -1)
         for layer in self.layers:
             tokens = layer(tokens, features, mask)
@@ -130,7 +131,7 @@ class QFormer(Connector):
 
 
 class QueryLayer(nn.Module):
-    """A BERT layer, with attention to the features between its two sublayers where `key_width` is given."""
+    """A BERT layer; with `key_width`, there is attention to the features between its two sublayers."""
 
     def __init__(
         self, width: int, heads: int, mlp_width: int, key_width: int | None, dropout: float, backend: Backend
@@ -146,7 +147,7 @@ class QueryLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, tokens: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
-        """[views, queries, width] and [views, keys, key_width] -> [views, queries, width]"""
+        """[views, queries, width] and [views, keys, key_width] -> [views, queries, width]."""
         tokens = self.self_norm(tokens + self.dropout(self.self_attention(tokens, tokens, tokens)))
         if self.cross_attention is not None and self.cross_norm is not None:
             tokens = self.cross_norm(tokens + self.dropout(self.cross_attention(tokens, features, features, mask)))

@@ -1,7 +1,8 @@
-"""Which patches made a model write a word: generic attention explainability (Chefer et al., arXiv 2103.15679, section
-3), composed as in DeCo (arXiv 2405.20985): text to query in the language model, times query to patch in the connector.
+"""Find the patches that made a model write a word: generic attention explainability (Chefer et al., arXiv 2103.15679,
+section 3), composed as in DeCo (arXiv 2405.20985): text to query in the language model, times query to patch in the
+connector.
 
-DeCo gives no formula for the second through a Q-Former; there the composition is our reading.
+DeCo gives no formula for query to patch through a Q-Former; that composition is our interpretation.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 
 
 class RecordedAttention(TorchFunctionMode):
-    """While entered, torch's attention is computed plainly and its `probabilities` are kept, in the order of the calls:
-    [batch, heads, queries, keys] of each, after the softmax.
+    """A context that computes torch's attention step by step and keeps its `probabilities`, in the order of the calls:
+    [batch, heads, queries, keys] each, after the softmax.
 
-    It sees all calls of `scaled_dot_product_attention`: `foveal.core.attention` with dense input, and transformers'
-    models with `attn_implementation="sdpa"` (those with `eager` return their own). The probabilities are part of the
-    graph also where all weights are frozen. A mask must leave at least one key to every query.
+    It intercepts all calls of `scaled_dot_product_attention`: from `foveal.core.attention` with dense input, and from
+    transformers' models with `attn_implementation="sdpa"` (models with `eager` return their own). The probabilities are
+    part of the graph even if all weights are frozen. A mask must leave at least one key to every query.
     """
 
     def __init__(self) -> None:
@@ -57,14 +58,14 @@ class RecordedAttention(TorchFunctionMode):
 
 
 def contributions(score: Tensor, attentions: Sequence[Tensor]) -> list[Tensor]:
-    """`contribution` of every layer's attention to a score, [..., queries, keys] each.
+    """The `contribution` of each layer's attention to a score, [..., queries, keys] each.
 
     Args:
-        score: what to explain, one number: the logit of a token, or their sum over a word's. Not the loss.
+        score: the number to explain: the logit of a token, or the sum of the logits of a word's tokens. Not the loss.
         attentions: [..., heads, queries, keys] of each layer, after the softmax, from the pass that gave `score`.
 
     Raises:
-        ValueError: if attentions are missing, or the score does not come from them.
+        ValueError: if attentions are missing, or the score does not depend on them.
     """
     if not attentions or any(each is None for each in attentions):
         raise ValueError("no attention probabilities: record them, or load the model with attn_implementation='eager'")
@@ -79,24 +80,24 @@ def contributions(score: Tensor, attentions: Sequence[Tensor]) -> list[Tensor]:
 
 
 def contribution(attention: Tensor, gradient: Tensor) -> Tensor:
-    """Equation 5: what speaks for the score, averaged over heads, twice [..., heads, s, q] -> [..., s, q]."""
-    # In double precision from here on: R - I would lose what is small beside I, and equation 9 makes it large again.
+    """Equation 5: positive contributions to the score, averaged over heads; twice [..., heads, s, q] -> [..., s, q]."""
+    # In double precision from here on: R - I would lose values far smaller than I, and equation 9 scales them up again.
     return (gradient * attention).clamp(min=0).mean(dim=-3, dtype=torch.float64)
 
 
 def mixed(weights: Tensor, relevance: Tensor) -> Tensor:
-    """What attention adds to the relevance of its queries: to R_ss and R_sq within s (equations 6 and 7), and to R_ss,
-    from R_qs, where s reads q and q has read s (11). The additions of one block come from R before it."""
+    """The relevance that attention adds for its queries: to R_ss and R_sq within s (equations 6 and 7), and to R_ss,
+    from R_qs, if s reads q and q has read s (equation 11). All additions of a block use R from before the block."""
     return weights @ relevance
 
 
 def crossed(weights: Tensor, relevance_ss: Tensor, relevance_qq: Tensor) -> Tensor:
-    """Equation 10: what attention of s to q adds to R_sq, [..., s, q]."""
+    """Equation 10: the relevance that attention of s to q adds to R_sq, [..., s, q]."""
     return normalised(relevance_ss).mT @ weights @ normalised(relevance_qq)
 
 
 def normalised(relevance: Tensor) -> Tensor:
-    """Equations 8 and 9: rows of R - I scaled to sum 1, plus I, [..., s, s]. Rows of I, where that is 0/0, stay."""
+    """Equations 8 and 9: rows of R - I scaled to sum 1, plus I, [..., s, s]. Rows of I, which would give 0/0, stay."""
     identity = torch.eye(relevance.shape[-1]).to(relevance)
     change = relevance - identity
     total = change.sum(dim=-1, keepdim=True)
@@ -104,8 +105,8 @@ def normalised(relevance: Tensor) -> Tensor:
 
 
 def rollout(attentions: Sequence[Tensor]) -> Tensor:
-    """Without gradients: the product over layers of mean attention and residual path, half each (Abnar and Zuidema,
-    arXiv 2005.00928, section 3), [..., heads, s, s] of each layer -> [..., s, s]."""
+    """Attention rollout, without gradients: the product over layers of mean attention and residual path, half each
+    (Abnar and Zuidema, arXiv 2005.00928, section 3), [..., heads, s, s] of each layer -> [..., s, s]."""
     identity = result = torch.eye(attentions[0].shape[-1]).to(attentions[0])
     for attention in attentions:
         result = F.normalize(attention.mean(dim=-3) + identity, p=1, dim=-1) @ result
@@ -113,10 +114,10 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
 
 
 def text_to_query(layers: Sequence[Tensor], position: int, visual: Tensor) -> Tensor:
-    """Relevance of the visual tokens, [queries], for the word predicted at `position`, one before its own place.
+    """Relevance of the visual tokens, [queries], for the word predicted at `position`, the position before the word.
 
-    `layers` are contributions in the language model, [tokens, tokens], in its order; `visual` are the places of the
-    visual tokens, [queries], or a bool for each token. Raises ValueError if `layers` are none, or a batch.
+    `layers` are contributions in the language model, [tokens, tokens], in layer order; `visual` holds the positions of
+    the visual tokens, [queries], or one bool per token. Raises ValueError if `layers` is empty, or a batch.
     """
     if not layers or any(weights.ndim != 2 for weights in layers):
         raise ValueError(f"{len(layers)} layers: give at least one, each [tokens, tokens] of one sample of the batch")
@@ -127,14 +128,14 @@ def text_to_query(layers: Sequence[Tensor], position: int, visual: Tensor) -> Te
 
 
 def query_to_patch(layers: Sequence[tuple[Tensor | None, Tensor | None]]) -> Tensor:
-    """Relevance of the patches for each query, [queries, patches]; patches stay what they are: R_pp = I.
+    """Relevance of the patches for each query, [queries, patches]; patches do not mix: R_pp = I.
 
-    `layers` are contributions in the connector, in its order: of queries to queries, then of queries to patches, None
-    where a layer has no such attention. Raises ValueError if no layer looks at the patches, or they are a batch.
+    `layers` are contributions in the connector, in layer order: of queries to queries, then of queries to patches, None
+    if a layer has no such attention. Raises ValueError if no layer attends to the patches, or `layers` are a batch.
     """
     first = next((cross for _, cross in layers if cross is not None), None)
     if first is None or first.ndim != 2:
-        raise ValueError(f"{len(layers)} layers: one or more look at the patches, [queries, patches] of one sample")
+        raise ValueError(f"{len(layers)} layers: one or more must attend to patches, [queries, patches] of one sample")
     among, patches = torch.eye(first.shape[0]).to(first), torch.zeros_like(first)
     for own, cross in layers:
         if own is not None:

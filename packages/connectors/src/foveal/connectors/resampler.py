@@ -1,4 +1,4 @@
-"""Fixed numbers of tokens by cross-attention: the resamplers of Qwen-VL and LLaVA-UHD."""
+"""The resamplers of Qwen-VL and LLaVA-UHD: a fixed number of tokens by cross-attention."""
 
 from collections.abc import Sequence
 from math import ceil, isqrt, log
@@ -33,7 +33,7 @@ UHD = KeyMap(
         },
     }
 )
-"""The reference's names, behind `mm_projector.`."""
+"""The reference's names, after the prefix `mm_projector.`."""
 
 QWEN_VL = KeyMap(
     {
@@ -55,10 +55,10 @@ QWEN_VL = KeyMap(
         },
     }
 )
-"""Qwen-VL's names, behind `transformer.visual.`: the resampler that LLaVA-UHD took over."""
+"""Qwen-VL's names, after the prefix `transformer.visual.`: the resampler that LLaVA-UHD adopted."""
 
 FEW_CELLS = 64
-"""Of a map on which one product for whole windows is faster than one for rows and one for columns."""
+"""Up to this many cells in a map, one product for whole windows is faster than one for rows and one for columns."""
 
 
 class PerceiverResampler(Connector):
@@ -68,19 +68,20 @@ class PerceiverResampler(Connector):
         y = LN(x W_in),  q = LN(query) + P,  k = y + P resized to the view's grid
         tokens = LN(attention(q, k, y)) W_out
 
-    P is the 2-D sin-cos table of the queries' grid. It is added to keys, not to values. One attention layer, no
-    residual path, no feed-forward layer.
+    P is the 2-D sin-cos table of the queries' grid. It is added to keys, not to values. There is one attention layer,
+    without a residual path or a feed-forward layer.
 
     Args:
         in_width: channels of the features.
         out_width: channels of the language model.
-        queries: tokens of a view, a square number.
-        heads: attention heads; the published models have one for every 128 channels.
-        train_positions: let the table learn (the released model's did, in stage 1).
+        queries: tokens per view, a square number.
+        heads: attention heads; the published models have one per 128 channels.
+        train_positions: whether to train the table (the released model's was trained, in stage 1).
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if `queries` is no square, `heads` not positive, `out_width` no multiple of 4 and of `heads`.
+        ValueError: if `queries` is not a square, `heads` is not positive, or `out_width` is not a multiple of 4 and of
+            `heads`.
     """
 
     supports_mask = True
@@ -99,9 +100,9 @@ class PerceiverResampler(Connector):
         super().__init__()
         side = isqrt(max(queries, 0))
         if queries < 1 or side * side != queries:
-            raise ValueError(f"queries lie on a square grid: {queries} is no square number")
+            raise ValueError(f"queries must form a square grid: {queries} is not a square number")
         if heads < 1:
-            raise ValueError(f"heads are at least 1, not {heads}")
+            raise ValueError(f"heads must be at least 1, not {heads}")
         if out_width % 4 or out_width % heads:
             raise ValueError(f"out_width {out_width} must be a multiple of 4 and of heads {heads}")
         self.in_width = in_width = one_width(in_width)
@@ -128,6 +129,7 @@ class PerceiverResampler(Connector):
         return Grid(self.side, self.side)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, queries, out_width]."""
         features, grid = self.single(maps, grids, mask)
         query, key, value = self._projected(features, grid)
         query = query.expand(len(features), -1, -1)
@@ -152,28 +154,29 @@ class PerceiverResampler(Connector):
 
 
 class SpatialResampler(PerceiverResampler):
-    """Every query attends to its own window of the view (LLaVA-UHD, ECCV 2024, section 3.2; 144 queries when released).
+    """Each query attends to its own window of the view (LLaVA-UHD, ECCV 2024, section 3.2; the released model has 144).
 
-    Query (i, j) sees the map's window (i, j), bilinearly sampled to 6 to 12 points whose arrangement follows the view's
-    aspect ratio: the RoI-align of Mask R-CNN (arXiv 1703.06870, section 3) with the original, unshifted corners. Since
-    the windows of all queries form a regular grid, sampling is one matrix for rows and one for columns.
+    Query (i, j) sees window (i, j) of the map, bilinearly sampled at 6 to 12 points whose arrangement follows the
+    view's aspect ratio: the RoIAlign of Mask R-CNN (arXiv 1703.06870, section 3) with the original, unshifted corners.
+    Since the windows of all queries form a regular grid, sampling is one matrix for rows and one for columns.
     """
 
     supports_mask = False
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, queries, out_width]."""
         features, grid = self.single(maps, grids, mask)
         query, key, value = self._sources(features, grid)
         views, width = len(features), self.out_width
         weights, biases = self.qkv_weight.chunk(3), self.qkv_bias.chunk(3)
         query = F.linear(query, weights[0], biases[0])
-        # Sampling and projecting are both linear, and a map has fewer cells than its windows have points. Biases come
-        # last: the shares of a point at the edge do not add up to 1.
+        # Sampling and projecting are both linear, and a map has fewer cells than its windows have points, so project
+        # first. Biases come last: the weights of a point at the edge do not add up to 1.
         key, value = (
             self._windows(F.linear(tensor, weight), grid) + bias.to(query.dtype)
             for tensor, weight, bias in zip((key, value), weights[1:], biases[1:], strict=True)
         )
-        # Every query is a sequence of one with its own few keys.
+        # Each query is a sequence of length 1 with its own few keys.
         query = query.expand(views, -1, -1).reshape(views * self.queries, 1, width)
         heads = (tensor.unflatten(-1, (self.heads, -1)) for tensor in (query, key, value))
         attended = attention(*heads, backend=self.backend)
@@ -197,7 +200,7 @@ class SpatialResampler(PerceiverResampler):
 
 
 def window_points(grid: Grid) -> Grid:
-    """Rows and columns of points in a window: of seven shapes the one nearest to the view's aspect ratio."""
+    """Rows and columns of points in a window: the one of seven shapes that is closest to the view's aspect ratio."""
     shapes = ((4, 2), (3, 2), (4, 3), (3, 3), (2, 4), (2, 3), (3, 4))
     wanted = log(grid[1] / grid[0])
     columns, rows = min(shapes, key=lambda shape: abs(wanted - log(shape[0] / shape[1])))
@@ -205,18 +208,18 @@ def window_points(grid: Grid) -> Grid:
 
 
 def windows_matrix(rows: int, columns: int, windows: int) -> Tensor:
-    """How much every cell of a map gives to every point of windows x windows windows, [points of all, cells]."""
+    """Weight of each cell of a map in each point of windows x windows windows, [points of all windows, cells]."""
     points = window_points(Grid(rows, columns))
     down, across = window_matrix(rows, windows, points[0]), window_matrix(columns, windows, points[1])
     return torch.einsum("iay,jbx->ijabyx", down, across).flatten(0, 3).flatten(1)
 
 
 def window_matrix(size: int, windows: int, points: int) -> Tensor:
-    """Along one axis: how much cell x gives to point a of window i, [windows, points, size].
+    """Weight of cell x in point a of window i along one axis, [windows, points, size].
 
-    A point is the mean of ceil(window / points) bilinear samples; a window shorter than a cell is taken as long as one.
+    A point is the mean of ceil(window / points) bilinear samples; windows are at least one cell long.
     """
-    # Step by step in float32, as the reference; a half-precision default dtype must not touch places.
+    # Step by step in float32, as in the reference; a half-precision default dtype must not affect locations.
     kind = torch.float32
     starts, ends = (torch.tensor([(i + e) * (size / windows) for i in range(windows)], dtype=kind) for e in (0, 1))
     bins = (ends - starts).clamp(min=1)[:, None, None] / points
@@ -227,5 +230,5 @@ def window_matrix(size: int, windows: int, points: int) -> Tensor:
     share = torch.where(below >= size - 1, torch.zeros_like(places), places - below)
     above = (below + 1).clamp(max=size - 1)
     weights = F.one_hot(below.long(), size) * (1 - share)[..., None] + F.one_hot(above.long(), size) * share[..., None]
-    # A sample more than a cell outside of the map counts as nothing.
+    # A sample more than a cell outside the map counts as zero.
     return weights.masked_fill((places > size)[..., None], 0).mean(dim=2)

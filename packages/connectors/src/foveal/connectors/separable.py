@@ -1,4 +1,4 @@
-"""Maps resized by one matrix for rows and one for columns: pooling, windows, tables of positions."""
+"""Resize maps with one matrix for rows and one for columns: pooling, windows, position tables."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,9 +10,9 @@ from foveal.core import Grid, without_autocast
 
 
 def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tensor:
-    """down X across^T for every view and channel.
+    """Compute down X across^T for every view and channel.
 
-    Always at float32 or better, as the references do, and with a deterministic backward pass, which torch's own pooling
+    Always in float32 or better, as in the references, and with a deterministic backward pass, which torch's own pooling
     and interpolation lack on CUDA.
 
     Args:
@@ -27,7 +27,7 @@ def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tenso
     with without_autocast(features.device):
         plane = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(1, grid)
         (views, _, width), rows = features.shape, len(down)
-        # As batches of products in place of einsum, which permutes and copies on the way.
+        # Batched matrix products instead of einsum, which permutes and copies on the way.
         plane = torch.bmm(down.to(plane).expand(views, -1, -1), plane.flatten(2)).view(views * rows, grid[1], width)
         plane = torch.bmm(across.to(plane).expand(views * rows, -1, -1), plane)
         result: Tensor = plane.unflatten(0, (views, rows))
@@ -35,9 +35,9 @@ def resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tenso
 
 
 def multiplied(features: Tensor, matrix: Tensor) -> Tensor:
-    """The same for a matrix that takes rows and columns at once: [views, cells, width] -> [views, new cells, width].
+    """Resize with one matrix for rows and columns together: [views, cells, width] -> [views, new cells, width].
 
-    Faster where there are few cells, and much slower where there are many.
+    Faster than `resized` for few cells, and much slower for many.
     """
     with without_autocast(features.device):
         cells = features.to(torch.promote_types(features.dtype, torch.float32))
@@ -45,13 +45,13 @@ def multiplied(features: Tensor, matrix: Tensor) -> Tensor:
 
 
 def kept(make: Callable[..., Tensor], *sizes: int, like: Tensor) -> Tensor:
-    """`make(*sizes)` on the device of `like`, made once: views of a few shapes come again and again.
+    """Return `make(*sizes)` on the device of `like`, cached: views of the same few shapes recur.
 
     Args:
-        make: gives a matrix that depends on its arguments alone.
+        make: returns a matrix that depends on its arguments only.
         sizes: its arguments.
-        like: what the matrix will be multiplied with. Beside a tensor of a kind of its own, such as a fake one, every
-            matrix is made anew: it would be of that kind.
+        like: what the matrix will be multiplied with. If it is a tensor subclass, such as a fake tensor, the matrix is
+            made anew, since it would be of that subclass too.
     """
     if type(like) not in (Tensor, nn.Parameter):
         return make(*sizes).to(like.device)
@@ -60,6 +60,6 @@ def kept(make: Callable[..., Tensor], *sizes: int, like: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def _made(make: Callable[..., Tensor], sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    # Whoever asks first may do so in inference mode or under another default device; the next one trains.
+    # The first call may be in inference mode or under another default device, and a later one in training.
     with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
         return make(*sizes).to(device)

@@ -1,4 +1,4 @@
-"""Neighbouring cells side by side on the channels, or under one convolution."""
+"""Merge neighbouring cells into one token, by stacking their channels or by a convolution."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ TRANSFORMERS = KeyMap(
         for kind in KINDS
     }
 )
-"""transformers' InternVL, behind `model.multi_modal_projector.`."""
+"""transformers' names for InternVL, after the prefix `model.multi_modal_projector.`."""
 
 INTERNVL = KeyMap(
     {
@@ -26,7 +26,7 @@ INTERNVL = KeyMap(
         for kind in KINDS
     }
 )
-"""InternVL's own repository, behind `mlp1.`."""
+"""The names in InternVL's own repository, after the prefix `mlp1.`."""
 
 POOLER = KeyMap(
     {
@@ -35,12 +35,12 @@ POOLER = KeyMap(
         for kind in KINDS
     }
 )
-"""LLaVA-NeXT's `pooler`, behind `mm_projector.`."""
+"""Names of LLaVA-NeXT's `pooler`, after the prefix `mm_projector.`."""
 
 
 class PixelShuffle(Connector):
-    """Blocks of `ratio` x `ratio` cells become one token (InternVL 1.5, arXiv 2404.16821, section 3.1): space to depth,
-    layer norm, two linear layers.
+    """Each block of `ratio` x `ratio` cells becomes one token (InternVL 1.5, arXiv 2404.16821, section 3.1): space to
+    depth, layer norm, two linear layers.
 
     Args:
         in_width: channels of the features.
@@ -55,7 +55,7 @@ class PixelShuffle(Connector):
         super().__init__()
         self.in_width = in_width = one_width(in_width)
         if ratio < 1:
-            raise ValueError(f"ratio is at least 1, not {ratio}")
+            raise ValueError(f"ratio must be at least 1, not {ratio}")
         self.out_width, self.ratio = out_width, ratio
         self.norm = nn.LayerNorm(ratio * ratio * in_width)
         self.layers = mlp(ratio * ratio * in_width, out_width, 2)
@@ -71,16 +71,17 @@ class PixelShuffle(Connector):
         """Rows and columns of blocks.
 
         Raises:
-            ValueError: if they do not fill the grid.
+            ValueError: if blocks do not fill the grid.
         """
         if grid[0] % self.ratio or grid[1] % self.ratio:
             raise ValueError(
-                f"a grid of {grid[0]}x{grid[1]} has no whole blocks of {self.ratio}x{self.ratio} cells: choose views "
-                "whose grid does, or another ratio"
+                f"a grid of {grid[0]}x{grid[1]} does not divide into blocks of {self.ratio}x{self.ratio} cells: choose "
+                "views whose grid does, or another ratio"
             )
         return Grid(grid[0] // self.ratio, grid[1] // self.ratio)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, cells / ratio**2, out_width]."""
         features, grid = self.single(maps, grids, mask)
         tokens: Tensor = self.layers(self.norm(shuffled(features, self.blocks(grid), self.ratio)))
         return tokens
@@ -109,6 +110,7 @@ class ConvPool(Connector):
         return self._halved(grids[0])
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, in_width] -> [views, cells / 4, out_width]."""
         features, grid = self.single(maps, grids, mask)
         self._halved(grid)
         plane = self.convolution(features.mT.unflatten(2, grid))
@@ -118,12 +120,12 @@ class ConvPool(Connector):
     @staticmethod
     def _halved(grid: Grid) -> Grid:
         if grid[0] % 2 or grid[1] % 2:
-            raise ValueError(f"a grid of {grid[0]}x{grid[1]} does not halve: its last row or column would be lost")
+            raise ValueError(f"a grid of {grid[0]}x{grid[1]} cannot be halved: its last row or column would be lost")
         return Grid(grid[0] // 2, grid[1] // 2)
 
 
 def shuffled(features: Tensor, blocks: Grid, ratio: int) -> Tensor:
-    """[views, rows*columns, width] -> [views, blocks, ratio*ratio*width], inside of a block row by row."""
+    """[views, rows*columns, width] -> [views, blocks, ratio*ratio*width]; cells within a block are row by row."""
     plane = features.unflatten(1, (blocks[0], ratio, blocks[1], ratio)).transpose(2, 3)
     side_by_side: Tensor = plane.flatten(3, 5).flatten(1, 2)
     return side_by_side

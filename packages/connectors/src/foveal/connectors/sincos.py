@@ -1,4 +1,4 @@
-"""Fixed 2-D positions."""
+"""Fixed 2-D position tables, and resampling of tables."""
 
 import torch
 from torch import Tensor
@@ -11,12 +11,11 @@ from foveal.core import Grid
 def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
     """Sine and cosine positions of a grid: [rows*columns, width], row by row.
 
-    The table of LLaVA-UHD's resampler (arXiv 2403.11703, section 3.2).
-    The first half of the channels encodes the column, the second the row; each half has all sines before all cosines,
-    with frequencies 10000^(-4i/width).
+    This is the table of LLaVA-UHD's resampler (arXiv 2403.11703, section 3.2). The first half of the channels encodes
+    the column, the second the row; each half has all sines before all cosines, with frequencies 10000^(-4i/width).
 
     Raises:
-        ValueError: if `width` is no multiple of 4.
+        ValueError: if `width` is not a multiple of 4.
     """
     if width % 4:
         raise ValueError(f"2-D sin-cos positions need a width that is a multiple of 4, not {width}")
@@ -32,12 +31,12 @@ def sincos_grid(rows: int, columns: int, width: int) -> Tensor:
 
 
 def resampled(table: Tensor, native: Grid, grid: Grid) -> Tensor:
-    """A table of positions for another grid, bicubically and in float32.
+    """Resample a position table to another grid, bicubically and in float32.
 
     Args:
         table: [rows*columns of `native`, width].
-        native: its rows and columns.
-        grid: wanted rows and columns.
+        native: rows and columns of the table.
+        grid: rows and columns to resample to.
 
     Returns:
         [rows*columns of `grid`, width], float32
@@ -49,6 +48,6 @@ def resampled(table: Tensor, native: Grid, grid: Grid) -> Tensor:
 
 
 def _bicubic_matrix(before: int, after: int) -> Tensor:
-    """What torch's bicubic interpolation does along one axis, [after, before]: its answers to unit vectors."""
+    """The matrix of torch's bicubic interpolation along one axis, [after, before]: its results for unit vectors."""
     units = torch.eye(before, dtype=torch.float32)[None, :, :, None]
     return F.interpolate(units, size=(after, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T

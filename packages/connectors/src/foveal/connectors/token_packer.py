@@ -1,4 +1,4 @@
-"""Coarse queries, each of which reads its own block of finer features: TokenPacker."""
+"""TokenPacker: coarse queries, each of which reads its own block of finer features."""
 
 from collections.abc import Sequence
 
@@ -33,15 +33,15 @@ TOKEN_PACKER = KeyMap(
         },
     }
 )
-"""The reference's names, behind `mm_projector.`."""
+"""The reference's names, after the prefix `mm_projector.`."""
 
 
 class TokenPacker(Connector):
     """From coarse to fine (TokenPacker, arXiv 2407.02392, section 3.2).
 
-    The last map, made coarser by `scale`, gives the queries; keys and values come from the channels of all other maps
-    together, and each query sees the `scale` x `scale` cells under it. The published one takes CLIP's layers 12, 16,
-    22, 23 and again 23.
+    The last map, downsampled by `scale`, gives the queries; keys and values come from the concatenated channels of all
+    other maps, and each query sees the `scale` x `scale` cells under it. The published model uses CLIP's layers 12, 16,
+    22, 23 and 23 again.
 
     Args:
         in_width: channels of every map.
@@ -52,7 +52,7 @@ class TokenPacker(Connector):
         backend: attention kernel, see `foveal.core.attention`.
 
     Raises:
-        ValueError: if there is one map only, or sizes do not divide.
+        ValueError: if there is only one map, or sizes do not divide.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TokenPacker(Connector):
         super().__init__()
         self.in_width = several_widths(in_width)
         if scale < 1 or heads < 1 or hidden_width % heads:
-            raise ValueError(f"scale {scale} is at least 1, heads {heads} divide hidden_width {hidden_width}")
+            raise ValueError(f"scale {scale} must be at least 1, heads {heads} must divide hidden_width {hidden_width}")
         self.out_width, self.scale, self.hidden_width = out_width, scale, hidden_width
         self.heads, self.backend = heads, backend
         fine = sum(self.in_width[:-1])
@@ -100,10 +100,11 @@ class TokenPacker(Connector):
         """
         (rows, columns), *others = set(grids)
         if others or rows % self.scale or columns % self.scale:
-            raise ValueError(f"TokenPacker takes one grid that {self.scale} divides for all maps, not {list(grids)}")
+            raise ValueError(f"TokenPacker takes one grid for all maps, divisible by {self.scale}, not {list(grids)}")
         return Grid(rows // self.scale, columns // self.scale)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
+        """[views, cells, width] per map -> [views, cells / scale**2, out_width]."""
         maps, grids = self.checked(maps, grids, mask)
         blocks = self.blocks(grids)
         plane = maps[-1].mT.unflatten(2, grids[-1])
@@ -111,7 +112,7 @@ class TokenPacker(Connector):
         query = self.query_norm(self.query_projection(coarse.flatten(2).mT))
         fine = torch.cat(list(maps[:-1]), dim=-1)
         key, value = self.key_norm(self.key_projection(fine)), self.value_norm(self.value_projection(fine))
-        # Every query is a sequence of one with the cells of its block.
+        # Each query is a sequence of length 1 with the cells of its block as keys.
         sources = (
             query.flatten(0, 1)[:, None],
             *(

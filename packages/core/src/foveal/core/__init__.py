@@ -1,4 +1,4 @@
-"""The ground floor: sizes and grids, attention with several kernels, packing, key maps, weights, descriptions."""
+"""The base of Foveal: sizes and grids, attention with several kernels, packing, key maps, weights, descriptions."""
 
 from foveal.core.attention import attention, runs_packed
 from foveal.core.describe import build, describe

@@ -1,4 +1,4 @@
-"""One attention for all: self and cross, dense and packed, with the kernel that fits."""
+"""One attention function for all cases: self and cross, dense and packed, on the kernel that fits."""
 
 from collections.abc import Sequence
 
@@ -22,32 +22,32 @@ def attention(
     scale: float | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
-    """softmax(query key^T scale) value (Vaswani et al., arXiv 1706.03762, equation 1).
+    """Compute softmax(query key^T scale) value (Vaswani et al., arXiv 1706.03762, equation 1).
 
-    A query that may look at no key gives zeros. Which kernel runs, and under `auto` why no other, is logged at INFO,
-    once for every device, dtype and head width.
+    A query that may attend to no key returns zeros. The kernel in use, and under `auto` the reason why the others were
+    not used, is logged at INFO, once per device, dtype and head width.
 
     Args:
         query: [batch, queries, heads, head_width].
-        key: [batch, keys, heads, head_width]; its heads may be fewer and are then shared by neighbouring heads of the
-            query (grouped-query attention, arXiv 2305.13245).
-        value: as `key`.
-        lengths: queries of each packed sequence; batch is then 1, and no sequence sees another. Layers that are given
-            the same `Lengths` share what a kernel makes of them.
-        key_lengths: keys of each packed sequence; by default `lengths` (self-attention).
-        causal: query i sees keys 0..i of its sequence; queries and keys are equally many.
-        key_mask: [batch, keys], True at keys that may be looked at; for dense input.
+        key: [batch, keys, heads, head_width]; with fewer heads than `query`, neighbouring query heads share one
+            (grouped-query attention, arXiv 2305.13245).
+        value: same shape as `key`.
+        lengths: number of queries in each packed sequence; batch is then 1, and sequences do not see each other.
+            Layers that receive the same `Lengths` share what a kernel derives from them.
+        key_lengths: number of keys in each packed sequence; by default `lengths` (self-attention).
+        causal: query i sees keys 0..i of its sequence; needs as many queries as keys.
+        key_mask: [batch, keys], True for keys that may be attended to; for dense input.
         scale: by default 1 / sqrt(head_width).
         backend: `sdpa`: torch's `scaled_dot_product_attention`; `xformers`: its memory-efficient attention; `varlen`:
-            torch's attention for packed sequences; both on CUDA only. `auto`: for packed input the first of xformers,
-            varlen and sdpa that can run, for dense input sdpa.
+            torch's attention for packed sequences; the last two run on CUDA only. `auto`: for packed input the first of
+            xformers, varlen and sdpa that can run; for dense input sdpa.
 
     Returns:
         [batch, queries, heads, head_width]
 
     Raises:
-        ValueError: if shapes, lengths and options do not fit each other.
-        RuntimeError: if the backend was asked for by name and cannot run here; the message says why.
+        ValueError: if shapes, lengths and options do not fit together.
+        RuntimeError: if the backend was requested by name and cannot run here; the message says why.
     """
     own = None if lengths is None else lengths if isinstance(lengths, Lengths) else Lengths(lengths)
     others = own if key_lengths is None else key_lengths if isinstance(key_lengths, Lengths) else Lengths(key_lengths)
@@ -56,7 +56,7 @@ def attention(
     if attend is not None and query.numel() and key.numel():
         return attend(query, key, value, own, others, causal, scale)
     groups = query.shape[2] // key.shape[2]
-    if groups > 1:  # torch's own way of sharing heads leaves its memory-efficient kernel out
+    if groups > 1:  # torch's own head sharing (enable_gqa) rules out its memory-efficient kernel
         key, value = key.repeat_interleave(groups, dim=2), value.repeat_interleave(groups, dim=2)
     if own is None or others is None:
         return _dense(query, key, value, causal, key_mask, scale)
@@ -64,10 +64,10 @@ def attention(
 
 
 def runs_packed(tensor: Tensor, backend: Backend = "auto") -> bool:
-    """Whether sequences like `tensor` are better packed into one call than grouped by length.
+    """Whether it is better to pack sequences like `tensor` into one call than to group them by length.
 
     Args:
-        tensor: [..., head_width], on the device of the queries and in their dtype; under autocast that is autocast's.
+        tensor: [..., head_width], on the queries' device and in their dtype; under autocast, autocast's dtype is used.
         backend: see `attention`.
 
     Raises:
@@ -80,11 +80,11 @@ def runs_packed(tensor: Tensor, backend: Backend = "auto") -> bool:
 
 
 def _hindrance(lengths: Sequence[int] | None, key_lengths: Sequence[int] | None, key_mask: Tensor | None) -> str | None:
-    """What in the arguments keeps the packed kernels from running, wherever they run."""
+    """The argument that rules out the packed kernels on any device, as a reason; None if there is none."""
     if key_mask is not None:
         return "a key mask is given; pack the sequences instead"
     if lengths is not None and (not lengths or 0 in lengths or 0 in (key_lengths or ())):
-        # What they write for sequences without keys, or into the gradient of those without queries, is open.
+        # Their output for sequences without keys, and the gradient of sequences without queries, is undefined.
         return "a packed sequence is empty; leave it out"
     return None
 
@@ -99,8 +99,8 @@ def _dense(
         mask = key_mask[:, None, None, :]
         if causal:
             mask = mask & torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device).tril()
-        # Kernels disagree about rows that see nothing: NaN, the mean of all values, zero. So those rows see everything
-        # here, which keeps values and gradients finite, and are set to zero behind the kernel.
+        # Kernels disagree about rows that see nothing: NaN, the mean of all values, zero. So here those rows see
+        # everything, which keeps values and gradients finite, and are set to zero after the kernel.
         sees = mask.any(dim=-1, keepdim=True)
         mask = mask | ~sees
     out = F.scaled_dot_product_attention(
@@ -123,7 +123,7 @@ def _grouped(
     causal: bool,
     scale: float | None,
 ) -> Tensor:
-    """Packed attention as one dense call for every pair of lengths."""
+    """Packed attention, as one dense call per pair of lengths."""
     queries = query[0].split(list(lengths))
     keys, values = key[0].split(list(key_lengths)), value[0].split(list(key_lengths))
     results: list[Tensor] = [query[0, :0]] * len(lengths)
@@ -131,7 +131,7 @@ def _grouped(
         q, k, v = (torch.stack([parts[index] for index in indices]) for parts in (queries, keys, values))
         for index, result in zip(indices, _dense(q, k, v, causal, None, scale), strict=True):
             results[index] = result
-    return torch.cat([query[0, :0], *results])[None]  # the first part lets it be no sequence at all
+    return torch.cat([query[0, :0], *results])[None]  # the empty first part allows for no sequences at all
 
 
 def _check(
@@ -147,9 +147,9 @@ def _check(
     if any(tensor.ndim != 4 for tensor in (query, key, value)):
         raise ValueError(f"attention takes [batch, tokens, heads, head_width], got {shapes}")
     if key.shape != value.shape or query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
-        raise ValueError(f"key and value must have one shape, and batch and head_width of the query: {shapes}")
+        raise ValueError(f"key and value must have the same shape, with the query's batch and head_width: {shapes}")
     if not key.shape[2] or query.shape[2] % key.shape[2]:
-        raise ValueError(f"the heads of key and value must divide those of the query: {shapes}")
+        raise ValueError(f"the number of key and value heads must divide the number of query heads: {shapes}")
     if lengths is None:
         if key_lengths is not None:
             raise ValueError("key_lengths without lengths: give both to attend between packed sequences")
@@ -160,11 +160,11 @@ def _check(
             raise ValueError(f"negative length in lengths {list(lengths)}, key lengths {list(key_lengths)}")
         if query.shape[0] != 1 or sum(lengths) != query.shape[1] or sum(key_lengths) != key.shape[1]:
             raise ValueError(
-                f"packed attention takes batch 1 and lengths that add up: {shapes}, lengths add up to {sum(lengths)}, "
+                f"packed attention needs batch 1 and lengths that add up: {shapes}, lengths add up to {sum(lengths)}, "
                 f"key lengths to {sum(key_lengths)}"
             )
         if len(lengths) != len(key_lengths):
-            raise ValueError(f"{len(lengths)} packed queries, {len(key_lengths)} packed keys: they must be pairs")
+            raise ValueError(f"{len(lengths)} packed queries, {len(key_lengths)} packed keys: they must pair up")
         if causal and list(lengths) != list(key_lengths):
             raise ValueError("causal attention needs as many queries as keys in every packed sequence")
         if key_mask is not None:

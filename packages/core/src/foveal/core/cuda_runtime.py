@@ -1,4 +1,4 @@
-"""The CUDA runtime of a library that was built for another CUDA than torch."""
+"""The CUDA runtime for a library built for another CUDA version than torch."""
 
 import ctypes
 import sys
@@ -12,14 +12,14 @@ PACKAGE, FILE = "nvidia-cuda-runtime-cu12", "libcudart.so.12"
 
 @cache
 def load_cuda_12_runtime() -> str | None:
-    """Load CUDA 12's runtime into the process, so that libraries built for it find it; again is no harm.
+    """Load CUDA 12's runtime into the process, so that libraries built for it find it; repeated calls do no harm.
 
-    Nothing is done beside a torch for CUDA 12, which brings it, or without CUDA, and elsewhere than on Linux. Some
-    versions of torch load what lies in the package's folder themselves (2.13 does, if its own runtime is found beside
+    Does nothing with a torch for CUDA 12 (which brings the runtime), with a torch without CUDA, or off Linux. Some
+    versions of torch load the files in the package's folder themselves (2.13 does, if it finds its own runtime next to
     it); others do not.
 
     Returns:
-        Why it could not be loaded; None: nothing is missing.
+        Why it could not be loaded; None if nothing is missing.
     """
     if sys.platform != "linux" or torch.version.cuda is None or torch.version.cuda.startswith("12."):
         return None
@@ -28,7 +28,7 @@ def load_cuda_12_runtime() -> str | None:
     except PackageNotFoundError:
         installed = []
     try:
-        # Without the package it may still be where the system looks for libraries.
+        # Without the package it may still be on the system's library path.
         ctypes.CDLL(installed[0] if installed else FILE, mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         return str(error) if installed else f"{error}; pip install {PACKAGE}"

@@ -1,7 +1,7 @@
-"""Parts as words: which class, with which arguments; and back again.
+"""Describe parts as plain data (class and arguments), and build them again.
 
-By convention every argument of a part's constructor is kept under an attribute of its name. An argument may be a part
-itself, or a list of parts.
+By convention a part keeps every argument of its constructor in an attribute of the same name. An argument may itself be
+a part, or a list of parts.
 """
 
 import inspect
@@ -13,10 +13,10 @@ from torch import nn
 
 
 def describe(part: object) -> dict[str, Any]:
-    """`{"class_path": ..., "init_args": {...}}` of plain values, as a configuration would have it.
+    """Describe a part as `{"class_path": ..., "init_args": {...}}` with plain values, as in a configuration.
 
     Raises:
-        ValueError: if an argument of the constructor is not an attribute of the same name, or no plain value.
+        ValueError: if a constructor argument has no attribute of the same name, or is not a plain value.
     """
     kind = type(part)
     arguments = {}
@@ -28,16 +28,16 @@ def describe(part: object) -> dict[str, Any]:
 
 
 def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",)) -> Any:
-    """The part that `describe` described.
+    """Build the part that `describe` described.
 
     Args:
         description: `class_path` and `init_args`.
-        allow: packages and modules from which classes may be taken, with all that is inside of them; others are not
-            even imported.
+        allow: packages and modules whose classes may be used, with everything inside them; others are not even
+            imported.
 
     Raises:
-        ValueError: if the description is none, names a class that is not allowed or not there, or has arguments that
-            the class does not take.
+        ValueError: if the description is malformed, names a class that is not allowed or does not exist, or has
+            arguments that the class does not take.
     """
     if not isinstance(description, Mapping) or set(description) != {"class_path", "init_args"}:
         raise ValueError(f"a description has the keys class_path and init_args, not {description!r}")
@@ -46,16 +46,16 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
     if not _within(path, allow):
         raise ValueError(_refusal(path, path, allow))
     if not module_name:
-        raise ValueError(f"{path} is a package, a class is expected (as in foveal.encoders.VisionTransformer)")
+        raise ValueError(f"{path} is a package; a class is expected (such as foveal.encoders.VisionTransformer)")
     if not isinstance(given, Mapping):
-        raise ValueError(f"{path}: init_args are names and values, not {given!r}")
+        raise ValueError(f"{path}: init_args must map names to values, not {given!r}")
     try:
         kind = getattr(import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"there is no class {path} ({error})") from error
     if not inspect.isclass(kind):
-        raise ValueError(f"{path} is no class")
-    # A module also holds what it imports; taking that would open every package that an allowed one uses.
+        raise ValueError(f"{path} is not a class")
+    # A module also exposes what it imports; accepting that would open every package that an allowed one uses.
     if not _within(kind.__module__, allow):
         raise ValueError(_refusal(f"{path} is {kind.__module__}.{name}", kind.__module__, allow))
     arguments = {key: _built(value, allow) for key, value in given.items()}
@@ -67,7 +67,7 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
 
 
 def _public_path(kind: type) -> str:
-    """The shallowest package that exports the class, rather than the file that defines it, so that files may move."""
+    """The path through the shallowest package that exports the class, not the defining file, so that files may move."""
     names = kind.__module__.split(".")
     for depth in range(1, len(names)):
         package = ".".join(names[:depth])
@@ -90,7 +90,7 @@ def _refusal(what: str, path: str, allow: Sequence[str]) -> str:
 
 
 def _built(value: Any, allow: Sequence[str]) -> Any:
-    """Lists as tuples, and descriptions as the parts that they describe."""
+    """Turn lists into tuples, and descriptions into the parts they describe."""
     if isinstance(value, list):
         return tuple(_built(item, allow) for item in value)
     described = isinstance(value, Mapping) and set(value) == {"class_path", "init_args"}
@@ -104,4 +104,4 @@ def _plain(value: Any, where: str) -> Any:
         return [_plain(item, where) for item in value]
     if isinstance(value, nn.Module):
         return describe(value)
-    raise ValueError(f"{where} is {type(value).__name__}, not a number, text, part or a sequence of those")
+    raise ValueError(f"{where} is {type(value).__name__}, not a number, text, part or a sequence of these")

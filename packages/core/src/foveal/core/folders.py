@@ -1,4 +1,4 @@
-"""Folders that are written as a whole."""
+"""Folders that are written completely or not at all."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that takes its place at the end, or is removed if anything goes wrong.
+    """Give an empty folder next to `target` that replaces it at the end, or is removed if anything goes wrong.
 
-    Folders cannot be swapped in one step, so one that is there already steps aside first.
+    Folders cannot be swapped in one step, so an existing one is moved aside first.
     """
     partial, old = (target.with_name(f"{target.name}.{kind}") for kind in ("partial", "old"))
     for left_over in (partial, old):

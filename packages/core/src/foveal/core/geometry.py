@@ -1,4 +1,4 @@
-"""Sizes in pixels and grids of cells: two pairs of whole numbers, of which neither passes for the other."""
+"""Sizes in pixels and grids of cells: two pairs of integers that cannot be mistaken for each other."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Size(NamedTuple):
-    """Of a picture, a view or a canvas in pixels: width first, as in Pillow.
+    """Size of a picture, view or canvas in pixels: width first, as in Pillow.
 
     Attributes:
         width: pixels along a row.
@@ -19,22 +19,22 @@ class Size(NamedTuple):
 
     @classmethod
     def of(cls, pair: Sequence[int]) -> "Size":
-        """From a plain (width, height), as Pillow has it.
+        """Make a size from a plain (width, height), as in Pillow.
 
         Raises:
-            ValueError: if it is no pair of whole numbers.
+            ValueError: if it is not a pair of integers.
         """
         return cls(*_pair(pair, "a size is (width, height)"))
 
     @classmethod
     def of_view(cls, pixels: Tensor) -> "Size":
-        """Of a view, or of views of one size: [..., height, width]."""
+        """The size of a view, or of views of one size: [..., height, width]."""
         height, width = pixels.shape[-2:]
         return cls(width, height)
 
     @property
     def area(self) -> int:
-        """Pixels."""
+        """Number of pixels."""
         return self.width * self.height
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Size(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Rows and columns of cells (of tokens, patches or tiles): rows first, as in the shape of a tensor.
+    """Rows and columns of cells (tokens, patches or tiles): rows first, as in the shape of a tensor.
 
     Attributes:
         rows: cells along a column.
@@ -54,16 +54,16 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, pair: Sequence[int]) -> "Grid":
-        """From a plain (rows, columns), as configurations and saved descriptions have it.
+        """Make a grid from a plain (rows, columns), as in configurations and saved descriptions.
 
         Raises:
-            ValueError: if it is no pair of whole numbers.
+            ValueError: if it is not a pair of integers.
         """
         return cls(*_pair(pair, "a grid is (rows, columns)"))
 
     @property
     def cells(self) -> int:
-        """How many there are."""
+        """Number of cells."""
         return self.rows * self.columns
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which kernel attention runs on, and why; said once in the log."""
+"""Choose the kernel that attention runs on, and log the choice and its reasons once."""
 
 import logging
 from functools import cache
@@ -13,30 +13,30 @@ from foveal.core.trial import Attend
 Backend = Literal["auto", "sdpa", "xformers", "varlen"]
 
 PACKED = {"xformers": xformers_kernel, "varlen": varlen_kernel}
-"""What `auto` asks for packed input, in this order."""
+"""The kernels that `auto` tries for packed input, in this order."""
 
 logger = logging.getLogger(__name__)
 
 
 def chosen(tensor: Tensor, backend: Backend, *, packed: bool, hindrance: str | None = None) -> Attend | None:
-    """The kernel for tensors [..., head_width] like this one; None: torch's `scaled_dot_product_attention`.
+    """The kernel for tensors [..., head_width] like this one; None for torch's `scaled_dot_product_attention`.
 
-    `auto` takes torch for dense input. For packed input it takes the first that can run of
+    `auto` uses torch for dense input. For packed input it uses the first of these that can run:
 
-    1. xformers: with float16 and bfloat16 from Ampere on it calls the same FlashAttention as varlen, or FlashAttention
-       3 where that is installed; it alone has a kernel for older GPUs, and for float32 up to Hopper;
-    2. varlen: needs no package besides torch, and does not repeat heads that are shared;
-    3. torch, one call for every pair of lengths.
+    1. xformers: for float16 and bfloat16 on Ampere and newer it calls the same FlashAttention as varlen, or
+       FlashAttention 3 where that is installed; it alone has a kernel for older GPUs, and for float32 up to Hopper;
+    2. varlen: needs no package besides torch, and does not repeat shared heads;
+    3. torch, with one call per pair of lengths.
 
     Args:
         tensor: on the device and in the dtype of the queries.
         backend: see `foveal.core.attention`.
-        packed: the input is packed sequences.
-        hindrance: what keeps the input from both packed kernels, wherever they run.
+        packed: whether the input is packed sequences.
+        hindrance: why neither packed kernel can take the input on any device; None if there is no such reason.
 
     Raises:
         ValueError: if the backend is unknown.
-        RuntimeError: if the backend was asked for by name and cannot run here; the message says why.
+        RuntimeError: if the backend was requested by name and cannot run here; the message says why.
     """
     if backend not in get_args(Backend):
         raise ValueError(f"unknown attention backend {backend!r}: {', '.join(get_args(Backend))}")
@@ -58,7 +58,7 @@ def chosen(tensor: Tensor, backend: Backend, *, packed: bool, hindrance: str | N
 
 @cache
 def _say(packed: bool, device: torch.device, dtype: torch.dtype, head_width: int, name: str, reasons: str) -> None:
-    """One line; `cache` keeps it from being repeated at every call of a kind."""
+    """Log one line; `cache` keeps it from being repeated for calls of the same kind."""
     logger.info(
         "attention, %s, %s on %s, head width %d: %s%s",
         "packed" if packed else "dense",

@@ -1,4 +1,4 @@
-"""Published names of weights, and ours: a table and one function that reads it."""
+"""Map published weight names to ours, with a table read in both directions."""
 
 import re
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ Published = str | tuple[str, ...]
 class KeyMap:
     """A table from published names to ours.
 
-    `{}` in a name stands for a number, the same on both sides. None instead of our name: left out on purpose. A tuple
-    of published names: they are joined along the first dimension into one of ours, as the projections of query, key and
-    value into one.
+    `{}` in a name stands for a number, the same on both sides. None instead of our name means that the tensor is left
+    out on purpose. A tuple of published names means that their tensors are joined along the first dimension into one of
+    ours, such as the query, key and value projections.
 
     Args:
-        table: published name or names -> our name or None. The first row that fits a name is taken.
+        table: published name or names -> our name or None. The first row that matches a name is used.
 
     Raises:
-        ValueError: if a row's two sides do not have equally many `{}`.
+        ValueError: if the two sides of a row have different numbers of `{}`.
     """
 
     def __init__(self, table: Mapping[Published, str | None]) -> None:
@@ -29,14 +29,14 @@ class KeyMap:
         ]
         for names, ours in self.rows:
             if ours is not None and any(name.count("{}") != ours.count("{}") for name in names):
-                raise ValueError(f"key map row {names} -> {ours}: both sides need equally many {{}}")
+                raise ValueError(f"key map row {names} -> {ours}: both sides need the same number of {{}}")
 
     def read(self, tensors: Mapping[str, Tensor], *, source: str = "the given tensors") -> dict[str, Tensor]:
-        """The tensors under our names.
+        """Rename the tensors to our names.
 
         Raises:
-            ValueError: for names that no row knows, for two that become the same one, and for joined names of which
-                some are missing or whose shapes do not join; `source` is named.
+            ValueError: if a name matches no row, two names map to the same one, or tensors to be joined are missing or
+                differ in shape; the message names `source`.
         """
         read: dict[str, Tensor] = {}
         unknown: list[str] = []
@@ -59,15 +59,15 @@ class KeyMap:
             raise ValueError(f"{source}: {len(unknown)} tensors of unknown name, among them {sorted(unknown)[:5]}")
         for target, (names, parts) in joined.items():
             if missing := [name for position, name in enumerate(names) if position not in parts]:
-                raise ValueError(f"{source}: {missing} missing beside {sorted(set(names) - set(missing))}")
+                raise ValueError(f"{source}: {missing} missing, to be joined with {sorted(set(names) - set(missing))}")
             read[target] = parts[0] if len(names) == 1 else _join(names, parts, source)
         return read
 
     def write(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inverse of `read`: the tensors under their published names, joined ones split again.
+        """The inverse of `read`: rename the tensors to their published names, and split joined ones again.
 
         Raises:
-            ValueError: for names that no row leads to, and for joined tensors that do not split evenly.
+            ValueError: if no row leads to a name, or a joined tensor does not split evenly.
         """
         written: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
@@ -93,7 +93,7 @@ class KeyMap:
 def _join(names: tuple[str, ...], parts: Mapping[int, Tensor], source: str) -> Tensor:
     shapes = {name: tuple(parts[position].shape) for position, name in enumerate(names)}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"{source}: tensors to be joined must have one shape, found {shapes}")
+        raise ValueError(f"{source}: tensors to be joined must have the same shape, found {shapes}")
     return torch.cat([parts[position] for position in range(len(names))])
 
 

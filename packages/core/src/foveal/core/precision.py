@@ -1,4 +1,4 @@
-"""Where full precision matters."""
+"""Contexts that compute in full precision."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Within, tensors on `device` keep their precision, whatever autocast is switched on around it."""
-    # torch.autocast knows no meta device, on which nothing is computed anyway.
+    """A context in which tensors on `device` keep their precision, even inside an autocast context."""
+    # torch.autocast does not support the meta device, on which nothing is computed anyway.
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 @contextmanager
 def in_float32(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
-    """Within, `model` computes in float32, and afterwards every weight is what it was, bit for bit.
+    """A context in which `model` computes in float32; afterwards every weight is what it was, bit for bit.
 
     Args:
-        model: on any device; nothing else uses it meanwhile.
-        layers: most of the model; of these only the one that runs is there in float32.
+        model: on any device; nothing else may use it meanwhile.
+        layers: those that make up most of the model; only the one that is running is held in float32.
     """
     hooks, of_layers = [], set()
     for layer in layers:
@@ -46,6 +46,6 @@ def _floats(module: nn.Module) -> list[Tensor]:
 
 
 def _set(tensors: list[Tensor], values: list[Tensor] | None) -> None:
-    """Give `tensors` these values; None: their own in float32."""
+    """Set `tensors` to these values; None: to their own values in float32."""
     for number, tensor in enumerate(tensors):
         tensor.data = tensor.data.float() if values is None else values[number]

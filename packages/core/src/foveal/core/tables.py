@@ -1,23 +1,23 @@
-"""Tables among weights: what modules say of their own."""
+"""Find the weights that are tables, as modules declare them."""
 
 from torch import Tensor, nn
 
 
 def tables_of(network: nn.Module) -> list[Tensor]:
-    """The weights whose rows are used one by one, as embeddings, positions and learned queries are.
+    """The weights whose rows are used one by one, such as embeddings, positions and learned queries.
 
-    To an optimizer of maps between layers (Muon) such a weight looks like a matrix and is none. Weights of
-    `nn.Embedding` are tables by themselves. A module marks its own parameters by their names, for itself and for all
-    classes that are derived from it:
+    To an optimizer of maps between layers (Muon) such a weight looks like a matrix but is not one. Weights of
+    `nn.Embedding` always count as tables. A module class marks its own parameters by name, for itself and for all
+    derived classes:
 
         class Resampler(nn.Module):
             tables: ClassVar[tuple[str, ...]] = ("query", "positions")
 
     Args:
-        network: of any modules.
+        network: made of any modules.
 
     Raises:
-        ValueError: if a class marks a name that is no parameter of its object (a parameter may be None).
+        ValueError: if a class marks a name that is not a parameter of the object (a parameter may be None).
     """
     found: list[Tensor] = []
     for module in network.modules():
@@ -27,7 +27,7 @@ def tables_of(network: nn.Module) -> list[Tensor]:
             for name in vars(kind).get("tables", ()):
                 weight = getattr(module, name, module)
                 if weight is not None and not isinstance(weight, nn.Parameter):
-                    raise ValueError(f"{kind.__qualname__}.tables names {name!r}, which is no parameter of it")
+                    raise ValueError(f"{kind.__qualname__}.tables names {name!r}, which is not one of its parameters")
                 if weight is not None:
                     found.append(weight)
     return found

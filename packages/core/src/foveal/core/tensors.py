@@ -1,4 +1,4 @@
-"""Weights in safetensors files: read whole or one at a time, and loaded into modules, all of them or none."""
+"""Read weights from safetensors files, whole or one at a time, and load them into modules, all of them or none."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,18 +14,18 @@ SHOWN = 5
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 REFUSED = "pickled weights can run code and are not read; convert them first: python -m recipes.convert"
 Rename = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
-"""From stored tensors to a model's own; a tensor may become several, never several one."""
+"""Maps stored tensors to a model's own; one tensor may become several, but several never become one."""
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a folder with one file or with shards and their index.
+    """Read the tensors of a safetensors file, or of a folder with one file or with shards and their index.
 
     Args:
         path: FILE.safetensors, or a folder with `model.safetensors` or `model.safetensors.index.json`.
 
     Raises:
-        ValueError: if there is no such file, it is damaged, or a shard or a tensor that the index names is missing;
-            pickled weights are refused.
+        ValueError: if there is no such file, it is damaged, a shard or a tensor that the index names is missing, or the
+            weights are pickled.
     """
     named, files = files_of(path)
     tensors: dict[str, Tensor] = {}
@@ -39,10 +39,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def files_of(path: str | Path) -> tuple[Mapping[str, str], list[Path]]:
-    """The file that an index names for each tensor, if there is one, and the paths of all safetensors files.
+    """The file of each tensor according to the index, if there is one, and the paths of all safetensors files.
 
     Args:
-        path: as of `read_tensors`.
+        path: as for `read_tensors`.
 
     Raises:
         ValueError: if there are no such files, or only pickled ones.
@@ -60,53 +60,53 @@ def files_of(path: str | Path) -> tuple[Mapping[str, str], list[Path]]:
     if source.suffix in PICKLED:
         raise ValueError(f"{source}: {REFUSED} {source} {source.with_suffix('.safetensors').name}")
     if not source.is_file():
-        raise ValueError(f"there are no weights {source}")
+        raise ValueError(f"there are no weights at {source}")
     return {}, [source]
 
 
 def check_named(named: Mapping[str, str], tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Refuse files in which a tensor is missing that their index names.
+    """Refuse files that lack a tensor named in their index.
 
     Raises:
-        ValueError: with the names.
+        ValueError: naming the missing tensors.
     """
     if absent := sorted(set(named) - set(tensors)):
         raise ValueError(f"{source}: {len(absent)} tensors that the index names are in no file: {absent[:SHOWN]}")
 
 
 def shards_of(index: Path) -> tuple[dict[str, str], list[Path]]:
-    """The file that an index names for each tensor, and the paths of all of these files.
+    """The file of each tensor according to an index, and the paths of all these files.
 
     Raises:
-        ValueError: if the index is damaged, or names a file that is missing or lies elsewhere.
+        ValueError: if the index is damaged, or names a file that is missing or in another folder.
     """
     folder = index.parent
     try:
         shard_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(shard_of.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is damaged or no index of shards ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{index} is damaged or not an index of shards ({type(error).__name__}: {error})") from error
     if outside := [shard for shard in shards if Path(shard).name != shard]:
-        raise ValueError(f"{index}: shards lie beside their index, not at {outside}")
+        raise ValueError(f"{index}: shards must be in the folder of their index, not at {outside}")
     if missing := [shard for shard in shards if not (folder / shard).is_file()]:
         raise ValueError(f"{folder}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
     return shard_of, [folder / shard for shard in shards]
 
 
 class StoredTensors:
-    """Safetensors files, of which only the headers have been read.
+    """Safetensors files of which only the headers have been read.
 
     Args:
         path: folder with `model.safetensors`, or with shards and `model.safetensors.index.json`; or one file.
 
     Attributes:
         source: the path, for messages.
-        described: name -> tensor on the meta device, of its dtype and shape.
+        described: name -> tensor on the meta device with the stored dtype and shape.
         shapes: name -> shape.
 
     Raises:
         ValueError: if there are no weights, a file is damaged, a shard or a tensor that the index names is missing, or
-            weights are pickled.
+            the weights are pickled.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -120,10 +120,10 @@ class StoredTensors:
         check_named(named, self.described, source=self.source)
 
     def stream(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
-        """Those of `names`, file by file; none is kept. A tensor lives in its file: copy what is to stay."""
+        """Yield the tensors of `names`, file by file, keeping none. They are backed by their file: copy any to keep."""
         for name, file in self._file_of.items():
             if name in names:
-                # Opened anew for each: whatever was read of an open file counts as memory of this process.
+                # Reopened for each tensor: what was read of an open file counts towards this process's memory.
                 with safe_open(file, framework="pt") as opened:
                     tensor = opened.get_tensor(name)
                 yield name, tensor
@@ -137,7 +137,7 @@ class StoredTensors:
     def _read_header(self, file: Path) -> None:
         try:
             with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                for name in opened.keys():  # noqa: SIM118 - it is not a mapping
                     if name in self._file_of:
                         raise ValueError(f"{name} is in {self._file_of[name].name} too")
                     self.described[name], self._file_of[name] = opened.get_tensor(name).to("meta"), file
@@ -146,17 +146,17 @@ class StoredTensors:
 
 
 def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Copy `tensors` into the parameters and buffers of `module`, in the module's dtype; nothing if anything is wrong.
+    """Copy `tensors` into the parameters and buffers of `module`, in its dtype; copy nothing if anything is wrong.
 
     Raises:
-        ValueError: if a tensor is missing, unexpected or of another shape; `source` and the names are in the message.
-            If the module is on the meta device, where nothing can be copied to.
+        ValueError: if a tensor is missing, unexpected or has another shape (the message has `source` and the names), or
+            if the module is on the meta device, where nothing can be copied to.
     """
     expected = module.state_dict()
     if meta := sorted(name for name, tensor in expected.items() if tensor.is_meta):
         raise ValueError(
             f"{type(module).__name__} has no memory for {len(meta)} tensors, e.g. {meta[0]}: "
-            f'call module.to_empty(device="cpu") before {source} is loaded'
+            f'call module.to_empty(device="cpu") before loading {source}'
         )
     check_fit(module, tensors, source=source)
     with torch.no_grad():
@@ -165,22 +165,22 @@ def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str)
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, may_miss: Collection[str] = ()) -> None:
-    """Refuse tensors that are not those of `module`; only names and shapes are looked at.
+    """Refuse tensors that do not match those of `module`; only names and shapes are compared.
 
     Args:
-        module: any, also on the meta device.
+        module: any module, on the meta device too.
         tensors: by their names in the module.
         source: named in errors.
-        may_miss: names that are no fault if they are not there.
+        may_miss: names that may be absent.
 
     Raises:
-        ValueError: if a tensor is missing, unexpected or of another shape; `source` and the names are in the message.
+        ValueError: if a tensor is missing, unexpected or has another shape; the message has `source` and the names.
     """
     expected = module.state_dict()
     missing = sorted(set(expected) - set(tensors) - set(may_miss))
     unexpected = sorted(set(tensors) - set(expected))
     misshapen = [
-        f"{name} is {tuple(tensors[name].shape)}, the model's {tuple(expected[name].shape)}"
+        f"{name} is {tuple(tensors[name].shape)}, the model's is {tuple(expected[name].shape)}"
         for name in sorted(set(expected) & set(tensors))
         if tensors[name].shape != expected[name].shape
     ]

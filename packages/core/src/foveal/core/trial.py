@@ -1,4 +1,4 @@
-"""Asking a kernel whether it runs."""
+"""Try out whether a kernel runs."""
 
 from collections.abc import Callable
 from functools import cache
@@ -9,17 +9,17 @@ from torch import Tensor
 from foveal.core.packing import Lengths
 
 Attend = Callable[[Tensor, Tensor, Tensor, Lengths | None, Lengths | None, bool, float | None], Tensor]
-"""A kernel's attention: query, key, value, lengths, key lengths, causal, scale; as `foveal.core.attention`."""
+"""A kernel's attention: takes query, key, value, lengths, key lengths, causal, scale; see `foveal.core.attention`."""
 
 
 def refusal(attend: Attend, tensor: Tensor) -> str | None:
-    """What a kernel itself says to a tiny packed input like `tensor`, [..., head_width], forward and backward.
+    """Run a kernel forward and backward on a tiny packed input like `tensor`, [..., head_width]; return its complaint.
 
-    Which kernels there are depends on the build, the GPU, the dtype and the head width, and changes between releases:
-    asking once is surer than a list. Some leave the backward pass out where torch is told to be deterministic.
+    Which kernels exist depends on the build, the GPU, the dtype and the head width, and changes between releases:
+    trying once is more reliable than a list. Some have no backward pass when torch must be deterministic.
 
     Returns:
-        Its words in one line; None: it runs.
+        The kernel's error on one line; None if it runs.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     return _refusal(attend, tensor.device, tensor.dtype, tensor.shape[-1], deterministic)

@@ -1,7 +1,7 @@
-"""torch's own attention for packed sequences, `torch.nn.attention.varlen`; the one place that knows it.
+"""torch's own attention for packed sequences, `torch.nn.attention.varlen`; only this file uses it.
 
 FlashAttention 2 (arXiv 2307.08691), or 3 or 4 where they are activated in torch, on [tokens, heads, head_width] with
-the places where sequences begin. Heads of keys and values that several of the queries share are not repeated.
+the offsets at which sequences begin. Key and value heads shared by several query heads are not repeated.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from foveal.core.trial import refusal
 
 
 def obstacle(tensor: Tensor) -> str | None:
-    """Why the kernel cannot run on tensors [..., head_width] like this one; None: it can."""
+    """Why the kernel cannot run on tensors [..., head_width] like this one; None if it can."""
     if tensor.device.type != "cuda":
         return f"it runs on CUDA devices only, the tensors are on {tensor.device.type}"
     if tensor.dtype not in (torch.float16, torch.bfloat16):
@@ -35,7 +35,7 @@ def attend(
     causal: bool,
     scale: float | None,
 ) -> Tensor:
-    """As `foveal.core.attention`, arguments already checked; key and value may have fewer heads, which are shared."""
+    """Compute `foveal.core.attention` with checked arguments; query heads may share those of key and value."""
     from torch.nn.attention.varlen import varlen_attn
 
     starts, longest = _starts(query, lengths)
@@ -52,16 +52,16 @@ def attend(
         window_size=(-1, 0) if causal else (-1, -1),
         enable_gqa=query.shape[2] != key.shape[2],
     )
-    result: Tensor = cast(Tensor, out).unflatten(0, query.shape[:2])  # a pair only where sums are asked for
+    result: Tensor = cast(Tensor, out).unflatten(0, query.shape[:2])  # a pair only if the log-sum-exp is requested
     return result
 
 
 def _starts(tensor: Tensor, lengths: Lengths | None) -> tuple[Tensor, int]:
-    """Where sequences begin, with the end of the last, int32 [sequences + 1], and the tokens of the longest.
+    """The starts of sequences and the end of the last, int32 [sequences + 1], and the tokens of the longest.
 
     Args:
         tensor: [batch, tokens, ...].
-        lengths: of the sequences; None: each row is one.
+        lengths: of the sequences; None: each row is one sequence.
     """
     batch, tokens = tensor.shape[:2]
     if lengths is None:
@@ -74,7 +74,7 @@ def _absence() -> str | None:
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
-        return f"torch {torch.__version__} does not have torch.nn.attention.varlen; from 2.12 it fits"
+        return f"torch {torch.__version__} does not have torch.nn.attention.varlen; torch 2.12 or later is needed"
     if "enable_gqa" not in inspect.signature(varlen_attn).parameters:
-        return f"varlen_attn of torch {torch.__version__} cannot share heads; from 2.12 it can"
+        return f"varlen_attn of torch {torch.__version__} cannot share heads; torch 2.12 or later is needed"
     return None

@@ -1,7 +1,7 @@
-"""The one place that knows xformers: its memory-efficient attention and its biases.
+"""xformers' memory-efficient attention and its biases; only this file uses xformers.
 
-Layout [batch, tokens, heads, head_width]; packed input is batch 1 with a block-diagonal bias, so that no work is done
-between sequences. CUDA only.
+Layout [batch, tokens, heads, head_width]; packed input is batch 1 with a block-diagonal bias, so that nothing is
+computed between sequences. CUDA only.
 """
 
 import logging
@@ -17,7 +17,7 @@ from foveal.core.trial import refusal
 
 
 def obstacle(tensor: Tensor) -> str | None:
-    """Why the kernel cannot run on tensors [..., head_width] like this one; None: it can."""
+    """Why the kernel cannot run on tensors [..., head_width] like this one; None if it can."""
     if not _installed():
         return "the package xformers is not installed (pip install foveal-core[xformers])"
     if tensor.device.type != "cuda":
@@ -29,13 +29,13 @@ def obstacle(tensor: Tensor) -> str | None:
 
 @cache
 def load() -> str | None:
-    """Import the library, after the CUDA runtime it may need; why that cannot be done, None: it is there.
+    """Import the library, after the CUDA runtime it may need; return why that failed, None if it did not.
 
-    A library that does not find its compiled part can still be imported, and refuses every input afterwards.
+    The library can be imported without its compiled part, but then refuses every input.
     """
     runtime = load_cuda_12_runtime()
     noise = logging.getLogger("xformers")
-    noise.addFilter(_nothing)  # of its five lines about the compiled part, the one that matters is in our reason
+    noise.addFilter(_nothing)  # it logs five lines about the compiled part; our reason has the one that matters
     try:
         import xformers.ops
         from xformers import _cpp_lib
@@ -59,21 +59,21 @@ def attend(
     causal: bool,
     scale: float | None,
 ) -> Tensor:
-    """As `foveal.core.attention`, arguments already checked; key and value may have fewer heads, which are shared."""
+    """Compute `foveal.core.attention` with checked arguments; query heads may share those of key and value."""
     from xformers.ops import memory_efficient_attention
     from xformers.ops.fmha.attn_bias import BlockDiagonalMask, LowerTriangularMask
 
     bias = LowerTriangularMask() if causal else None
     if lengths is not None and key_lengths is not None:
-        others = tuple(key_lengths)  # plain: the key of what `lengths` keeps must not hold `lengths` itself
+        others = tuple(key_lengths)  # a plain tuple: the cache of `lengths` must not have `lengths` itself in a key
 
         def block_diagonal() -> BlockDiagonalMask:
-            # The bias holds tensors of its own; by default they would be on the current device, not the query's.
+            # The bias holds tensors, which by default would be on the current device, not the query's.
             mask = BlockDiagonalMask.from_seqlens(list(lengths), list(others), device=query.device)
             return mask.make_causal() if causal else mask
 
         bias = lengths.once((BlockDiagonalMask, others, causal, query.device), block_diagonal)
-    # Its backward pass does not take heads that are shared.
+    # The backward pass does not support shared heads.
     groups = query.shape[2] // key.shape[2]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=2), value.repeat_interleave(groups, dim=2)

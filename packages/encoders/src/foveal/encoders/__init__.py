@@ -1,4 +1,4 @@
-"""Vision encoders: views in, feature maps of the layers asked for out."""
+"""Vision encoders turn views into feature maps of the requested layers."""
 
 from foveal.core import Grid
 from foveal.encoders.clip import clip_vit, clip_vit_large_224, clip_vit_large_336, clip_weights

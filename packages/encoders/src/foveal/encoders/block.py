@@ -13,10 +13,10 @@ Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "swiglu"]
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer, each behind a norm and beside a residual path.
+    """Attention and a feed-forward layer, each after a norm and with a residual path.
 
-    With `layer_scale` each path is multiplied channel by channel before it is added (CaiT, arXiv 2103.17239, equation
-    4); with `swiglu` the feed-forward layer is gated (arXiv 2002.05202, equation 6).
+    With `layer_scale` each path is scaled per channel before it is added (CaiT, arXiv 2103.17239, equation 4); with
+    `swiglu` the feed-forward layer is gated (arXiv 2002.05202, equation 6).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Block(nn.Module):
         self.mlp_scale = nn.Parameter(torch.ones(width)) if layer_scale else None
 
     def forward(self, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-        """[batch, tokens, width] -> the same; `lengths` are those of packed sequences."""
+        """[batch, tokens, width] -> [batch, tokens, width]; `lengths` are those of packed sequences."""
         query, key, value = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1)).unbind(2)
         attended = self.out(attention(query, key, value, lengths=lengths, backend=self.backend).flatten(2))
         hidden = hidden + (attended if self.attention_scale is None else self.attention_scale * attended)

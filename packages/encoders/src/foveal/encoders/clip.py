@@ -1,4 +1,4 @@
-"""CLIP's image tower: its published sizes, names of weights, and files."""
+"""CLIP's image tower: published sizes, weight names and files."""
 
 from collections.abc import Mapping
 
@@ -64,7 +64,7 @@ OPENAI = KeyMap(
 )
 """OpenAI's and open_clip's names, without the prefix `visual.`."""
 
-# The first under which there is a tower is taken. The rest of a file that holds both towers is the text tower's.
+# The first prefix with a tower under it is used. In a file with both towers, the rest belongs to the text tower.
 PREFIXES = (
     "model.vision_tower.vision_tower.vision_model.",
     "model.vision_tower.vision_tower.",
@@ -96,12 +96,12 @@ TEXT_TOWER = (
 
 
 def clip_vit_large_336(*, layers: tuple[int, ...] = (-2,), keep_class_token: bool = False) -> VisionTransformer:
-    """ViT-L/14 at 336 pixels with new weights: width 1024, 24 blocks, 24 x 24 patches."""
+    """Build ViT-L/14 at 336 pixels with new weights: width 1024, 24 blocks, 24 x 24 patches."""
     return VisionTransformer(1024, 24, 16, 4096, 14, 336, layers=layers, keep_class_token=keep_class_token)
 
 
 def clip_vit_large_224(*, layers: tuple[int, ...] = (-2,), keep_class_token: bool = False) -> VisionTransformer:
-    """ViT-L/14 at 224 pixels with new weights: width 1024, 24 blocks, 16 x 16 patches."""
+    """Build ViT-L/14 at 224 pixels with new weights: width 1024, 24 blocks, 16 x 16 patches."""
     return VisionTransformer(1024, 24, 16, 4096, 14, 224, layers=layers, keep_class_token=keep_class_token)
 
 
@@ -114,9 +114,9 @@ def clip_vit(
     checkpointing: bool = False,
     backend: Backend = "auto",
 ) -> VisionTransformer:
-    """A published CLIP image tower with its weights.
+    """Build a published CLIP image tower with its weights.
 
-    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
+    Under `torch.device("meta")` only the sizes are read, and the tower has no weights.
 
     Args:
         name_or_folder: local folder with `config.json` and `model.safetensors` in transformers' layout (weights under
@@ -129,8 +129,8 @@ def clip_vit(
         backend: see `VisionTransformer`.
 
     Raises:
-        ValueError: if the folder holds no CLIP, its weights do not fit its configuration, or there is neither a folder
-            nor a fetchable hub model of that name.
+        ValueError: if the folder does not hold a CLIP, its weights do not fit its configuration, or there is neither a
+            folder nor a hub model of that name that can be fetched.
         ImportError: if a hub name is given and huggingface_hub is not installed.
     """
     folder = folder_of(name_or_folder)
@@ -166,11 +166,11 @@ def clip_vit(
 
 
 def clip_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, source: str) -> dict[str, Tensor]:
-    """Published weights of an image tower under our names, without the blocks that `model` does not build.
+    """Rename an image tower's published weights to our names, leaving out blocks that `model` does not build.
 
     Args:
-        tensors: under transformers', OpenAI's or open_clip's names, with or without prefix, text tower or not.
-        model: that the weights are for.
+        tensors: under transformers', OpenAI's or open_clip's names, with or without prefix, with or without text tower.
+        model: the model that the weights are for.
         source: named in errors.
 
     Raises:

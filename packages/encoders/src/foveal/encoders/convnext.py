@@ -1,4 +1,4 @@
-"""ConvNeXt: a convolutional encoder whose stages give maps of several sizes."""
+"""ConvNeXt: a convolutional encoder whose stages return maps of several sizes."""
 
 from collections.abc import Mapping
 
@@ -15,15 +15,15 @@ KINDS = ("weight", "bias")
 
 
 class ConvNeXt(Encoder):
-    """A ConvNeXt without its classifier (arXiv 2201.03545, section 2); with five stages ConvLLaVA's (arXiv 2405.15738,
+    """A ConvNeXt without its classifier (arXiv 2201.03545, section 2); with five stages, ConvLLaVA's (arXiv 2405.15738,
     section 3.3).
 
-    Purely local: no attention, no positions, so that any size that the stride divides is native.
+    It is purely local, without attention or positions, so any size divisible by the stride is native.
 
     Args:
-        widths_of_stages: channels of every stage.
-        depths: blocks of every stage.
-        layers: which maps to return: 0 is the stem's, i stage i's, -1 the last's. Cells are 4, 8, 16, 32 (64) pixels.
+        widths_of_stages: channels of each stage.
+        depths: blocks of each stage.
+        layers: maps to return: 0 is the stem's, i stage i's, -1 the last. Cells are 4, 4, 8, 16, 32 (64) pixels wide.
         norm_eps: epsilon of the layer norms; 1e-5 in the XXL model, 1e-6 in the others.
         checkpointing: recompute blocks in the backward pass instead of keeping their activations.
         image_mean: see `Encoder`; CLIP's, since the published encoders were trained as CLIP.
@@ -46,7 +46,7 @@ class ConvNeXt(Encoder):
     ) -> None:
         super().__init__()
         if not depths or len(widths_of_stages) != len(depths):
-            raise ValueError(f"{len(widths_of_stages)} widths_of_stages for {len(depths)} depths: one for every stage")
+            raise ValueError(f"{len(widths_of_stages)} widths_of_stages for {len(depths)} depths: each stage needs one")
         self.states = hidden_states(layers, len(depths))
         self.widths_of_stages, self.depths, self.layers = tuple(widths_of_stages), tuple(depths), tuple(layers)
         self.norm_eps, self.checkpointing = norm_eps, checkpointing
@@ -68,11 +68,12 @@ class ConvNeXt(Encoder):
         return tuple(cells(sizes[0], 4 * 2 ** max(0, state - 1)) for state in self.states)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> one [views, rows*columns, width of its stage] per layer asked for."""
         planes = self.planes(self.one_input(pixels))
         return tuple(plane.flatten(2).mT for plane in planes)
 
     def planes(self, pixels: Tensor) -> list[Tensor]:
-        """[views, 3, height, width] -> the maps asked for, [views, width, rows, columns] each."""
+        """[views, 3, height, width] -> the requested maps, [views, width, rows, columns] each."""
         self.grids(Size.of_view(pixels))
         plane = channels_last(self.stem_norm, self.stem(pixels))
         kept = {0: plane}
@@ -83,7 +84,7 @@ class ConvNeXt(Encoder):
 
 
 class Stage(nn.Module):
-    """Blocks of one size; all stages but the first halve the map before."""
+    """Blocks of one size; all stages but the first halve the map first."""
 
     def __init__(self, before: int, width: int, depth: int, norm_eps: float, *, halves: bool) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(width, norm_eps) for _ in range(depth))
 
     def forward(self, plane: Tensor, *, checkpointing: bool = False) -> Tensor:
-        """[views, before, rows, columns] -> [views, width, rows, columns], or half as many of both."""
+        """[views, before, rows, columns] -> [views, width, rows, columns], or half the rows and columns."""
         if self.norm is not None and self.reduce is not None:
             plane = self.reduce(channels_last(self.norm, plane))
         for block in self.blocks:
@@ -101,7 +102,7 @@ class Stage(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """A 7x7 convolution per channel, a norm and a feed-forward layer, scaled per channel beside a residual path."""
+    """A depthwise 7x7 convolution, a norm and a feed-forward layer, scaled per channel, with a residual path."""
 
     def __init__(self, width: int, norm_eps: float) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ class ConvBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 1e-6))
 
     def forward(self, plane: Tensor) -> Tensor:
-        """[views, width, rows, columns] -> the same."""
+        """[views, width, rows, columns] -> [views, width, rows, columns]."""
         inner = self.norm(self.depthwise(plane).movedim(1, -1))
         inner = self.scale * self.down(F.gelu(self.up(inner)))
         result: Tensor = plane + inner.movedim(-1, 1)
@@ -120,7 +121,7 @@ class ConvBlock(nn.Module):
 
 
 def channels_last(layer: nn.Module, plane: Tensor) -> Tensor:
-    """A layer over the channels of [views, width, rows, columns]."""
+    """Apply a layer over the channels of [views, width, rows, columns]."""
     result: Tensor = layer(plane.movedim(1, -1)).movedim(-1, 1)
     return result
 
@@ -164,7 +165,7 @@ TRANSFORMERS = KeyMap(
         **dict.fromkeys(f"layernorm.{kind}" for kind in KINDS),
     }
 )
-"""transformers' names; the norm behind the pooling is left out."""
+"""transformers' names; the norm after the pooling is left out."""
 
 FACEBOOK = KeyMap(
     {
@@ -178,7 +179,7 @@ FACEBOOK = KeyMap(
         **dict.fromkeys(f"{name}.{kind}" for name in ("norm", "head") for kind in KINDS),
     }
 )
-"""The names of the authors' repository."""
+"""The names in the authors' repository."""
 
 PREFIXES = (
     "visual.trunk.",
@@ -192,11 +193,11 @@ OTHER_PARTS = ("text.", "visual.head.", "classifier.", "logit_scale", "transform
 
 
 def convnext_weights(tensors: Mapping[str, Tensor], model: ConvNeXt, *, source: str) -> dict[str, Tensor]:
-    """Published weights of a ConvNeXt under our names, without the stages that `model` does not build.
+    """Rename a ConvNeXt's published weights to our names, leaving out stages that `model` does not build.
 
     Args:
         tensors: under timm's (open_clip's), transformers' or the authors' names, with or without prefix.
-        model: that the weights are for.
+        model: the model that the weights are for.
         source: named in errors.
 
     Raises:
@@ -215,20 +216,20 @@ def convnext_weights(tensors: Mapping[str, Tensor], model: ConvNeXt, *, source: 
 
 
 def convnext_large(*, layers: tuple[int, ...] = (-1,), fifth_stage: bool = False) -> ConvNeXt:
-    """ConvNeXt-L with new weights; `fifth_stage` adds ConvLLaVA's 6 blocks of width 3072 at a stride of 64."""
+    """Build ConvNeXt-L with new weights; `fifth_stage` adds ConvLLaVA's 6 blocks of width 3072 at a stride of 64."""
     widths, depths = (192, 384, 768, 1536), (3, 3, 27, 3)
     return ConvNeXt(widths + (3072,) * fifth_stage, depths + (6,) * fifth_stage, layers=layers)
 
 
 def convnext_xxlarge(*, layers: tuple[int, ...] = (-1,)) -> ConvNeXt:
-    """ConvNeXt-XXL with new weights."""
+    """Build ConvNeXt-XXL with new weights."""
     return ConvNeXt((384, 768, 1536, 3072), (3, 4, 30, 3), layers=layers, norm_eps=1e-5)
 
 
 def convnext(name_or_folder: str, *, layers: tuple[int, ...] = (-1,), checkpointing: bool = False) -> ConvNeXt:
-    """A published ConvNeXt with its weights.
+    """Build a published ConvNeXt with its weights.
 
-    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
+    Under `torch.device("meta")` only the sizes are read, and the tower has no weights.
 
     Args:
         name_or_folder: local folder in transformers' layout, or a hub name such as
@@ -237,8 +238,8 @@ def convnext(name_or_folder: str, *, layers: tuple[int, ...] = (-1,), checkpoint
         checkpointing: see `ConvNeXt`.
 
     Raises:
-        ValueError: as of `clip_vit`.
-        ImportError: as of `clip_vit`.
+        ValueError: see `clip_vit`.
+        ImportError: see `clip_vit`.
     """
     folder = folder_of(name_or_folder)
     defaults = {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]}

@@ -1,4 +1,4 @@
-"""High-resolution tokens stacked into the layers of a vision transformer: DeepStack-V."""
+"""DeepStack-V: high-resolution tokens stacked into the layers of a vision transformer."""
 
 from math import isqrt
 
@@ -12,32 +12,32 @@ from foveal.encoders.vit import VisionTransformer
 
 
 class StackedVisionTransformer(Encoder):
-    """A view and its enlarged crops in, the view's map out (DeepStack-V, arXiv 2406.04334, section 3.3).
+    """Encodes a view with its enlarged crops into the view's map (DeepStack-V, arXiv 2406.04334, section 3.3).
 
-    All of them go through the first `start` blocks alone. The crops' maps are laid side by side and regrouped into as
-    many stacks of the view's size; one is added to its patches before each of the next blocks. The class token is
-    never changed.
+    The view and its crops go through the first `start` blocks separately. The crops' maps are laid side by side and
+    regrouped into as many stacks of the view's size; before each of the next blocks, one stack is added to the view's
+    patches. The class token is never changed by a stack.
 
     Args:
-        tower: the transformer, with one layer asked for.
-        start: number of the block before which the first stack is added, counted from 0; the paper's best is 20 of 24.
-        crops: a square number; the plan cuts the enlarged picture into a square grid of them.
-        post_blocks: new blocks behind the tower, whose last output is returned; the reference has 5 when `start` is the
+        tower: the transformer, with one layer requested.
+        start: index of the block before which the first stack is added; the paper's best is 20 of 24.
+        crops: a square number; the plan cuts the enlarged picture into a square grid of crops.
+        post_blocks: new blocks after the tower, whose last output is returned; the reference has 5 when `start` is the
             tower's depth.
 
     Raises:
-        ValueError: if `crops` is no square number or a stack would come after the layer that is returned. To layer -2
-            the last stack can be added directly, to the output of the last block it cannot: stacks are added before
-            blocks only, as in the reference.
+        ValueError: if `crops` is not a square number, the tower does not return one layer without a class token, or a
+            stack would come after the returned layer. The last stack can be added directly to layer -2, but not to the
+            output of the last block: stacks are only added before blocks, as in the reference.
     """
 
     def __init__(self, tower: VisionTransformer, *, start: int, crops: int = 4, post_blocks: int = 0) -> None:
         super().__init__()
         side = isqrt(max(crops, 0))
         if crops < 1 or side * side != crops:
-            raise ValueError(f"the crops lie on a square grid: {crops} is no square number")
+            raise ValueError(f"the crops must form a square grid: {crops} is not a square number")
         if len(tower.states) != 1 or tower.keep_class_token:
-            raise ValueError("the tower is asked for one layer without class token")
+            raise ValueError("the tower must return one layer, without a class token")
         self.tower, self.start, self.crops, self.post_blocks = tower, start, crops, post_blocks
         self.side = side
         self.widths = tower.widths
@@ -45,13 +45,13 @@ class StackedVisionTransformer(Encoder):
         self.inputs = 1 + crops
         built = len(tower.blocks)
         if post_blocks and built < tower.depth:
-            raise ValueError("new blocks come behind the whole tower: ask it for its last layer, layers [-1]")
-        # The reference adds a stack to the state that enters a block. No block follows the last one.
+            raise ValueError("new blocks come after the whole tower: ask it for its last layer, layers [-1]")
+        # The reference adds a stack to the input of a block, and no block follows the last one.
         last = built + post_blocks - int(built == tower.depth)
         if start < 0 or start + crops - 1 > last:
             raise ValueError(
-                f"stacks before blocks {start} to {start + crops - 1} do not fit: the layer that is returned is the "
-                f"output of {built + post_blocks} blocks, so that the last stack comes before block {last} at most, "
+                f"stacks before blocks {start} to {start + crops - 1} do not fit: the returned layer is the output "
+                f"of {built + post_blocks} blocks, so the last stack can come before block {last} at the latest, "
                 "counted from 0; choose a smaller start or fewer crops"
             )
         self.post = nn.ModuleList(
@@ -63,10 +63,11 @@ class StackedVisionTransformer(Encoder):
         self.check_inputs(len(sizes))
         if len(set(sizes)) > 1:
             found = ", ".join(map(str, sorted(set(sizes))))
-            raise ValueError(f"the view and its crops must have one size, they have {found}")
+            raise ValueError(f"the view and its crops must have one size, but have {found}")
         return (self.tower.grid(sizes[0]),)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """The view, then its crops, each [views, 3, height, width] -> one [views, rows*columns, width]."""
         (grid,) = self.grids(*(Size.of_view(views) for views in self.checked(pixels)))
         hidden = self.tower.embed(torch.cat(pixels))
         for number in range(self.start):

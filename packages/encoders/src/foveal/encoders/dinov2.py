@@ -1,4 +1,4 @@
-"""DINOv2's tower: its published sizes, names of weights, and files."""
+"""DINOv2's tower: published sizes, weight names and files."""
 
 from collections.abc import Mapping
 
@@ -48,7 +48,7 @@ TRANSFORMERS = KeyMap(
         **{f"layernorm.{kind}": f"final_norm.{kind}" for kind in KINDS},
     }
 )
-"""transformers' names, of its files and of its models in memory."""
+"""transformers' names, both in its files and in its models in memory."""
 
 HUB = KeyMap(
     {
@@ -77,7 +77,7 @@ HUB = KeyMap(
         **{f"norm.{kind}": f"final_norm.{kind}" for kind in KINDS},
     }
 )
-"""The names of the authors' repository, and timm's."""
+"""The names in the authors' repository and in timm."""
 
 
 def dinov2_tower(
@@ -94,10 +94,10 @@ def dinov2_tower(
     checkpointing: bool = False,
     backend: Backend = "auto",
 ) -> VisionTransformer:
-    """A `VisionTransformer` as DINOv2 has it (arXiv 2304.07193): layer scale, a patch bias, no first norm.
+    """Build a `VisionTransformer` as in DINOv2 (arXiv 2304.07193): layer scale, a patch bias, no first norm.
 
-    The states are returned before the final norm, as mixture-of-features models take them. With registers the positions
-    are smoothed when they are resampled (arXiv 2309.16588, released code).
+    States are returned before the final norm, as used by mixture-of-features models. With registers, positions are
+    antialiased when they are resampled (arXiv 2309.16588, released code).
     """
     return VisionTransformer(
         width,
@@ -122,7 +122,7 @@ def dinov2_tower(
 
 
 def dinov2_vit_large(*, layers: tuple[int, ...] = (-1,), num_registers: int = 0) -> VisionTransformer:
-    """The L/14 with new weights: width 1024, 24 blocks, positions of 37 x 37 patches."""
+    """Build the L/14 with new weights: width 1024, 24 blocks, positions for 37 x 37 patches."""
     return dinov2_tower(1024, 24, 16, 4096, 14, 518, layers=layers, num_registers=num_registers)
 
 
@@ -133,9 +133,9 @@ def dinov2_vit(
     checkpointing: bool = False,
     backend: Backend = "auto",
 ) -> VisionTransformer:
-    """A published DINOv2 with its weights.
+    """Build a published DINOv2 with its weights.
 
-    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
+    Under `torch.device("meta")` only the sizes are read, and the tower has no weights.
 
     Args:
         name_or_folder: local folder in transformers' layout, or a hub name such as `facebook/dinov2-large`, which needs
@@ -145,8 +145,8 @@ def dinov2_vit(
         backend: see `VisionTransformer`.
 
     Raises:
-        ValueError: as of `clip_vit`.
-        ImportError: as of `clip_vit`.
+        ValueError: see `clip_vit`.
+        ImportError: see `clip_vit`.
     """
     folder = folder_of(name_or_folder)
     defaults = {
@@ -184,13 +184,13 @@ def dinov2_vit(
 
 
 def dinov2_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, source: str) -> dict[str, Tensor]:
-    """Published weights of a DINOv2 under our names, without the blocks that `model` does not build.
+    """Rename a DINOv2's published weights to our names, leaving out blocks that `model` does not build.
 
-    timm has added the class token's position to the token itself: its table gets a row of zeros.
+    timm adds the class token's position to the token itself, so its position table gets a row of zeros.
 
     Args:
         tensors: under transformers', the authors' or timm's names, with or without prefix.
-        model: that the weights are for.
+        model: the model that the weights are for.
         source: named in errors.
 
     Raises:

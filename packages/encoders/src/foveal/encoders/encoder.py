@@ -1,4 +1,4 @@
-"""What every vision encoder promises."""
+"""The interface of every vision encoder."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ HALF: Colour = (0.5, 0.5, 0.5)
 
 
 class Encoder(nn.Module, ABC):
-    """Turns views into feature maps: for every layer asked for, a row of channels per patch.
+    """Turns views into feature maps: one map per requested layer, with one row of channels per patch.
 
-    Most encoders look at one view. Some look at several together, as one encoder per view side by side, or a view and
-    its enlarged crops: `inputs` consecutive views of a plan make one set of maps.
+    Most encoders look at one view at a time. Some look at several together, such as parallel encoders with a view each,
+    or a view with its enlarged crops: then `inputs` consecutive views of a plan give one set of maps.
 
     Attributes:
-        inputs: views that are looked at together.
-        widths: channels of each map that is returned.
-        prefix_tokens: rows before those of the grid in every map (a class token that is kept).
-        image_mean: what is subtracted from each colour in 0..1 before the encoder.
-        image_std: what it is divided by.
-        tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
+        inputs: number of views that are encoded together.
+        widths: channels of each returned map.
+        prefix_tokens: rows before those of the grid in every map (a kept class token).
+        image_mean: subtracted from each colour in 0..1 before the encoder.
+        image_std: each colour is then divided by it.
+        tables: names of its parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
     tables: ClassVar[tuple[str, ...]] = ()
@@ -42,23 +42,23 @@ class Encoder(nn.Module, ABC):
 
     @property
     def statistics(self) -> tuple[tuple[Colour, Colour], ...]:
-        """(mean, std) of the colours of each of the views that are looked at together."""
+        """The (mean, std) of the colours, for each of the views that are encoded together."""
         return ((self.image_mean, self.image_std),) * self.inputs
 
     @abstractmethod
     def grids(self, *sizes: Size) -> tuple[Grid, ...]:
-        """Rows and columns of every map that is returned.
+        """Rows and columns of every returned map.
 
         Args:
-            sizes: in pixels, of each of the views that are looked at together.
+            sizes: size in pixels of each of the views that are encoded together.
 
         Raises:
-            ValueError: if there are not `inputs` of them, or the encoder cannot look at such views.
+            ValueError: if there are not `inputs` sizes, or the encoder cannot encode views of these sizes.
         """
 
     @abstractmethod
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
-        """The maps of views of one size.
+        """Compute the maps of views of one size.
 
         Args:
             pixels: `inputs` times [views, 3, height, width], normalised by `statistics`.
@@ -67,20 +67,20 @@ class Encoder(nn.Module, ABC):
             One [views, prefix_tokens + rows*columns, width] for each map, row by row.
 
         Raises:
-            ValueError: if that is not their shape, or the patch does not divide the views.
+            ValueError: if the views do not have this shape, or the patch does not divide them.
         """
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """The maps of views of any sizes; the same numbers as one by one.
+        """Compute the maps of views of any sizes; the same numbers as one by one.
 
         Args:
-            views: [3, height, width] each, normalised; those that are looked at together follow each other.
+            views: [3, height, width] each, normalised; views that are encoded together are consecutive.
 
         Returns:
-            For each view (each `inputs` views), one [prefix_tokens + rows*columns, width] per map.
+            For each view (or group of `inputs` views), one [prefix_tokens + rows*columns, width] per map.
 
         Raises:
-            ValueError: if their number is no multiple of `inputs`.
+            ValueError: if the number of views is not a multiple of `inputs`.
         """
         if len(views) % self.inputs:
             raise ValueError(f"{len(views)} views, of which {type(self).__name__} looks at {self.inputs} together")
@@ -94,16 +94,16 @@ class Encoder(nn.Module, ABC):
         return maps
 
     def check_inputs(self, number: int) -> None:
-        """Refuse another number of views than `inputs`.
+        """Refuse any number of views other than `inputs`.
 
         Raises:
-            ValueError: naming both.
+            ValueError: naming both numbers.
         """
         if number != self.inputs:
             raise ValueError(f"{type(self).__name__} looks at {self.inputs} views together, not {number}")
 
     def checked(self, pixels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The inputs of `forward`, refused if they are not what it promises to take."""
+        """Return the inputs of `forward`, or raise its ValueError if they are not what it accepts."""
         self.check_inputs(len(pixels))
         if any(views.ndim != 4 or views.shape[1] != 3 or len(views) != len(pixels[0]) for views in pixels):
             shapes = ", ".join(str(tuple(views.shape)) for views in pixels)
@@ -111,15 +111,15 @@ class Encoder(nn.Module, ABC):
         return pixels
 
     def one_input(self, pixels: tuple[Tensor, ...]) -> Tensor:
-        """The only input of `forward`, [views, 3, height, width], checked."""
+        """Return the only input of `forward`, [views, 3, height, width], checked."""
         return self.checked(pixels)[0]
 
 
 def cells(size: Size, side: int) -> Grid:
-    """Rows and columns of square cells of `side` pixels in a view of that size.
+    """Rows and columns of square cells with sides of `side` pixels in a view of this size.
 
     Raises:
-        ValueError: if they do not fill it.
+        ValueError: if the cells do not fill the view.
     """
     if min(size) < 1 or size.height % side or size.width % side:
         raise ValueError(f"a view of {size} pixels cannot be cut into patches of {side}: resize it first")
@@ -127,10 +127,10 @@ def cells(size: Size, side: int) -> Grid:
 
 
 def hidden_states(layers: Sequence[int], depth: int) -> tuple[int, ...]:
-    """Layers counted from either end as hidden states from 0, the input of the first block, to `depth`.
+    """Convert layers counted from either end to hidden states from 0, the input of the first block, to `depth`.
 
     Raises:
-        ValueError: if there is none, or one does not exist.
+        ValueError: if no layer is given, or one does not exist.
     """
     if not layers or any(not -depth - 1 <= layer <= depth for layer in layers):
         raise ValueError(

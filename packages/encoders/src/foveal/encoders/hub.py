@@ -1,4 +1,4 @@
-"""Published towers on disk or on the hub: their folder, sizes and weights."""
+"""Find the folder, sizes and weights of published towers, on disk or on the hub."""
 
 import json
 import re
@@ -17,15 +17,16 @@ WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
 
 
 def only_shapes() -> bool:
-    """Whether a tower is built under `torch.device("meta")`: then its sizes are read, and no weight is."""
+    """Whether a tower is being built under `torch.device("meta")`: then its sizes are read, but no weights."""
     return torch.get_default_device().type == "meta"
 
 
 def folder_of(name_or_folder: str) -> Path:
-    """The folder itself, or the one to which a hub model of that name was fetched; only its sizes if `only_shapes`.
+    """The folder itself, or the one a hub model of that name is fetched to; fetches only sizes if `only_shapes`.
 
     Raises:
-        ValueError: if there is neither a folder nor a fetchable hub model of that name, or it has no safetensors.
+        ValueError: if there is neither a folder nor a hub model of that name that can be fetched, or it has no
+            safetensors.
         ImportError: if a hub name is given and huggingface_hub is not installed.
     """
     folder = Path(name_or_folder)
@@ -33,12 +34,12 @@ def folder_of(name_or_folder: str) -> Path:
 
 
 def vision_config(folder: Path, kinds: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The sizes of an image tower from its config.json in transformers' layout.
+    """Read the sizes of an image tower from its config.json in transformers' layout.
 
     Args:
-        folder: that holds the file.
+        folder: the folder with the file.
         kinds: accepted `model_type` -> name of the tower in messages.
-        defaults: transformers leaves out of the file what has its default value.
+        defaults: default values, which transformers leaves out of the file.
 
     Raises:
         ValueError: if the file is missing, damaged or describes something else.
@@ -51,7 +52,7 @@ def vision_config(folder: Path, kinds: Mapping[str, str], defaults: Mapping[str,
         given: dict[str, Any] = config.get("vision_config", config)
         kind = given.get("model_type", next(iter(kinds)))
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged or no configuration ({error})") from error
+        raise ValueError(f"{path} is damaged or not a configuration ({error})") from error
     if kind not in kinds:
         raise ValueError(f"{path} describes a {kind}, not a {name}")
     return {**defaults, **given}
@@ -67,19 +68,19 @@ def tower_weights(
     ignored: tuple[str, ...] = (),
     source: str,
 ) -> dict[str, Tensor]:
-    """Published weights of a tower under our names; what the tower does not build is left out.
+    """Rename a tower's published weights to our names, leaving out what the tower does not build.
 
     Args:
         model: the tower.
         tensors: under published names.
-        tables: a name by which the naming is recognised -> its key map.
+        tables: a weight name that identifies a naming scheme -> its key map.
         kind: the tower's name in messages.
-        prefixes: those under which a tower may lie; the first that fits is taken.
-        ignored: beginnings of other names that belong to the same file.
+        prefixes: possible prefixes of the tower's names; the first that fits is used.
+        ignored: prefixes of other names that may be in the same file.
         source: named in errors.
 
     Raises:
-        ValueError: if no naming is recognised or a name is unknown.
+        ValueError: if no naming scheme is recognised, or a name is unknown.
     """
     table, prefix, tower = _recognised(tensors, tables, prefixes, f"{source}: no {kind} image tower")
     if rest := [name for name in tensors if not name.startswith(prefix) and not name.startswith(ignored)]:
@@ -112,7 +113,7 @@ def _recognised(
 
 
 def _leading_ones(tensor: Tensor, wanted: Tensor) -> bool:
-    """Whether the shapes differ by leading dimensions of one only, as timm keeps for its batch."""
+    """Whether the shapes differ only by leading dimensions of size 1, such as timm's batch dimension."""
     extra = tensor.ndim - wanted.ndim
     return extra > 0 and set(tensor.shape[:extra]) == {1} and tensor.shape[extra:] == wanted.shape
 
@@ -124,18 +125,18 @@ def _fetch(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise ImportError(
-            f"{name} is no folder here, and to fetch it as a hub name huggingface_hub is needed: "
+            f"{name} is not a folder here, and fetching it as a hub name needs huggingface_hub: "
             "pip install foveal-encoders[hub]"
         ) from error
     try:
         folder = Path(snapshot_download(name, allow_patterns=[CONFIG] if only_shapes() else [CONFIG, *WEIGHTS]))
     except (OSError, ValueError) as error:  # its own errors derive from these
         raise ValueError(
-            f"{name} is no folder here, and could not be fetched as a hub name: {error} "
+            f"{name} is not a folder here, and could not be fetched as a hub name: {error} "
             "(check the name; offline, and with HF_HUB_OFFLINE set, a folder or an earlier download is needed)"
         ) from error
     if not only_shapes() and not list(folder.glob("model*.safetensors")):
         raise ValueError(
-            f"{name} publishes no safetensors, and pickled weights are not read: convert them, and give the folder"
+            f"{name} publishes no safetensors, and pickled weights are not read: convert them and give their folder"
         )
     return folder

@@ -1,4 +1,4 @@
-"""SAM for detail and SigLIP for meaning, on one view: DeepSeek-VL."""
+"""DeepSeek-VL's hybrid encoder: SAM for detail and SigLIP for meaning, on one view."""
 
 from collections.abc import Mapping
 
@@ -17,20 +17,20 @@ UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class SamSiglipHybrid(Encoder):
-    """Two towers of one view, both on the grid of the second (DeepSeek-VL, arXiv 2403.05525, section 3.1).
+    """Two towers on one view, both maps on the second tower's grid (DeepSeek-VL, arXiv 2403.05525, section 3.1).
 
-    The view has colours in 0..1; each tower's own statistics are applied inside. The high tower's last map and that of
-    its first global block go through a neck each, are brought to a multiple of the low grid, halved by its strided
-    convolutions, and added with a learned factor that starts at 0.
+    The view has colours in 0..1; each tower's statistics are applied inside. The high tower's last map and that of its
+    first global block each go through a neck, are resized to a multiple of the low grid and halved by the strided
+    convolutions; the second is then added to the first with a learned factor that starts at 0.
 
     Args:
         high: SAM, with its strided convolutions.
-        low: SigLIP; sees a copy of its native size.
-        high_mean: subtracted from the colours for `high`; the released model has CLIP's.
-        high_std: they are divided by it.
+        low: SigLIP; it sees a copy of the view at its native size.
+        high_mean: subtracted from the colours for `high`; the released model uses CLIP's.
+        high_std: the colours for `high` are then divided by it.
 
     Raises:
-        ValueError: if `high` has no global block or `low` returns several layers.
+        ValueError: if `high` has no global block, or `low` returns several layers or a class token.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class SamSiglipHybrid(Encoder):
     ) -> None:
         super().__init__()
         if not high.global_blocks or len(low.widths) != 1 or low.prefix_tokens:
-            raise ValueError("the high tower needs a global block, the low one gives one layer without class token")
+            raise ValueError(
+                "the high tower needs a global block, the low one must return one layer without a class token"
+            )
         self.high, self.low, self.high_mean, self.high_std = high, low, high_mean, high_std
         self.image_mean, self.image_std = UNCHANGED
         self.widths = (*high.widths, *low.widths)
@@ -56,6 +58,7 @@ class SamSiglipHybrid(Encoder):
         return (self.low.native_grid, self.low.native_grid)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> [views, cells, high width], [views, cells, low width], on the low grid."""
         views = self.one_input(pixels)
         states = self.high.run(_normalised(views, self.high_mean, self.high_std))
         first = self.first_neck(states[min(self.high.global_blocks) + 1])
@@ -89,15 +92,15 @@ NECK = KeyMap(
         "hd_alpha_downsamples": "first_share",
     }
 )
-"""The reference's names of what the hybrid adds to SAM."""
+"""The reference's names for what the hybrid adds to SAM."""
 
 
 def deepseek_vl_weights(tensors: Mapping[str, Tensor], model: SamSiglipHybrid, *, source: str) -> dict[str, Tensor]:
-    """Published weights of DeepSeek-VL's hybrid tower under our names; its two norms that it never uses are left out.
+    """Rename the weights of DeepSeek-VL's hybrid tower to our names, leaving out two norms that it never uses.
 
     Args:
-        tensors: `vision_tower_high.` and `vision_tower_low.`, without `vision_model.` before them.
-        model: that the weights are for.
+        tensors: names start with `vision_tower_high.` and `vision_tower_low.`, without `vision_model.` before them.
+        model: the model that the weights are for.
         source: named in errors.
 
     Raises:
@@ -115,7 +118,7 @@ def deepseek_vl_weights(tensors: Mapping[str, Tensor], model: SamSiglipHybrid, *
         elif name.startswith("vision_tower_low.vision_tower."):
             low[name.removeprefix("vision_tower_low.vision_tower.")] = tensor
         elif not name.startswith(("high_layer_norm.", "low_layer_norm.")):
-            raise ValueError(f"{source}: {name} belongs to no part of a hybrid tower")
+            raise ValueError(f"{source}: {name} does not belong to any part of a hybrid tower")
     return {
         **{f"high.{name}": value for name, value in sam_weights(high, model.high, source=source).items()},
         **{f"low.{name}": value for name, value in siglip_weights(low, model.low, source=source).items()},

@@ -1,4 +1,4 @@
-"""A vision transformer at low and a ConvNeXt at high resolution, mixed: LLaVA-HR."""
+"""LLaVA-HR's encoder: a vision transformer at low resolution mixed with a ConvNeXt at high resolution."""
 
 from collections.abc import Mapping
 
@@ -16,31 +16,32 @@ GROUPS = 4
 
 
 class MixtureOfResolution(Encoder):
-    """Two encoders of one view, the high resolution led into the low one (LLaVA-HR, arXiv 2403.03003, section 3.2).
+    """Two encoders on one view, where high resolution feeds into low (LLaVA-HR, arXiv 2403.03003, section 3.2).
 
-    The convolutional path sees the view as it is, the transformer a smaller copy of 14/32 of its side (at least
-    `fast_size`) without class token. Behind each of the first three quarters of its blocks an adapter adds the
-    convolutional map, and behind the last both are added as tokens. All blocks run, no last norm.
+    The convolutional path sees the view itself, the transformer a copy with 14/32 of its side (at least `fast_size`),
+    without a class token. After the first, second and third quarter of the transformer's blocks an adapter adds the
+    convolutional map, and after the last quarter both maps are added as tokens. All blocks run, without a final norm.
 
     Args:
-        fast: the transformer, asked for its last layer; its positions are smoothed when they are resampled.
-        slow: the ConvNeXt, asked for its last stage.
+        fast: the transformer, returning its last layer; its positions are antialiased when they are resampled.
+        slow: the ConvNeXt, returning its last stage.
         fast_size: smallest side in pixels of the transformer's copy; 336 in the released models.
-        adapters: with the adapters between blocks; without them only the last sum is there (stage 1).
+        adapters: whether there are adapters between blocks; without them only the last sum remains (stage 1).
 
     Raises:
-        ValueError: if the towers return something else, or the transformer's blocks are no multiple of four.
+        ValueError: if the towers return other layers, the transformer's number of blocks is not a multiple of four, or
+            it has no class token.
     """
 
     def __init__(self, fast: VisionTransformer, slow: ConvNeXt, *, fast_size: int = 336, adapters: bool = True) -> None:
         super().__init__()
         if fast.states != (fast.depth,) or slow.states != (len(slow.depths),):
-            raise ValueError("both towers give their last layer to each other: set their layers to [-1]")
+            raise ValueError("both towers must return their last layer: set their layers to [-1]")
         if fast.depth % GROUPS or not fast.use_class_token:
             raise ValueError(
                 f"the transformer's {fast.depth} blocks must be a multiple of {GROUPS}, and have a class token to drop"
             )
-        # Dropped before the first block: it would wait for a gradient that never comes.
+        # It is dropped before the first block, so it would never receive a gradient.
         if fast.class_token is not None:
             fast.class_token.requires_grad_(False)
         self.fast, self.slow, self.fast_size, self.adapters = fast, slow, fast_size, adapters
@@ -59,6 +60,7 @@ class MixtureOfResolution(Encoder):
         return (low,)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> one [views, rows*columns, width], on the transformer's grid."""
         views = self.one_input(pixels)
         (grid,) = self.grids(Size.of_view(views))
         (slow,) = self.slow.planes(views)
@@ -73,12 +75,12 @@ class MixtureOfResolution(Encoder):
         return (self.align_fast(hidden) + aligned,)
 
     def _low(self, size: Size) -> Size:
-        """Of the copy that the transformer sees."""
+        """The size of the copy that the transformer sees."""
         sides = (max(int(side / self.slow.patch_size * self.fast.patch_size), self.fast_size) for side in size)
         return Size(*sides)
 
     def _embedded(self, low: Tensor) -> Tensor:
-        """The input of the first block, where the class token has been dropped before the norm."""
+        """The input of the first block; the class token is dropped before the norm."""
         fast = self.fast
         grid = fast.grid(Size.of_view(low))
         tokens = fast.patches(low).flatten(2).mT + fast.positions_of(grid)[1:]
@@ -93,7 +95,7 @@ class MixtureOfResolution(Encoder):
 
 
 class SlowToFast(nn.Module):
-    """Adds the convolutional map to the transformer's, by a gate that looks at both (LLaVA-HR, equations 3 and 4)."""
+    """Adds the convolutional map to the transformer's, through a gate that sees both (LLaVA-HR, equations 3 and 4)."""
 
     def __init__(self, width: int, slow_width: int) -> None:
         super().__init__()
@@ -104,14 +106,14 @@ class SlowToFast(nn.Module):
         self.gate = nn.Sequential(nn.Linear(2 * width, width // 2), nn.GELU(), nn.Linear(width // 2, 1))
         for convolution in (self.slow_conv, self.fast_conv):
             nn.init.xavier_uniform_(convolution.weight)
-        for convolution in (self.slow_proj, self.fast_proj):  # at first nothing is added
+        for convolution in (self.slow_proj, self.fast_proj):  # initially nothing is added
             nn.init.zeros_(convolution.weight)
         for convolution in (self.slow_conv, self.slow_proj, self.fast_conv, self.fast_proj):
             if convolution.bias is not None:
                 nn.init.zeros_(convolution.bias)
 
     def forward(self, hidden: Tensor, slow: Tensor, grid: Grid) -> Tensor:
-        """[views, cells, width] and [views, slow_width, slow rows, slow columns] -> [views, cells, width]"""
+        """[views, cells, width] and [views, slow_width, slow rows, slow columns] -> [views, cells, width]."""
         projected = resized_to(self.slow_proj(F.gelu(self.slow_conv(slow))), grid).flatten(2).mT
         plane = hidden.mT.unflatten(2, grid)
         mixed = (plane + self.fast_proj(F.gelu(self.fast_conv(plane)))).flatten(2).mT
@@ -121,7 +123,7 @@ class SlowToFast(nn.Module):
 
 
 def resized_to(plane: Tensor, grid: Grid) -> Tensor:
-    """[views, width, rows, columns] on another grid: averaged to a coarser, interpolated bilinearly to a finer."""
+    """Resize [views, width, rows, columns] to another grid: average to a coarser, interpolate bilinearly to a finer."""
     rows, columns = plane.shape[-2:]
     if rows * columns < grid[0] * grid[1]:
         finer = F.interpolate(plane.float(), size=grid, mode="bilinear", align_corners=True)
@@ -145,15 +147,15 @@ ADAPTERS = KeyMap(
         },
     }
 )
-"""The reference's names of what lies beside its two towers."""
+"""The reference's names for the parts outside its two towers."""
 
 
 def llava_hr_weights(tensors: Mapping[str, Tensor], model: MixtureOfResolution, *, source: str) -> dict[str, Tensor]:
-    """Published weights of LLaVA-HR's vision tower under our names.
+    """Rename the weights of LLaVA-HR's vision tower to our names.
 
     Args:
         tensors: `fast_vision_tower.`, `slow_vision_tower.`, `align_stages.` and `align_stages_latent.`, without prefix.
-        model: that the weights are for; without adapters theirs are left out.
+        model: the model that the weights are for; if it has no adapters, their weights are left out.
         source: named in errors.
 
     Raises:

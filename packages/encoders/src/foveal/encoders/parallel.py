@@ -9,23 +9,23 @@ from foveal.encoders.encoder import Colour, Encoder
 
 
 class ParallelEncoder(Encoder):
-    """Several encoders, whose maps a connector joins: Vary (arXiv 2312.06109, section 3.3), mixtures of features (MMVP,
+    """Several encoders whose maps a connector joins: Vary (arXiv 2312.06109, section 3.3), mixtures of features (MMVP,
     arXiv 2401.06209, section 4).
 
     Args:
         encoders: at least two; their maps are returned in this order.
-        one_view: all look at the same view, normalised as the first wants it (the released mixture of features shows
-            CLIP's colours to DINOv2); otherwise each has a view of its own and `inputs` is their number.
+        one_view: whether all see the same view, normalised for the first encoder (the released mixture of features
+            shows CLIP's colours to DINOv2); otherwise each has its own view, and `inputs` is the number of encoders.
 
     Raises:
-        ValueError: if there are fewer than two, one of them looks at several views, or some keep a class token and
-            others do not.
+        ValueError: if there are fewer than two encoders, one of them takes several views, or some keep a class token
+            and others do not.
     """
 
     def __init__(self, encoders: Sequence[Encoder], *, one_view: bool = False) -> None:
         super().__init__()
         if len(encoders) < 2 or any(encoder.inputs != 1 for encoder in encoders):
-            raise ValueError(f"at least two encoders of one view each stand side by side, not {len(encoders)}")
+            raise ValueError(f"ParallelEncoder takes at least two encoders of one view each, not these {len(encoders)}")
         if len({encoder.prefix_tokens for encoder in encoders}) > 1:
             raise ValueError("some encoders keep their class token and others do not: set keep_class_token alike")
         self.encoders = nn.ModuleList(encoders)
@@ -37,7 +37,7 @@ class ParallelEncoder(Encoder):
 
     @property
     def members(self) -> list[Encoder]:
-        """The encoders, typed."""
+        """The encoders, typed as encoders."""
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
     @property
@@ -51,6 +51,7 @@ class ParallelEncoder(Encoder):
         return tuple(grid for encoder, size in zip(self.members, seen, strict=True) for grid in encoder.grids(size))
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """`inputs` times [views, 3, height, width] -> [views, prefix_tokens + rows*columns, width] per map."""
         pixels = self.checked(pixels)
         seen = pixels * len(self.members) if self.one_view else pixels
         return tuple(features for encoder, views in zip(self.members, seen, strict=True) for features in encoder(views))

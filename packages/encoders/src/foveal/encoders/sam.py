@@ -1,4 +1,4 @@
-"""SAM's image encoder (ViTDet), and behind it Vary's two convolutions."""
+"""SAM's image encoder (ViTDet), followed by Vary's two convolutions."""
 
 from itertools import pairwise
 from typing import ClassVar
@@ -14,26 +14,26 @@ from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder
 
 class SamViTDet(Encoder):
     """A plain backbone with window attention and a convolutional neck (SAM, arXiv 2304.02643, appendix A; ViTDet, arXiv
-    2203.16527, section 3), and strided convolutions behind it that make it Vary's vocabulary (Vary, arXiv 2312.06109,
+    2203.16527, section 3), followed by strided convolutions that make it Vary's vocabulary (Vary, arXiv 2312.06109,
     section 3.2.1): 1024 pixels give 64 x 64 patches and 16 x 16 tokens.
 
-    Positions are resampled bicubically for other sizes than the native one; tables of relative positions linearly.
+    For sizes other than the native one, positions are resampled bicubically and relative position tables linearly.
 
     Args:
         width: channels of the blocks.
-        depth: blocks.
+        depth: number of blocks.
         heads: attention heads.
         patch_size: pixels along one side of a patch.
         image_size: pixels along one side of the native, square view.
         window: cells along one side of a window.
-        global_blocks: blocks, counted from 0, that attend to the whole view.
+        global_blocks: indices of the blocks that attend to the whole view.
         neck_width: channels of the neck.
-        downsample: channels of the strided convolutions; each halves the grid, odd sides are rounded up.
+        downsample: channels of the strided convolutions; each halves the grid, rounding odd sides up.
         mlp_ratio: channels inside the feed-forward layers, as a multiple of `width`.
-        antialias: smooth the positions when they are resampled (DeepSeek-OCR); without, as ViTDet in detectron2.
+        antialias: antialias positions when they are resampled (DeepSeek-OCR); False as ViTDet in detectron2.
         checkpointing: recompute blocks in the backward pass instead of keeping their activations.
         backend: attention kernel, see `foveal.core.attention`.
-        image_mean: see `Encoder`; ImageNet's is SAM's own and the first Vary's, CLIP's that of its descendants.
+        image_mean: see `Encoder`; SAM and the original Vary use ImageNet's, Vary's descendants CLIP's.
         image_std: see `Encoder`.
 
     Raises:
@@ -99,7 +99,7 @@ class SamViTDet(Encoder):
         )
 
     def grid(self, size: Size) -> Grid:
-        """Rows and columns of patches in a view of that size, before the strided convolutions.
+        """Rows and columns of patches in a view of this size, before the strided convolutions.
 
         Raises:
             ValueError: if the patch does not divide the view.
@@ -107,7 +107,7 @@ class SamViTDet(Encoder):
         return cells(size, self.patch_size)
 
     def grids(self, *sizes: Size) -> tuple[Grid, ...]:
-        """Of the tokens, after the strided convolutions."""
+        """Rows and columns of tokens, after the strided convolutions."""
         self.check_inputs(len(sizes))
         rows, columns = self.grid(sizes[0])
         for _ in self.downsample:
@@ -115,13 +115,14 @@ class SamViTDet(Encoder):
         return (Grid(rows, columns),)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> one [views, rows*columns, widths[0]]."""
         plane = self.neck(self.run(self.one_input(pixels))[-1])
         for convolution in self.convolutions:
             plane = convolution(plane)
         return (plane.flatten(2).mT,)
 
     def run(self, pixels: Tensor) -> list[Tensor]:
-        """[views, 3, height, width] -> the input of the first block and every block's output, [views, h, w, width]."""
+        """[views, 3, height, width] -> first block's input and every block's output, [views, rows, columns, width]."""
         grid = self.grid(Size.of_view(pixels))
         hidden = self.patches(pixels).movedim(1, -1) + self.positions_of(grid)
         states = [hidden]
@@ -134,7 +135,7 @@ class SamViTDet(Encoder):
         return states
 
     def positions_of(self, grid: Grid) -> Tensor:
-        """The position table for a grid of rows and columns: [rows, columns, width], resampled in float32."""
+        """The position table for a grid: [rows, columns, width], resampled in float32."""
         if grid == tuple(self.positions.shape[:2]):
             return self.positions
         native = self.positions.movedim(-1, 0)[None].float()
@@ -143,7 +144,7 @@ class SamViTDet(Encoder):
 
 
 class WindowBlock(nn.Module):
-    """Attention with decomposed relative positions, in windows or over the whole view, and a feed-forward layer."""
+    """Attention with decomposed relative positions, in windows or over the whole view, then a feed-forward layer."""
 
     tables: ClassVar[tuple[str, ...]] = ("rows", "columns")
 
@@ -161,14 +162,14 @@ class WindowBlock(nn.Module):
         self.down = nn.Linear(mlp_width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[views, rows, columns, width] -> the same."""
+        """[views, rows, columns, width] -> [views, rows, columns, width]."""
         normed = self.attention_norm(hidden)
         hidden = hidden + (self._attended(normed) if self.window is None else self._in_windows(normed, self.window))
         result: Tensor = hidden + self.down(F.gelu(self.up(self.mlp_norm(hidden))))
         return result
 
     def _in_windows(self, normed: Tensor, window: int) -> Tensor:
-        """Attention in every window; at the lower and right edge zeros fill the last ones and are attended to."""
+        """Attend within each window; the last windows are padded with zeros, which are attended to."""
         views, rows, columns, _ = normed.shape
         down, across = -rows % window, -columns % window
         padded = F.pad(normed, (0, 0, 0, across, 0, down))
@@ -179,11 +180,11 @@ class WindowBlock(nn.Module):
         return plane[:, :rows, :columns]
 
     def _attended(self, normed: Tensor) -> Tensor:
-        """softmax(q k^T / sqrt(d) + q . R_row + q . R_column) v over each [rows, columns, width].
+        """Compute softmax(q k^T / sqrt(d) + q . R_row + q . R_column) v over each [rows, columns, width].
 
-        The bias depends on the query and on one coordinate of the key, so it can be part of the product itself: the
-        query is lengthened by its two rows of biases, the key by two one-hot vectors of its coordinates. No kernel has
-        to know of a bias, and none is ever laid out over queries x keys.
+        Each bias depends on the query and one coordinate of the key, so it can be part of the product itself: the query
+        is extended by its two rows of biases, the key by two one-hot vectors of its coordinates. Kernels then need no
+        support for biases, and no queries x keys bias is ever built.
         """
         _, rows, columns, _ = normed.shape
         query, key, value = self.qkv(normed.flatten(1, 2)).unflatten(-1, (3, self.heads, -1)).unbind(2)
@@ -193,14 +194,14 @@ class WindowBlock(nn.Module):
         head_width = query.shape[-1]
         query = torch.cat([query * head_width**-0.5, down.flatten(1, 2), across.flatten(1, 2)], dim=-1)
         key = torch.cat([key, _coordinates(rows, columns, key)], dim=-1)
-        value = F.pad(value, (0, rows + columns))  # kernels want one width for all
+        value = F.pad(value, (0, rows + columns))  # kernels need one head width for all
         attended = attention(query, key, value, scale=1.0, backend=self.backend)[..., :head_width]
         result: Tensor = self.out(attended.flatten(2)).unflatten(1, (rows, columns))
         return result
 
 
 class Neck(nn.Module):
-    """Two convolutions, each before a norm over channels."""
+    """Two convolutions, each followed by a norm over channels."""
 
     def __init__(self, width: int, out_width: int) -> None:
         super().__init__()
@@ -210,16 +211,16 @@ class Neck(nn.Module):
         self.mix_norm = nn.LayerNorm(out_width, eps=1e-6)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[views, rows, columns, width] -> [views, out_width, rows, columns]"""
+        """[views, rows, columns, width] -> [views, out_width, rows, columns]."""
         plane = self.reduce_norm(self.reduce(hidden.movedim(-1, 1)).movedim(1, -1)).movedim(-1, 1)
         result: Tensor = self.mix_norm(self.mix(plane).movedim(1, -1)).movedim(-1, 1)
         return result
 
 
 def relative(table: Tensor, size: int) -> Tensor:
-    """The table's rows for all pairs of places along one axis: [size queries, size keys, channels].
+    """The table's rows for all pairs of positions along one axis: [size queries, size keys, channels].
 
-    A table of another length than 2 size - 1 is interpolated linearly.
+    A table whose length is not 2 size - 1 is interpolated linearly.
     """
     if len(table) != 2 * size - 1:
         lengthened = F.interpolate(table.float().T[None], size=2 * size - 1, mode="linear", align_corners=False)
@@ -229,7 +230,7 @@ def relative(table: Tensor, size: int) -> Tensor:
 
 
 def _coordinates(rows: int, columns: int, like: Tensor) -> Tensor:
-    """One-hot row and column of every key: [views, rows*columns, heads, rows + columns]."""
+    """One-hot row and column of each key: [views, rows*columns, heads, rows + columns]."""
     down = torch.eye(rows, device=like.device, dtype=like.dtype)[:, None].expand(-1, columns, -1)
     across = torch.eye(columns, device=like.device, dtype=like.dtype)[None].expand(rows, -1, -1)
     flat = torch.cat([down, across], dim=-1).flatten(0, 1)

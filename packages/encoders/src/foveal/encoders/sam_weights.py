@@ -1,4 +1,4 @@
-"""SAM's published names of weights, and those of the towers that grew from it."""
+"""Published weight names of SAM and of the towers derived from it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ SHARED = {
 
 
 def _blocks(place: str, norms: str) -> dict[str | tuple[str, ...], str | None]:
-    """Rows for what lies in a block that is named `place`, its norms `norms` with a number."""
+    """Rows for the weights of a block named `place`, whose norms are named `norms` plus a number."""
     rows: dict[str | tuple[str, ...], str | None] = {
         published.replace("{place}", place): ours for published, ours in SHARED.items()
     }
@@ -50,7 +50,7 @@ ORIGINAL = KeyMap(
         "downsamples.{}.weight": "convolutions.{}.weight",
     }
 )
-"""Names of segment-anything, Vary, DeepSeek-OCR and DeepSeek-VL (`downsamples`)."""
+"""Names in segment-anything, Vary, DeepSeek-OCR and DeepSeek-VL (`downsamples`)."""
 
 TRANSFORMERS = KeyMap(
     {
@@ -67,7 +67,7 @@ TRANSFORMERS = KeyMap(
         "conv_upsampler2.weight": "convolutions.1.weight",
     }
 )
-"""transformers' names of SAM, DeepSeek-OCR 2 (`proj`) and GOT-OCR2, whose "upsamplers" halve the map."""
+"""transformers' names for SAM, DeepSeek-OCR 2 (`proj`) and GOT-OCR2, whose "upsamplers" halve the map."""
 
 PREFIXES = (
     "image_encoder.",
@@ -83,13 +83,13 @@ OTHER_PARTS = ("prompt_encoder.", "mask_decoder.", "shared_image_embedding.")
 
 
 def sam_vit(path: str | Path, *, new_convolutions: bool = False, checkpointing: bool = False) -> SamViTDet:
-    """SAM's ViT-B, or Vary's vocabulary that was made from it, with published weights.
+    """Build SAM's ViT-B, or the Vary vocabulary derived from it, with published weights.
 
-    Under `torch.device("meta")` nothing is read: there is one size.
+    Under `torch.device("meta")` nothing is read, since there is only one size.
 
     Args:
         path: safetensors file, or folder in transformers' layout.
-        new_convolutions: the file is SAM's own, which has no strided convolutions: they start anew.
+        new_convolutions: initialise the strided convolutions anew, for SAM's own file, which has none.
         checkpointing: see `SamViTDet`.
 
     Raises:
@@ -102,18 +102,18 @@ def sam_vit(path: str | Path, *, new_convolutions: bool = False, checkpointing: 
     if new_convolutions:
         fresh = {name: value for name, value in model.state_dict().items() if name.startswith("convolutions.")}
         if found := sorted(set(fresh) & set(weights)):
-            raise ValueError(f"{path} has {found}: new_convolutions would throw them away")
+            raise ValueError(f"{path} has {found}: new_convolutions would discard them")
         weights |= fresh
     load_exact(model, weights, source=str(path))
     return model
 
 
 def sam_weights(tensors: Mapping[str, Tensor], model: SamViTDet, *, source: str) -> dict[str, Tensor]:
-    """Published weights of a SAM encoder under our names.
+    """Rename a SAM encoder's published weights to our names.
 
     Args:
         tensors: under the original's or transformers' names, with or without prefix; SAM's decoders are left out.
-        model: that the weights are for.
+        model: the model that the weights are for.
         source: named in errors.
 
     Raises:

@@ -1,4 +1,4 @@
-"""SigLIP's image tower: its published sizes, names of weights, and files."""
+"""SigLIP's image tower: published sizes, weight names and files."""
 
 from collections.abc import Mapping
 
@@ -58,7 +58,7 @@ TIMM = KeyMap(
         **dict.fromkeys(f"attn_pool.{part}.{kind}" for part in TIMM_POOLING for kind in KINDS),
     }
 )
-"""timm's names, which open_clip's SigLIP and DeepSeek-VL use; the pooling head is left out."""
+"""timm's names, also used by open_clip's SigLIP and DeepSeek-VL; the pooling head is left out."""
 
 
 def siglip_tower(
@@ -76,9 +76,9 @@ def siglip_tower(
     checkpointing: bool = False,
     backend: Backend = "auto",
 ) -> VisionTransformer:
-    """A `VisionTransformer` as SigLIP has it (arXiv 2303.15343): no class token, no first norm, a patch bias.
+    """Build a `VisionTransformer` as in SigLIP (arXiv 2303.15343): no class token, no first norm, a patch bias.
 
-    transformers computes the approximate GELU, timm (and DeepSeek-VL) for the first SigLIPs the exact one: `gelu`.
+    transformers uses the approximate GELU; for the first SigLIPs timm (and DeepSeek-VL) use the exact one, `gelu`.
     """
     return VisionTransformer(
         width,
@@ -102,12 +102,12 @@ def siglip_tower(
 
 
 def siglip_vit_so400m_384(*, layers: tuple[int, ...] = (-2,)) -> VisionTransformer:
-    """The so400m/14 at 384 pixels with new weights: width 1152, 27 blocks, 27 x 27 patches (6 pixels are left out)."""
+    """Build the so400m/14 at 384 pixels with new weights: width 1152, 27 blocks, 27 x 27 patches (6 pixels unused)."""
     return siglip_tower(1152, 27, 16, 4304, 14, 384, layers=layers)
 
 
 def siglip_vit_large_384(*, layers: tuple[int, ...] = (-2,)) -> VisionTransformer:
-    """The L/16 at 384 pixels with new weights: width 1024, 24 blocks, 24 x 24 patches."""
+    """Build the L/16 at 384 pixels with new weights: width 1024, 24 blocks, 24 x 24 patches."""
     return siglip_tower(1024, 24, 16, 4096, 16, 384, layers=layers)
 
 
@@ -120,22 +120,22 @@ def siglip_vit(
     checkpointing: bool = False,
     backend: Backend = "auto",
 ) -> VisionTransformer:
-    """A published SigLIP (or SigLIP 2 of fixed resolution) image tower with its weights.
+    """Build a published SigLIP (or fixed-resolution SigLIP 2) image tower with its weights.
 
-    Under `torch.device("meta")` only the sizes are read and the tower has no weights.
+    Under `torch.device("meta")` only the sizes are read, and the tower has no weights.
 
     Args:
         name_or_folder: local folder in transformers' layout, or a hub name such as `google/siglip-so400m-patch14-384`,
             which needs the package huggingface_hub (`foveal-encoders[hub]`).
         layers: see `VisionTransformer`.
         use_final_norm: see `VisionTransformer`.
-        activation: instead of the configuration's; DeepSeek-VL's tower computes the exact `gelu`.
+        activation: overrides the configuration's; DeepSeek-VL's tower uses the exact `gelu`.
         checkpointing: see `VisionTransformer`.
         backend: see `VisionTransformer`.
 
     Raises:
-        ValueError: as of `clip_vit`.
-        ImportError: as of `clip_vit`.
+        ValueError: see `clip_vit`; also if the configuration's activation is unknown.
+        ImportError: see `clip_vit`.
     """
     folder = folder_of(name_or_folder)
     defaults = {
@@ -172,11 +172,11 @@ def siglip_vit(
 
 
 def siglip_weights(tensors: Mapping[str, Tensor], model: VisionTransformer, *, source: str) -> dict[str, Tensor]:
-    """Published weights of a SigLIP under our names, without the blocks that `model` does not build.
+    """Rename a SigLIP's published weights to our names, leaving out blocks that `model` does not build.
 
     Args:
-        tensors: under transformers' or timm's names, with or without prefix, text tower or not.
-        model: that the weights are for.
+        tensors: under transformers' or timm's names, with or without prefix, with or without text tower.
+        model: the model that the weights are for.
         source: named in errors.
 
     Raises:

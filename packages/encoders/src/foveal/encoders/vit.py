@@ -14,32 +14,33 @@ from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells,
 
 
 class VisionTransformer(Encoder):
-    """An image tower on any grid (ViT: arXiv 2010.11929; by default CLIP's: arXiv 2103.00020, section 2.4).
+    """An image tower on any grid (ViT, arXiv 2010.11929; by default CLIP's, arXiv 2103.00020, section 2.4).
 
     The learned positions of the native grid are resampled bicubically for other grids (LLaVA-UHD, arXiv 2403.11703,
-    section 3.1). Blocks behind the deepest layer asked for are not built.
+    section 3.1). Blocks after the deepest requested layer are not built.
 
     Args:
         width: channels.
-        depth: blocks of the published model.
+        depth: number of blocks in the published model.
         heads: attention heads.
         mlp_width: channels inside the feed-forward layers.
         patch_size: pixels along one side of a patch.
-        image_size: pixels along one side of the native, square view; its grid (a rest that is no whole patch is left
-            out) is that of the position table.
-        layers: which hidden states to return: 0 is the input of the first block, i the output of block i, -1 the output
-            of the last, -2 LLaVA's choice. No norm is applied to them unless `use_final_norm` says so.
-        activation: `quick_gelu`: x sigmoid(1.702 x), OpenAI's; `gelu`: the exact one; `gelu_tanh`: its approximation;
-            `swiglu`: gated, of the largest DINOv2.
+        image_size: pixels along one side of the native, square view; the position table has its grid (an incomplete
+            patch at the edge is left out).
+        layers: hidden states to return: 0 is the input of the first block, i the output of block i, -1 the output of
+            the last block, -2 LLaVA's choice. No norm is applied to them unless `use_final_norm` is set.
+        activation: `quick_gelu`: x sigmoid(1.702 x), OpenAI's; `gelu`: exact; `gelu_tanh`: its approximation; `swiglu`:
+            gated, as in the largest DINOv2.
         norm_eps: epsilon of the layer norms.
         use_class_token: put a learned token before the patches; SigLIP has none.
-        num_registers: learned tokens without position between class token and patches (2309.16588); never returned.
-        patch_bias: the patch embedding has a bias (SigLIP, DINOv2).
-        use_pre_norm: a norm before the first block (CLIP).
-        use_final_norm: a norm on the last block's output, where that is asked for.
+        num_registers: number of learned tokens without position between the class token and the patches (2309.16588);
+            they are never returned.
+        patch_bias: give the patch embedding a bias (SigLIP, DINOv2).
+        use_pre_norm: apply a norm before the first block (CLIP).
+        use_final_norm: apply a norm to the last block's output, if that layer is requested.
         layer_scale: see `Block` (DINOv2).
         keep_class_token: return the class token before the grid (LLaVA's `cls_patch`).
-        antialias: smooth the positions when they are resampled, as LLaVA-HR does.
+        antialias: antialias positions when they are resampled, as LLaVA-HR does.
         checkpointing: recompute blocks in the backward pass instead of keeping their activations.
         backend: attention kernel, see `foveal.core.attention`.
         image_mean: see `Encoder`.
@@ -113,12 +114,12 @@ class VisionTransformer(Encoder):
         self.final_norm = nn.LayerNorm(width, eps=norm_eps) if normed else None
 
     def grid(self, size: Size) -> Grid:
-        """Rows and columns of patches in a view of that size.
+        """Rows and columns of patches in a view of this size.
 
-        In a native view a rest that is no whole patch is left out, as in SigLIP's 384 by 14.
+        In a native view an incomplete patch at the edge is left out, as for SigLIP's 384 pixels and patches of 14.
 
         Raises:
-            ValueError: if the patch does not divide another view.
+            ValueError: if the view is not native and the patch does not divide it.
         """
         return self.native_grid if size == (self.image_size, self.image_size) else cells(size, self.patch_size)
 
@@ -127,10 +128,11 @@ class VisionTransformer(Encoder):
         return (self.grid(sizes[0]),) * len(self.widths)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
+        """[views, 3, height, width] -> [views, prefix_tokens + rows*columns, width] per layer asked for."""
         return tuple(self._grid_only(state) for state in self._run(self.embed(self.one_input(pixels)), None))
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """As `Encoder.encode_views`; packed into one sequence where the kernel can."""
+        """Like `Encoder.encode_views`; packs views into one sequence where the kernel can."""
         if not views or not runs_packed(self.positions[0].unflatten(0, (self.heads, -1)), self.backend):
             return super().encode_views(views)
         embedded = [self.positions] * len(views)
@@ -144,7 +146,7 @@ class VisionTransformer(Encoder):
 
     @property
     def extra_tokens(self) -> int:
-        """Tokens before the patches inside of the tower: the class token and the registers."""
+        """Number of tokens before the patches inside the tower: the class token and the registers."""
         return int(self.use_class_token) + self.num_registers
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -161,9 +163,9 @@ class VisionTransformer(Encoder):
         return embedded
 
     def positions_of(self, grid: Grid) -> Tensor:
-        """The position table for a grid of rows and columns: [rows*columns, width], before it the class token's row.
+        """The position table for a grid: the class token's row, if there is one, then [rows*columns, width].
 
-        Interpolated in float32 whatever the weights are: in half precision neighbouring positions would collapse.
+        Interpolated in float32 for weights of any dtype: in half precision neighbouring positions would collapse.
         """
         if grid == self.native_grid:
             return self.positions
@@ -175,7 +177,7 @@ class VisionTransformer(Encoder):
         return torch.cat([self.positions[:first], resized[0].flatten(1).T.to(self.positions.dtype)])
 
     def run_block(self, number: int, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-        """Block `number`, counted from 0, on [batch, tokens, width]; checkpointed if that is wanted."""
+        """Run block `number`, counted from 0, on [batch, tokens, width]; checkpointed if requested."""
         block = self.blocks[number]
         if self.checkpointing and self.training:
             recomputed: Tensor = checkpoint(block, hidden, lengths, use_reentrant=False)
@@ -184,7 +186,7 @@ class VisionTransformer(Encoder):
         return result
 
     def _run(self, hidden: Tensor, lengths: Sequence[int] | None) -> list[Tensor]:
-        """The hidden states asked for, in the order asked."""
+        """The requested hidden states, in the requested order."""
         kept = {0: hidden}
         for number in range(len(self.blocks)):
             hidden = self.run_block(number, hidden, lengths)
