@@ -68,7 +68,7 @@ class ConvNeXt(Encoder):
         return tuple(cells(sizes[0], 4 * 2 ** max(0, state - 1)) for state in self.states)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
-        """[views, 3, height, width] -> one [views, rows*columns, width of its stage] per layer asked for."""
+        """[views, 3, height, width] -> one [views, rows*columns, width of its stage] per requested layer."""
         planes = self.planes(self.one_input(pixels))
         return tuple(plane.flatten(2).mT for plane in planes)
 

@@ -128,7 +128,7 @@ class VisionTransformer(Encoder):
         return (self.grid(sizes[0]),) * len(self.widths)
 
     def forward(self, *pixels: Tensor) -> tuple[Tensor, ...]:
-        """[views, 3, height, width] -> [views, prefix_tokens + rows*columns, width] per layer asked for."""
+        """[views, 3, height, width] -> [views, prefix_tokens + rows*columns, width] per requested layer."""
         return tuple(self._grid_only(state) for state in self._run(self.embed(self.one_input(pixels)), None))
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
