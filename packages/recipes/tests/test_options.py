@@ -118,7 +118,9 @@ def test_help_names_settings_that_are_there(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x", "-h"])
     entry.main(name)
     words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
-    settings = [word for word in words if not word.endswith((".PART", ".NAME", "--help", "--checkpoint", "--config"))]
+    settings = [
+        word for word in words if not word.endswith((".PART", ".NAME", "help", "checkpoint", "config", "import"))
+    ]
     own = [f"{word}=1" for word in settings if not word.startswith("--data.")]
     check_spelling(prepare(["--config", "uhd.yaml", *own]).arguments, name)
     data = [f"{word}=1" for word in settings if word.startswith("--data.")]

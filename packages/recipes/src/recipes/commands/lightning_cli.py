@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jsonargparse import set_parsing_settings
@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from recipes.command_line.arguments import Prepared, UsageError
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.commands.explanation import explained, shortened, unannotated
+from recipes.commands.raising_parser import RaisingParser
 from recipes.data.ranks import end_with_parent
 from recipes.module import Finetuning
 from recipes.progress.line import ProgressLine
@@ -32,13 +33,6 @@ from recipes.trainer.parts import as_list, callbacks_with, loggers_with
 from recipes.trainer.supported import precision_of
 
 ADVICE = "--help lists the options, --print_config shows the configuration as it was understood"
-
-
-class RaisingParser(LightningArgumentParser):
-    """Raises what was wrong instead of printing it after two hundred lines of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UsageError(message) from ex
 
 
 class CommandLine(LightningCLI):

@@ -5,7 +5,6 @@ kernels keep for the backward pass is close to what a GPU's do: attention withou
 takes inside of an operation is not seen, as the workspace of a large convolution.
 """
 
-import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from transformers import DynamicCache
 
+from foveal.models.estimates.alive import Alive
 from foveal.models.estimates.cost import Size, copied, pretended, prompt_tokens, views_of
-from foveal.models.estimates.few_layers import Phases, UnequalLayersError, few_layers
+from foveal.models.estimates.few_layers import UnequalLayersError, few_layers
 from foveal.models.language_models.injection import decoder_layers
 from foveal.models.model import VisionLanguageModel
 
@@ -66,7 +64,7 @@ def answering(
     Raises:
         ValueError: if the model cannot take such pictures.
     """
-    weights = _Alive((*model.parameters(), *model.buffers())).now
+    weights = Alive((*model.parameters(), *model.buffers())).now
     beside, cached, tokens = _with_few_layers(model, lambda left_out: _read(model, pictures, text, batch, left_out))
     return Memory(weights, cached + cached * new_tokens // tokens, 0, 0, beside - cached)
 
@@ -84,7 +82,7 @@ def _read(
     model: VisionLanguageModel, pictures: Sequence[Size], text: int, batch: int, left_out: int
 ) -> tuple[int, int, int]:
     """The most bytes beside weights at any moment of a prefill, those of its cache, and its tokens."""
-    with pretended(model) as copy, torch.no_grad(), _Alive((*copy.parameters(), *copy.buffers())) as alive:
+    with pretended(model) as copy, torch.no_grad(), Alive((*copy.parameters(), *copy.buffers())) as alive:
         copy.eval()
         before, layers = alive.now, decoder_layers(copy.language_model)
         with alive.phases.of(layers):
@@ -178,7 +176,7 @@ def _trained(
         for weight in copy.parameters():
             weight.grad = torch.empty_like(weight) if weight.requires_grad else None
         tensors = [*copy.parameters(), *copy.buffers()]
-        alive = _Alive([*tensors, *(weight.grad for weight in tensors if weight.grad is not None)])
+        alive = Alive([*tensors, *(weight.grad for weight in tensors if weight.grad is not None)])
         before = alive.now
         with alive, alive.phases.of(decoder_layers(copy.language_model)):
             with _autocast(mixed):
@@ -230,44 +228,3 @@ class _NoCache(DynamicCache):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         return key_states, value_states
-
-
-class _Alive(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive: `held` ones and those that are made within.
-
-    Attributes:
-        now: bytes at this moment.
-        phases: the most that there were in each of its stretches.
-    """
-
-    def __init__(self, held: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.now = 0
-        self.phases = Phases(lambda: self.now)
-        self._known: dict[int, int] = {}
-        for tensor in held:
-            self._see(tensor)
-
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
-    ) -> Any:
-        if operation is torch.ops.prim.device.default:
-            # Asked for by every operation, many times: nine of ten calls.
-            return arguments[0].fake_device
-        results = operation(*arguments, **(options or {}))
-        for result in tree_iter(results):
-            if isinstance(result, Tensor):
-                self._see(result)
-        return results
-
-    def _see(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata  # tensors that are views of each other share it
-        if key not in self._known:
-            self._known[key] = storage.nbytes()
-            self.now += self._known[key]
-            self.phases.see(self.now)
-            weakref.finalize(storage, self._forget, key)
-
-    def _forget(self, key: int) -> None:
-        self.now -= self._known.pop(key)
