@@ -1,6 +1,8 @@
 """Fixtures for every test of the workspace."""
 
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,3 +67,12 @@ def golden(request: pytest.FixtureRequest) -> GoldenFolder:
 @pytest.fixture(autouse=True)
 def _one_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _parser_settings() -> Iterator[None]:
+    """What one test allows its parser to import stays with that test."""
+    yield
+    if (parser := sys.modules.get("jsonargparse._common")) is not None:
+        denied = parser.default_import_path_denylist
+        parser.parsing_settings["import_path_verdicts"] = dict.fromkeys(denied, False)
