@@ -106,6 +106,14 @@ def test_an_earlier_state_is_resumed_in_the_same_folder(fit, tmp_path):
     assert [path.name[-1] for path in sorted((tmp_path / "run/states").iterdir())] == ["2", "3", "4"]
 
 
+def test_a_part_that_no_checkpoint_could_describe(fit, tmp_path, capsys):
+    own = "--allow_import=forgetful", "--model.network.connector=forgetful.Forgetful"
+    assert fit(*SMALL, *own, "--run=run") == 1
+    said = capsys.readouterr().err
+    assert "Forgetful does not keep its argument 'strength' as an attribute" in said
+    assert not list((tmp_path / "run").glob("states/*"))
+
+
 def test_a_validation_that_is_switched_off(fit, tmp_path, capsys):
     short = "--trainer.max_steps=2", "--data.pages=8", "--trainer.limit_val_batches=0", "--controls=true"
     assert fit(*SMALL, *short, "--run=run") == 0

@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_only
 
 from foveal.models.checkpoints.adapter import is_adapter
+from foveal.models.checkpoints.folder import described_parts, described_prompts
 from recipes.commands.measuring import MeasuringCommand
 from recipes.estimates.room import free_bytes
 from recipes.estimates.room_to_fit import check_room_to_fit, device_to_fit
@@ -83,6 +84,9 @@ class FitCommand(MeasuringCommand):
         return [*super().callbacks(), self.states]
 
     def before_fit(self) -> None:
+        # A part that cannot be written into the checkpoint is refused now, not after the training.
+        described_parts(self.model.network)
+        described_prompts(self.model.network.processor)
         fresh = self._get(self.config, "ckpt_path") is None
         self.untrained = self.scores() if self.controls and fresh and self.validates else {}
 

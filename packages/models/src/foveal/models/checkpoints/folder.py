@@ -54,8 +54,7 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
     whole = model.state_dict() if state is None else state
 
     with whole_folder(target) as partial:
-        parts = {"encoder": model.encoder, "connector": model.connector, "merge": model.merge}
-        described = {name: describe(part) for name, part in parts.items() if part is not None}
+        described = described_parts(model)
         for name in described:
             save_file(
                 {key: tensor.contiguous() for key, tensor in part_of(whole, name).items()},
@@ -135,6 +134,16 @@ def built(config: Mapping[str, Any], part: str, source: Path, *, allow: Sequence
 def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     """The weights of one part, by their names in it."""
     return {name.removeprefix(f"{part}."): weight for name, weight in state.items() if name.startswith(f"{part}.")}
+
+
+def described_parts(model: VisionLanguageModel) -> dict[str, Any]:
+    """The encoder, the connector and the merge in plain values, by name.
+
+    Raises:
+        ValueError: if a part does not keep an argument of its constructor as an attribute.
+    """
+    parts = {"encoder": model.encoder, "connector": model.connector, "merge": model.merge}
+    return {name: describe(part) for name, part in parts.items() if part is not None}
 
 
 def described_prompts(processor: Processor) -> dict[str, Any]:
