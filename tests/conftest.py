@@ -23,7 +23,7 @@ def command(tmp_path):
 
     def run(name, *arguments, code=0, tiny=False):
         words = [sys.executable, "-m", f"recipes.{name}", *map(str, arguments), *(TINY if tiny else [])]
-        environment = os.environ | {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
         return done

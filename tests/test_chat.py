@@ -20,7 +20,7 @@ from recipes.answering import model as answering
 from recipes.commands import chat as dialogue
 from recipes.data.records import read_records
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", "TERM": "dumb"}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", "TERM": "dumb"}
 
 
 def parrot(**options):
