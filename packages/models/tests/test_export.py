@@ -1,4 +1,4 @@
-"""Models as other tools open them: read again by transformers, and by ourselves."""
+"""Exported models, read again by transformers and by ourselves."""
 
 import json
 from functools import partial
@@ -123,7 +123,7 @@ def test_read_again_by_transformers_and_by_us(tmp_path, name):
     assert not list(tmp_path.glob("*.partial"))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     if name == "tied Qwen3":
-        with pytest.raises(ValueError, match="which prompts a qwen3 was trained with is not known: pass `template`"):
+        with pytest.raises(ValueError, match="prompts that a qwen3 was trained with are not known: pass `template`"):
             open_published(tmp_path / "out")
     again = open_published(tmp_path / "out", Overrides(max_length=512, template=model.processor.template))
     picture = noise(61, 40)
@@ -140,7 +140,7 @@ def test_read_again_by_transformers_and_by_us(tmp_path, name):
 @pytest.mark.parametrize("name", ["padded", "cropped", "AnyRes", "AnyRes, other canvases", "with class token"])
 @pytest.mark.parametrize("size", [(61, 40), (20, 45), (12, 9), (28, 28)])
 def test_from_picture_and_text_to_logits(tmp_path, name, size):
-    """With transformers' processor: as many placeholders, the same pixels, ties between canvases too."""
+    """transformers' processor gives the same number of placeholders and the same pixels, also for ties of canvases."""
     model = made(name, template="plain")
     export(model, tmp_path / "out")
     kind = LlavaForConditionalGeneration if model.merge is None else LlavaNextForConditionalGeneration
