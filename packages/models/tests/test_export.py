@@ -188,7 +188,7 @@ def test_logits_that_differ_leave_nothing(tmp_path, monkeypatch, fault):
     if fault == "activation":
         original = to_transformers.vision_config
         monkeypatch.setattr(to_transformers, "vision_config", lambda tower: original(tower) | {"hidden_act": "relu"})
-        model, message = build(), "LlavaForConditionalGeneration gives other logits than the model, by up to"
+        model, message = build(), "LlavaForConditionalGeneration differ from the model's by up to"
     else:
         monkeypatch.setattr(to_transformers, "pinpoints", lambda model: [[SIZE, SIZE]])
         model, message = build(**anyres), "Image features and image tokens do not match"
@@ -198,8 +198,10 @@ def test_logits_that_differ_leave_nothing(tmp_path, monkeypatch, fault):
 
 
 REASONS = {
-    "the connector, a AdaptivePool, is no MLP of two layers": {"connector": partial(AdaptivePool, rows=2, columns=2)},
-    "the connector, a MlpProjector, is no MLP of two layers": {"connector": partial(MlpProjector, depth=3)},
+    "the connector, a AdaptivePool, is not an MLP of two layers": {
+        "connector": partial(AdaptivePool, rows=2, columns=2)
+    },
+    "the connector, a MlpProjector, is not an MLP of two layers": {"connector": partial(MlpProjector, depth=3)},
     "its views are those of DeepStackPlan and DeepStackMerge": {
         "plan": DeepStackPlan(SIZE),
         "merge": DeepStackMerge,
@@ -208,10 +210,10 @@ REASONS = {
     "its tiles are merged flat with max_tiles None": anyres | {"merge": partial(AnyResMerge, kind="flat")},
     "its tiles are merged spatial_unpad with max_tiles 2": anyres | {"merge": partial(AnyResMerge, max_tiles=2)},
     "its views have 56 pixels a side, the tower was made for 28": {"plan": PadToSquare(56)},
-    "the language model, an OPTForCausalLM, keeps its tokens elsewhere than a LLaMA": {
+    "the language model, an OPTForCausalLM, has its embeddings elsewhere than a LLaMA": {
         "language_model": opt(260, width=32, depth=1, heads=2, mlp_width=48, context=512)
     },
-    "the encoder, a VisionTransformer, is no CLIP of which one layer is used": {
+    "the encoder, a VisionTransformer, is not a CLIP of which one layer is used": {
         "encoder": VisionTransformer(64, 3, 4, 48, PATCH, SIZE, patch_bias=True)
     },
 }

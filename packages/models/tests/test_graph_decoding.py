@@ -225,7 +225,7 @@ def test_a_step_that_asks_is_noticed():
         rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
     )
     growing = LlamaForCausalLM(config).eval()
-    assert graphs_obstacle(growing, CUDA) == "rotary positions of the kind 'dynamic' are computed anew as a text grows"
+    assert graphs_obstacle(growing, CUDA) == "rotary embeddings of type 'dynamic' are recomputed as the text grows"
     model = network()
     batch = prompts(model)
     steps = Steps(growing, model.embed(batch.input_ids, batch.views), batch.attention_mask, 4)

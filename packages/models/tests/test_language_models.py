@@ -137,7 +137,7 @@ def test_contexts_that_are_refused(tmp_path):
     assert torch.equal(logits(same, [2, 5]), logits(model, [2, 5]))
     with pytest.raises(ValueError, match="positions for 20 tokens, a context of 19 would be shorter"):
         pretrained_language_model(folder, context=19)
-    with pytest.raises(ValueError, match="is a llama, without a table of learned positions"):
+    with pytest.raises(ValueError, match="is a llama, which has no table of learned positions"):
         pretrained_language_model(saved(llama(70, **TINY), tmp_path / "llama"), context=4096)
 
 

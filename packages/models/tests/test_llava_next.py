@@ -117,7 +117,7 @@ def test_a_connector_without_a_plane_is_refused():
             **options,
         )
 
-    with pytest.raises(ValueError, match="QFormer lie in no rows and columns, a merge needs them"):
+    with pytest.raises(ValueError, match="QFormer do not form a grid, which a merge needs"):
         build(lambda i, o: QFormer(i, o, queries=4, hidden_width=16, depth=1, heads=2))
     with pytest.raises(ValueError, match="a picture becomes 60 tokens or more, the longest sequence has 50"):
         build(MlpProjector, max_length=50)

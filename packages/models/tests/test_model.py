@@ -221,7 +221,7 @@ def test_folders_that_are_no_checkpoint(tmp_path):
         load(folder)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
-    with pytest.raises(ValueError, match="other exists and is no checkpoint"):
+    with pytest.raises(ValueError, match="other exists and is not a checkpoint"):
         save(model_of(), tmp_path / "other")
 
 

@@ -524,9 +524,9 @@ def test_tied_tensors_that_differ(golden, write):
     config = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2, "vocab_size": 70}
     config |= {"num_attention_heads": 4, "max_position_embeddings": 64}
     tokenizer = vary_tokenizer(sizes["vocab"], {"<imgpad>": 67, "<img>": 68, "</img>": 69})
-    with pytest.raises(ValueError, match="are one tensor in OPTForCausalLM, but differ"):
+    with pytest.raises(ValueError, match="are tied in OPTForCausalLM, but differ"):
         open_published(write(weights, config, tokenizer=tokenizer))
-    with pytest.raises(ValueError, match="is one tensor with another in OPTForCausalLM, but differs"):
+    with pytest.raises(ValueError, match="is tied to another tensor in OPTForCausalLM, but differs"):
         open_published(write(weights, config, tokenizer=tokenizer), Overrides(quantize="nf4"))
 
 
@@ -703,7 +703,7 @@ def test_folders_that_are_something_else(write, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
         open_published(bare)
     (bare / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no configuration: it holds list"):
+    with pytest.raises(ValueError, match="is not a configuration: it holds list"):
         open_published(bare)
     (bare / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="there are no weights"):
@@ -822,7 +822,7 @@ def test_prompts_follow_the_language_model(write):
     ids = [token for token in sample.input_ids.tolist() if token != IMAGE_TOKEN_ID]
     assert byte_tokenizer().decode(ids) == "<s>[INST] \nWhat? [/INST]"
     third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
-    with pytest.raises(ValueError, match="a llama of the third generation was trained with is not known: pass `temp"):
+    with pytest.raises(ValueError, match="a llama of the third generation was trained with are not known: pass `temp"):
         open_published(write(tensors, config, tokenizer=third))
     assert (
         open_published(write(tensors, config, tokenizer=third), Overrides(template="plain")).processor.template

@@ -399,7 +399,7 @@ def test_loading_in_another_dtype_keeps_positions_and_packed_weights(tmp_path):
 
 def test_what_is_refused(tmp_path):
     model = decoder()
-    with pytest.raises(ValueError, match="'nf5' is no kind of quantisation; there are nf4, nf4-dq, int8"):
+    with pytest.raises(ValueError, match="'nf5' is not a type of quantisation; there are nf4, nf4-dq, int8"):
         quantize(model, "nf5")
     refuse_training(model)
     quantize(model, "nf4")
