@@ -230,7 +230,7 @@ def test_parts_apart(tmp_path, reason):
     language_model = AutoModelForCausalLM.from_pretrained(out / "language_model")
     assert torch.equal(language_model(ids).logits, model.language_model(ids).logits)
     assert len(AutoTokenizer.from_pretrained(out / "tokenizer")) == 260
-    if "no CLIP" in reason:
+    if "not a CLIP" in reason:
         assert load_file(out / "encoder.safetensors").keys() == model.encoder.state_dict().keys()
     else:
         pixels = torch.randn(2, 3, SIZE, SIZE)
