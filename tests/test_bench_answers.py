@@ -38,7 +38,7 @@ def test_published_sizes_have_the_tokens_of_the_table(name):
 
 
 def test_another_number_of_tokens_is_refused():
-    with pytest.raises(ValueError, match=r"672x672 has 576 visual tokens, expected are 577"):
+    with pytest.raises(ValueError, match=r"672x672 has 576 visual tokens, expected 577"):
         answers.shapes(answers.Case(answers.model, 577), tiny=True)
 
 

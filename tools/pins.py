@@ -1,7 +1,7 @@
 """Pin the versions of everything that the workspace depends on: `python -m tools.pins`.
 
-`uv.lock` is not kept, because it names where packages were fetched from. What is kept is the set of versions, in
-`[tool.uv] constraint-dependencies`: everyone resolves to it.
+`uv.lock` is not kept, because it names where packages were fetched from. Instead the set of versions is kept in
+`[tool.uv] constraint-dependencies`, and everyone resolves to it.
 """
 
 import argparse
@@ -18,9 +18,9 @@ BEGIN, END = "# pins: begin", "# pins: end"
 
 
 def locked_versions(lock: str) -> dict[str, str]:
-    """name -> version of every package of a uv.lock that comes from outside of the workspace.
+    """name -> version of every package of a uv.lock that comes from outside the workspace.
 
-    Of several versions, for several versions of Python, the oldest is taken: it runs on all of them.
+    If there are several versions for several versions of Python, the oldest is used: it runs on all of them.
     """
     versions: dict[str, set[str]] = {}
     for package in tomllib.loads(lock)["package"]:
@@ -46,7 +46,7 @@ def with_pins(pyproject: str, versions: dict[str, str]) -> str:
 def resolved(path: Path, *, upgrade: bool) -> str:
     """The uv.lock of the workspace with this pyproject.toml at its root.
 
-    To upgrade, uv must not see the present pins; they are put back whatever happens.
+    For an upgrade, uv must not see the current pins; they are restored whatever happens.
     """
     before = path.read_text(encoding="utf-8")
     if upgrade:

@@ -1,1 +1,1 @@
-"""Benchmarks: ratios of two ways, measured side by side in one run."""
+"""Benchmarks: ratios between two implementations, measured side by side in one run."""

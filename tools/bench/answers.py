@@ -1,8 +1,8 @@
-"""Whether 7B models in nf4-dq answer on an 8 GB card, and a 13B one on 12 GB: memory and speed on a GPU.
+"""Check that 7B models in nf4-dq answer on an 8 GB card, and a 13B model on 12 GB: memory and speed on a GPU.
 
-`python -m tools.bench.answers` needs a CUDA device; `--tiny` has small models with the same views and tokens, also for
-a CPU. Every case is a process of its own: weights are random and made in 4 bits on the device, one after the other,
-under the memory of the card, so that needing more is an error. Last comes transformers' own 4-bit LLaVA-1.5.
+`python -m tools.bench.answers` needs a CUDA device; `--tiny` uses small models with the same views and tokens and also
+runs on a CPU. Every case is a separate process: weights are random and created in 4 bits on the device, one after the
+other, with memory limited to the card's, so that needing more is an error. transformers' own 4-bit LLaVA-1.5 is last.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from tools.bench.timing import medians
 GB = 1e9
 SQUARE, PORTRAIT = Size(672, 672), Size(672, 1008)
 TEXT = 512
-"""Tokens beside the picture's, with the marks between its views."""
+"""Tokens in addition to the picture's, including the marks between its views."""
 NOTHING = "–"
 HEAD = """
 | | tokens | to the first | tokens/s | with graphs | same tokens | peak, GB | with graphs, GB |
@@ -57,12 +57,12 @@ class Case:
     """One model and its picture.
 
     Attributes:
-        build: from a language model, and perhaps another encoder, to the model.
+        build: makes the model from a language model and, optionally, another encoder.
         visual: tokens of the picture.
-        picture: its size.
-        language_model: in its published size.
-        card: memory in GB that there is.
-        limit: memory in GB that may be used; what the driver needs is beside it.
+        picture: size of the picture.
+        language_model: builds the language model in its published size.
+        card: memory of the card in GB.
+        limit: memory in GB that may be used, without what the driver needs.
     """
 
     build: Callable[..., VisionLanguageModel]
@@ -74,7 +74,7 @@ class Case:
 
 
 def resampler(in_width: int, out_width: int) -> SpatialResampler:
-    """LLaVA-UHD's as released, a head for every 128 channels."""
+    """LLaVA-UHD's resampler as released, with a head for every 128 channels."""
     return SpatialResampler(in_width, out_width, queries=144, heads=out_width // 128)
 
 
@@ -84,7 +84,7 @@ CASES = {
     "LLaVA-1.5 7B": PLAIN,
     "LLaVA-UHD 7B, 7 views": Case(UHD, 7 * 144, PORTRAIT),
     "DeepStack-L 7B": Case(partial(model, plan=DeepStackPlan(336), merge=DeepStackMerge), 576),
-    # Five views' 2880, and a newline at the end of each of the map's 48 rows.
+    # 2880 tokens of five views, and a newline at the end of each of the map's 48 rows.
     "LLaVA-NeXT 7B": Case(partial(model, plan=AnyResPlan(336), merge=AnyResMerge), 2880 + 48),
     "LLaVA-UHD 13B, 7 views": Case(UHD, 7 * 144, PORTRAIT, vicuna_13b, card=12.0, limit=11.0),
 }
@@ -93,7 +93,7 @@ TINY = partial(llama, 320, width=256, depth=6, heads=2, mlp_width=512, context=C
 
 
 class Endless(Processor):
-    """Gives ids instead of text, and no token ends an answer: random weights would choose one at some time."""
+    """Returns ids instead of text, and no token ends an answer: random weights would choose one at some point."""
 
     @property
     def stop_ids(self) -> list[int]:
@@ -104,10 +104,10 @@ class Endless(Processor):
 
 
 def shapes(case: Case, *, tiny: bool) -> VisionLanguageModel:
-    """The model without weights; what it computes by itself, as rotary frequencies, is there.
+    """The model without weights; computed buffers, such as rotary frequencies, exist.
 
     Raises:
-        ValueError: if the picture has another number of tokens.
+        ValueError: if the picture's number of tokens is not the expected one.
     """
     with parameters_without_memory():
         encoder = VisionTransformer(32, 2, 2, 64, 14, 336) if tiny else None
@@ -116,12 +116,12 @@ def shapes(case: Case, *, tiny: bool) -> VisionLanguageModel:
     built.processor = Endless(old.tokenizer, old.plan, count=old.count, max_length=old.max_length)
     visual = sum(item for item in old.count(case.picture) if isinstance(item, int))
     if visual != case.visual:
-        raise ValueError(f"a picture of {case.picture} has {visual} visual tokens, expected are {case.visual}")
+        raise ValueError(f"a picture of {case.picture} has {visual} visual tokens, expected {case.visual}")
     return built.eval()
 
 
 def quantise(language_model: nn.Module, device: torch.device) -> None:
-    """Random weights in 4 bits for the decoder, of which only one at a time is there in 16 bits."""
+    """Give the decoder random 4-bit weights, with only one at a time in 16 bits."""
     for name in decoder_linears(language_model):
         linear: Any = language_model.get_submodule(name)
         layer = empty_layer(linear, "nf4-dq")
@@ -130,7 +130,7 @@ def quantise(language_model: nn.Module, device: torch.device) -> None:
 
 
 def prompt(built: VisionLanguageModel, case: Case) -> Batch:
-    """One picture and `TEXT` other tokens; the tokenizer has one for each letter."""
+    """One picture and `TEXT` other tokens; the tokenizer has one token per letter."""
     processor = built.processor
     question = "<image>\nWhat?"
     missing = case.visual + TEXT - processor.length([case.picture], [Turn("user", question)], open_ended=True)
@@ -140,7 +140,7 @@ def prompt(built: VisionLanguageModel, case: Case) -> Batch:
 
 
 def answered(built: VisionLanguageModel, batch: Batch, new_tokens: int, *, graphs: bool = False) -> list[int]:
-    """The answer's greedy tokens."""
+    """The answer's tokens, decoded greedily."""
     (ids,) = generate(built, batch, max_new_tokens=new_tokens, cuda_graphs=graphs)
     return [int(number) for number in ids.split()]
 
@@ -148,7 +148,7 @@ def answered(built: VisionLanguageModel, batch: Batch, new_tokens: int, *, graph
 def measured(
     answer: Callable[[int], list[int]], device: torch.device, *, limit: float, tiny: bool
 ) -> tuple[str, str, str, list[int]]:
-    """One way to decode: time to the first token, how many a second follow, the peak by then, and the tokens."""
+    """Measure one way to decode: time to the first token, tokens per second after it, peak memory, and the tokens."""
     more = 4 if tiny else 128
     tokens = answer(1 + more)
     if len(tokens) != 1 + more:
@@ -161,7 +161,7 @@ def measured(
 
 
 def peak(device: torch.device, limit: float) -> str:
-    """The most GB that tensors had, and the most that torch held for them, each beside what may be used."""
+    """Peak GB of tensors and peak GB reserved by torch, each with the limit."""
     if device.type != "cuda":
         return NOTHING
     most = torch.cuda.max_memory_allocated() / GB, torch.cuda.max_memory_reserved() / GB
@@ -183,7 +183,7 @@ def ours(case: Case, device: torch.device, *, tiny: bool) -> str:
     with_graphs = partial(answered, built, batch, graphs=True)
     try:
         _, faster, most_again, tokens_again = measured(with_graphs, device, limit=case.limit, tiny=tiny)
-    except (RuntimeError, ValueError) as error:  # a capture that has no memory left may end with another error too
+    except (RuntimeError, ValueError) as error:  # a capture without memory left may raise another error
         return f"{first} | {speed} | {_short(error)} | {NOTHING} | {most} | {peak(device, case.limit)}"
     same = [*(one == other for one, other in zip(tokens, tokens_again, strict=True)), False].index(False)
     agreement = f"the first {same} of {len(tokens)}, {len(set(tokens))} different ones"
@@ -191,7 +191,7 @@ def ours(case: Case, device: torch.device, *, tiny: bool) -> str:
 
 
 def theirs(device: torch.device, *, tiny: bool) -> str:
-    """The same of transformers' LLaVA-1.5, which has no graphs."""
+    """The same cells for transformers' LLaVA-1.5, which has no graphs."""
     with parameters_without_memory():
         built = answers_theirs.shapes(tiny=tiny)
     answers_theirs.in_4_bits(built)
@@ -216,16 +216,16 @@ def row(name: str, device: torch.device, *, tiny: bool) -> str:
 
 
 def _short(error: Exception) -> str:
-    """What went wrong, as a cell."""
+    """The error as a cell."""
     message = f"{type(error).__name__}: {error}".partition("\n")[0].replace("|", "/")
     return "out of memory" if isinstance(error, torch.OutOfMemoryError) else message
 
 
 def main() -> None:
-    """Print the table, or a row of it."""
+    """Print the table, or one row of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("case", nargs="?", choices=(*CASES, THEIRS), help="measure only this one, in this process")
-    parser.add_argument("--tiny", action="store_true", help="small models, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="small models, to check that everything runs")
     given = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not given.tiny:
@@ -234,7 +234,7 @@ def main() -> None:
     if given.case is not None:
         print(row(given.case, device, tiny=given.tiny), flush=True)
         return
-    # In a process of its own as well: asking for the GPU's name takes memory of the card.
+    # In a separate process as well: asking for the GPU's name takes memory of the card.
     imports = "from importlib.metadata import version; from tools.bench.timing import machine"
     about = f"{imports}; print(machine() + ', bitsandbytes ' + version('bitsandbytes'))"
     subprocess.run([sys.executable, "-c", about], check=True)

@@ -1,7 +1,7 @@
 """transformers' own 4-bit LLaVA-1.5-7B, as its `BitsAndBytesConfig` makes it, for `tools.bench.answers`.
 
-All linear layers but the output are quantised, those of the image tower and of the projector too. Its weights are
-random, and `fill` gives them; ours get all that is not quantised from it.
+All linear layers except the output are quantised, including those of the image tower and the projector. `fill` sets
+random weights; our models get their unquantised weights from it.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ SIDE = 336
 
 
 def shapes(*, tiny: bool) -> nn.Module:
-    """CLIP ViT-L/14 at 336 pixels and Vicuna-7B; `tiny`: the same patches and positions, thin.
+    """CLIP ViT-L/14 at 336 pixels and Vicuna-7B; `tiny`: narrow, with the same patches and positions.
 
-    Call it where parameters get no memory.
+    Call it in a context in which parameters get no memory.
     """
     from transformers import LlavaForConditionalGeneration
 
@@ -38,7 +38,7 @@ def shapes(*, tiny: bool) -> nn.Module:
 
 
 def in_4_bits(model: nn.Module) -> None:
-    """The library's layers in place of the linear ones, still without weights: `from_pretrained` does the same."""
+    """Replace linear layers by the library's 4-bit layers, still without weights, as `from_pretrained` does."""
     import_bitsandbytes()
     from transformers import BitsAndBytesConfig
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear
@@ -55,10 +55,10 @@ def in_4_bits(model: nn.Module) -> None:
 
 
 def fill(model: nn.Module, device: torch.device) -> None:
-    """Random weights in bf16 for all that has none, ones for norms; the library's 4-bit weights quantise theirs.
+    """Set missing weights to random bf16 values, norms to ones; the library's 4-bit weights quantise theirs.
 
-    Tables of embeddings get large ones: otherwise all tokens drown in what the layers add, and one of them follows on
-    all.
+    Embedding tables get large values: otherwise the layers' outputs would dominate, and the same token would follow all
+    others.
     """
     for module in model.modules():
         for leaf, weight in module.named_parameters(recurse=False):
@@ -67,7 +67,7 @@ def fill(model: nn.Module, device: torch.device) -> None:
                 is_scale = "Norm" in type(module).__name__ and leaf == "weight"
                 std = 1.0 if isinstance(module, nn.Embedding) else 0.02
                 values = values.fill_(1.0) if is_scale else values.normal_(std=std)
-                # What the library notes on a weight says how to quantise it, which happens when it is moved anywhere.
+                # The library stores on a weight how to quantise it, and quantises when the weight is moved.
                 filled = type(weight)(values, requires_grad=False, **vars(weight)).to(device)
                 setattr(module, leaf, filled)
         for leaf, buffer in module.named_buffers(recurse=False):
@@ -75,13 +75,13 @@ def fill(model: nn.Module, device: torch.device) -> None:
 
 
 def answering(model: Any, device: torch.device, *, visual: int, text: int) -> Callable[[int], list[int]]:
-    """From a number of new tokens to an answer's greedy tokens; no token ends it.
+    """A function from a number of new tokens to an answer's greedy tokens; no token ends the answer.
 
     Args:
         model: with weights.
-        device: where it is.
-        visual: tokens of the one picture.
-        text: tokens behind them.
+        device: the model's device.
+        visual: tokens of the only picture.
+        text: text tokens after them.
     """
     ids = torch.tensor([[model.config.image_token_id] * visual + list(range(7, 7 + text))], device=device)
     pixels = torch.randn(1, 3, SIDE, SIDE, dtype=torch.bfloat16, device=device)

@@ -1,7 +1,7 @@
-"""Attention's kernels side by side, dense and ragged, forward and backward: `python -m tools.bench.attention`.
+"""Compare attention kernels, dense and ragged, forward and backward: `python -m tools.bench.attention`.
 
-xformers and varlen need a CUDA device; what cannot run says why. Before anything is timed, every way's results and
-gradients are compared with those of torch's SDPA. `--tiny` has a few tokens, also for the CPU.
+xformers and varlen need a CUDA device; a kernel that cannot run says why. Before anything is timed, the results and
+gradients of every kernel are compared with those of torch's SDPA. `--tiny` uses a few tokens and also runs on the CPU.
 """
 
 import argparse
@@ -21,19 +21,19 @@ from tools.bench.timing import machine, medians
 KERNELS: tuple[Backend, ...] = ("sdpa", "xformers", "varlen")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 4e-2}
-"""Of the largest entry; half precision is rounded at other places in every kernel."""
+"""Relative to the largest entry; every kernel rounds half precision at different steps."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is attended to.
+    """The shape of one attention.
 
     Attributes:
         lengths: tokens of each sequence.
-        heads: of queries.
-        key_heads: of keys and values.
+        heads: number of query heads.
+        key_heads: number of heads of keys and values.
         head_width: channels of a head.
-        causal: as in a language model.
+        causal: whether it is causal, as in a language model.
     """
 
     lengths: Sequence[int]
@@ -49,9 +49,9 @@ class Way:
 
     Attributes:
         inputs: query, key and value.
-        gradient: of the result; zero where that is padding, so that nothing flows back from there.
-        options: the further arguments of `foveal.core.attention`.
-        real: where tokens are real in its result [batch, tokens]; None: all are.
+        gradient: gradient of the result; zero at padding, so that nothing flows back from there.
+        options: the other arguments of `foveal.core.attention`.
+        real: [batch, tokens], True at real tokens of the result; None: all are real.
     """
 
     inputs: tuple[Tensor, ...]
@@ -60,22 +60,22 @@ class Way:
     real: Tensor | None = None
 
     def forward(self) -> Tensor:
-        """Without a graph for the backward pass."""
+        """The result, without a graph for the backward pass."""
         with torch.no_grad():
             return attention(*self.inputs, **self.options)
 
     def both(self) -> tuple[Tensor, ...]:
-        """The result, and what its gradient gives for the inputs."""
+        """The result, and the gradients of the inputs."""
         out = attention(*self.inputs, **self.options)
         return out, *torch.autograd.grad(out, self.inputs, self.gradient)
 
     def compared(self) -> list[Tensor]:
-        """What all ways of a case agree in: result and gradients at real tokens, [tokens, heads, head_width]."""
+        """The result and gradients at real tokens, [tokens, heads, head_width], which all ways of a case must share."""
         return [each.flatten(0, 1) if self.real is None else each[self.real] for each in self.both()]
 
 
 def cases(*, tiny: bool) -> dict[str, Case]:
-    """An encoder's and a language model's attention, by name."""
+    """The attention of an encoder and of a language model, by name."""
     rng = random.Random(0)
     heads = (2, 2, 8) if tiny else (16, 16, 64)
     shared = (4, 2, 8) if tiny else (32, 8, 128)
@@ -89,7 +89,7 @@ def cases(*, tiny: bool) -> dict[str, Case]:
 
 
 def ways(case: Case, device: torch.device, dtype: torch.dtype) -> dict[str, Way]:
-    """Every way by name, of the same numbers; the first is the one that others are compared with."""
+    """Every way by name, with the same inputs; the others are compared with the first."""
     generator = torch.Generator().manual_seed(0)
     packed = [
         torch.randn(sum(case.lengths), heads, case.head_width, generator=generator).to(device, dtype)
@@ -114,10 +114,10 @@ def ways(case: Case, device: torch.device, dtype: torch.dtype) -> dict[str, Way]
 
 
 def that_run(found: Mapping[str, Way]) -> tuple[dict[str, Way], dict[str, str]]:
-    """Ways that run and agree with the first; and why others do not run.
+    """The ways that run and agree with the first, and the reasons why others do not run.
 
     Raises:
-        ValueError: if one computes something else.
+        ValueError: if the results of a way differ.
     """
     running: dict[str, Way] = {}
     reasons: dict[str, str] = {}
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.attention", description=__doc__)
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
-    parser.add_argument("--tiny", action="store_true", help="a few tokens, to see it run")
+    parser.add_argument("--tiny", action="store_true", help="a few tokens, to check that everything runs")
     asked = parser.parse_args()
     try:
         xformers = f"xformers {version('xformers')}"

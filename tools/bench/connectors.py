@@ -1,7 +1,7 @@
-"""What connectors cost that make 144 tokens of 24x24 patches: `python -m tools.bench.connectors`.
+"""The cost of connectors that turn 24x24 patches into 144 tokens: `python -m tools.bench.connectors`.
 
-Sizes inside of a connector follow the two widths, so that at the real ones they are those published. FLOPs and
-parameters are always those of the real widths.
+Sizes inside a connector depend on the two widths, and at the real widths they are the published sizes. FLOPs and
+parameters are always given for the real widths.
 """
 
 import argparse
@@ -83,13 +83,13 @@ CONNECTORS: dict[str, Callable[[int, int], Connector]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What one view costs.
+    """The cost of one view.
 
     Attributes:
-        tokens: that come out.
-        parameters: all, those that do not learn too.
-        flops: of the forward pass: two for each multiply-add of matrix products and convolutions. Elementwise work and
-            the samples of deformable attention are not counted.
+        tokens: number of output tokens.
+        parameters: all parameters, including frozen ones.
+        flops: FLOPs of the forward pass: two for each multiply-add of matrix products and convolutions. Elementwise
+            operations and the sampling of deformable attention are not counted.
     """
 
     tokens: int
@@ -98,7 +98,7 @@ class Cost:
 
 
 def counted(connector: Connector) -> Cost:
-    """Counted in one forward pass; torch's counter cannot see into the CPU's fused attention, so it is taken apart."""
+    """Count one forward pass; torch's counter does not support the CPU's fused attention, so it is decomposed."""
     counter = FlopCounterMode(display=False)
     maps = features(connector)
     with counter, sdpa_kernel(SDPBackend.MATH):
@@ -108,20 +108,20 @@ def counted(connector: Connector) -> Cost:
 
 
 def features(connector: Connector) -> list[Tensor]:
-    """One view for it, on its device."""
+    """The features of one view, on the connector's device."""
     device = next(connector.parameters()).device
     return [torch.randn(1, GRID[0] * GRID[1], width, device=device) for width in connector.in_widths]
 
 
 def step(connector: Connector, maps: Sequence[Tensor]) -> None:
-    """Forward, and backward to every weight that learns; not to the features, whose encoder is taken as frozen."""
+    """Forward, and backward to every trained weight, but not to the features: the encoder counts as frozen."""
     tokens = connector(maps, [GRID] * len(maps))
     weights = [weight for weight in connector.parameters() if weight.requires_grad]
     torch.autograd.grad(tokens, weights, torch.ones_like(tokens))
 
 
 def rows(costs: Mapping[str, Cost], seconds: Mapping[str, float]) -> list[str]:
-    """Rows of the table, the fastest first."""
+    """Rows of the table, fastest first."""
     return [
         f"| {name} | {costs[name].tokens} | {costs[name].parameters / 1e6:.2f} | {costs[name].flops / 1e9:.2f} | "
         f"{seconds[name] * 1e3:.1f} ms | {seconds[name] / seconds[BASELINE]:.2f} |"
@@ -132,11 +132,11 @@ def rows(costs: Mapping[str, Cost], seconds: Mapping[str, float]) -> list[str]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=WIDTH, help="channels of the features that are timed")
-    parser.add_argument("--out-width", type=int, default=OUT_WIDTH, help="channels of the language model, timed")
-    parser.add_argument("--device", type=torch.device, default="cpu", help="where it is timed: cpu or cuda")
+    parser.add_argument("--width", type=int, default=WIDTH, help="channels of the timed features")
+    parser.add_argument("--out-width", type=int, default=OUT_WIDTH, help="channels of the timed language model")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="device for the timing: cpu or cuda")
     parser.add_argument(
-        "--tiny", action="store_true", help="narrow connectors, timed and counted once, to see that all of it runs"
+        "--tiny", action="store_true", help="narrow connectors, timed and counted once, to check that everything runs"
     )
     asked = parser.parse_args()
     rounds = ROUNDS

@@ -1,8 +1,9 @@
 """DeepStack-L against LLaVA-1.5 and against a longer sequence: `python -m tools.bench.deepstack`.
 
-The same picture tokens three ways: 576 of the overview alone; these with four stacks of 576 more; all 2880 in sequence.
-Measured is the language model alone on ready tokens, and the whole model from views; FLOPs are counted and set beside
-the formula: L * (2 T (4 d^2 + 3 d m) + 4 T^2 d) for T tokens, L layers of width d and m channels inside.
+The same picture tokens in three ways: the overview's 576 alone; these with four stacks of 576 more; all 2880 in one
+sequence. The language model alone (on precomputed tokens) and the whole model (from views) are measured. FLOPs are
+counted and compared with the formula L * (2 T (4 d^2 + 3 d m) + 4 T^2 d) for T tokens and L layers of width d with m
+channels in the MLP.
 """
 
 import argparse
@@ -33,7 +34,7 @@ WAYS = ("overview", "stacks", "sequence")
 
 
 def models(width: int, depth: int, device: torch.device) -> dict[str, VisionLanguageModel]:
-    """The three, with a small encoder and language models of the same shape."""
+    """The three models, with a small encoder and language models of the same shape."""
     mlp_width, heads = width * 11 // 4, width // 64
 
     def build(way: str) -> VisionLanguageModel:
@@ -62,7 +63,7 @@ def prompt(model: VisionLanguageModel, device: torch.device) -> tuple[torch.Tens
 
 
 def read(model: VisionLanguageModel, embedded: Embedded) -> torch.Tensor:
-    """The language model alone, logits of the last position."""
+    """Run the language model alone; return the logits of the last position."""
     with injected(model.language_model, embedded.stacks, 1):
         logits: torch.Tensor = model.language_model(
             inputs_embeds=embedded.embeddings, use_cache=False, logits_to_keep=1
@@ -72,24 +73,24 @@ def read(model: VisionLanguageModel, embedded: Embedded) -> torch.Tensor:
 
 @torch.no_grad()
 def prefill(model: VisionLanguageModel, embedded: Embedded) -> None:
-    """The language model alone, without a graph."""
+    """Run the language model alone, without a graph."""
     read(model, embedded)
 
 
 @torch.no_grad()
 def answer(model: VisionLanguageModel, ids: torch.Tensor, views: list[torch.Tensor]) -> None:
-    """The whole model, without a graph."""
+    """Run the whole model, without a graph."""
     model(ids, views, columns=torch.tensor([ids.shape[1] - 1], device=ids.device), sizes=[PICTURE])
 
 
 def train(model: VisionLanguageModel, embedded: Embedded) -> None:
-    """Forward and backward of the language model."""
+    """Forward and backward pass of the language model."""
     model.zero_grad()
     read(model, embedded).sum().backward()
 
 
 def flops(model: VisionLanguageModel, embedded: Embedded) -> tuple[float, float]:
-    """Counted and by the formula, of the decoder layers alone."""
+    """FLOPs of the decoder layers alone: counted, and by the formula."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         read(model, embedded)
     config = model.language_model.config
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512, help="channels of the language model")
     parser.add_argument("--depth", type=int, default=8, help="its layers")
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
-    parser.add_argument("--tiny", action="store_true", help="a small language model, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="a small language model, to check that everything runs")
     given = parser.parse_args()
     rounds = 7
     if given.tiny:

@@ -1,4 +1,4 @@
-"""The training that `python -m recipes.fit --config uhd.yaml` does, piece by piece, for what is timed of it."""
+"""The parts of the training that `python -m recipes.fit --config uhd.yaml` runs, for timing them."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,11 +13,11 @@ from recipes.data.pages import PageSettings, draw_page
 from recipes.module import Finetuning
 
 BATCH = 32
-"""Pages of a step."""
+"""Pages per step."""
 
 
 def module(config: str = "uhd.yaml") -> Finetuning:
-    """The model of a small configuration with what is trained of it, in training mode."""
+    """The training module of a small configuration, in training mode."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Finetuning, "model")
     built: Finetuning = parser.instantiate_classes(parser.parse_object({"model": merged(config)["model"]})).model
@@ -34,7 +34,7 @@ def batches(built: Finetuning, number: int, *, size: int = BATCH) -> list[Batch]
 
 
 def step(network: nn.Module, optimizer: Optimizer, batch: Batch) -> Tensor:
-    """One optimizer step, clipped as in the configuration; the loss before it."""
+    """One optimizer step with the configuration's gradient clipping; returns the loss before it."""
     loss = network.loss(batch)  # type: ignore[operator]
     mean: Tensor = loss.total / loss.tokens
     mean.backward()
@@ -45,7 +45,7 @@ def step(network: nn.Module, optimizer: Optimizer, batch: Batch) -> Tensor:
 
 
 def optimizer_of(built: Finetuning) -> Optimizer:
-    """As the module configures it, at the peak of its learning rates."""
+    """The optimizer as the module configures it, at the peak learning rates."""
     optimizer: Optimizer = built.configure_optimizers()["optimizer"]
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"]
@@ -53,7 +53,7 @@ def optimizer_of(built: Finetuning) -> Optimizer:
 
 
 def steps(built: Finetuning, optimizer: Optimizer, of: Sequence[Batch]) -> Callable[[], object]:
-    """All `of`, one step after the other."""
+    """A function that runs one step after the other on all batches `of`."""
     return partial(_steps, built.network, optimizer, of)
 
 

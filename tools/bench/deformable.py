@@ -1,7 +1,7 @@
-"""Three ways to sample in deformable attention, at MMFuser's sizes: `python -m tools.bench.deformable`.
+"""Compare three ways to sample in deformable attention, at MMFuser's sizes: `python -m tools.bench.deformable`.
 
-The package's own, where the neighbours of a query are one bag of `F.embedding_bag`, against `F.grid_sample` for each
-map, and against the neighbours fetched as rows that are then summed.
+The package's own, in which the neighbours of a query are one bag of `F.embedding_bag`, is compared with
+`F.grid_sample` for each map, and with fetching the neighbours as rows and summing them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 
 
 def sampled(value: Tensor, grids: Sequence[Grid], locations: Tensor, weights: Tensor) -> Tensor:
-    """As `deformable_attention`; every map is sampled as a picture."""
+    """Like `deformable_attention`, but every map is sampled as an image."""
     batch, _, heads, head_width = value.shape
     planes = value.permute(0, 2, 3, 1).flatten(0, 1).split([rows * columns for rows, columns in grids], dim=2)
     places = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
@@ -38,7 +38,7 @@ def sampled(value: Tensor, grids: Sequence[Grid], locations: Tensor, weights: Te
 
 
 def gathered(value: Tensor, grids: Sequence[Grid], locations: Tensor, weights: Tensor) -> Tensor:
-    """As `deformable_attention`; every neighbour is fetched as a row, then the rows are summed."""
+    """Like `deformable_attention`, but every neighbour is fetched as a row, and the rows are summed."""
     batch, keys, heads, head_width = value.shape
     queries = locations.shape[1]
     found, given = neighbours(grids, locations)
@@ -53,7 +53,7 @@ WAYS: dict[str, Way] = {"bags": deformable_attention, "grid_sample": sampled, "r
 
 
 def inputs(grids: Sequence[Grid], device: torch.device, dtype: torch.dtype) -> Inputs:
-    """Values, locations and weights of one view whose queries lie on GRID and look some cells around, also outside."""
+    """Values, locations and weights of one view; queries are on GRID and sample some cells around, also outside."""
     queries = GRID[0] * GRID[1]
     shape = (1, queries, HEADS, len(grids), POINTS)
     offsets = torch.randn(*shape, 2, dtype=torch.float64) * 2 / torch.tensor(GRID)
@@ -81,10 +81,10 @@ def both(way: Way, grids: Sequence[Grid], given: Inputs) -> tuple[Tensor, ...]:
 
 
 def check(grids: Sequence[Grid], device: torch.device) -> None:
-    """That all ways agree.
+    """Check that all ways agree.
 
-    Gradients are compared in float64: in float32 a location on the line between two cells may round to either side,
-    and there the gradient jumps.
+    Gradients are compared in float64: in float32 a location on the border between two cells may be rounded to either
+    side, and there the gradient is discontinuous.
 
     Raises:
         AssertionError: if a result or gradient differs by more than the tolerance.
@@ -100,7 +100,7 @@ def check(grids: Sequence[Grid], device: torch.device) -> None:
 
 
 def rows(name: str, grids: Sequence[Grid], device: torch.device, rounds: int) -> list[str]:
-    """Two rows of the table: forward alone, and with backward."""
+    """Two rows of the table: forward alone, and forward with backward."""
     given = inputs(grids, device, torch.float32)
     made = []
     for what, run in (("forward", forward), ("forward and backward", both)):
@@ -115,7 +115,7 @@ def main() -> None:
     """Check, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
-    parser.add_argument("--tiny", action="store_true", help="timed once, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="timed once, to check that everything runs")
     given = parser.parse_args()
     device, rounds = given.device, 1 if given.tiny else ROUNDS
     torch.manual_seed(0)

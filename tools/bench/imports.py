@@ -1,4 +1,4 @@
-"""What an import costs over torch, and `--help` over Lightning: `python -m tools.bench.imports`."""
+"""The time of imports beyond torch's, and of `--help` beyond Lightning's: `python -m tools.bench.imports`."""
 
 import argparse
 import subprocess
@@ -29,7 +29,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--tiny", action="store_true", help="an interpreter alone each time, to see that all of it runs"
+        "--tiny", action="store_true", help="a bare interpreter each time, to check that everything runs"
     )
     tiny = parser.parse_args().tiny
     starts, rounds = (dict.fromkeys(STARTS, ("-c", "")), 1) if tiny else (STARTS, ROUNDS)

@@ -1,6 +1,6 @@
-"""LLaVA-1.5 against transformers' LlavaForConditionalGeneration: `python -m tools.bench.llava`.
+"""Compare LLaVA-1.5 with transformers' LlavaForConditionalGeneration: `python -m tools.bench.llava`.
 
-Same shapes, same weights, float32: a training step, prefill, and the encoder alone. `--tiny`: small models.
+Same shapes, same weights, float32: a training step, prefill, and the encoder alone. `--tiny` uses small models.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PICTURES, TEXT, ANSWER = 4, 64, 16
 
 
 def models(width: int, depth: int) -> tuple[VisionLanguageModel, LlavaForConditionalGeneration]:
-    """Ours and theirs, of one size, with the same weights."""
+    """Our model and transformers', of the same size, with the same weights."""
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
         hidden_size=width,
@@ -59,7 +59,7 @@ def models(width: int, depth: int) -> tuple[VisionLanguageModel, LlavaForConditi
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="small models, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="small models, to check that everything runs")
     tiny = parser.parse_args().tiny
     width, depth, rounds = (64, 2, 1) if tiny else (WIDTH, DEPTH, 7)
     ours, theirs = models(width, depth)

@@ -1,4 +1,4 @@
-"""How fast samples are made on one core, from files: `python -m tools.bench.loader`."""
+"""The speed of making samples from files on one core: `python -m tools.bench.loader`."""
 
 import argparse
 import tempfile
@@ -19,7 +19,7 @@ TURNS = [Turn("user", "<image>\nWhat is the total?"), Turn("assistant", "12.50")
 
 
 def per_second(path: Path, plan: ViewPlan, seconds: float) -> float:
-    """Samples a second: read, decoded, cut, tokenised."""
+    """Samples per second: read, decoded, cut, tokenised."""
     with torch.device("meta"):
         encoder = VisionTransformer(64, 1, 1, 64, 14, 336, layers=(-1,))
         count = TokenCount(encoder, PerceiverResampler(64, 64), plan)
@@ -34,7 +34,7 @@ def per_second(path: Path, plan: ViewPlan, seconds: float) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="one sample of each, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="one sample of each, to check that everything runs")
     seconds = 0.01 if parser.parse_args().tiny else 4.0
     torch.set_num_threads(1)
     print(machine())

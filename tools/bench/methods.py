@@ -1,7 +1,7 @@
-"""What every method costs at its published size: `python -m tools.bench.methods`.
+"""The cost of every method at its published size: `python -m tools.bench.methods`.
 
-One table for each size of picture. Nothing is computed and no weight is made: parameters and FLOPs are those of shapes.
-`--write` puts the tables of two pictures into docs/methods.md.
+There is one table for each picture size. Parameters and FLOPs come from shapes alone: nothing is computed, and no
+weights are created. `--write` puts the tables of two pictures into docs/methods.md.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from foveal.models.estimates.cost import Cost, cost, picture_size
 from tools.bench.published import METHODS
 
 TEXT = 64
-"""Tokens of text beside the picture."""
+"""Text tokens in addition to the picture's."""
 PICTURES = (Size(1000, 3000), Size(672, 672))
 HEAD = (
     "| | views | visual tokens | encoder | connector, merge | language model | TFLOP encoder | connector | "
@@ -48,17 +48,17 @@ PAGES = {
     "Vary-tiny": "vary",
     "Mixture of features": "encoders",
 }
-"""Of every method the page that describes it, to which its first row links."""
+"""The page that describes each method; the method's first row links to it."""
 
 
 def built(build: Callable[[], VisionLanguageModel]) -> VisionLanguageModel:
-    """The model that `build` makes, on the meta device: shapes without numbers."""
+    """The model that `build` makes, on the meta device: shapes without data."""
     with torch.device("meta"):
         return build()
 
 
 def row(name: str, found: Cost, *, short: bool = False) -> str:
-    """A row of the table; a short one has no parameters."""
+    """A row of the table; a short row has no parameters."""
     tokens = f"{found.visual}"
     tokens += f" + {found.stacked} stacked" if found.stacked else ""
     tokens += f" + {found.marks} marks" if found.marks else ""
@@ -71,7 +71,7 @@ def row(name: str, found: Cost, *, short: bool = False) -> str:
 
 
 def page(before: str) -> str:
-    """`before` with its two tables as they are now: of the first picture, and what differs for the second one."""
+    """`before` with its two tables updated: for the first picture, and the rows that differ for the second one."""
     first, second = (
         {name: cost(built(build), [size], text=TEXT) for name, build in METHODS.items()} for size in PICTURES
     )
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument(
         "--image", type=picture_size, nargs="+", default=PICTURES, metavar="WxH", help="size of the picture in pixels"
     )
-    parser.add_argument("--tiny", action="store_true", help="the first method and picture alone")
+    parser.add_argument("--tiny", action="store_true", help="only the first method and picture")
     parser.add_argument("--write", action="store_true", help="write the tables of docs/methods.md")
     given = parser.parse_args()
     if given.write:

@@ -1,4 +1,4 @@
-"""Every method at the size it was published with, as shapes without weights.
+"""Every method at its published size, as shapes without weights.
 
 Call a builder under `torch.device("meta")`. Prompts and tokenizers are not the published ones: nothing here reads text.
 """
@@ -30,9 +30,9 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
     "foveal.models.load_encoder": SAM,  # Vary's vocabulary
     "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
 }
-"""By the name of weights, or of the class that reads them, what has their shapes."""
+"""Name of weights, or of the class that reads them -> settings of a part with their shapes."""
 UNSHAPED = ("name_or_folder", "path", "folder", "dtype", "context", "new_convolutions", "checkpointing")
-"""Arguments that are about reading weights, or about training."""
+"""Arguments that concern reading weights, or training."""
 
 
 def vicuna_7b() -> nn.Module:
@@ -74,7 +74,7 @@ def opt_125m() -> nn.Module:
 
 
 def part(name: str) -> dict[str, Any]:
-    """The settings of a language model of this file."""
+    """The settings of a language model in this file."""
     return {"class_path": f"{__name__}.{name}", "init_args": {}}
 
 
@@ -86,7 +86,7 @@ def model(
     plan: ViewPlan | None = None,
     merge: Callable[[int], Merge] | None = None,
 ) -> VisionLanguageModel:
-    """LLaVA-1.5, with what a method has instead of its parts."""
+    """LLaVA-1.5, with the method's own parts in place of LLaVA's."""
     return VisionLanguageModel(
         clip_vit_large_336() if encoder is None else encoder,
         connector,
@@ -99,10 +99,10 @@ def model(
 
 
 def network(*names: str, changes: Mapping[str, Any] | None = None) -> VisionLanguageModel:
-    """The network of configurations as shapes: those of the weights that they name.
+    """The network of the given configurations as shapes, those of the weights that they name.
 
     Args:
-        names: of the configurations, as after `--config`.
+        names: names of the configurations, as after `--config`.
         changes: settings of the network by their dotted names, without `init_args`.
     """
     described = _shapes(merged(*names)["model"]["network"])
@@ -117,7 +117,7 @@ def network(*names: str, changes: Mapping[str, Any] | None = None) -> VisionLang
 
 
 def _shapes(described: Any) -> Any:
-    """Settings in which nothing is read: every part that names weights is one of `STAND_INS`."""
+    """Settings that read nothing: every part that names weights is replaced by one of `STAND_INS`."""
     if isinstance(described, list):
         return [_shapes(each) for each in described]
     if not isinstance(described, dict):
@@ -157,7 +157,7 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),
     "LLaVA-UHD 13B, 64 queries": partial(network, "uhd/13b"),
-    # As released: windows of the queries' own, and one slice more.
+    # As released: each query has its own window, and there is one more slice.
     "LLaVA-UHD 13B, 144 queries": partial(
         network,
         "uhd/13b",

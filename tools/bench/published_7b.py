@@ -1,8 +1,8 @@
-"""A published LLaVA-1.5-7B into 4 bits while it is read, saved, and opened again: seconds, peak memory and its answers.
+"""Quantise a published LLaVA-1.5-7B to 4 bits while reading, save and reopen it: seconds, peak memory and answers.
 
 `python -m tools.bench.published_7b FOLDER` writes random weights of that size under transformers' names (14 GB in
-shards of 5 GB) and then their quantised form (4.5 GB) into two folders inside of FOLDER, which stay. Linux only; no GPU
-is needed. `--tiny` writes a small model into a folder that it deletes.
+shards of 5 GB) and then their quantised form (4.5 GB) into two folders inside FOLDER, which are kept. Linux only; no
+GPU is needed. `--tiny` writes a small model into a folder that it deletes.
 """
 
 import argparse
@@ -33,9 +33,9 @@ def main() -> None:
     """Print the table."""
     calm()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", help="where both models stay")
-    parser.add_argument("--tiny", action="store_true", help="a small model, to see that all of it runs")
-    parser.add_argument("--measure", type=Path, nargs="+", help="only measure opening this, to be saved as the next")
+    parser.add_argument("folder", type=Path, nargs="?", help="where both models are kept")
+    parser.add_argument("--tiny", action="store_true", help="a small model, to check that everything runs")
+    parser.add_argument("--measure", type=Path, nargs="+", help="only measure opening this; save it in a second folder")
     options = parser.parse_args()
     if options.measure is not None:
         measure(*options.measure)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def tables(folder: Path, *, tiny: bool) -> None:
-    """Write the model if it is not there, and print the table."""
+    """Write the model if it does not exist, and print the table."""
     published, quantised = folder / "published", folder / "quantised"
     print(machine())
     if not published.exists():
@@ -61,7 +61,7 @@ def tables(folder: Path, *, tiny: bool) -> None:
 
 
 def measure(folder: Path, output: Path | None = None) -> None:
-    """Print a row about opening `folder`, into 4 bits if the model is to be saved as `output`."""
+    """Print a row about opening `folder`, quantised to 4 bits if the model is to be saved as `output`."""
     before = warmed_up()
     start = time.perf_counter()
     model = load(folder, quantize=None if output is None else "nf4-dq")
@@ -78,7 +78,7 @@ def measure(folder: Path, output: Path | None = None) -> None:
 
 @torch.inference_mode()
 def _answered(model: VisionLanguageModel) -> list[int]:
-    """Ids of an answer about a picture; random weights say nothing that the tokenizer could spell."""
+    """Ids of an answer about a picture; with random weights the text would be meaningless."""
     sample = model.processor.encode_prompt(
         [Image.linear_gradient("L").convert("RGB")], [Turn("user", "<image>\nWhat is this?")]
     )
@@ -94,7 +94,7 @@ def _answered(model: VisionLanguageModel) -> list[int]:
 
 
 def write(folder: Path, *, tiny: bool) -> None:
-    """Random weights in bf16, of which no more than a shard is in memory."""
+    """Write random weights in bf16, with at most one shard in memory."""
     width, depth, heads = (64, 2, 1) if tiny else (1024, 24, 16)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
     config = LlavaConfig(

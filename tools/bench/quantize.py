@@ -1,7 +1,7 @@
-"""Time and memory to load a language model plain, quantised on the way, and quantised before.
+"""Time and memory to load a language model plain, quantised while loading, and already quantised.
 
 `python -m tools.bench.quantize` writes a model of 1.06 billion random weights (2.1 GB, in shards of 0.5 GB) into a
-folder of its own and deletes it; Linux only.
+temporary folder and deletes it; Linux only.
 """
 
 import argparse
@@ -28,8 +28,10 @@ def main() -> None:
     """Print the table."""
     transformers.utils.logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="a small model and one kind, to see that all of it runs")
-    parser.add_argument("--measure", nargs="+", metavar=("FOLDER", "KIND"), help="only this, to be saved as the third")
+    parser.add_argument("--tiny", action="store_true", help="a small model and one kind, to check that everything runs")
+    parser.add_argument(
+        "--measure", nargs="+", metavar=("FOLDER", "KIND"), help="measure only this; save it in a third folder"
+    )
     given = parser.parse_args()
     if given.measure is not None:
         measure(Path(given.measure[0]), *given.measure[1:])
@@ -50,11 +52,11 @@ def main() -> None:
 
 
 def measure(folder: Path, kind: Any = None, output: str | None = None) -> None:
-    """Print seconds, peak and size in MB of loading `folder`, as one row; then save the model if asked to."""
+    """Print seconds, peak and size in MB of loading `folder`, as one row; then save the model if requested."""
     before = warmed_up()
     start = time.perf_counter()
     model: Any = pretrained_language_model(str(folder), quantize=kind)
-    # What lies in a mapped file counts when it is used.
+    # Pages of a mapped file count once they are used.
     size = sum(tensor.nbytes for tensor in model.state_dict().values() if tensor.max() is not None)
     seconds = time.perf_counter() - start
     peak = memory("VmHWM") - before
@@ -82,7 +84,7 @@ def _write(folder: Path, *, tiny: bool) -> None:
 
 
 def warmed_up() -> int:
-    """Bytes of this process before anything is loaded; imports are paid for, and its peak begins anew."""
+    """Bytes of this process before anything is loaded, after all imports; the peak is reset."""
     with tempfile.TemporaryDirectory() as small:
         llama(64, width=64, depth=1, heads=1, mlp_width=64).save_pretrained(small)  # type: ignore[operator]
         pretrained_language_model(small, quantize="nf4-dq")
@@ -91,7 +93,7 @@ def warmed_up() -> int:
 
 
 def memory(field: str) -> int:
-    """Bytes, as the system counts them for this process."""
+    """Bytes of this process, as counted by the system."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 

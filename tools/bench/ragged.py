@@ -1,4 +1,4 @@
-"""UHD's views of mixed sizes: as they are, against padding each to the largest: `python -m tools.bench.ragged`."""
+"""UHD's views of mixed sizes: unpadded, against padding each to the largest: `python -m tools.bench.ragged`."""
 
 import argparse
 import random
@@ -16,7 +16,7 @@ PATCH, SIDE = 14, 168
 
 
 def padded(encoder: VisionTransformer, views: list[torch.Tensor]) -> None:
-    """Every view on a canvas of the largest height and width, in one batch."""
+    """Encode all views in one batch, each on a canvas of the largest height and width."""
     height, width = (max(view.shape[axis] for view in views) for axis in (1, 2))
     canvas = [F.pad(view, (0, width - view.shape[2], 0, height - view.shape[1])) for view in views]
     encoder(torch.stack(canvas))
@@ -25,7 +25,7 @@ def padded(encoder: VisionTransformer, views: list[torch.Tensor]) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="one run of a small encoder, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="one run of a small encoder, to check that everything runs")
     tiny = parser.parse_args().tiny
     torch.manual_seed(0)
     width, depth = (32, 2) if tiny else (256, 8)

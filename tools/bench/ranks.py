@@ -1,8 +1,9 @@
-"""Two processes against one, and FSDP2 against DDP, on the CPU: `python -m tools.bench.ranks`.
+"""Compare two processes with one, and FSDP2 with DDP, on the CPU: `python -m tools.bench.ranks`.
 
-All ways do the same steps of the default run (`uhd.yaml`) with gloo, one thread a process, as many pages in a step of
-all ranks together: the losses of all must agree. FSDP2 shards every decoder layer and the rest as one root group. Ways
-take turns in the same processes, so that a busy moment hits all of them. `--tiny`: two steps of four pages.
+All ways run the same steps of the default run (`uhd.yaml`) with gloo, one thread per process, and the same number of
+pages per step over all ranks; their losses must agree. FSDP2 shards every decoder layer, and the rest as one root
+group. Ways take turns in the same processes, so that a busy moment affects all of them. `--tiny`: two steps of four
+pages.
 """
 
 import argparse
@@ -30,7 +31,7 @@ TOLERANCE = 1e-3
 
 
 class Loss(nn.Module):
-    """`VisionLanguageModel.loss` as a forward, which is what both wrappers watch."""
+    """`VisionLanguageModel.loss` as `forward`, which both wrappers hook."""
 
     def __init__(self, network: VisionLanguageModel) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class Loss(nn.Module):
 
 
 def wrapped(way: str) -> nn.Module:
-    """The default run's model for one of the ways, the same weights in each."""
+    """The default run's model wrapped for one of the ways, with the same weights in each."""
     torch.manual_seed(0)
     network = default_run.module().network
     loss = Loss(network)
@@ -56,7 +57,7 @@ def wrapped(way: str) -> nn.Module:
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, tokens: int, ranks: int) -> float:
-    """One optimizer step; the summed loss of this rank. `tokens` are the supervised ones of all ranks."""
+    """One optimizer step; returns the summed loss of this rank. `tokens`: supervised tokens of all ranks."""
     loss = model(batch)
     # Wrappers average over ranks.
     (loss * ranks / tokens).backward()
@@ -66,7 +67,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, token
 
 
 def measured(rank: int, port: int, results: Path, size: int, steps: int) -> None:
-    """What one process does; the first one writes seconds of every step and the losses of every way."""
+    """The work of one process; the first one writes the seconds of every step and the losses of every way."""
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     distributed.init_process_group("gloo", rank=rank, world_size=RANKS)
@@ -74,7 +75,7 @@ def measured(rank: int, port: int, results: Path, size: int, steps: int) -> None
     own = default_run.batches(default_run.module(), steps * RANKS, size=size // RANKS)[rank::RANKS]
     found: dict[str, tuple[list[float], list[float]]] = {way: ([], []) for way in WAYS}
     models = {way: wrapped(way) for way in WAYS if rank == 0 or way != "one rank"}
-    # AdamW in all: on shards Muon's iteration needs the whole matrices, which is not what is compared here.
+    # AdamW in all ways: on shards Muon's iteration needs the whole matrices, which is not compared here.
     optimizers = {way: torch.optim.AdamW(model.parameters(), lr=1e-3) for way, model in models.items()}
     for number in range(steps):
         supervised = int((whole[number].labels[:, 1:] != IGNORE_INDEX).sum())
@@ -99,7 +100,7 @@ def measured(rank: int, port: int, results: Path, size: int, steps: int) -> None
 def main() -> None:
     """Check, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="few pages and steps, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="few pages and steps, to check that everything runs")
     tiny = parser.parse_args().tiny
     size, steps = (4, 3) if tiny else (default_run.BATCH, 15)
     with socket.socket() as free, tempfile.TemporaryDirectory() as temporary:

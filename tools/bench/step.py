@@ -1,8 +1,8 @@
-"""A step of the default training with and without what makes it faster: `python -m tools.bench.step`.
+"""A step of the default training with and without its optimisations: `python -m tools.bench.step`.
 
-The plain way is kept here: windows are sampled before keys and values are projected, no matrix is kept, the last
-layer's MLP sees all positions, and Muon takes one weight after the other. Both ways compute the same, which is checked
-first. `--tiny`: two steps of four pages.
+The plain implementation is kept here: windows are sampled before keys and values are projected, no matrix is cached,
+the last layer's MLP sees all positions, and Muon updates one weight after the other. A check first confirms that both
+compute the same. `--tiny`: two steps of four pages.
 """
 
 import argparse
@@ -32,7 +32,7 @@ WAYS = {
     "columns": "the last MLP only where something is learnt",
     "muon": "Muon in batches",
 }
-"""What makes a step faster: the names in `trained`, and in the table."""
+"""The optimisations of a step: their names in `trained`, and in the table."""
 
 
 def plain_resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def plain_resized(features: Tensor, grid: Grid, down: Tensor, across: Tensor) ->
 
 
 def plain_windows(connector: SpatialResampler, features: Tensor, grid: Grid) -> Tensor:
-    """[views, cells, width] -> [views*queries, points of a window, width], the matrices made anew."""
+    """[views, cells, width] -> [views*queries, points of a window, width], with newly computed matrices."""
     points = window_points(grid)
     down, across = (
         window_matrix(size, connector.side, count).flatten(0, 1) for size, count in zip(grid, points, strict=True)
@@ -54,7 +54,7 @@ def plain_windows(connector: SpatialResampler, features: Tensor, grid: Grid) -> 
 
 
 def plain_resampler(connector: SpatialResampler, maps: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
-    """The tokens of `connector`, windows sampled first."""
+    """The tokens of `connector`, with windows sampled first."""
     features, grid = connector.single(maps, grids, None)
     native = Grid(connector.side, connector.side)
     value = connector.key_norm(connector.in_projection(features))
@@ -79,7 +79,7 @@ def plain_forward(
     columns: Tensor,
     sizes: Sequence[Size],
 ) -> Tensor:
-    """Logits of `columns`, from a decoder that works at all positions in every layer."""
+    """Logits of `columns`, from a decoder that computes all positions in every layer."""
     logits: Tensor = network.language_model(
         inputs_embeds=network.embed(input_ids, views, sizes).embeddings,
         attention_mask=attention_mask,
@@ -91,13 +91,13 @@ def plain_forward(
 
 
 def plain_step(optimizer: MuonAdamW) -> None:
-    """One weight after the other, as torch's Muon does it."""
+    """Update one weight after the other, as torch's Muon does."""
     optimizer.muon.step()
     optimizer.adamw.step()
 
 
 def trained(*, resampler: bool = False, columns: bool = False, muon: bool = False) -> tuple[Finetuning, MuonAdamW]:
-    """The default model and its optimizer; what is asked for is as it is now, the rest plain."""
+    """The default model and its optimizer, with the requested optimisations; the rest is plain."""
     torch.manual_seed(0)
     built = default_run.module()
     optimizer = default_run.optimizer_of(built)
@@ -114,13 +114,13 @@ def trained(*, resampler: bool = False, columns: bool = False, muon: bool = Fals
 
 
 def check(batch: Batch) -> float:
-    """How far both ways are apart: loss, gradients, and weights after a Muon step on the same gradients.
+    """The difference between both ways: loss, gradients, and weights after a Muon step on the same gradients.
 
-    Not weights after AdamW's first step on gradients of their own: it is as large for a gradient of rounding errors as
-    for any other.
+    Weights after AdamW's first step on each way's own gradients are not compared: that step is as large for a gradient
+    of rounding errors as for any other.
 
     Raises:
-        AssertionError: if by more than the tolerance.
+        AssertionError: if the difference exceeds the tolerance.
     """
     (now, optimizer), (plain, theirs) = (trained(**dict.fromkeys(WAYS, ours)) for ours in (True, False))
     pairs = []
@@ -141,14 +141,14 @@ def check(batch: Batch) -> float:
 
 
 def learnt(built: Finetuning) -> list[nn.Parameter]:
-    """Weights that are trained."""
+    """The trained weights."""
     return [weight for weight in built.network.parameters() if weight.requires_grad]
 
 
 def main() -> None:
     """Check, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="few pages, to see that all of it runs")
+    parser.add_argument("--tiny", action="store_true", help="few pages, to check that everything runs")
     tiny = parser.parse_args().tiny
     size, number, rounds = (4, 2, 1) if tiny else (default_run.BATCH, 4, 15)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Two ways side by side."""
+"""Time several ways side by side."""
 
 import platform
 import time
@@ -10,11 +10,11 @@ import torch
 
 
 def fastest(ways: Mapping[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, float]:
-    """Seconds of the fastest run of every way; ways take turns, so that a busy moment hits all of them.
+    """Seconds of the fastest run of every way; ways take turns, so that a busy moment affects all of them.
 
     Args:
-        ways: what to run, by name; each is run once before the clock counts.
-        rounds: runs that count.
+        ways: functions to run, by name; each is run once before the timing starts.
+        rounds: number of timed runs.
     """
     best = dict.fromkeys(ways, float("inf"))
     for way in ways.values():
@@ -36,13 +36,13 @@ def medians(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median seconds of every way; ways take turns, so that a busy moment hits all of them.
+    """Median seconds of every way; ways take turns, so that a busy moment affects all of them.
 
     Args:
-        ways: what to run, by name; each is run once before the clock counts.
-        device: where they run; the clock waits for it.
-        rounds: runs that count.
-        clock: tells seconds; on one thread of a busy machine `time.process_time` says more than the clock on the wall.
+        ways: functions to run, by name; each is run once before the timing starts.
+        device: where they run; it is synchronised before the clock is read.
+        rounds: number of timed runs.
+        clock: returns seconds; for one thread on a busy machine `time.process_time` is more meaningful than wall time.
     """
 
     def seconds(way: Callable[[], object]) -> float:
@@ -62,7 +62,7 @@ def medians(
 
 
 def machine() -> str:
-    """Processor, cores and versions, for the head of a table."""
+    """Processor, cores and versions, for the heading of a table."""
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
@@ -75,5 +75,5 @@ def machine() -> str:
 
 
 def row(name: str, ours: float, theirs: float, what: str) -> str:
-    """A row of a Markdown table: how many times faster ours is."""
+    """A row of a Markdown table with the speed-up of ours."""
     return f"| {name} | {ours * 1e3:.1f} ms | {theirs * 1e3:.1f} ms | {theirs / ours:.2f} | {what} |"

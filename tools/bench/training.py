@@ -1,13 +1,13 @@
-"""Samples a second of training LLaVA-1.5-7B with random weights: `python -m tools.bench.training`.
+"""Samples per second of training LLaVA-1.5-7B with random weights: `python -m tools.bench.training`.
 
-Two ways: pretraining of the connector alone (LLaVA-1.5's first stage) on sequences of 610 tokens, and LoRA on sequences
-of 4096; frozen weights in bfloat16, those that learn in float32 with autocast. It needs a CUDA device; `--tiny` has
-small models and runs on a CPU too.
+Two cases: pretraining of the connector alone (LLaVA-1.5's first stage) on sequences of 610 tokens, and LoRA on
+sequences of 4096; frozen weights are bfloat16, trained ones float32 with autocast. It needs a CUDA device; `--tiny`
+uses small models and also runs on a CPU.
 
-MFU counts what a step must compute: 2 FLOPs for each weight and token of the forward pass, and attention over the half
-of all pairs that is not masked; backward as much for activations, twice as much for attention, and as much for weights
-that learn (PaLM, arXiv 2204.02311, appendix B). The encoder's attention and gradients inside of the connector, below
-one per cent, are left out. The share is of the device's dense bfloat16 peak.
+MFU counts the operations that a step requires: 2 FLOPs for each weight and token of the forward pass, and attention
+over the half of all pairs that is not masked; the backward pass needs as many for activations, twice as many for
+attention, and as many for trained weights (PaLM, arXiv 2204.02311, appendix B). The encoder's attention and gradients
+inside the connector, below one per cent, are left out. MFU is relative to the device's dense bfloat16 peak.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tools.bench.timing import machine, medians
 
 VISUAL, SIDE = 576, 336
 PEAKS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "A100": 312e12}
-"""Dense bfloat16 FLOPs a second by a part of the device's name, from NVIDIA's data sheets."""
+"""Dense bfloat16 FLOPs per second, by a part of the device's name, from NVIDIA's data sheets."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Way:
     """One way to train.
 
     Attributes:
-        tokens: of a sequence, the picture's among them.
-        samples: of a step.
-        lora: adapters on the language model; None: the connector alone learns.
+        tokens: tokens of a sequence, including the picture's.
+        samples: samples per step.
+        lora: adapters on the language model; None: only the connector is trained.
     """
 
     tokens: int
@@ -54,7 +54,7 @@ WAYS = {
 
 
 def trained(way: Way, device: torch.device, *, tiny: bool) -> Finetuning:
-    """The model with random weights of the published sizes, frozen ones in bfloat16."""
+    """The model with random weights in the published sizes; frozen weights are bfloat16."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -79,7 +79,7 @@ def trained(way: Way, device: torch.device, *, tiny: bool) -> Finetuning:
 
 
 def batch(way: Way, device: torch.device, vocabulary: int) -> Batch:
-    """Samples of one picture and text; the second half of the text is learnt."""
+    """Samples of one picture and text; the second half of the text is supervised."""
     text = way.tokens - VISUAL
     ids = torch.randint(5, vocabulary - 1, (way.samples, way.tokens), device=device)
     ids[:, 8 : 8 + VISUAL] = IMAGE_TOKEN_ID
@@ -99,7 +99,7 @@ def step(built: Finetuning, optimizer: torch.optim.Optimizer, of: Batch, device:
 
 
 def flops(built: VisionLanguageModel, way: Way) -> float:
-    """Of a step, as the module's docstring counts them."""
+    """FLOPs of a step, counted as in the module's docstring."""
     language: Any = built.language_model
     config, tokens = language.config, way.tokens
     learnt = (way.tokens - VISUAL) // 2
@@ -112,14 +112,14 @@ def flops(built: VisionLanguageModel, way: Way) -> float:
     head = language.get_output_embeddings().weight.numel()
     decoder, adapters = weights(language) - head, weights(language, learns=True)
     attention = 2 * config.num_hidden_layers * config.hidden_size * tokens**2
-    # Gradients of activations go back through the whole decoder either way: the connector learns from them.
+    # In both cases gradients of activations go back through the whole decoder: the connector is trained with them.
     through = 2 * (2 * tokens * decoder + 2 * learnt * head) + 3 * attention + 2 * tokens * adapters
     pictures = 2 * VISUAL * (weights(built.encoder) + 2 * weights(built.connector))
     return way.samples * float(through + pictures)
 
 
 def peak(device: torch.device) -> float | None:
-    """FLOPs a second of the device, if it is known."""
+    """Peak FLOPs per second of the device, if known."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -143,7 +143,7 @@ def row(name: str, way: Way, device: torch.device, *, tiny: bool) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="small models, one sample a step, also on the CPU")
+    parser.add_argument("--tiny", action="store_true", help="small models, one sample per step, also on the CPU")
     tiny = parser.parse_args().tiny
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not tiny:

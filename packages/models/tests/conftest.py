@@ -36,7 +36,7 @@ TEXT = (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8")
 
 @pytest.fixture
 def sentencepiece_folder(tmp_path):
-    """A folder with a `tokenizer.model` alone, as LLaMA's but small: byte fall-back, a space put before the text."""
+    """A folder with only a `tokenizer.model`, like LLaMA's but small: byte fallback, a space put before the text."""
     import sentencepiece
 
     stream = io.BytesIO()
@@ -60,11 +60,11 @@ def sentencepiece_folder(tmp_path):
 
 @pytest.fixture
 def bpe_folder(tmp_path):
-    """A folder with vocab.json and merges.txt, as GPT-2's but small: byte-level, empty lines are one token."""
+    """A folder with vocab.json and merges.txt, like GPT-2's but small: byte-level, empty lines are one token."""
     from tokenizers import ByteLevelBPETokenizer
 
     tokenizer = ByteLevelBPETokenizer()
-    empty_lines = "one\n\n\n" * 100  # the last line end before a word is a token of its own
+    empty_lines = "one\n\n\n" * 100  # the last newline before a word is a separate token
     tokenizer.train_from_iterator([TEXT, empty_lines], vocab_size=700, show_progress=False)
     folder = tmp_path / "bpe"
     folder.mkdir()
@@ -74,7 +74,7 @@ def bpe_folder(tmp_path):
 
 @pytest.fixture
 def reference_llava(golden, small_tokenizer):
-    """A LLaVA in the sizes that a reference names, with its weights."""
+    """A LLaVA in a reference's sizes, with its weights."""
 
     def build(name, plan, *, weights, merge=None, keep_class_token=False):
         meta = golden(name).meta

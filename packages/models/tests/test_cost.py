@@ -1,4 +1,4 @@
-"""Tokens, parameters and FLOPs from shapes, against formulas counted by hand (two for each multiply-add)."""
+"""Tokens, parameters and FLOPs from shapes, against hand-made formulas (two FLOPs for each multiply-add)."""
 
 import argparse
 from functools import partial

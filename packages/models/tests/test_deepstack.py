@@ -1,4 +1,4 @@
-"""DeepStack: stacks into decoder layers against the reference, and where the reference is wrong."""
+"""DeepStack: stacks injected into decoder layers, against the reference, and where the reference is wrong."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def build(golden, small_tokenizer):
 
 
 def expanded(tensors, tokens, prefix=""):
-    """The reference's rows with as many placeholders as visual tokens, padded on the right."""
+    """The reference's rows with one placeholder per visual token, padded on the right."""
     ids, mask = tensors[f"{prefix}input_ids"], tensors[f"{prefix}attention_mask"].bool()
     rows = [
         row[valid].repeat_interleave(torch.where(row[valid] == IMAGE_TOKEN_ID, number, 1))
@@ -93,14 +93,14 @@ def padded(rows, side="right"):
 
 @pytest.fixture
 def reference(golden):
-    """Tensors, views in our order and sizes of the pictures."""
+    """Tensors, the views in our order, and the sizes of the pictures."""
     meta, tensors = golden("deepstack/deepstack_l").meta, golden("deepstack/deepstack_l").tensors
     sizes = [SIZES[tuple(grid)] for grid in meta["grids_wh"]]
     return tensors, [view for row in range(2) for view in tensors[f"views.{row}"]], sizes
 
 
 def entering(model, *arguments, **options):
-    """What enters every decoder layer, stacks included, and the logits."""
+    """The input of every decoder layer, including stacks, and the logits."""
     states = []
     handles = [
         layer.input_layernorm.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
@@ -165,7 +165,7 @@ def test_loss_and_gradients(build, reference):
 
 @torch.no_grad()
 def test_a_text_row_in_the_batch(build, reference):
-    """Behind the picture's row as in the reference, and before it, where the reference is wrong."""
+    """After the picture's row as in the reference, and before it, where the reference is wrong."""
     tensors, views, sizes = reference
     model = build()
     ids, mask = expanded(tensors, [16, 16], "mixed.")
@@ -214,7 +214,7 @@ def test_hd(build, golden):
 
 
 def own(kind=llama, plan=None, **options):
-    """A model with weights large enough that a misplaced stack is seen."""
+    """A model with weights large enough to reveal a misplaced stack."""
     model = VisionLanguageModel(
         VisionTransformer(24, 2, 2, 32, 8, 16),
         MlpProjector,
@@ -323,7 +323,7 @@ def test_greedy_answers_with_a_cache_follow_the_logits(kind):
 
 @torch.no_grad()
 def test_every_beam_has_the_stacks():
-    """The best of as many beams as there are tokens is the best of all answers of two tokens."""
+    """With as many beams as tokens, the best beam is the best of all answers of two tokens."""
     model = own()
     batch = model.processor.collate(prompts(model), side="left")
     prompt = model.embed(batch.input_ids, batch.views, batch.sizes)
@@ -383,13 +383,13 @@ def test_what_makes_no_sense_is_refused():
         own(plan=DeepStackPlan(16, 6))
     with pytest.raises(ValueError, match=r"672x672: DeepStackMerge makes one run of all views, UhdPlan puts texts"):
         own(plan=UhdPlan(16, 8, 4))
-    with pytest.raises(ValueError, match="joins an overview and tiles that lie in a plane"):
+    with pytest.raises(ValueError, match="joins an overview and tiles that form a plane"):
         own(plan=UhdPlan(16, 8, 4, separators=False, overview="first"))
     with pytest.raises(ValueError, match="interval 0"):
         DeepStackMerge(8, interval=0)
     with pytest.raises(ValueError, match="nothing is stacked"):
         DeepStackMerge(8, sampling="none")
-    with pytest.raises(ValueError, match="make no square"):
+    with pytest.raises(ValueError, match="do not form a square"):
         DeepStackHdMerge(8, stacks=5)
     model = own()
     sample = prompts(model)[2]

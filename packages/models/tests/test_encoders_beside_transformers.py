@@ -1,4 +1,4 @@
-"""Towers read from folders that transformers wrote give transformers' numbers."""
+"""Towers read from folders written by transformers give the same outputs as transformers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Models as other tools open them: read again by transformers, and by ourselves."""
+"""Exported models, read again by transformers and by ourselves."""
 
 import json
 from functools import partial
@@ -123,7 +123,7 @@ def test_read_again_by_transformers_and_by_us(tmp_path, name):
     assert not list(tmp_path.glob("*.partial"))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     if name == "tied Qwen3":
-        with pytest.raises(ValueError, match="which prompts a qwen3 was trained with is not known: pass `template`"):
+        with pytest.raises(ValueError, match="prompts that a qwen3 was trained with are not known: pass `template`"):
             open_published(tmp_path / "out")
     again = open_published(tmp_path / "out", Overrides(max_length=512, template=model.processor.template))
     picture = noise(61, 40)
@@ -140,7 +140,7 @@ def test_read_again_by_transformers_and_by_us(tmp_path, name):
 @pytest.mark.parametrize("name", ["padded", "cropped", "AnyRes", "AnyRes, other canvases", "with class token"])
 @pytest.mark.parametrize("size", [(61, 40), (20, 45), (12, 9), (28, 28)])
 def test_from_picture_and_text_to_logits(tmp_path, name, size):
-    """With transformers' processor: as many placeholders, the same pixels, ties between canvases too."""
+    """transformers' processor gives the same number of placeholders and the same pixels, also for ties of canvases."""
     model = made(name, template="plain")
     export(model, tmp_path / "out")
     kind = LlavaForConditionalGeneration if model.merge is None else LlavaNextForConditionalGeneration
@@ -188,7 +188,7 @@ def test_logits_that_differ_leave_nothing(tmp_path, monkeypatch, fault):
     if fault == "activation":
         original = to_transformers.vision_config
         monkeypatch.setattr(to_transformers, "vision_config", lambda tower: original(tower) | {"hidden_act": "relu"})
-        model, message = build(), "LlavaForConditionalGeneration gives other logits than the model, by up to"
+        model, message = build(), "LlavaForConditionalGeneration differ from the model's by up to"
     else:
         monkeypatch.setattr(to_transformers, "pinpoints", lambda model: [[SIZE, SIZE]])
         model, message = build(**anyres), "Image features and image tokens do not match"
@@ -198,8 +198,10 @@ def test_logits_that_differ_leave_nothing(tmp_path, monkeypatch, fault):
 
 
 REASONS = {
-    "the connector, a AdaptivePool, is no MLP of two layers": {"connector": partial(AdaptivePool, rows=2, columns=2)},
-    "the connector, a MlpProjector, is no MLP of two layers": {"connector": partial(MlpProjector, depth=3)},
+    "the connector, a AdaptivePool, is not an MLP of two layers": {
+        "connector": partial(AdaptivePool, rows=2, columns=2)
+    },
+    "the connector, a MlpProjector, is not an MLP of two layers": {"connector": partial(MlpProjector, depth=3)},
     "its views are those of DeepStackPlan and DeepStackMerge": {
         "plan": DeepStackPlan(SIZE),
         "merge": DeepStackMerge,
@@ -208,10 +210,10 @@ REASONS = {
     "its tiles are merged flat with max_tiles None": anyres | {"merge": partial(AnyResMerge, kind="flat")},
     "its tiles are merged spatial_unpad with max_tiles 2": anyres | {"merge": partial(AnyResMerge, max_tiles=2)},
     "its views have 56 pixels a side, the tower was made for 28": {"plan": PadToSquare(56)},
-    "the language model, an OPTForCausalLM, keeps its tokens elsewhere than a LLaMA": {
+    "the language model, an OPTForCausalLM, has its embeddings elsewhere than a LLaMA": {
         "language_model": opt(260, width=32, depth=1, heads=2, mlp_width=48, context=512)
     },
-    "the encoder, a VisionTransformer, is no CLIP of which one layer is used": {
+    "the encoder, a VisionTransformer, is not a CLIP of which one layer is used": {
         "encoder": VisionTransformer(64, 3, 4, 48, PATCH, SIZE, patch_bias=True)
     },
 }
@@ -228,7 +230,7 @@ def test_parts_apart(tmp_path, reason):
     language_model = AutoModelForCausalLM.from_pretrained(out / "language_model")
     assert torch.equal(language_model(ids).logits, model.language_model(ids).logits)
     assert len(AutoTokenizer.from_pretrained(out / "tokenizer")) == 260
-    if "no CLIP" in reason:
+    if "not a CLIP" in reason:
         assert load_file(out / "encoder.safetensors").keys() == model.encoder.state_dict().keys()
     else:
         pixels = torch.randn(2, 3, SIZE, SIZE)

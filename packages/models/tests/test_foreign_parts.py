@@ -1,4 +1,4 @@
-"""Parts from somebody else's package: asked for by name, and nothing else is ever imported."""
+"""Parts from somebody else's package: imported only if allowed by name, and nothing else ever is."""
 
 import sys
 
@@ -39,7 +39,7 @@ EVIL = "from pathlib import Path\nPath({!r}).touch()\nclass Evil:\n    def __ini
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """A package of one's own, and one that leaves a trace when it is imported."""
+    """A user's package, and one that leaves a trace when it is imported."""
     package = tmp_path / "packages"
     package.mkdir()
     (package / "mine.py").write_text(MINE)

@@ -1,4 +1,4 @@
-"""Decoding with a cache of fixed size: the tokens of plain decoding, and steps that a CUDA graph can hold."""
+"""Decoding with a static cache: the same tokens as plain decoding, in steps that a CUDA graph can hold."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ CUDA = torch.device("cuda")
 
 
 def mistral(vocabulary, *, sliding_window=None):
-    """Fewer heads for keys than for queries."""
+    """A model with fewer key heads than query heads."""
     return MistralForCausalLM(
         MistralConfig(
             vocab_size=vocabulary,
@@ -89,7 +89,7 @@ def prompts(model, questions=("What?", "And what is this one?")):
 
 @pytest.fixture
 def captures(monkeypatch):
-    """CUDA graphs on this device: a capture runs nothing, a replay does the step. How often each happened."""
+    """Fake CUDA graphs on this device: a capture runs nothing, a replay runs the step; counts both."""
     counted = {"captures": 0, "replays": 0}
 
     def graph(step):
@@ -189,7 +189,7 @@ def test_answers_are_streamed(captures):
 
 
 class Allowed(TorchDispatchMode):
-    """Refuses what the host would have to wait for, or to send, in the middle of a graph."""
+    """Refuses operations for which the host would have to wait, or send data, in the middle of a graph."""
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         for name in ("_local_scalar_dense", "nonzero", "lift_fresh", "masked_select", "unique"):
@@ -225,7 +225,7 @@ def test_a_step_that_asks_is_noticed():
         rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
     )
     growing = LlamaForCausalLM(config).eval()
-    assert graphs_obstacle(growing, CUDA) == "rotary positions of the kind 'dynamic' are computed anew as a text grows"
+    assert graphs_obstacle(growing, CUDA) == "rotary embeddings of type 'dynamic' are recomputed as the text grows"
     model = network()
     batch = prompts(model)
     steps = Steps(growing, model.embed(batch.input_ids, batch.views), batch.attention_mask, 4)
@@ -250,7 +250,7 @@ def test_a_capture_that_fails_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
     monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "graph", Broken)
-    with pytest.raises(ValueError, match=r"no CUDA graph .operation not permitted when .*leave them"):
+    with pytest.raises(ValueError, match=r"cannot be captured .operation not permitted when .*turn CUDA graphs off"):
         cuda_graphs.graph(lambda: None)
 
 
@@ -264,15 +264,15 @@ def test_where_there_can_be_no_graphs():
         generate(model, batch, cuda_graphs=True, num_beams=2)
     assert graphs_obstacle(mistral(260), CUDA) is None
     alibi = FalconConfig(hidden_size=64, num_attention_heads=4, num_hidden_layers=1, vocab_size=260, alibi=True)
-    assert "makes its mask itself" in graphs_obstacle(FalconForCausalLM(alibi), CUDA)
+    assert "builds its own mask" in graphs_obstacle(FalconForCausalLM(alibi), CUDA)
     mixed = Lfm2Config(hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=260)
     mixed.layer_types = ["conv", "full_attention"]
-    assert "another memory" in graphs_obstacle(Lfm2ForCausalLM(mixed), CUDA)
-    assert "another memory than keys and values" in graphs_obstacle(mistral(260, sliding_window=8), CUDA)
+    assert "do not cache the keys" in graphs_obstacle(Lfm2ForCausalLM(mixed), CUDA)
+    assert "do not cache the keys and values of all tokens" in graphs_obstacle(mistral(260, sliding_window=8), CUDA)
     use_attention(model.language_model, "eager")
-    assert "'eager' takes no ready mask" in graphs_obstacle(model.language_model, CUDA)
+    assert "'eager' does not accept a ready-made mask" in graphs_obstacle(model.language_model, CUDA)
     quantize(model.language_model, "int8")
-    assert "int8 looks for outliers" in graphs_obstacle(model.language_model, CUDA)
+    assert "int8 searches the inputs for outliers" in graphs_obstacle(model.language_model, CUDA)
 
 
 @pytest.mark.gpu

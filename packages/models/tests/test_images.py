@@ -1,4 +1,4 @@
-"""Pictures of every sad kind."""
+"""Pictures with every kind of defect."""
 
 import contextlib
 import io
@@ -111,7 +111,7 @@ def test_rotation_of_cameras_is_applied(tmp_path, picture):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Every decoding of pixels."""
+    """Records every decoding of pixels."""
     seen = []
     load = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (seen.append(self.format), load(self))[1])
@@ -143,7 +143,7 @@ def test_rotation_that_stands_behind_the_pixels(picture):
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_whatever_is_damaged_is_told_or_read(picture, deep):
-    """No other error than ours, from any byte."""
+    """Whatever the bytes, no error other than ours is raised."""
     if deep:
         picture = Image.fromarray(np.array(picture)[..., 0].astype(np.uint16) * 257)
     file = io.BytesIO()

@@ -34,7 +34,7 @@ def logits(model, ids):
 
 
 def test_llama_s_key_heads():
-    """As many as queries unless told otherwise; fewer change keys and values only."""
+    """By default there are as many key heads as query heads; fewer change only keys and values."""
     every, shared = llama(70, **TINY), llama(70, **TINY, key_heads=2)
     assert (every.config.num_key_value_heads, shared.config.num_key_value_heads) == (4, 2)
     assert llama(70, **TINY, key_heads=4).config.to_dict() == every.config.to_dict()
@@ -137,7 +137,7 @@ def test_contexts_that_are_refused(tmp_path):
     assert torch.equal(logits(same, [2, 5]), logits(model, [2, 5]))
     with pytest.raises(ValueError, match="positions for 20 tokens, a context of 19 would be shorter"):
         pretrained_language_model(folder, context=19)
-    with pytest.raises(ValueError, match="is a llama, without a table of learned positions"):
+    with pytest.raises(ValueError, match="is a llama, which has no table of learned positions"):
         pretrained_language_model(saved(llama(70, **TINY), tmp_path / "llama"), context=4096)
 
 
@@ -164,7 +164,7 @@ QWEN1_CONFIG = {
 
 @pytest.fixture
 def qwen1(golden):
-    """The reference, and its weights with the masks that old files hold."""
+    """The reference, and its weights together with the masks found in old files."""
     data = golden("vary/qwen1_lm")
     weights = golden.strip(data.tensors, "w.")
     masks = {
@@ -226,7 +226,7 @@ def test_folders_of_the_first_qwen_that_are_refused(qwen1, tmp_path):
     refused(weights, "rotary_pct is 0.25, only 1.0 can be converted", rotary_pct=0.25)
     refused(weights, "kv_channels is 16, only 8 can be converted", kv_channels=16)
     (tmp_path / "config.json").write_text('{"model_type": "qwen", "vocab_size": 61}', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"no configuration of the first Qwen, \['hidden_size', .* are missing"):
+    with pytest.raises(ValueError, match=r"not a configuration of the first Qwen, \['hidden_size', .* are missing"):
         pretrained_language_model(str(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Tokens of several levels: the first into the sequence, the others into decoder layers, as Qwen3-VL has it."""
+"""Tokens of several levels: the first enters the sequence, the others decoder layers, as in Qwen3-VL."""
 
 from functools import partial
 
@@ -51,7 +51,7 @@ class LevelsMerge(Merge):
 
 
 class Copies(MlpProjector):
-    """The same tokens as level after level."""
+    """The same tokens as with one level after another."""
 
     levels = 3
 
@@ -110,7 +110,7 @@ def pixels(model, batch):
 
 @torch.no_grad()
 def test_copies_are_the_stacks_of_the_overview():
-    """What DeepStack's ablation does with the overview again and again, on a picture that both plans cut alike."""
+    """DeepStack's ablation with the repeated overview, on a picture that both plans cut alike."""
     ours = model_of(Copies, layers=(-1,))
     theirs = model_of(
         MlpProjector, partial(DeepStackMerge, stacks=2, sampling="overview"), DeepStackPlan(28, 2), layers=(-1,)
@@ -140,7 +140,7 @@ def test_gradient_reaches_every_level():
 
 @torch.no_grad()
 def test_generation_reads_the_levels_once():
-    """Cached steps as one forward pass after the other, and ragged rows as each alone."""
+    """Cached steps equal separate forward passes, and ragged rows equal each row alone."""
     model = model_of()
     prompt = asked(model, "<image>\nWhat?", picture())
     ids = prompt.input_ids
@@ -197,7 +197,7 @@ def test_levels_beyond_the_last_layer_are_refused():
 
 
 class Careless(LevelsMerge):
-    """Hands over more stacks than it has layers for."""
+    """A merge that returns more stacks than it has layers."""
 
     def __init__(self, width):
         super().__init__(width)
@@ -209,7 +209,7 @@ def test_a_merge_that_does_not_keep_its_promise_is_refused():
     sample = asked(model, "<image>\nWhat?", picture())
     with pytest.raises(ValueError, match=r"Careless made 2 stacks of a picture, its layers are \(1,\)"):
         model(sample.input_ids[None], sample.views, sizes=sample.sizes)
-    with pytest.raises(ValueError, match=r"all alike, not \[4, 8\] and \[\[3, 8\]\]"):
+    with pytest.raises(ValueError, match=r"must have one shape \[tokens, width\], not \[4, 8\] and \[\[3, 8\]\]"):
         Merged(torch.zeros(4, 8), (torch.zeros(3, 8),))
     with pytest.raises(ValueError, match=r"not \[2, 4, 8\] and \[\]"):
         Merged(torch.zeros(2, 4, 8))

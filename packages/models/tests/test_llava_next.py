@@ -1,4 +1,4 @@
-"""LLaVA-NeXT: the merge of tiles against the reference, every kind of it counted."""
+"""LLaVA-NeXT: the merge of tiles against the reference, with token counts for every kind."""
 
 import pytest
 import torch
@@ -74,7 +74,7 @@ def test_token_table_with_most_tiles(golden):
     meta = golden("llava/anyres_table").meta["anyres_max"]
     plan = AnyResPlan(meta["tile"], [(columns, rows) for columns in range(1, 7) for rows in range(1, 7)])
     with torch.device("meta"):
-        # 384 px and 27 tokens a side: a patch of 14 with a rest of 6 px, which our encoders refuse; 27 * 14 they take.
+        # 384 px and 27 tokens a side: patches of 14 leave 6 px over, which our encoders refuse; they accept 27 * 14.
         encoder = VisionTransformer(8, 1, 1, 8, 14, 378, layers=(-1,))
         merge = AnyResMerge(8, max_tiles=9)
     grid = encoder.grid(Size(378, 378))
@@ -117,7 +117,7 @@ def test_a_connector_without_a_plane_is_refused():
             **options,
         )
 
-    with pytest.raises(ValueError, match="QFormer lie in no rows and columns, a merge needs them"):
+    with pytest.raises(ValueError, match="QFormer do not form a grid, which a merge needs"):
         build(lambda i, o: QFormer(i, o, queries=4, hidden_width=16, depth=1, heads=2))
     with pytest.raises(ValueError, match="a picture becomes 60 tokens or more, the longest sequence has 50"):
         build(MlpProjector, max_length=50)

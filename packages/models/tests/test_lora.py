@@ -1,4 +1,4 @@
-"""LoRA: where adapters go, what is trained, and that a folder of them is the model again."""
+"""LoRA: where adapters are added, what is trained, and that a folder of them restores the model."""
 
 import shutil
 
@@ -64,7 +64,7 @@ def logits(model, batch):
 
 
 def shake(model):
-    """As if trained: with B at zero every mistake in what is added would go unseen."""
+    """Fill adapters as if trained: with B at zero, mistakes in the added term would go unseen."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -73,7 +73,7 @@ def shake(model):
 
 
 def moved_by_training(model, batch):
-    """Names of the weights that two steps move: only in the second, B is no longer zero and A has a gradient."""
+    """Names of the weights that two steps change: A has a gradient only in the second, when B is no longer zero."""
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
     model.train()
@@ -92,7 +92,7 @@ def expected_to_move(model):
 
 @pytest.fixture
 def adapted(tmp_path):
-    """A saved base, and adapters that were saved on it."""
+    """A saved base, and adapters saved on it."""
     save(network(), tmp_path / "base")
     model = load(tmp_path / "base")
     add_lora(model, SMALL)
@@ -117,7 +117,7 @@ def test_beside_every_linear_layer_of_the_decoder_and_no_other(family):
 
 
 def test_number_of_weights_at_the_published_size():
-    """LLaVA-1.5's scripts train 319.8 million weights beside Vicuna-7B."""
+    """LLaVA-1.5's scripts train 319.8 million adapter weights on Vicuna-7B."""
     with torch.device("meta"):
         language_model = llama(32000, width=4096, depth=32, heads=32, mlp_width=11008)
         model = VisionLanguageModel(
@@ -265,7 +265,7 @@ def test_folders_that_do_not_fit(adapted, tmp_path):
     with pytest.raises(ValueError, match="28 of 28 tensors"):
         load_adapter(folder)
     (folder / "adapter.yaml").write_text(yaml.safe_dump({"rank": 8, "size": 3}))
-    with pytest.raises(ValueError, match="does not say rank, alpha and dropout"):
+    with pytest.raises(ValueError, match="does not give rank, alpha and dropout"):
         load_adapter(folder)
 
 
@@ -277,7 +277,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="has adapters already"):
         add_lora(model, SMALL)
     for wrong in ({"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}):
-        with pytest.raises(ValueError, match="rank is at least 1"):
+        with pytest.raises(ValueError, match="rank must be at least 1"):
             Lora(**wrong)
 
 
@@ -292,7 +292,7 @@ def test_stacks_still_enter_and_checkpointing_changes_nothing(family):
     gradients = {}
     for recomputed in (False, True):
         model = network(family, stacked=True)
-        # OPT has dropout of its own.
+        # OPT has its own dropout.
         for module in model.modules():
             if hasattr(module, "dropout") and isinstance(module.dropout, float):
                 module.dropout = 0.0

@@ -1,4 +1,4 @@
-"""Plans x merges x encoders x connectors: whatever is put together is refused with the reason, or it trains."""
+"""Plans x merges x encoders x connectors: every combination either trains or is refused with the reason."""
 
 import inspect
 import random
@@ -251,7 +251,7 @@ REASONS = {
     ),
     "widths": r"must have one width",
     "class token": r"prefix tokens before its grid|has no class token",
-    "plane": r"lie in no rows and columns|lie in a plane",
+    "plane": r"do not form a grid|form a plane",
     "texts between views": r"puts texts or another order between them",
     "number of views": r"takes \d+ views for \d+x\d+ tiles, the plan makes \d+",
     "number of tokens": r"give \[.*\] tokens|becomes \d+ tokens or more",
@@ -265,7 +265,7 @@ def picture(width, height, seed):
 
 
 class Workshop:
-    """Encoders and a language model that all combinations share."""
+    """Encoders and a language model shared by all combinations."""
 
     def __init__(self):
         self.encoders = {name: shaken(build()) for name, build in ENCODERS.items()}
@@ -274,7 +274,7 @@ class Workshop:
         self.language_model = shaken(llama(rows, width=WIDTH, depth=6, heads=4, mlp_width=48, context=1000))
 
     def built(self, plan, merge, encoder, connector):
-        """A model of the named parts, or the kind of reason for which they are refused."""
+        """A model of the named parts, or the kind of reason why they are refused."""
         try:
             return VisionLanguageModel(
                 self.encoders[encoder],
@@ -307,7 +307,7 @@ def workshop():
 
 
 def shaken(part):
-    """Away from zeros and from scales of 1e-6, behind which no gradient would be seen."""
+    """Move weights away from zeros and scales of 1e-6, which would hide gradients."""
     with torch.no_grad():
         for weight in part.parameters():
             if weight.requires_grad:
@@ -319,7 +319,7 @@ PICTURES = (picture(150, 90, 1), picture(60, 200, 2))
 
 
 def check_training(model, pictures=PICTURES):
-    """A step on two pictures and a row of text between them: tokens as counted, gradients everywhere."""
+    """One step on two pictures with a row of text between them: token counts as announced, gradients everywhere."""
     model.zero_grad()
     for part in (model.connector, model.merge):
         if part is not None:
@@ -343,16 +343,16 @@ def check_training(model, pictures=PICTURES):
             continue
         assert weight.grad is not None, f"{name} has no gradient"
         assert weight.grad.isfinite().all(), f"{name} has a gradient that is not finite"
-        # A softmax over the only cell of a map, and the bias of keys, have none but rounding errors.
+        # A softmax over the only cell of a map, and the bias of keys, have zero gradients up to rounding errors.
         if not (name.startswith("connector.") and ("query" in name or "key" in name)):
             assert weight.grad.any(), f"{name} has a gradient of zero"
 
 
 def check(workshop, *names):
-    """Trains what can be built of the named parts; returns the kind of reason if nothing can.
+    """Train the model of the named parts; return the kind of reason if it is refused.
 
     Raises:
-        Exception: with the names, if it is neither refused nor trains.
+        Exception: with the names, if the combination is neither refused nor trains.
     """
     try:
         built = workshop.built(*names)
@@ -366,7 +366,7 @@ def check(workshop, *names):
 
 
 def covering(workshop, encoder):
-    """With `encoder`, so many combinations that work that every method and every connector which can is in one."""
+    """Enough working combinations with `encoder` to include every method and every connector that works with it."""
     rest = [(plan, merge, connector) for plan, merge in METHODS for connector in CONNECTORS]
     random.Random(encoder).shuffle(rest)
     methods, connectors = set(), set()
@@ -379,7 +379,7 @@ def covering(workshop, encoder):
 
 
 def public(module, kind):
-    """The names of the classes of a kind that may be used."""
+    """The names of the public classes of a kind."""
     classes = {name: getattr(module, name) for name in module.__all__ if inspect.isclass(getattr(module, name))}
     return {name for name, of in classes.items() if issubclass(of, kind) and not inspect.isabstract(of)}
 
@@ -389,7 +389,7 @@ def names_in(modules, kind):
 
 
 def test_every_public_part_is_in_the_matrix(workshop):
-    """A new part needs a line in its table above."""
+    """Every new part needs a line in its table above."""
     assert names_in(PLANS.values(), ViewPlan) == public(foveal.models, ViewPlan)
     merges = [build(WIDTH) for build in MERGES.values() if build is not None]
     assert names_in(merges, Merge) == public(foveal.models, Merge)
@@ -443,7 +443,7 @@ def test_reason(workshop, names, kind):
 
 @pytest.mark.parametrize("stage", [Average, ConcatChannels, ConcatTokens, DenseConnector, MMFuser, Pool, StridedPool])
 def test_a_stage_is_no_connector(workshop, stage):
-    """It stays on the encoder's side: a projector has to follow."""
+    """A stage keeps the encoder's width: a projector has to follow."""
     encoder = workshop.encoders["clip" if stage in (Pool, StridedPool) else "clip_layers"]
     with pytest.raises(ValueError, match=stage.__name__):
         VisionLanguageModel(encoder, stage, workshop.language_model, workshop.tokenizer, PLANS["square"])

@@ -1,4 +1,4 @@
-"""Memory from shapes, against what the CPU's allocator reports of the same runs with numbers, and published figures."""
+"""Memory from shapes, against the CPU allocator's report of the same runs with data, and against published figures."""
 
 import copy
 from functools import partial
@@ -77,7 +77,7 @@ def shapes(build):
 
 
 def batch_of(network, number, answer):
-    """Equal samples; without an answer prompts."""
+    """A batch of equal samples, or of prompts if there is no answer."""
     turns = [Turn("user", "<image>\nRead."), Turn("assistant", "b" * answer)]
     encode = network.processor.encode if answer else network.processor.encode_prompt
     sample = encode([Image.new("RGB", PICTURE)], turns if answer else turns[:1])
@@ -89,7 +89,7 @@ def text_of(network, batch):
 
 
 def held(network, optimizers=()):
-    """Bytes of weights, and of what the optimizers keep."""
+    """Bytes of weights, and of the optimizers' states."""
     tensors = [*network.parameters(), *network.buffers()]
     for weight in network.parameters():
         state = getattr(weight, "quant_state", None)
@@ -106,7 +106,7 @@ def held(network, optimizers=()):
 
 
 def allocated(run):
-    """The most bytes that the CPU's allocator has given out at a time while `run` ran, beside what was there before."""
+    """Peak bytes that the CPU's allocator handed out while `run` ran, in addition to those from before."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -123,13 +123,13 @@ def reads(network, batch):
             prompt = network.embed(batch.input_ids, batch.views, batch.sizes)
             network.language_model(inputs_embeds=prompt.embeddings, use_cache=True, logits_to_keep=1)
 
-    run()  # the libraries prepare themselves
+    run()  # the libraries initialise
     return run
 
 
 def trains(network, batch, optimizers, mixed, accumulated=False):
     def run():
-        for _ in range(2):  # gradients of the first step are there in the forward pass of the second
+        for _ in range(2):  # gradients of the first step exist during the forward pass of the second
             with torch.autocast("cpu", dtype=BF16, enabled=mixed):
                 loss = network.loss(batch).total
             if not accumulated:
@@ -138,13 +138,13 @@ def trains(network, batch, optimizers, mixed, accumulated=False):
             for optimizer in optimizers:
                 optimizer.step()
 
-    run()  # the optimizers make their states
+    run()  # the optimizers create their states
     network.zero_grad()
     return run
 
 
 def adamw(weights):
-    """As torch has it on a GPU, where all weights are updated at once."""
+    """As in torch on a GPU, where all weights are updated at once."""
     return AdamW(weights, lr=1e-4, foreach=True)
 
 
@@ -209,7 +209,7 @@ def compare(found, network, optimizers, most):
 
 
 def test_a_step_that_is_mostly_weights():
-    """Short sequences and many weights: the step of the optimizer is the fullest moment."""
+    """Short sequences and many weights: memory peaks in the optimizer's step."""
     build = partial(model, PadToSquare(64), width=1024)
     network, shape = build().train(), shapes(build)
     batch = batch_of(network, 1, 4)
@@ -240,7 +240,7 @@ def test_muon_keeps_one_state():
 
 @pytest.mark.parametrize("kind", ["nf4", "nf4-dq", "int8"])
 def test_reading_with_a_quantised_decoder(kind):
-    """How int8 multiplies is not imitated: of it only the weights are compared."""
+    """The int8 multiplication is not imitated: only its weights are compared."""
     pytest.importorskip("bitsandbytes")
     from foveal.models.language_models.quantize import quantize
 
@@ -298,7 +298,7 @@ def full(width, depth, mlp_width):
     ).to(BF16)
 
 
-# The last block and norm of CLIP, which the figures have and our encoder leaves out.
+# The last block and norm of CLIP, which the figures include and our encoder leaves out.
 CLIP_BEHIND = 12_596_224 + 2_048
 
 
@@ -325,7 +325,7 @@ def test_published_sizes_in_four_bits(sizes, figures):
     ],
 )
 def test_what_small_cards_can_read(sizes, visual, limit):
-    """The visual tokens are taken as text here, of which there is more: 64 and an answer of 128."""
+    """The visual tokens count as text here, in addition to 64 text tokens and an answer of 128."""
     found = answering(quantized(full(*sizes), "nf4-dq"), [Size(336, 336)], text=visual - 576 + 64, new_tokens=128)
     assert found.total / 1e9 <= limit
 
@@ -361,7 +361,7 @@ def test_a_model_stays_as_it_was():
 
 def test_a_training_of_nothing_is_refused():
     shape = shapes(BUILDERS["LLaVA"]).requires_grad_(False)
-    with pytest.raises(ValueError, match="nothing in the model learns"):
+    with pytest.raises(ValueError, match="nothing in the model is trained"):
         fitting(shape, [PICTURE], text=5)
 
 

@@ -1,4 +1,4 @@
-"""View plans of LLaVA-NeXT, DeepStack and Vary: reference tables and pixels, and what holds for any picture."""
+"""View plans of LLaVA-NeXT, DeepStack and Vary: reference tables and pixels, and properties for any picture."""
 
 from itertools import product
 from math import isqrt
@@ -56,7 +56,7 @@ def same(ours, expected):
 
 
 def joined(tiles, columns):
-    """Tiles, row by row, as one picture."""
+    """Join tiles, row by row, into one picture."""
     arrays = [np.array(tile) for tile in tiles]
     return np.vstack([np.hstack(arrays[start : start + columns]) for start in range(0, len(arrays), columns)])
 
@@ -90,7 +90,7 @@ def test_what_remains_of_the_map_without_padding(golden):
         map_rows, map_columns = (tiles * side for tiles in AnyResPlan().tile_grid(size))
         top, bottom, left, right = kept_region(size, AnyResPlan().tile_grid(size), (side, side))
         assert (bottom - top, right - left) == (row["kept_rows"], row["kept_cols"]), size
-        # In the middle, with the odd line kept: as much is cut off above as below, left as right.
+        # Centred, with the odd line kept: equal amounts are cut off above and below, left and right.
         assert (top, left) == (map_rows - bottom, map_columns - right), size
 
 
@@ -172,7 +172,7 @@ def test_vary_pixels(golden):
 
 
 def test_bilinear_enlarges_as_opencv_does():
-    # Made with OpenCV 5.0; in two places exact fractions would round to another value.
+    # Made with OpenCV 5.0; at two positions exact fractions would round to another value.
     values = (np.arange(12) * 67 % 256).astype(np.uint8).reshape(3, 4)
     (view,) = VaryPlan(5, resample="bilinear").cut(Image.fromarray(np.repeat(values[..., None], 3, axis=2)))
     assert np.array(view)[..., 1].tolist() == [
@@ -317,7 +317,7 @@ def test_a_strip_of_millions_of_pixels(size, monkeypatch):
     original = Image.Image.resize
 
     def watched(image, size, resample, box=None):
-        # Pillow changes the width first, of the rows that it needs.
+        # Pillow resizes the width first, for the rows that it needs.
         height = image.height if box is None else box[3] - box[1]
         assert size[0] * height <= canvas.LARGEST_CANVAS
         return original(image, size, resample, box)
@@ -334,7 +334,7 @@ def test_a_strip_of_millions_of_pixels(size, monkeypatch):
 @given(SMALL_SIDES, SMALL_SIDES, st.integers(1, 60))
 def test_changing_the_height_first_gives_the_same_pixels(width, height, side):
     assume(side * height > 500)
-    # Of medium greys, so that no value is clipped between the two passes.
+    # Medium greys, so that no value is clipped between the two passes.
     image = noise(width, height).point(lambda value: 64 + value // 2)
     usual = np.array(stretched(image, Size(side, side))).astype(int)
     with pytest.MonkeyPatch.context() as patch:
@@ -378,7 +378,7 @@ def test_pictures_without_area():
         (lambda: DeepStackPlan(0), "at least 1 pixel, not 0"),
         (lambda: DeepStackPlan(336, 1), "at least 2 crops, not 1"),
         (lambda: DeepStackPlan(336, 10_000), "10000 tiles of 336x336 pixels"),
-        (lambda: DeepStackPlan(336, 6, square=True), "6 crops make no square"),
+        (lambda: DeepStackPlan(336, 6, square=True), "6 crops do not form a square"),
         (lambda: DeepStackPlan(together=True), "together needs square"),
         (lambda: DeepStackHdPlan(0), "at least 1 pixel, not 0"),
         (lambda: DeepStackHdPlan(336, 3), "at least 4 crops, not 3"),

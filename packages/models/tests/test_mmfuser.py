@@ -38,7 +38,7 @@ def test_from_pixels_to_tokens(golden):
     of_mlp = {f"{int(name[0]) - 1}{name[1:]}": value for name, value in weights.items() if name[0] != "0"}
     load_exact(model.connector.stages[0], MMFUSER.read(of_fuser, source="reference"), source="reference")
     load_exact(model.connector.last, LLAVA.read(of_mlp, source="reference"), source="reference")
-    # In double precision, so that over 23 blocks only the reference's rounding counts: with ours it is 1.05e-5.
+    # In double precision, so that over 23 blocks only the reference's rounding counts: with ours too it is 1.05e-5.
     model.double()
     maps = torch.stack(model.encoder(tensors["pixel_values"].double())).float()
     torch.testing.assert_close(maps, tensors["selected_features"], atol=meta["tol"], rtol=0)

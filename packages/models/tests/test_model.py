@@ -1,4 +1,4 @@
-"""What the model promises: loss, padding, generation, checkpoints, faults."""
+"""The model's guarantees: loss, padding, generation, checkpoints, faults."""
 
 import numpy as np
 import pytest
@@ -171,7 +171,7 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     assert answer(again, [picture()], "What?", max_new_tokens=5) == answer(
         model, [picture()], "What?", max_new_tokens=5
     )
-    save(again, folder)  # over an earlier one
+    save(again, folder)  # overwrites an earlier one
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob("*.old"))
 
 
@@ -208,7 +208,7 @@ def test_checkpoints_that_do_not_fit(tmp_path, part, fault):
 
 
 def test_folders_that_are_no_checkpoint(tmp_path):
-    with pytest.raises(ValueError, match=r"is no checkpoint: it has neither a config\.yaml"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint: it has neither the config\.yaml"):
         load(tmp_path)
     folder = save(model_of(), tmp_path / "checkpoint")
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -221,7 +221,7 @@ def test_folders_that_are_no_checkpoint(tmp_path):
         load(folder)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
-    with pytest.raises(ValueError, match="other exists and is no checkpoint"):
+    with pytest.raises(ValueError, match="other exists and is not a checkpoint"):
         save(model_of(), tmp_path / "other")
 
 
@@ -309,7 +309,7 @@ def test_a_checkpoint_with_a_merge_and_its_encoder_alone(tmp_path):
     (folder / "merge.safetensors").unlink()
     with pytest.raises((ValueError, OSError), match="merge"):
         load(folder)
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         load_encoder(tmp_path)
 
 
@@ -351,7 +351,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path):
     run.mkdir()
     (run / "config.yaml").write_text("model: {}\n")
     (run / "metrics.csv").touch()
-    with pytest.raises(ValueError, match="version_0 exists and is no checkpoint"):
+    with pytest.raises(ValueError, match="version_0 exists and is not a checkpoint"):
         save(model_of(), run)
     assert (run / "metrics.csv").exists()
 

@@ -39,7 +39,7 @@ def tiny_llava(reference_llava):
 
 
 def merged(tensors, case, tokens_per_image):
-    """The reference's samples in our form: as many placeholders as visual tokens; its dummy pictures left out."""
+    """The reference's samples in our form: one placeholder per visual token, without its dummy pictures."""
     ids, labels, mask = (tensors[f"{case}.{name}"] for name in ("input_ids", "labels", "attention_mask"))
     rows, row_labels, used, position = [], [], [], 0
     for row, row_label, row_mask in zip(ids, labels, mask.bool(), strict=True):
@@ -77,7 +77,7 @@ def test_llava(golden, tiny_llava, case):
 
 @torch.no_grad()
 def test_llava_cut_to_a_length(golden, tiny_llava):
-    """The reference may cut through a picture, which is refused here; the numbers up to the cut are the same."""
+    """The reference may truncate inside a picture, which is refused here; the values up to the cut are the same."""
     model = tiny_llava()
     tensors = golden("llava/tiny_llava_io").tensors
     limit = golden("llava/tiny_llava").meta["truncated_case_max_length"]

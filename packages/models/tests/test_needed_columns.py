@@ -15,11 +15,11 @@ def decoder(build, **sizes):
 
 
 def learnt(model, *, needed):
-    """Logits of `COLUMNS` and the gradients of their loss, with positions that the last MLP saw."""
+    """Logits of `COLUMNS`, the gradients of their loss, and the positions that the last MLP saw."""
     torch.manual_seed(1)
     seen = []
     mlp = getattr(model.get_decoder().layers[-1], "mlp", None)
-    # Behind the hooks that are tried here, on a part of the MLP.
+    # After the hooks under test, on a part of the MLP.
     watch = mlp and mlp.down_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
     embedded = torch.randn(2, 8, 16, requires_grad=True)
     with last_mlp_at(model, COLUMNS if needed else None):

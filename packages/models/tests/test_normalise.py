@@ -1,4 +1,4 @@
-"""Views as the encoder wants them: each with the statistics of its place."""
+"""Views are normalised for the encoder, each with the statistics of its position."""
 
 import torch
 

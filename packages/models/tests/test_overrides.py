@@ -1,4 +1,4 @@
-"""What `load` and `load_adapter` are asked reaches the function that opens the folder, every option of it."""
+"""Every option of `load` and `load_adapter` reaches the function that opens the folder."""
 
 import inspect
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""A language model with a packed kernel against the same with SDPA, by stand-ins that do what they are told."""
+"""A language model with a packed kernel against the same model with SDPA, using stand-ins for the kernels."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ class LowerTriangularMask:
 
 @dataclass(frozen=True)
 class BlockDiagonalMask:
-    """Tokens see those of their own sequence."""
+    """Tokens see the tokens of their own sequence."""
 
     lengths: list[int]
     causal: bool = False
@@ -90,7 +90,7 @@ def calls(monkeypatch):
 
 
 def grouped(_vocabulary, **_sizes):
-    """Four heads that share two of keys and values."""
+    """Four query heads that share two heads of keys and values."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=60,
@@ -104,7 +104,7 @@ def grouped(_vocabulary, **_sizes):
 
 
 def enlarged(model):
-    """With weights so large that attention to a wrong token is seen."""
+    """Weights large enough to reveal attention to a wrong token."""
     for weight in model.parameters():
         if weight.ndim > 1:
             nn.init.normal_(weight, std=0.2)
@@ -160,7 +160,7 @@ def test_rows_without_padding_are_one_dense_call(language_model, calls):
 @torch.no_grad()
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_goes_wrong_without_the_mask_function(calls, monkeypatch, side):
-    """What the other function is there for: transformers drops the mask in silence."""
+    """Why the mask function is needed: transformers silently drops the mask."""
     model = enlarged(llama(60, **TINY))
     ids, mask = padded(side)
     reference = with_kind(model, "sdpa", ids, attention_mask=mask).logits
@@ -178,7 +178,7 @@ def test_padding_goes_wrong_without_the_mask_function(calls, monkeypatch, side):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("language_model", [llama, qwen3, grouped], indirect=True)  # OPT takes all for one sequence
+@pytest.mark.parametrize("language_model", [llama, qwen3, grouped], indirect=True)  # to OPT all is one sequence
 def test_packed_sequences(language_model, calls):
     rows = [torch.randint(60, (length,)) for length in LENGTHS]
     positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
@@ -207,7 +207,7 @@ def test_rows_of_packed_sequences(calls):
 
 @torch.no_grad()
 def test_steps_behind_a_cache(language_model, calls):
-    """A chunk of three, then single tokens, are as the whole at once."""
+    """A chunk of three, then single tokens, give the same as the whole prompt at once."""
     ids, mask = padded("left")
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     use_attention(language_model, "xformers")
@@ -225,7 +225,7 @@ def test_steps_behind_a_cache(language_model, calls):
         cache = output.past_key_values
         parts.append(output.logits)
     close(torch.cat(parts, dim=1)[mask.bool()], whole[mask.bool()])
-    # Four of the longest row's nine tokens and one of six; the shortest begins later.
+    # Four of the longest row's nine tokens and one of the six-token row; the shortest row begins later.
     assert calls == [([4, 1], (1, 5, 4, 8))] * 3
 
 
@@ -246,7 +246,7 @@ def test_greedy_generation(language_model, calls, cache):
     reference = language_model.generate(ids, **options)
     use_attention(language_model, "xformers")
     assert torch.equal(language_model.generate(ids, **options), reference)
-    # A static cache has more keys than the prompt has tokens from the beginning.
+    # From the beginning, a static cache has more keys than the prompt has tokens.
     assert len(calls) == (3 if cache == "dynamic" else 0)
 
 
@@ -399,7 +399,7 @@ def test_on_the_meta_device_the_attention_stays_as_it_is():
 
 @pytest.mark.usefixtures("calls")
 def test_a_saved_model_does_not_name_it(tmp_path):
-    """It is a choice of the machine that runs the model: the folder opens where there is no xformers."""
+    """The kernel depends on the machine: the folder opens on one without xformers."""
     model = llama(60, **TINY)
     use_attention(model, "xformers")
     model.save_pretrained(tmp_path)
@@ -458,7 +458,7 @@ def test_varlen_on_padded_and_whole_rows(language_model, varlen_calls, side):
     close(language_model(ids, use_cache=False).logits, whole)
     key_heads = getattr(language_model.config, "num_key_value_heads", 4)
     assert [shape for _, shape in varlen_calls] == [(sum(LENGTHS), key_heads, 8)] * 3 + [(27, key_heads, 8)] * 3
-    for layers in (varlen_calls[:3], varlen_calls[3:]):  # told once a batch, not once a layer
+    for layers in (varlen_calls[:3], varlen_calls[3:]):  # passed once per batch, not once per layer
         assert all(starts is layers[0][0] for starts, _ in layers)
 
 

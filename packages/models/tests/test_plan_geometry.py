@@ -1,4 +1,4 @@
-"""Every plan on pictures that are no squares: which side is which, in the sizes and in the order of the views."""
+"""Every plan on pictures that are not square: sides are not swapped, in the sizes and in the order of the views."""
 
 import inspect
 
@@ -40,7 +40,7 @@ OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
 
 
 def graded(size):
-    """Red grows from left to right, green from top to bottom; blue is everywhere, so that padding is known."""
+    """Red grows from left to right, green from top to bottom; blue is everywhere, so that padding can be recognised."""
     red = np.linspace(0, 255, size.width)[None].repeat(size.height, 0)
     green = np.linspace(0, 255, size.height)[:, None].repeat(size.width, 1)
     return Image.fromarray(np.stack((red, green, np.full_like(red, 255)), axis=-1).astype(np.uint8))
@@ -52,7 +52,7 @@ def tiles_of(plan, size):
 
 
 def place(view):
-    """How far to the right and how far down the part of the picture lies that a view shows; None: only padding."""
+    """How far right and how far down in the picture a view's content is; None: only padding."""
     values = np.asarray(view).astype(float)
     shown = values[values[..., 2] > 250]
     return shown.mean(axis=0)[:2] if len(shown) else None
@@ -94,7 +94,7 @@ def test_a_wide_picture_has_more_columns_than_rows(name, size):
 @settings(max_examples=40, deadline=None)
 @given(size=OBLONG)
 def test_a_list_of_canvases_is_read_rows_first_or_columns_first(size):
-    """One canvas is left to choose: three wide and two high, or the other way round."""
+    """There is a single canvas to choose: three wide and two high, or the other way round."""
     assert AnyResPlan(14, [(3, 2)]).tile_grid(size) == Grid(rows=2, columns=3)
     assert AnyResPlan(14, [(3, 2)], "height_first").tile_grid(size) == Grid(rows=3, columns=2)
 

@@ -1,4 +1,4 @@
-"""View plans: reference tables and pixels, and what holds for any picture."""
+"""View plans: reference tables and pixels, and properties for any picture."""
 
 import numpy as np
 import pytest
@@ -167,9 +167,9 @@ def test_faults():
         UhdPlan().views(Size(0, 5))
     with pytest.raises(ValueError, match="scale 7 must be at least the patch 14"):
         UhdPlan(7, 14)
-    with pytest.raises(ValueError, match="comes 'last' or 'first', not 'middle'"):
+    with pytest.raises(ValueError, match="must come 'last' or 'first', not 'middle'"):
         UhdPlan(overview="middle")
-    with pytest.raises(ValueError, match="long_side is at least 1 pixel, not 0"):
+    with pytest.raises(ValueError, match="long_side must be at least 1 pixel, not 0"):
         UhdPlan(long_side=0)
     for plan in (PadToSquare, CropToSquare):
         with pytest.raises(ValueError, match="at least 1 pixel, not 0"):

@@ -1,4 +1,4 @@
-"""From pictures and conversations to tensors."""
+"""Pictures and conversations become tensors."""
 
 import logging
 import multiprocessing
@@ -72,18 +72,18 @@ SIZES = {
 
 
 def with_llama_s_separators():
-    """A tokenizer that knows commas and newlines only, by their ids in LLaMA's vocabulary."""
+    """A tokenizer that knows only commas and newlines, with their ids in LLaMA's vocabulary."""
     tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "\n": 13, ",": 29892}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[,\n]"), "isolated")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<unk>", eos_token="<unk>")
 
 
 def test_uhd_sequences_of_the_reference(golden):
-    """The plan's layout with LLaMA's ids for separators against the reference, its text ids kept."""
+    """The plan's layout with LLaMA's separator ids, against the reference, whose text ids are kept."""
     tokenizer, plan = with_llama_s_separators(), UhdPlan()
     compared = 0
     for case in golden("uhd/layout").meta["cases"]:
-        if case["max_length"] is not None:  # the reference cuts; here it is refused
+        if case["max_length"] is not None:  # the reference truncates; here it is refused
             continue
         for ids, labels, grids, output, output_labels in zip(
             case["input_ids"], case["labels"], case["grids"], case["output"], case["output_labels"], strict=True
@@ -164,7 +164,7 @@ def test_errors_name_the_sample():
     with pytest.raises(ValueError, match="page 7: a view of 15x15 pixels cannot be cut"):
         processor(PadToSquare(15)).encode([picture()], [QUESTION, ANSWER], key="page 7")
     for mode in ("L", "RGBA", "P", "CMYK"):
-        with pytest.raises(ValueError, match=f"page 7: a picture of mode {mode} where RGB is expected"):
+        with pytest.raises(ValueError, match=f"page 7: a picture has mode {mode}, expected RGB"):
             processor().encode([picture().convert(mode)], [QUESTION, ANSWER], key="page 7")
     with pytest.raises(ValueError, match="max_length 0 must be at least 1"):
         processor(max_length=0)
@@ -181,7 +181,7 @@ def test_a_tokenizer_that_ends_every_text_is_refused():
     ours.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
     )
-    with pytest.raises(ValueError, match=r"puts \['<s>', '</s>'\] around a text"):
+    with pytest.raises(ValueError, match=r"adds \['<s>', '</s>'\] to a text"):
         Processor(ours.tokenizer, ours.plan, count=ours.count)
 
 

@@ -36,12 +36,12 @@ def test_every_reference_conversation(golden):
     for case in meta["cases"]:
         tokenizer = tokenizers[case["tokenizer"]]
         turns = [Turn(ROLES[turn["from"]], turn["value"]) for turn in case["conversations"]]
-        if turns[0].role == "assistant":  # left out where records are read
+        if turns[0].role == "assistant":  # dropped when records are read
             turns = turns[1:]
         segments = render(turns, case["template"], bos=tokenizer.bos_token or "", eos=tokenizer.eos_token)
         assert "".join(segment.text for segment in segments) == case["prompt"]
         ids, labels = tokenize(segments, tokenizer)
-        # The reference cuts samples that are too long; here they are refused, so only the beginning can be compared.
+        # The reference truncates samples that are too long; here they are refused, so only the start can be compared.
         kept = case["model_max_length"] if "truncated" in case["case"] else None
         assert (ids[:kept], labels[:kept]) == (case["input_ids"], case["labels"]), (case["case"], case["tokenizer"])
         compared += 1
@@ -49,7 +49,7 @@ def test_every_reference_conversation(golden):
 
 
 def test_llama_ids_are_sentencepiece_s(sentencepiece_folder):
-    """Text after a picture begins anew, as in LLaVA's `tokenizer_image_token`."""
+    """Text after a picture is tokenised separately, as in LLaVA's `tokenizer_image_token`."""
     reference = SentencePieceProcessor(model_file=str(sentencepiece_folder / "tokenizer.model"))
     tokenizer = pretrained_tokenizer(str(sentencepiece_folder))
     asked = [Turn("user", "<image>\nWhat is this?<image>\n12,50 é")]
@@ -84,7 +84,7 @@ QUESTION_AND_ANSWER = [Turn("user", "<image>\nWhat?"), Turn("assistant", "A cat.
 def test_templates(name, end):
     text = text_of(QUESTION_AND_ANSWER, name)
     assert text.endswith(end)
-    # A prompt is the beginning of what was learnt.
+    # A prompt is a prefix of the training sequence.
     assert text.startswith(text_of(QUESTION_AND_ANSWER[:1], name))
 
 
@@ -165,7 +165,7 @@ def test_other_faults():
 
 
 def learnt_parts(segments, picture):
-    """[text, learnt] as the reference of Vary writes it: neighbours of one kind are one."""
+    """[text, supervised] as Vary's reference writes it: neighbours of the same kind are joined."""
     parts = []
     for segment in segments:
         text = segment.text.replace("<image>", picture)
@@ -184,8 +184,8 @@ def test_every_reference_conversation_of_vary(golden, name, cases, bos):
     for case in meta[cases]:
         turns = [Turn(ROLES[turn["from"]], turn["value"]) for turn in case["conversation"]]
         if turns[-1].text == "":
-            # The reference learns that an empty page has an end, and takes a picture that the text has no place for.
-            # Here both are refused; the template is the same.
+            # The reference supervises the end of an empty page, and accepts a picture without a placeholder in the
+            # text. Here both are refused; the template is the same.
             with pytest.raises(ValueError, match="turn 2: the assistant's answer is empty"):
                 check_turns(turns, 1, open_ended=False)
             with pytest.raises(ValueError, match="0 <image> in the text, 1 pictures"):
@@ -213,12 +213,12 @@ def test_every_reference_prompt_of_vary(golden):
         assert prompt(f"<image>{question}", "vary") == case["vary_base"]
         assert prompt(f"<image>\n{question}", "vary") == case["vary_toy"]
         assert prompt(f"<image>\n{question}", "vicuna_v1") == case["vary_tiny_plus"]
-        # The reference asks without the newline behind which it has learnt.
+        # The reference asks without the newline that precedes every text in its training.
         assert prompt(f"<image>\n{question}", "vary_tiny") == case["vary_tiny"] + "\n"
 
 
 def opt_s(folder):
-    """A byte-level vocabulary as OPT uses it: `</s>` in front."""
+    """A byte-level vocabulary like OPT's: `</s>` in front."""
     backend = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer, bos_token="</s>", eos_token="</s>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>", "<|im_start|>"]})
@@ -229,7 +229,7 @@ def opt_s(folder):
 
 
 def beginnings(answer, name, tokenizer):
-    """Ids and labels with an answer, and ids of the prompt that asks for it."""
+    """Ids and labels of a sample with an answer, and ids of the prompt that asks for it."""
     turns = [Turn("user", "<image>"), Turn("assistant", answer)]
     ends = {"bos": tokenizer.bos_token, "eos": tokenizer.eos_token}
     whole = tokenize(render(turns, name, **ends), tokenizer)
@@ -256,7 +256,7 @@ def test_a_prompt_is_the_beginning_whatever_the_answer_begins_with(name, answer,
 
 
 def test_blank_lines_are_one_token_with_the_newline_before_where_they_do_not_stand_apart(bpe_folder):
-    """What `answer_apart` is for; ChatML keeps to LLaVA's way."""
+    """The purpose of `answer_apart`; ChatML keeps LLaVA's behaviour."""
     ids, _, prompt = beginnings("\n\nafter a blank line", "chatml", opt_s(bpe_folder))
     assert ids[: len(prompt)] != prompt
 
@@ -267,7 +267,7 @@ def test_any_text_comes_back_byte_by_byte(text):
     assert BYTES.decode(ids) == text
     if not any(
         special in text for special in BYTES.all_special_tokens
-    ):  # written out they are one token, as in LLaMA's
+    ):  # literally they are one token, as in LLaMA's vocabulary
         assert len(ids) == len(text.encode())
 
 

@@ -1,4 +1,4 @@
-"""Folders in every published layout, with the real names of tensors: opened, run against references, and refused."""
+"""Folders in every published layout, with the real tensor names: opened, run against references, and refused."""
 
 import base64
 import json
@@ -100,7 +100,7 @@ def close(ours, reference, tolerance=1e-5):
 
 @pytest.fixture
 def write(tmp_path):
-    """A folder with a configuration, tensors in so many files, and a tokenizer."""
+    """A folder with a configuration, tensors in the given number of files, and a tokenizer."""
 
     def write(tensors, config, *, shards=1, tokenizer=None, name="checkpoint"):
         folder = tmp_path / name
@@ -137,7 +137,7 @@ def sizes_only(tmp_path):
 
 
 def theirs(kind=LlavaForConditionalGeneration, **options):
-    """transformers' own LLaVA, every weight of which matters."""
+    """transformers' own LLaVA, in which every weight matters."""
     torch.manual_seed(3)
     configs = {LlavaForConditionalGeneration: LlavaConfig, LlavaNextForConditionalGeneration: LlavaNextConfig}
     config = configs[kind](
@@ -246,7 +246,7 @@ def test_llava_next(write, layout):
 
 @torch.no_grad()
 def check_quantised(folder, encoder=None, picture=(30, 20)):
-    """Quantised while it is read as in place, saved, and reloaded bit by bit with the same answer."""
+    """Quantising while reading equals quantising in place; saved and reloaded bit by bit, with the same answer."""
     whole, first = open_published(folder, Overrides(encoder=encoder)), load(folder, encoder=encoder, quantize="nf4-dq")
     layers = quantize(whole.language_model, "nf4-dq")
     assert layers
@@ -277,9 +277,9 @@ def test_what_is_not_read_is_listed(write, caplog):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
     for part in (
         r"1 tensors are not read (a buffer that is computed from the configuration): model.layers.0.self_attn.rotary",
-        "1 tensors are not read (the numbers of the positions, no weight)",
-        "2 tensors are not read (a norm behind the layer that is used)",
-        "16 tensors are not read (a block behind the layer that is used): "
+        "1 tensors are not read (the position ids, not a weight)",
+        "2 tensors are not read (a norm after the layer that is used)",
+        "16 tensors are not read (a block after the layer that is used): "
         "model.vision_tower.vision_tower.vision_model.encoder.layers.2.",
     ):
         assert part in caplog.text
@@ -303,7 +303,7 @@ def test_kinds_of_numbers(write, dtype):
 
 @torch.no_grad()
 def test_the_tower_of_the_checkpoint_wins(write, tmp_path):
-    """The configuration names a tower, but the checkpoint's own was trained further."""
+    """The configuration names a tower, but the checkpoint's own tower was trained further."""
     reference, other = theirs(), theirs()
     nn.init.ones_(other.model.vision_tower.embeddings.class_embedding)
     tower = {f"vision_model.{n}": t for n, t in other.model.vision_tower.state_dict().items()}
@@ -403,7 +403,7 @@ def test_deepstack(golden, write, small_tokenizer, sizes_only, is_hd):
 )
 @torch.no_grad()
 def test_uhd(write, kind, connector, queries, slices):
-    """Queries by their shape, a head for every 128 channels, the table of positions as it was trained."""
+    """Queries from their shape, one head for every 128 channels, the position table as it was trained."""
     torch.manual_seed(1)
     reference = connector(64, 256, queries=queries, heads=2).eval()
     for weight in reference.parameters():
@@ -524,9 +524,9 @@ def test_tied_tensors_that_differ(golden, write):
     config = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2, "vocab_size": 70}
     config |= {"num_attention_heads": 4, "max_position_embeddings": 64}
     tokenizer = vary_tokenizer(sizes["vocab"], {"<imgpad>": 67, "<img>": 68, "</img>": 69})
-    with pytest.raises(ValueError, match="are one tensor in OPTForCausalLM, but differ"):
+    with pytest.raises(ValueError, match="are tied in OPTForCausalLM, but differ"):
         open_published(write(weights, config, tokenizer=tokenizer))
-    with pytest.raises(ValueError, match="is one tensor with another in OPTForCausalLM, but differs"):
+    with pytest.raises(ValueError, match="is tied to another tensor in OPTForCausalLM, but differs"):
         open_published(write(weights, config, tokenizer=tokenizer), Overrides(quantize="nf4"))
 
 
@@ -601,7 +601,7 @@ def test_vary_base(golden, write, sizes_only, has_ranks):
     [(1, 0), (2, 0), (3, 0), (2, 2)],
 )
 def test_projectors_of_every_depth(write, depth, blocks):
-    """`linear`, `mlpNx_gelu` and `mlpNx_resMx_gelu`, in a whole checkpoint and as a file of their own."""
+    """`linear`, `mlpNx_gelu` and `mlpNx_resMx_gelu`, in a whole checkpoint and as a separate file."""
     torch.manual_seed(5)
     reference = MlpProjector(64, 40, depth=depth, residual_blocks=blocks)
     published = {name.removeprefix("layers."): tensor for name, tensor in reference.state_dict().items()}
@@ -628,11 +628,11 @@ def test_projector_files_that_do_not_fit(write, tmp_path):
     for tensors, message in (
         (
             good | {"model.embed_tokens.weight": torch.zeros(2, 2)},
-            "beside a projector: embeddings there belong to marks",
+            "in addition to a projector: embeddings there belong to marks",
         ),
         (good | {"model.mm_projector.4.weight": torch.zeros(40, 40)}, r"1 unexpected: layers\.4\.weight"),
         (good | {"model.image_newline": torch.zeros(40)}, r"\(merge\) does not fit Module; tensors 1 unexpected"),
-        ({"model.layers.0.weight": torch.zeros(1)}, "holds .* beside a projector"),
+        ({"model.layers.0.weight": torch.zeros(1)}, "holds .* in addition to a projector"),
     ):
         save_file(tensors, file)
         with pytest.raises(ValueError, match=message):
@@ -688,7 +688,7 @@ def test_folders_that_are_something_else(write, tmp_path):
             (tower, {"model_type": "clip_vision_model"}, r"an encoder alone: foveal\.encoders\.clip_vit"),
             (projector, LLAVA, r"a projector without the rest.*load_projector\(model, path\)"),
             (state, {"model_type": "llava"}, r"describes no language model \(text_config\) or tower"),
-            ({"a": torch.zeros(1)}, {}, "no vision-language model that is known"),
+            ({"a": torch.zeros(1)}, {}, "not a known vision-language model"),
         )
     ):
         folder = write(tensors, config, name=f"folder{number}")
@@ -703,7 +703,7 @@ def test_folders_that_are_something_else(write, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
         open_published(bare)
     (bare / "config.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no configuration: it holds list"):
+    with pytest.raises(ValueError, match="is not a configuration: it holds list"):
         open_published(bare)
     (bare / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="there are no weights"):
@@ -753,7 +753,7 @@ def test_configurations_that_say_something_else(write, fields, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"vision_feature_layer": [-2, -3]}, "layers side by side cannot be read"),
+        ({"vision_feature_layer": [-2, -3]}, "concatenated layers cannot be read"),
         ({"vision_feature_select_strategy": "other"}, "expected default or full"),
         ({"projector_hidden_act": "relu"}, "projector_hidden_act is 'relu', only 'gelu' can be read"),
         ({"multimodal_projector_bias": False}, "only True can be read"),
@@ -800,12 +800,12 @@ def test_onevision_s_largest_map(write):
 def test_what_others_have_quantised(write):
     reference = theirs()
     config = reference.config.to_dict() | {"quantization_config": {"quant_method": "bitsandbytes"}}
-    with pytest.raises(ValueError, match=r"was published in fewer bits .*take the original, and quantise that"):
+    with pytest.raises(ValueError, match=r"was published quantised .*take the original, and quantise that"):
         open_published(write(in_layout(reference, "legacy"), config))
 
 
 def test_prompts_follow_the_language_model(write):
-    """LLaVA-1.6 of 34B is a LLaMA with ChatML's tokens; Mistral's has no system text; a third LLaMA's are not known."""
+    """LLaVA-1.6 34B is a LLaMA with ChatML's tokens; Mistral's prompts have no system text; LLaMA 3's are not known."""
     reference = theirs()
     tensors, config = in_layout(reference, "legacy"), reference.config.to_dict()
     chat = byte_tokenizer(["<|im_start|>", "<|im_end|>"])
@@ -822,7 +822,7 @@ def test_prompts_follow_the_language_model(write):
     ids = [token for token in sample.input_ids.tolist() if token != IMAGE_TOKEN_ID]
     assert byte_tokenizer().decode(ids) == "<s>[INST] \nWhat? [/INST]"
     third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
-    with pytest.raises(ValueError, match="a llama of the third generation was trained with is not known: pass `temp"):
+    with pytest.raises(ValueError, match="a llama of the third generation was trained with are not known: pass `temp"):
         open_published(write(tensors, config, tokenizer=third))
     assert (
         open_published(write(tensors, config, tokenizer=third), Overrides(template="plain")).processor.template
@@ -869,7 +869,7 @@ def test_only_what_is_asked_for_is_read(write):
 
 
 def test_a_built_model_of_other_parts_is_opened_like_its_own(write):
-    """What is opened is an ordinary model: its parts can be put into another one."""
+    """An opened model is an ordinary model: its parts can be used in another one."""
     model = open_published(write(in_layout(theirs(), "original"), LLAVA))
     again = VisionLanguageModel(
         VisionTransformer(64, 3, 1, 48, PATCH, SIZE),
@@ -912,7 +912,7 @@ def test_one_file_is_open_at_a_time(write, monkeypatch, shards):
 
 @pytest.fixture
 def ranks_file(bpe_folder, tmp_path):
-    """A byte-level vocabulary in the form of Qwen's."""
+    """A byte-level vocabulary in Qwen's format."""
     vocabulary = json.loads((bpe_folder / "vocab.json").read_text())
     byte_of = {letter: number for number, letter in enumerate(letters())}
     by_rank = sorted((rank, token) for token, rank in vocabulary.items())
@@ -926,7 +926,7 @@ def ranks_file(bpe_folder, tmp_path):
 
 
 def letters():
-    """GPT-2's letters for bytes, as the library has them."""
+    """GPT-2's letters for bytes, as in the library."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     table = bytes_to_unicode()
@@ -937,7 +937,7 @@ def test_qwen_s_tokenizer_without_its_code(bpe_folder, ranks_file):
     path, size = ranks_file
     ours = qwen_tokenizer(path)
     gpt2 = AutoTokenizer.from_pretrained(bpe_folder, tokenizer_type="gpt2")
-    # Where the two cut text alike, they are one vocabulary.
+    # Where the two split text alike, they are the same vocabulary.
     for text in (
         "A chat between a curious user and an assistant",
         "unbelievably extraordinary",
@@ -960,7 +960,7 @@ def test_qwen_s_tokenizer_without_its_code(bpe_folder, ranks_file):
 def test_ranks_that_are_damaged(tmp_path):
     path = tmp_path / "qwen.tiktoken"
     for content, message in (
-        (b"YQ== 0\n!! 1", "is damaged or no list of tokens"),
+        (b"YQ== 0\n!! 1", "is damaged or not a list of tokens"),
         (b"YQ==", "is damaged"),
         (b"YQ== 0\nYg== 2", "2 tokens whose ranks are not"),
     ):

@@ -1,4 +1,4 @@
-"""A decoder in 4 or 8 bits: what it computes, how it is saved and loaded, and what is refused."""
+"""Decoders in 4 or 8 bits: their outputs, saving and loading, and refused inputs."""
 
 import copy
 import json
@@ -75,7 +75,7 @@ def logits(model):
 
 
 def assert_same(first, second):
-    """Equal bytes of all weights, and equal logits."""
+    """All weights have equal bytes, and logits are equal."""
     ours, theirs = first.state_dict(), second.state_dict()
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
@@ -107,7 +107,7 @@ def test_the_linear_layers_of_the_decoder_and_nothing_else(name, kind):
     ours = sum(v.nbytes for k, v in model.state_dict().items() if any(k.startswith(f"{n}.") for n in names))
     biases = sum(before.get_submodule(n).bias.nbytes for n in names if before.get_submodule(n).bias is not None)
     weights = sum(before.get_submodule(n).weight.numel() for n in names)
-    # A scale for every 64 weights (for every row of them), and tables that a small layer has as well.
+    # One scale for every 64 weights (for every row), and tables that even a small layer has.
     assert ours - biases < weights * bits / 8 + len(names) * 1800
 
 
@@ -124,7 +124,7 @@ def test_it_computes_with_the_dequantised_weights(name, kind, dtype, tmp_path):
 
 
 def by_hand(layer, kind):
-    """The weight, from what a state dict has of it, without the library's kernels."""
+    """The weight, computed from its entries in a state dict, without the library's kernels."""
     stored = layer.state_dict()
     scales = stored["weight.absmax"]
     if kind == "nf4-dq":
@@ -145,7 +145,7 @@ def test_int8_rounds_weights_by_row_and_inputs_where_it_does_not_train():
         half = linear.weight.half().float()
         scales = half.abs().amax(dim=1, keepdim=True)
         expected = (half / scales * 127).round() * scales / 127
-        # A weight half-way between two numbers may go to either.
+        # A weight half-way between two values may be rounded to either.
         assert ((layer.dequantized() - expected).abs() <= scales / 127 * 1.001).all()
         assert ((layer.dequantized() - expected).abs() > 1e-6).float().mean() < 0.001
         linear.weight.data = layer.dequantized()
@@ -155,7 +155,7 @@ def test_int8_rounds_weights_by_row_and_inputs_where_it_does_not_train():
         weight, x = plain.get_submodule(name).weight, torch.randn(5, 64 if "down" not in name else 192)
         bound = x.abs().amax(dim=1, keepdim=True) / 127 / 2 * weight.abs().sum(dim=1)
         error = (model.get_submodule(name)(x) - F.linear(x, weight)).abs()
-        # The other hundredth is for inputs being rounded to float16 before.
+        # The other hundredth is for inputs that are rounded to float16 first.
         assert (error <= 1.01 * bound).all()
         assert error.max() > 0
 
@@ -188,7 +188,7 @@ def test_a_folder_is_quantised_while_it_is_read_and_not_again(name, kind, tmp_pa
     streamed = pretrained_language_model(plain, quantize=kind)
     assert not streamed.training
     assert_same(streamed, model)
-    logits(model)  # using it changes nothing in it
+    logits(model)  # using the model changes nothing in it
     folder = saved(model, tmp_path / "quantised", max_shard_size="50KB")
     again = pretrained_language_model(folder)
     assert_same(again, model)
@@ -399,7 +399,7 @@ def test_loading_in_another_dtype_keeps_positions_and_packed_weights(tmp_path):
 
 def test_what_is_refused(tmp_path):
     model = decoder()
-    with pytest.raises(ValueError, match="'nf5' is no kind of quantisation; there are nf4, nf4-dq, int8"):
+    with pytest.raises(ValueError, match="'nf5' is not a type of quantisation; there are nf4, nf4-dq, int8"):
         quantize(model, "nf5")
     refuse_training(model)
     quantize(model, "nf4")
@@ -413,7 +413,7 @@ def test_what_is_refused(tmp_path):
         quantize(other, "nf4")
     uneven = decoder()
     uneven.model.layers[1].mlp.up_proj = nn.Identity()
-    with pytest.raises(ValueError, match=r"13 linear layers .* the same number of them"):
+    with pytest.raises(ValueError, match=r"13 linear layers .* the same number of linear layers"):
         quantize(uneven, "nf4")
     foreign = saved(model, tmp_path)
     path = tmp_path / "config.json"
@@ -548,7 +548,7 @@ def test_no_more_than_a_shard_and_a_layer_beside_the_result(tmp_path):
     shard = max(file.stat().st_size for file in (tmp_path / "plain").glob("*.safetensors"))
     assert whole > 300e6
     peak, _ = map(int, run(PEAK, small, plain, None).stdout.split())
-    assert peak > 0.95 * whole  # so it is seen
+    assert peak > 0.95 * whole  # so the measurement would notice it
     for kind in ("nf4-dq", "int8"):
         peak, size = map(int, run(PEAK, small, plain, kind).stdout.split())
         assert size < (0.6 if kind == "int8" else 0.35) * whole

@@ -1,4 +1,4 @@
-"""Special tokens of tokenizers, and the ids that a plan's texts have."""
+"""Special tokens of tokenizers, and the ids of a plan's texts."""
 
 import pytest
 from PIL import Image
@@ -12,7 +12,7 @@ PAGE = ("<img>", "</img>")
 
 
 class Page(ViewPlan):
-    """One view, between tokens that say where it begins and ends."""
+    """One view, between tokens that mark its start and end."""
 
     def views(self, picture):
         return (Size(32, 32),)
@@ -65,7 +65,7 @@ def test_llama_with_tokens(sentencepiece_folder):
 
 
 def test_an_empty_token_is_refused():
-    with pytest.raises(ValueError, match=r"does not take \[''\] as special tokens"):
+    with pytest.raises(ValueError, match=r"does not accept \[''\] as special tokens"):
         byte_tokenizer(("<img>", ""))
 
 
@@ -73,7 +73,7 @@ def test_ids_of_what_stands_around_a_picture():
     tokenizer = byte_tokenizer(PAGE)
     assert [separator_id(token, tokenizer) for token in (*PAGE, "<pad>")] == [260, 261, 3]
     assert tokenizer.decode([separator_id(",", tokenizer)]) == ","
-    with pytest.raises(ValueError, match=r"no token that is just '<imgpad>'.* has to be added to the tokenizer"):
+    with pytest.raises(ValueError, match=r"no token that is just '<imgpad>'.* must be added to the tokenizer"):
         separator_id("<imgpad>", tokenizer)
 
 

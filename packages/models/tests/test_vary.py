@@ -1,4 +1,4 @@
-"""Vary against the reference: the tiny one whole, the base one up to the language model."""
+"""Vary against the reference: Vary-tiny as a whole, Vary-base up to the language model."""
 
 import pytest
 import torch
@@ -152,7 +152,7 @@ def test_vary_base_up_to_the_language_model(golden, base):
 
 
 class Fixed(nn.Module):
-    """The reference's embeddings, whatever is looked up."""
+    """Returns the reference's embeddings, whatever is looked up."""
 
     def __init__(self, embeddings):
         super().__init__()

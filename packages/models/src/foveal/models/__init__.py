@@ -1,4 +1,4 @@
-"""Vision-language models put together from exchangeable parts."""
+"""Vision-language models built from exchangeable parts."""
 
 from foveal.models.checkpoints.folder import load_encoder, save
 from foveal.models.checkpoints.load import load, load_adapter

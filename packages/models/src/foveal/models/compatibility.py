@@ -1,4 +1,4 @@
-"""Whether the parts of a model go together, before anything is computed."""
+"""Check that the parts of a model fit together, before anything is computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,27 +15,27 @@ from foveal.models.prompts.processor import Processor
 from foveal.models.views.plan import ViewPlan
 
 PROBES = (Size(672, 672), Size(336, 336), Size(1000, 400), Size(400, 1000))
-"""Of pictures that every model must be able to take."""
+"""Picture sizes that every model must accept."""
 
 
 def made_connector(connector: Callable[[Any, int], Connector], encoder: Encoder, width: int) -> Connector:
-    """The connector for the encoder's maps and a language model of that width.
+    """Build the connector for the encoder's maps and a language model of the given width.
 
     Raises:
-        ValueError: if it cannot be made of the two.
+        ValueError: if no connector can be built for these widths.
     """
     widths = encoder.widths
     try:
         return connector(widths[0] if len(widths) == 1 else widths, width)
     except TypeError as error:
         raise ValueError(
-            f"no connector can be made of the widths {widths} and {width} ({error}); a stage, such as MMFuser or Pool, "
-            "stands in a Chain before the connector"
+            f"no connector can be built for the widths {widths} and {width} ({error}); put a stage, such as MMFuser or "
+            "Pool, in a Chain before the connector"
         ) from error
 
 
 def check_widths(encoder: Encoder, connector: Connector, width: int) -> None:
-    """Refuse a connector that takes other maps than the encoder's, or makes other tokens than the language model's.
+    """Refuse a connector whose input width is not the encoder's or whose output width is not the language model's.
 
     Raises:
         ValueError: naming both.
@@ -68,7 +68,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, language_model: Any) ->
 
 
 def check_context(max_length: int, language_model: Any) -> None:
-    """Refuse sequences for which the language model has no positions.
+    """Refuse sequences longer than the language model's context.
 
     Raises:
         ValueError: naming both numbers.
@@ -79,7 +79,7 @@ def check_context(max_length: int, language_model: Any) -> None:
 
 
 def check_views(encoder: Encoder, plan: ViewPlan) -> None:
-    """Refuse a plan that makes other sets of views than the encoder looks at.
+    """Refuse a plan whose sets of views are not of the size that the encoder takes.
 
     Raises:
         ValueError: naming both numbers.
@@ -92,7 +92,7 @@ def check_views(encoder: Encoder, plan: ViewPlan) -> None:
 
 
 def check_merge(merge: Merge | None, connector: Connector, language_model: Any) -> None:
-    """Refuse levels of tokens that the merge does not take, and stacks beyond the language model's last layer.
+    """Refuse a number of token levels that the merge does not take, and stacks beyond the language model's last layer.
 
     Raises:
         ValueError: naming both numbers.
@@ -119,10 +119,10 @@ def check_merge(merge: Merge | None, connector: Connector, language_model: Any) 
 
 
 def check_pictures(processor: Processor) -> None:
-    """Refuse parts that cannot take ordinary pictures, or leave no room for text.
+    """Refuse parts that cannot process ordinary pictures or that leave no room for text.
 
     Raises:
-        ValueError: with the size of a picture and the reason.
+        ValueError: giving the size of a picture and the reason.
     """
     counts = []
     for size in PROBES:

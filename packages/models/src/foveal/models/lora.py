@@ -1,4 +1,4 @@
-"""Low-rank adapters beside a decoder's linear layers; the one place that knows peft."""
+"""Low-rank adapters on a decoder's linear layers; the only module that uses peft."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from foveal.models.language_models.quantize import import_bitsandbytes, modules_
 from foveal.models.model import VisionLanguageModel
 
 ADAPTER = "default"
-"""What peft calls the only adapter; it is a part of the names of weights."""
+"""peft's name for the only adapter; it is part of the weights' names."""
 FACTORS = (f".lora_A.{ADAPTER}.", f".lora_B.{ADAPTER}.")
 
 
@@ -22,11 +22,11 @@ class Lora:
 
     Attributes:
         rank: rows of A and columns of B.
-        alpha: weight of what is added, in units of the rank.
-        dropout: of what enters A while it is trained.
+        alpha: scale of the update, which is multiplied by alpha / rank.
+        dropout: dropout rate of the input of A during training.
 
     Raises:
-        ValueError: if the rank is below 1, alpha not above 0 or the dropout no share.
+        ValueError: if the rank is below 1, alpha is not above 0, or the dropout is not in [0, 1).
     """
 
     rank: int = 128
@@ -35,25 +35,25 @@ class Lora:
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"{self}: the rank is at least 1, alpha above 0, the dropout at least 0 and below 1")
+            raise ValueError(f"{self}: the rank must be at least 1, alpha above 0, the dropout at least 0 and below 1")
 
 
 def add_lora(model: VisionLanguageModel, lora: Lora) -> list[str]:
-    """Put adapters beside all linear layers of the decoder layers; encoder and language model are frozen otherwise.
+    """Add adapters to all linear layers of the decoder layers; freeze the encoder and the rest of the language model.
 
-    At first they add nothing: B is zero. They are float32 whatever the base is, which may be quantised (QLoRA, arXiv
-    2305.14314). The connector and the merge stay as they are, to be trained in full.
+    The adapters add nothing at first, because B is zero. They are float32 whatever the dtype of the base, which may be
+    quantised (QLoRA, arXiv 2305.14314). The connector and the merge are left as they are, to be trained in full.
 
     Args:
         model: its language model is changed in place.
-        lora: the adapters' sizes.
+        lora: the adapters' settings.
 
     Returns:
-        The names of the layers in the language model, 7 for every decoder layer of a LLaMA. The encoder has layers of
-        the same last names, which is why none is chosen by its last name.
+        The names of the adapted layers in the language model, 7 for every decoder layer of a LLaMA. Layers are chosen
+        by their full names because the encoder has layers with the same last names.
 
     Raises:
-        ValueError: if the language model has adapters already, no decoder layers, or no linear layers inside of them.
+        ValueError: if the language model already has adapters, has no decoder layers, or no linear layers in them.
         ImportError: if peft is not installed.
     """
     language_model = model.language_model
@@ -67,24 +67,24 @@ def add_lora(model: VisionLanguageModel, lora: Lora) -> list[str]:
     model.encoder.requires_grad_(False)
     language_model.requires_grad_(False)
     inject(settings, language_model, adapter_name=ADAPTER)
-    # peft gives them the dtype of the base, and the steps of a low rate would be lost in 16 bits.
+    # peft creates them in the dtype of the base; in 16 bits the small updates of a low learning rate would be lost.
     factors = {name: weight for name, weight in language_model.named_parameters() if _is_factor(name)}
     for weight in factors.values():
         weight.data = weight.data.float()
         weight.requires_grad_(True)
     added = {name.split(".lora_")[0] for name in factors}
     if added != set(names):
-        raise RuntimeError(f"adapters were put beside {sorted(added ^ set(names))[:5]}, other layers than asked for")
+        raise RuntimeError(f"adapters were added to the wrong layers, among them {sorted(added ^ set(names))[:5]}")
     return names
 
 
 def has_lora(language_model: nn.Module) -> bool:
-    """Whether it has adapters."""
+    """Whether the language model has adapters."""
     return any(_is_factor(name) for name, _ in language_model.named_parameters())
 
 
 def lora_of(language_model: Any) -> Lora:
-    """The sizes of its adapters.
+    """The settings of the language model's adapters.
 
     Raises:
         ValueError: if it has none.
@@ -96,20 +96,21 @@ def lora_of(language_model: Any) -> Lora:
 
 
 def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of a state dict the adapters alone, as `LAYER.lora_A.weight` and `LAYER.lora_B.weight`."""
+    """Only the adapters of a state dict, as `LAYER.lora_A.weight` and `LAYER.lora_B.weight`."""
     return {name.replace(f".{ADAPTER}.", "."): weight for name, weight in state.items() if _is_factor(name)}
 
 
 def base_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of a state dict all but the adapters, under the names that the weights had before there were any."""
+    """A state dict without its adapters, under the names that the weights had before adapters were added."""
     return {name.replace(".base_layer.", "."): weight for name, weight in state.items() if not _is_factor(name)}
 
 
 def fill_lora(language_model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Copy what `adapter_state` gave into adapters of the same sizes.
+    """Copy the tensors that `adapter_state` returned into adapters of the same sizes.
 
     Raises:
-        ValueError: if a tensor is missing, unexpected or of another shape; `source` is named. Nothing is copied then.
+        ValueError: if a tensor is missing, unexpected or of another shape; the message names `source`, and nothing is
+            copied.
     """
     own = adapter_state(dict(language_model.named_parameters()))
     faults = sorted(own.keys() ^ tensors.keys())
@@ -125,15 +126,15 @@ def fill_lora(language_model: nn.Module, tensors: Mapping[str, Tensor], *, sourc
 
 
 def merge_lora(language_model: Any) -> None:
-    """Add every adapter's B A to the weight that it stands beside, and take the adapters away.
+    """Add every adapter's scaled B A to the weight of its layer and remove the adapters.
 
     Raises:
-        ValueError: if there are none, the base is quantised (the sum would be rounded to 4 or 8 bits again, and answers
-            change), or a sum is not finite.
+        ValueError: if there are no adapters, the base is quantised (the sum would be rounded to 4 or 8 bits again,
+            which would change answers), or a sum is not finite.
     """
     lora_of(language_model)
     if kind := recorded_kind(language_model.config):
-        raise ValueError(f"the base is quantised as {kind}: a sum in so few bits is another model; dequantise it first")
+        raise ValueError(f"the base is quantised as {kind}: rounding the sum changes the model; dequantise it first")
     from peft.tuners.lora import LoraLayer
 
     layers = {name: module for name, module in language_model.named_modules() if isinstance(module, LoraLayer)}
@@ -146,7 +147,7 @@ def merge_lora(language_model: Any) -> None:
 def _decoder_linears(language_model: Any) -> list[str]:
     names = [name for name, module in modules_of_layers(language_model) if isinstance(module, nn.Linear)]
     if not names:
-        raise ValueError(f"{type(language_model).__name__} has no linear layers in decoder layers to put adapters to")
+        raise ValueError(f"{type(language_model).__name__} has no linear layers in decoder layers to add adapters to")
     return names
 
 
@@ -156,10 +157,10 @@ def _is_factor(name: str) -> bool:
 
 def _import_peft() -> tuple[Any, Any]:
     if find_spec("bitsandbytes") is not None:
-        # Before peft does it, whether or not the base is quantised: only here it is kept from talking.
+        # peft would import it anyway, whether or not the base is quantised; imported here, its output is suppressed.
         import_bitsandbytes()
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ImportError("for LoRA peft is needed: pip install foveal-recipes[lora]") from error
+        raise ImportError("LoRA needs peft: pip install foveal-recipes[lora]") from error
     return LoraConfig, inject_adapter_in_model

@@ -1,4 +1,4 @@
-"""An encoder, a connector and a causal language model, put together."""
+"""A vision-language model: an encoder, a connector and a causal language model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,29 +35,31 @@ from foveal.models.views.plan import ViewPlan
 
 
 class VisionLanguageModel(nn.Module):
-    """Pictures and text in, text out; the method lies in which parts are passed.
+    """Pictures and text in, text out; the choice of parts is the method.
 
     views -> encoder -> connector -> visual tokens, written over the placeholders of the prompt -> language model
-    (LLaVA, arXiv 2304.08485, section 4.1). The length of a sequence never changes on its way: the processor has put as
-    many placeholders as `plan`, `connector` and `merge` promise, and a disagreement is an error with both numbers.
+    (LLaVA, arXiv 2304.08485, section 4.1). The length of a sequence never changes: the processor has inserted as many
+    placeholders as `plan`, `connector` and `merge` announce, and a mismatch is an error that gives both numbers.
 
     Args:
         encoder: turns views into feature maps.
-        connector: called with the encoder's width (of several maps a tuple) and the language model's, gives the
-            connector.
+        connector: called with the encoder's width (a tuple for several maps) and the language model's width; returns
+            the connector.
         language_model: any causal language model of transformers; held and called, never subclassed.
         tokenizer: the language model's tokenizer.
-        plan: from a picture's size to its views and their order.
-        merge: called with the language model's width, makes one run of the tokens of all views of a picture, and
-            perhaps stacks for decoder layers (AnyRes, DeepStack); None: every view is a run of its own.
+        plan: maps a picture's size to its views and their order.
+        merge: called with the language model's width; returns the module that joins the tokens of all views of a
+            picture into one run, possibly with stacks for decoder layers (AnyRes, DeepStack); None: every view is a
+            separate run.
         template: name of the prompt template.
-        system: instead of the template's system text; empty: none.
-        max_length: longest sequence in tokens, visual ones included; a longer sample is an error.
-        overlong: `drop_turns`: leave out last exchanges of a longer sample instead, see `Processor`.
-        attention: kernel of the language model, a choice of the machine; None: as the language model has it.
+        system: replaces the template's system text; empty: none.
+        max_length: longest sequence in tokens, including visual tokens; a longer sample is an error.
+        overlong: `drop_turns`: drop the last exchanges of a longer sample instead, see `Processor`.
+        attention: attention kernel of the language model, which depends on the machine; None: the language model's
+            current one.
 
     Raises:
-        ValueError: if the parts do not go together; the reason names widths, grids or numbers of tokens.
+        ValueError: if the parts do not fit together; the message names widths, grids or numbers of tokens.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class VisionLanguageModel(nn.Module):
         attention: AttentionKind | None = None,
     ) -> None:
         super().__init__()
-        # The declared type is nn.Module because naming transformers' base class here would import its model code.
+        # Annotated as nn.Module because naming transformers' base class here would import its model code.
         model: Any = language_model
         width = model.get_input_embeddings().weight.shape[1]
         self.encoder = encoder
@@ -102,28 +104,29 @@ class VisionLanguageModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the language model's embeddings are."""
+        """The device of the language model's embeddings."""
         weight: Tensor = self.language_model.get_input_embeddings().weight
         return weight.device
 
     def visual_tokens(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """Per view (or set of views seen together) [tokens, width]; of several levels [levels, tokens, width].
+        """Tokens of each view (or set of views seen together): [tokens, width], or [levels, tokens, width].
 
         Args:
             views: [3, height, width] each, of any sizes; uint8 in 0..255, or float and already normalised.
         """
-        # Not named, so that the pixels are gone when the connector begins.
+        # Not bound to a name, so that the pixels are freed before the connector runs.
         return grouped(self.connector, self.encoder.encode_views(normalised(views, self.encoder)), self._grids(views))
 
     def merged(self, views: Sequence[Tensor], sizes: Sequence[Size]) -> list[Merged]:
-        """Per picture (without a merge: per view) what goes into the language model.
+        """The input of the language model for each picture (for each view if there is no merge).
 
         Args:
-            views: those of all pictures, one picture after the other, as for `visual_tokens`.
-            sizes: of each picture; only a merge needs them.
+            views: the views of all pictures, one picture after the other, as for `visual_tokens`.
+            sizes: size of each picture; only a merge needs them.
 
         Raises:
-            ValueError: if a merge is not given sizes, or pictures of such sizes have another number of views.
+            ValueError: if a merge is not given the sizes, or if pictures of these sizes have a different number of
+                views.
         """
         tokens = self.visual_tokens(views)
         if self.merge is None:
@@ -144,21 +147,21 @@ class VisionLanguageModel(nn.Module):
         return pictures
 
     def embed(self, input_ids: Tensor, views: Sequence[Tensor], sizes: Sequence[Size] = ()) -> Embedded:
-        """A prompt for the language model: rows of the embedding table, visual tokens at the placeholders.
+        """Embed a prompt for the language model: rows of the embedding table, with visual tokens at the placeholders.
 
         Args:
             input_ids: [batch, tokens], `IMAGE_TOKEN_ID` at placeholders.
-            views: those of all sequences in reading order, [3, height, width] each.
-            sizes: of the pictures that they were cut from; only a merge needs them.
+            views: the views of all sequences in reading order, [3, height, width] each.
+            sizes: sizes of the pictures that the views were cut from; only a merge needs them.
 
         Raises:
-            ValueError: if the number of placeholders is not the number of visual tokens, or as `merged`.
+            ValueError: if the numbers of placeholders and visual tokens differ, or as for `merged`.
         """
         placeholders = input_ids == IMAGE_TOKEN_ID
         embedded: Tensor = self.language_model.get_input_embeddings()(input_ids.masked_fill(placeholders, 0))
         expected = int(placeholders.sum())
         if not views and expected == 0:
-            # A text alone has no gradient where only the parts for pictures are trained.
+            # A batch of text alone has no gradient when only the parts for pictures are trained.
             needed = self._must_run_everything() or (self.training and not embedded.requires_grad)
             return Embedded(embedded + self._nothing() if needed else embedded, ())
         pictures = self.merged(views, sizes) if views else []
@@ -187,10 +190,10 @@ class VisionLanguageModel(nn.Module):
 
         Args:
             input_ids: [batch, tokens], `IMAGE_TOKEN_ID` at placeholders.
-            views: those of all sequences in reading order, [3, height, width] each.
-            attention_mask: [batch, tokens], True at real tokens; None: all are.
-            columns: positions at which logits are wanted, [positions]; None: everywhere.
-            sizes: of the pictures that the views were cut from; only a merge needs them.
+            views: the views of all sequences in reading order, [3, height, width] each.
+            attention_mask: [batch, tokens], True at real tokens; None: all are real.
+            columns: [positions], the positions at which logits are computed; None: all.
+            sizes: sizes of the pictures that the views were cut from; only a merge needs them.
 
         Returns:
             [batch, tokens or positions, vocabulary]
@@ -211,8 +214,8 @@ class VisionLanguageModel(nn.Module):
     def loss(self, batch: Batch) -> TokenLoss:
         """The summed cross-entropy over the supervised tokens of `batch`.
 
-        Logits are computed only in columns where some sequence is supervised: with a large vocabulary and long prompts
-        that is most of the memory.
+        Logits are computed only in columns where some sequence is supervised; with a large vocabulary and long prompts
+        the logits would otherwise take most of the memory.
         """
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORE_INDEX
@@ -224,18 +227,18 @@ class VisionLanguageModel(nn.Module):
         return TokenLoss(total, int(supervised.sum()))
 
     def _grids(self, views: Sequence[Tensor]) -> list[tuple[Grid, ...]]:
-        """Of every set of views the grids of its maps."""
+        """The grids of the feature maps of every set of views."""
         inputs, shapes = self.encoder.inputs, [Size.of_view(view) for view in views]
         return [self.encoder.grids(*shapes[start : start + inputs]) for start in range(0, len(shapes), inputs)]
 
     def _must_run_everything(self) -> bool:
-        """Whether other ranks wait for gradients of parts that a batch without pictures would not touch."""
+        """Whether other ranks wait for gradients of parts that a batch without pictures does not use."""
         return self.training and torch.distributed.is_available() and torch.distributed.is_initialized()
 
     def _nothing(self) -> Tensor:
-        """Zero, by way of the encoder, the connector and the merge."""
+        """Zero, computed through the encoder, the connector and the merge."""
         size = Size(1, 1)
         blank = [torch.zeros(3, one.height, one.width, device=self.device) for one in self.processor.plan.views(size)]
-        # Each times 0 before the sum, which could leave the range of half precision.
+        # Each output is multiplied by 0 before the sum, which could otherwise overflow in half precision.
         parts = [(0.0 * part).sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
         return torch.stack(parts).sum()

@@ -1,4 +1,4 @@
-"""What a model says of its errors on a batch."""
+"""The loss of a model on a batch."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TokenLoss:
-    """The summed cross-entropy of a batch and how many tokens it was summed over.
+    """The summed cross-entropy of a batch and the number of tokens that it was summed over.
 
-    Kept apart because the mean that matters is the one of the whole optimizer step, over all of its batches and ranks.
+    The two are kept apart because the relevant mean is over the whole optimizer step, with all its batches and ranks.
     """
 
     total: Tensor

@@ -1,1 +1,1 @@
-"""Folders of weights: written, opened, adapted, exported."""
+"""Write, open, adapt and export folders of weights."""

@@ -1,10 +1,10 @@
-"""What a training with LoRA has learnt, as a folder without the base that it was learnt on.
+"""The result of a LoRA training as a folder, without the base model.
 
-manifest.yaml           the base (where it was, a hash of its weights, how it was quantised), plan, prompt template
+manifest.yaml           the base (its location, a hash of its weights, how it was quantised), plan, prompt template
 adapter.yaml            rank, alpha, dropout
 adapter.safetensors     LAYER.lora_A.weight and LAYER.lora_B.weight, by the layers' names in the language model
 connector.safetensors
-merge.safetensors       only of models whose merge has weights
+merge.safetensors       only if the model's merge has weights
 """
 
 from collections.abc import Mapping
@@ -29,20 +29,21 @@ MANIFEST = "manifest.yaml"
 
 
 def is_adapter(folder: str | Path) -> bool:
-    """Whether `load_adapter` is the one to ask."""
+    """Whether the folder holds adapters."""
     return (Path(folder) / MANIFEST).is_file()
 
 
 def save_adapter(
     model: VisionLanguageModel, folder: str | Path, *, base: str | Path, state: Mapping[str, Tensor] | None = None
 ) -> Path:
-    """Write adapters and connector of `model` into `folder`, which afterwards is either complete or as it was.
+    """Write adapters and connector of `model` into `folder`, which is afterwards either complete or unchanged.
 
     Args:
-        model: with adapters (see `add_lora`) on the weights of `base`.
+        model: has adapters (see `add_lora`) on the weights of `base`.
         folder: new, empty, or an adapter folder, which is replaced.
-        base: what `load` opened: folder, file or hub name. If it lies beside `folder`, both may be moved together.
-        state: the weights by their names in `model`, where the model itself holds only shards of them.
+        base: what `load` opened: folder, file or hub name. If it has the same parent as `folder`, both may be moved
+            together.
+        state: the weights by their names in `model`, for a model that holds only shards of them.
 
     Raises:
         ValueError: if the model has no adapters, `base` has no weights, or `folder` holds something else.
@@ -75,7 +76,7 @@ def save_adapter(
 
 
 def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
-    """Give `model`, a base, the adapters and the connector of `folder`, in place; on the meta device nothing is read.
+    """Add the adapters and the connector of `folder` to `model`, a base, in place; on the meta device nothing is read.
 
     Raises:
         ValueError: if they do not fit.
@@ -86,7 +87,7 @@ def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
     try:
         lora = Lora(**yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} does not say rank, alpha and dropout of adapters ({error})") from error
+        raise ValueError(f"{path} does not give rank, alpha and dropout of adapters ({error})") from error
     if only_shapes():
         add_lora(model, lora)
         return
@@ -99,14 +100,14 @@ def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """What an adapter folder says of its base and of prompts.
+    """The manifest of an adapter folder: its base and its prompt settings.
 
     Raises:
-        ValueError: if it is none, or of another format.
+        ValueError: if it is not an adapter folder, or has another format.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise ValueError(f"{folder} is no adapter folder: it has no {MANIFEST} (one that `recipes.fit` wrote has)")
+        raise ValueError(f"{folder} is not an adapter folder: it has no {MANIFEST} (`recipes.fit` writes one)")
     manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
     expected = {"format", "base", "plan", "template", "system", "max_length", "overlong"}
     if not isinstance(manifest, dict) or set(manifest) != expected:
@@ -115,21 +116,21 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if manifest["format"] != FORMAT:
         raise ValueError(f"{path}: format {manifest['format']}, this version reads format {FORMAT}")
     if not isinstance(manifest["base"], dict) or set(manifest["base"]) != {"folder", "sha256", "quantize"}:
-        raise ValueError(f"{path}: base has folder, sha256 and quantize, not {manifest['base']!r}")
+        raise ValueError(f"{path}: base must have folder, sha256 and quantize, not {manifest['base']!r}")
     return manifest
 
 
 def base_of(folder: str | Path, base: str | Path | None = None) -> str:
-    """The base of an adapter folder, whose weights were found to be those that the adapters were trained on.
+    """The base of an adapter folder, after checking that its weights are those that the adapters were trained on.
 
-    On the meta device weights are not looked at.
+    On the meta device the weights are not checked.
 
     Args:
-        folder: of the adapter.
+        folder: the adapter folder.
         base: where the base is now; None: where the manifest says.
 
     Raises:
-        ValueError: if there is no such base, or it has other weights; the message has both hashes.
+        ValueError: if there is no such base, or it has other weights; the message gives both hashes.
     """
     told: dict[str, str] = read_manifest(folder)["base"]
     found = str(base) if base is not None else told["folder"]
@@ -158,7 +159,7 @@ def _tensors(folder: Path, part: str) -> dict[str, Tensor]:
 
 
 def _seen_from(target: Path, base: str | Path) -> str:
-    """How the folder `target` should call its base: by a relative path if they share their parent."""
+    """How the folder `target` refers to its base: by a relative path if they have the same parent."""
     path = Path(base).resolve()
     if not path.exists():
         return str(base)

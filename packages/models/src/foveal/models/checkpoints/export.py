@@ -1,4 +1,4 @@
-"""A model as other tools open it: LLaVA and LLaVA-NeXT in transformers' layout, other models in parts."""
+"""Export models for other tools: LLaVA and LLaVA-NeXT in transformers' layout, other models in parts."""
 
 import json
 from collections.abc import Callable
@@ -23,17 +23,17 @@ from foveal.models.published.to_transformers import (
 from foveal.models.published.verify import ask, difference
 
 LARGEST_DIFFERENCE = 1e-4
-"""Of logits in float32, between the model and what transformers makes of the exported folder."""
+"""Largest allowed difference of float32 logits between the model and transformers reading the exported folder."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The result of an export.
 
     Attributes:
-        kind: transformers' class; None: the parts apart.
-        reason: why transformers has no class for the model; empty if it has.
-        difference: the largest one of logits after reloading; None for parts.
+        kind: transformers' class; None: separate parts were written.
+        reason: why transformers has no class for the model; empty if it has one.
+        difference: largest difference of logits after reloading; None for separate parts.
     """
 
     kind: str | None
@@ -42,19 +42,19 @@ class Exported:
 
 
 def export(model: VisionLanguageModel, folder: str | Path) -> Exported:
-    """Write `model` for other tools into `folder`, which afterwards is complete or not there.
+    """Write `model` for other tools into `folder`, which afterwards is complete or does not exist.
 
-    A LLaVA or LLaVA-NeXT becomes transformers' `LlavaForConditionalGeneration` or `LlavaNextForConditionalGeneration`,
-    which is read again by transformers and must answer a prompt with a picture alike. Where the vocabulary has no
-    `<image>` it gets one. Blocks of the tower behind the layer that is used do not exist here, so that this layer
-    becomes its last one.
+    A LLaVA or LLaVA-NeXT becomes transformers' `LlavaForConditionalGeneration` or `LlavaNextForConditionalGeneration`;
+    transformers reads it again and must give the same logits for a prompt with a picture. A vocabulary without
+    `<image>` gets one. Blocks of the tower after the layer that is used do not exist here, so this layer becomes the
+    exported tower's last one.
 
-    Of other models, language model and tokenizer are written in transformers' layout, the tower too if it is a CLIP,
-    and the rest under our names.
+    For other models, language model and tokenizer are written in transformers' layout, and so is the tower if it is a
+    CLIP; the rest is written under our names.
 
     Args:
-        model: in evaluation mode; while logits are computed it is in float32, and afterwards as before.
-        folder: not there yet, or empty.
+        model: in evaluation mode; it is float32 while logits are computed, and afterwards as before.
+        folder: new or empty.
 
     Raises:
         ValueError: if `folder` holds something, if the model has adapters, or if the logits differ by more than
@@ -64,9 +64,9 @@ def export(model: VisionLanguageModel, folder: str | Path) -> Exported:
 
 
 def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | Path) -> Exported:
-    """`export` of the model that `open_model` gives, which is let go before transformers reads what was written.
+    """Export the model that `open_model` returns, and free it before transformers reads what was written.
 
-    So there is room for one of them at a time, if nobody else holds the model.
+    Memory for one of the two is then enough, if nothing else holds the model.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -87,7 +87,7 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
         found = difference(asked, kind, partial, tokenizer.convert_tokens_to_ids(IMAGE))
         if not found <= LARGEST_DIFFERENCE:
             raise ValueError(
-                f"{kind.__name__} gives other logits than the model, by up to {found:.2g} in float32 (at most "
+                f"the logits of {kind.__name__} differ from the model's by up to {found:.2g} in float32 (at most "
                 f"{LARGEST_DIFFERENCE:.0e} is allowed): nothing was written to {target}"
             )
     return Exported(kind.__name__, difference=found)

@@ -1,4 +1,4 @@
-"""By what a checkpoint is known again: a hash of its weights."""
+"""A hash that identifies a checkpoint's weights."""
 
 import hashlib
 import re
@@ -13,13 +13,13 @@ from torch import Tensor
 from foveal.encoders.hub import folder_of
 
 SHARD = re.compile(r"-\d+-of-\d+$")
-"""What the name of a shard ends with."""
+"""The end of a shard's name."""
 
 
 def weights_hash(name_or_folder: str | Path) -> str:
-    """sha256 over all weights of a checkpoint: their names in order, dtypes, shapes and bytes, one tensor at a time.
+    """sha256 over all weights of a checkpoint: their sorted names, dtypes, shapes and bytes, one tensor at a time.
 
-    Neither how a part is cut into shards matters, nor what else the folder holds.
+    It does not depend on how a part is sharded, or on other files in the folder.
 
     Raises:
         ValueError: if there is no such folder, file or hub name, or it has no safetensors.
@@ -34,9 +34,9 @@ def weights_hash(name_or_folder: str | Path) -> str:
             try:
                 stored = opened.enter_context(safe_open(file, framework="pt"))
             except SafetensorError as error:
-                raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
+                raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from error
             part = SHARD.sub("", file.relative_to(root).with_suffix("").as_posix())
-            where |= {f"{part}/{name}": (stored, name) for name in stored.keys()}  # noqa: SIM118  # no mapping
+            where |= {f"{part}/{name}": (stored, name) for name in stored.keys()}  # noqa: SIM118  # not a mapping
         if not where:
             raise ValueError(f"{name_or_folder} has no safetensors")
         for key in sorted(where):

@@ -1,10 +1,10 @@
-"""A model as a folder: one safetensors file or folder per part, and a page that says how to put them together.
+"""A model as a folder: one safetensors file or folder per part, and a file that describes how to assemble them.
 
 config.yaml                 encoder, connector, plan, merge (class and arguments), template, system text, max_length
 encoder.safetensors
 connector.safetensors
-merge.safetensors           only of models that merge the views' tokens
-language_model/             in transformers' layout: other tools open it; its config.json says how it is quantised
+merge.safetensors           only if the model has a merge
+language_model/             in transformers' layout, for other tools; its config.json says how it is quantised
 tokenizer/
 """
 
@@ -36,19 +36,19 @@ OPTIONAL = {"merge", "overlong"}
 
 
 def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, Tensor] | None = None) -> Path:
-    """Write `model` into `folder`, which afterwards is either complete or as it was.
+    """Write `model` into `folder`, which is afterwards either complete or unchanged.
 
     Args:
-        model: any; parts of one's own packages are written too, and `load` asks for these packages by name.
+        model: any model; parts from other packages are written too, and `load` needs those packages in `allow`.
         folder: new, empty, or a checkpoint, which is replaced.
-        state: the weights by their names in `model`, where the model itself holds only shards of them.
+        state: the weights by their names in `model`, for a model that holds only shards of them.
 
     Raises:
-        ValueError: if `folder` exists and holds something else than a checkpoint, or the model has adapters.
+        ValueError: if `folder` exists and is not a checkpoint, or the model has adapters.
     """
     target = Path(folder).resolve()
     if target.exists() and any(target.iterdir()) and not is_checkpoint(target):
-        raise ValueError(f"{target} exists and is no checkpoint: choose another folder")
+        raise ValueError(f"{target} exists and is not a checkpoint: choose another folder")
     if state is None and has_lora(model.language_model):
         raise ValueError("the model has adapters: save them with save_adapter, or merge them first with merge_lora")
     whole = model.state_dict() if state is None else state
@@ -73,7 +73,7 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
 
 
 def is_checkpoint(folder: str | Path) -> bool:
-    """Whether the folder is one that `save` has written."""
+    """Whether `save` wrote the folder."""
     try:
         _read_config(Path(folder))
     except ValueError:
@@ -82,7 +82,7 @@ def is_checkpoint(folder: str | Path) -> bool:
 
 
 def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageModel:
-    """The model of a folder that `save` has written; errors are those of `foveal.models.load`."""
+    """Open a folder that `save` wrote; errors are those of `foveal.models.load`."""
     source = Path(folder)
     config = _read_config(source)
     allowed = ("foveal", *overrides.allow)
@@ -111,8 +111,8 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
         attention=overrides.attention,
     )
     if overrides.dtype != "auto":
-        # Not the language model: it has its dtype, but for what must stay as it is, the angles of positions and what is
-        # quantised.
+        # Not the language model: it already has its dtype, except for rotary angles and quantised weights, which must
+        # stay as they are.
         for part in (model.encoder, model.connector, model.merge):
             if part is not None:
                 part.to(getattr(torch, overrides.dtype))
@@ -120,10 +120,10 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
 
 
 def built(config: Mapping[str, Any], part: str, source: Path, *, allow: Sequence[str]) -> Any:
-    """The part that a file describes.
+    """Build the part that a file describes.
 
     Raises:
-        ValueError: as `foveal.core.build`, with the file.
+        ValueError: as for `foveal.core.build`; the message names the file.
     """
     try:
         return build(config[part], allow=allow)
@@ -132,7 +132,7 @@ def built(config: Mapping[str, Any], part: str, source: Path, *, allow: Sequence
 
 
 def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The weights of one part, by their names in it."""
+    """The weights of one part, by their names in the part."""
     return {name.removeprefix(f"{part}."): weight for name, weight in state.items() if name.startswith(f"{part}.")}
 
 
@@ -147,7 +147,7 @@ def described_parts(model: VisionLanguageModel) -> dict[str, Any]:
 
 
 def described_prompts(processor: Processor) -> dict[str, Any]:
-    """How pictures and conversations become tokens, in plain values."""
+    """The processor's settings as plain values."""
     return {
         "plan": describe(processor.plan),
         "template": processor.template,
@@ -158,14 +158,14 @@ def described_prompts(processor: Processor) -> dict[str, Any]:
 
 
 def load_encoder(folder: str | Path, *, allow: Sequence[str] = ()) -> Encoder:
-    """The encoder of a checkpoint folder alone: a vision vocabulary that one model has learnt, for another (Vary).
+    """Load only the encoder of a checkpoint folder: a vision vocabulary learnt by one model, for another (Vary).
 
     Args:
         folder: written by `save`.
-        allow: packages beside Foveal from which the encoder may be taken; they are imported.
+        allow: packages other than Foveal that the encoder may come from; they are imported.
 
     Raises:
-        ValueError: as `load`.
+        ValueError: as for `load`.
     """
     source = Path(folder)
     encoder = _read_part(source, _read_config(source), "encoder", ("foveal", *allow))
@@ -193,8 +193,8 @@ def _read_config(source: Path) -> dict[str, Any]:
         raise ValueError(f"there is no folder {source}, and a hub name looks like llava-hf/llava-1.5-7b-hf")
     if not path.is_file():
         raise ValueError(
-            f"{source} is no checkpoint: it has neither a config.yaml, as what `save` or `recipes.fit` wrote, nor the "
-            "config.json of a published one"
+            f"{source} is not a checkpoint: it has neither the config.yaml that `save` and `recipes.fit` write, nor "
+            "the config.json of a published one"
         )
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}

@@ -1,4 +1,4 @@
-"""A model from whatever holds one: a folder of ours, one that somebody has published, or adapters beside their base."""
+"""Open a model: a folder of ours, a published checkpoint, or adapters together with their base."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,25 +31,25 @@ def load(
     attention: AttentionKind | None = None,
     allow: Sequence[str] = (),
 ) -> VisionLanguageModel:
-    """The model of a checkpoint folder, on the CPU, in evaluation mode; on the meta device if that is the default one.
+    """Open a checkpoint folder on the CPU (on the meta device if that is the default one), in evaluation mode.
 
     Args:
-        folder: written by `save`; or a published checkpoint, recognised by what it holds (see `open_published`), or its
+        folder: written by `save`; or a published checkpoint, recognised by its contents (see `open_published`), or its
             hub name; or a folder of adapters, whose base is opened (see `load_adapter`).
-        plan: another plan than the checkpoint's, as between the stages of a training.
-        template: another prompt template than the checkpoint's, with its own system text.
-        max_length: another longest sequence, in tokens.
-        overlong: another way with longer samples, see `Processor`.
-        dtype: of all weights that are not quantised; `auto`: as they were saved.
+        plan: overrides the checkpoint's plan, as between the stages of a training.
+        template: overrides the checkpoint's prompt template and its system text.
+        max_length: overrides the longest sequence, in tokens.
+        overlong: overrides how over-long samples are handled, see `Processor`.
+        dtype: dtype of all weights that are not quantised; `auto`: as they were saved.
         quantize: how the language model's decoder is quantised while it is read; null: not, or as it was saved.
-        encoder: folder or hub name of the image tower, for published checkpoints that come without.
-        attention: kernel of the language model, see `VisionLanguageModel`.
-        allow: packages beside Foveal from which the checkpoint's parts may be taken; they are imported.
+        encoder: folder or hub name of the image tower, for published checkpoints without one.
+        attention: attention kernel of the language model, see `VisionLanguageModel`.
+        allow: packages other than Foveal that the checkpoint's parts may come from; they are imported.
 
     Raises:
-        ValueError: if the folder is no checkpoint, or a part misses a tensor, has one too many or one of another shape;
-            if the language model was saved quantised in another way, or cannot be; if an encoder is given to a folder
-            that `save` wrote.
+        ValueError: if the folder is not a checkpoint, or a tensor of a part is missing, unexpected or of another shape;
+            if the language model was saved quantised in another way, or cannot be quantised; if an encoder is given for
+            a folder that `save` wrote.
         ImportError: if the language model is quantised, and bitsandbytes is not installed.
     """
     overrides = Overrides(
@@ -80,25 +80,25 @@ def load_adapter(
     attention: AttentionKind | None = None,
     allow: Sequence[str] = (),
 ) -> VisionLanguageModel:
-    """The model of an adapter folder: its base as `load` opens it, with adapters and connector; in evaluation mode.
+    """Open an adapter folder: its base as `load` opens it, with adapters and connector, in evaluation mode.
 
     Args:
         folder: written by `save_adapter`.
-        base: where the base is now; None: where it was.
-        plan: another plan than the adapter's; likewise `template`, `max_length` and `overlong`, as of `load`.
-        template: with its own system text.
-        max_length: in tokens.
-        overlong: see `Processor`.
-        dtype: of the base's weights that are not quantised, and of the connector; adapters are float32.
+        base: where the base is now; None: where the manifest says.
+        plan: overrides the adapter's plan.
+        template: overrides the adapter's prompt template and its system text.
+        max_length: overrides the longest sequence, in tokens.
+        overlong: overrides how over-long samples are handled, see `Processor`.
+        dtype: dtype of the connector and of the base's weights that are not quantised; adapters are float32.
         quantize: how the base's decoder is quantised while it is read; null: as it was when the adapters were trained.
-        encoder: folder or hub name of the image tower, for published bases that come without.
-        attention: kernel of the language model, see `VisionLanguageModel`.
-        allow: packages beside Foveal from which parts may be taken; they are imported.
+        encoder: folder or hub name of the image tower, for published bases without one.
+        attention: attention kernel of the language model, see `VisionLanguageModel`.
+        allow: packages other than Foveal that parts may come from; they are imported.
 
     Raises:
-        ValueError: if the folder is no adapter, there is no base, its weights are not those that the adapters were
-            trained on, or as `load`.
-        ImportError: if peft is not installed, or as `load`.
+        ValueError: if the folder holds no adapter, the base does not exist or does not have the weights that the
+            adapters were trained on, or as for `load`.
+        ImportError: if peft is not installed, or as for `load`.
     """
     overrides = Overrides(
         plan=plan,
@@ -115,23 +115,22 @@ def load_adapter(
 
 
 def open_model(folder: str | Path, overrides: Overrides) -> VisionLanguageModel:
-    """The model of any folder that `load` reads; arguments and errors are those of `load`."""
+    """Open any folder that `load` reads; options and errors are those of `load`."""
     if is_adapter(folder):
         return _open_adapter(folder, None, overrides)
     if is_published(folder):
         return open_published(folder, overrides)
     if overrides.encoder is not None:
         raise ValueError(
-            f"{folder} has its own encoder: another one ({overrides.encoder}) is for published checkpoints without"
+            f"{folder} has its own encoder: only published checkpoints without one take another ({overrides.encoder})"
         )
     return open_checkpoint(folder, overrides)
 
 
 def load_base(folder: str | Path, base: str | Path, overrides: Overrides) -> VisionLanguageModel:
-    """The base of the adapter folder `folder`, with the adapter's plan and prompts but without adapters.
+    """Open the base of the adapter folder `folder`, with the adapter's plan and prompts but without adapters.
 
-    Errors are those of `load_adapter`, whose options `overrides` holds, but that `base` and `quantize` are taken as
-    they are.
+    Options and errors are those of `load_adapter`, except that `base` and `quantize` are used as they are.
     """
     manifest, plan, allowed = read_manifest(folder), overrides.plan, ("foveal", *overrides.allow)
     model = open_model(

@@ -1,4 +1,4 @@
-"""What a caller asks of a checkpoint beyond what it says of itself."""
+"""Options that override a checkpoint's own settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ class Overrides:
     """The options of `load` as one object; every default leaves the checkpoint as it is.
 
     Attributes:
-        plan: another plan than the checkpoint's, as between the stages of a training.
-        template: another prompt template than the checkpoint's, with its own system text.
-        max_length: another longest sequence, in tokens.
-        overlong: how samples beyond `max_length` are handled, see `Processor`.
-        dtype: of all weights that are not quantised; `auto`: as they were saved.
+        plan: overrides the checkpoint's plan, as between the stages of a training.
+        template: overrides the checkpoint's prompt template and its system text.
+        max_length: overrides the longest sequence, in tokens.
+        overlong: overrides how over-long samples are handled, see `Processor`.
+        dtype: dtype of all weights that are not quantised; `auto`: as they were saved.
         quantize: how the language model's decoder is quantised while it is read; None: not, or as it was saved.
-        encoder: folder or hub name of the image tower, for published checkpoints that come without.
-        attention: kernel of the language model, see `VisionLanguageModel`.
-        allow: packages beside Foveal from which the checkpoint's parts may be taken; they are imported.
+        encoder: folder or hub name of the image tower, for published checkpoints without one.
+        attention: attention kernel of the language model, see `VisionLanguageModel`.
+        allow: packages other than Foveal that the checkpoint's parts may come from; they are imported.
     """
 
     plan: ViewPlan | None = None

@@ -1,1 +1,1 @@
-"""Operations and memory from shapes alone."""
+"""Estimate operations and memory from shapes alone."""

@@ -1,4 +1,4 @@
-"""What a model costs before it has weights: tokens, parameters and FLOPs, from shapes alone."""
+"""The cost of a model before it has weights: tokens, parameters and FLOPs, from shapes alone."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
@@ -29,23 +29,23 @@ class Parts:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum over all parts."""
         return self.encoder + self.connector + self.language_model
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one prompt costs.
+    """The cost of one prompt.
 
     Attributes:
-        views: that the encoder sees.
+        views: number of views that the encoder sees.
         visual: visual tokens in the sequence.
-        marks: tokens of text that the method puts between or around them.
+        marks: text tokens that the method puts between or around visual tokens.
         stacked: visual tokens that are added to hidden states instead.
-        parameters: all, those that do not learn too; the merge's belong to the connector.
-        flops: of one prefill, up to the logits of the last token: two for each multiply-add of matrix products and
-            convolutions, as they are executed: SAM's relative positions are part of the product and make its heads
-            wider. Elementwise work, interpolation and the samples of deformable attention are not counted.
+        parameters: all parameters, including frozen ones; the merge's are counted with the connector.
+        flops: FLOPs of one prefill, up to the logits of the last token: two for each multiply-add of the matrix
+            products and convolutions that are executed (SAM's relative positions are part of the product and widen its
+            heads). Elementwise operations, interpolation and the sampling of deformable attention are not counted.
     """
 
     views: int
@@ -57,15 +57,15 @@ class Cost:
 
 
 def cost(model: VisionLanguageModel, pictures: Sequence[Size], *, text: int) -> Cost:
-    """Of a prompt with pictures and so many tokens of text beside them.
+    """The cost of a prompt with pictures and `text` tokens of text.
 
     Args:
-        model: on the meta device; it stays as it is.
-        pictures: the size of each.
-        text: tokens.
+        model: on the meta device; it is not changed.
+        pictures: size of each picture.
+        text: number of text tokens.
 
     Raises:
-        ValueError: if the model cannot take such pictures.
+        ValueError: if the model cannot process such pictures.
     """
     _, marks = prompt_tokens(model, pictures)
     found: list[Merged] = []
@@ -86,7 +86,7 @@ def cost(model: VisionLanguageModel, pictures: Sequence[Size], *, text: int) -> 
 
 
 def parameters(model: VisionLanguageModel) -> Parts:
-    """Of every part; blocks that a method never runs are not built."""
+    """The parameters of every part; blocks that a method never runs are not built."""
     everything, encoder, language_model = (
         sum(weight.numel() for weight in part.parameters()) for part in (model, model.encoder, model.language_model)
     )
@@ -94,39 +94,39 @@ def parameters(model: VisionLanguageModel) -> Parts:
 
 
 def prompt_tokens(model: VisionLanguageModel, pictures: Sequence[Size]) -> tuple[int, int]:
-    """Visual tokens of pictures of such sizes, and tokens of text that the method puts between or around them.
+    """Visual tokens of pictures of these sizes, and text tokens that the method puts between or around them.
 
     Raises:
-        ValueError: if the model cannot take such a picture.
+        ValueError: if the model cannot process such a picture.
     """
     items = [item for picture in pictures for item in model.processor.count(picture)]
     return sum(item for item in items if isinstance(item, int)), sum(isinstance(item, str) for item in items)
 
 
 def prefill(language_model: nn.Module, tokens: int) -> int:
-    """FLOPs of a language model on the meta device that reads so many tokens and gives the logits of the last."""
+    """FLOPs of a language model on the meta device for reading `tokens` tokens and the logits of the last one."""
     model: Any = language_model
     embedded = torch.empty(1, tokens, model.config.hidden_size, device="meta")
-    # Without a cache transformers would look for packed sequences in the values of the positions, which are not there.
+    # Without a cache transformers would look for packed sequences in the positions' values, which do not exist here.
     return flops(lambda: model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1))
 
 
 def flops(run: Callable[[], object]) -> int:
-    """Of what `run` does; fused attention is taken apart, which the counter cannot see into on every device."""
+    """FLOPs of `run`; fused attention is decomposed, because the counter does not support it on every device."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         run()
     return int(counter.get_total_flops())
 
 
 def picture_size(text: str) -> Size:
-    """`1000x3000` as a size.
+    """Parse `1000x3000` as a size.
 
     Raises:
-        argparse.ArgumentTypeError: if it is something else.
+        argparse.ArgumentTypeError: if the text has another form.
     """
     numbers = text.split("x")
     if len(numbers) != 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
-        raise ArgumentTypeError(f"{text!r} is no WIDTHxHEIGHT in pixels, as 1000x3000")
+        raise ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 1000x3000")
     return Size(int(numbers[0]), int(numbers[1]))
 
 
@@ -137,9 +137,10 @@ def copied(model: VisionLanguageModel) -> VisionLanguageModel:
 
 @contextmanager
 def pretended(model: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
-    """A copy of `model` whose tensors have shapes and no numbers, but behave within as if they were on the CPU.
+    """Context with a copy of `model` whose tensors have shapes but no data and behave as if they were on the CPU.
 
-    On the meta device itself autocast is refused, and attention takes the kernel that keeps the whole table of weights.
+    The meta device itself does not support autocast, and attention there uses the kernel that keeps the whole table of
+    weights.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         instead: dict[int, Any] = {id(model.processor): model.processor}
@@ -151,6 +152,6 @@ def pretended(model: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
 
 
 def views_of(model: VisionLanguageModel, pictures: Sequence[Size]) -> list[Tensor]:
-    """The views of pictures of such sizes as the processor gives them, [3, height, width] each, uint8."""
+    """The views of pictures of these sizes as the processor makes them, [3, height, width] each, uint8."""
     sizes = [size for picture in pictures for size in model.processor.plan.views(picture)]
     return [torch.empty(3, size.height, size.width, dtype=torch.uint8) for size in sizes]

@@ -1,8 +1,8 @@
-"""Memory that a model needs at its fullest moment, before it has weights.
+"""Estimate the peak memory of a model before it has weights.
 
-The model's own code runs on tensors without numbers, and the bytes of those that are alive are counted. What the CPU's
-kernels keep for the backward pass is close to what a GPU's do: attention without its table of weights. What a library
-takes inside of an operation is not seen, as the workspace of a large convolution.
+The model's own code runs on tensors without data, and the bytes of live tensors are counted. The CPU's kernels keep
+about the same tensors for the backward pass as a GPU's: attention without its table of weights. Memory that a library
+allocates inside an operation, such as the workspace of a large convolution, is not counted.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -30,12 +30,12 @@ class Memory:
     """Bytes on one device.
 
     Attributes:
-        weights: as they are stored; of a sharded model this rank's, and the layers that are gathered at a time.
+        weights: as they are stored; for a sharded model, this rank's share and the layers gathered at a time.
         cache: keys and values of the whole prompt and the answer.
-        gradients: of what is trained.
-        optimizer: its states.
-        activations: all that lives for a while at the fullest moment, with copies of weights in another precision and
-            the temporary tensors of the optimizer's step.
+        gradients: gradients of the trained weights.
+        optimizer: states of the optimizer.
+        activations: temporary tensors at peak memory, including copies of weights in another precision and the
+            temporary tensors of the optimizer's step.
     """
 
     weights: int
@@ -46,24 +46,24 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it, without what the driver and the libraries keep for themselves."""
+        """The sum, without the memory that the driver and the libraries keep for themselves."""
         return self.weights + self.cache + self.gradients + self.optimizer + self.activations
 
 
 def answering(
     model: VisionLanguageModel, pictures: Sequence[Size], *, text: int, new_tokens: int = 0, batch: int = 1
 ) -> Memory:
-    """To read prompts and answer them, one batch at a time.
+    """Memory for reading prompts and answering them, one batch at a time.
 
     Args:
-        model: on the meta device, in the kinds of number in which it will run; it stays as it is.
-        pictures: the sizes of those of every prompt.
-        text: tokens of every prompt beside its pictures.
-        new_tokens: of every answer.
-        batch: prompts.
+        model: on the meta device, in the dtypes in which it will run; it is not changed.
+        pictures: sizes of the pictures of every prompt.
+        text: text tokens of every prompt.
+        new_tokens: tokens of every answer.
+        batch: number of prompts.
 
     Raises:
-        ValueError: if the model cannot take such pictures.
+        ValueError: if the model cannot process such pictures.
     """
     weights = Alive((*model.parameters(), *model.buffers())).now
     beside, cached, tokens = _with_few_layers(model, lambda left_out: _read(model, pictures, text, batch, left_out))
@@ -106,29 +106,29 @@ def fitting(
     muon: Collection[str] = (),
     ranks: int = 1,
 ) -> Memory:
-    """To train what of `model` learns, on batches of equal samples.
+    """Memory for training the weights of `model` that require gradients, on batches of equal samples.
 
-    The states of AdamW are two tensors for each weight, of Muon one, in the weight's kind of number. A sharded model is
-    as FSDP2 has it: encoder and language model are divided, connector and merge are on every rank; a decoder layer and
-    the next are gathered at a time, the tables and the last norm all the time.
+    AdamW keeps two states for each weight, Muon one, in the weight's dtype. A sharded model is laid out as by FSDP2:
+    encoder and language model are sharded, connector and merge are on every rank; one decoder layer and the next are
+    gathered at a time, the tables and the last norm all the time.
 
     Args:
-        model: on the meta device, in the kinds of number of its stored weights; it stays as it is.
-        pictures: the sizes of those of every sample.
-        text: tokens of every sample beside its pictures; all are learnt.
+        model: on the meta device, in the dtypes of its stored weights; it is not changed.
+        pictures: sizes of the pictures of every sample.
+        text: text tokens of every sample; all are supervised.
         batch: samples on one device.
-        mixed: kind of number to compute in; None: that of the weights.
-        accumulated: whether gradients of several batches are added up; otherwise those of the last step are there in
-            the forward pass, and go before the backward pass.
-        muon: names of the weights that Muon trains; AdamW has all others.
-        ranks: devices among which the model is divided.
+        mixed: dtype to compute in; None: that of the weights.
+        accumulated: whether gradients of several batches are accumulated; otherwise the last step's gradients exist
+            during the forward pass and are freed before the backward pass.
+        muon: names of the weights that Muon trains; AdamW trains all others.
+        ranks: number of devices that the model is sharded over.
 
     Raises:
-        ValueError: if the model cannot take such pictures, or nothing in it learns.
+        ValueError: if the model cannot process such pictures, or nothing in it is trained.
     """
     learning = [weight for weight in model.parameters() if weight.requires_grad]
     if not learning:
-        raise ValueError("nothing in the model learns: there is no training to estimate")
+        raise ValueError("nothing in the model is trained: there is no training to estimate")
     everywhere = {
         id(weight) for part in (model.connector, model.merge) if part is not None for weight in part.parameters()
     }
@@ -143,11 +143,11 @@ def fitting(
     weights, gathered = share((*model.parameters(), *model.buffers())), 0
     run, autocast = model, mixed
     if ranks > 1:
-        # What is gathered is gathered in the kind of number to compute in, so that there is nothing left to cast.
+        # Layers are gathered in the dtype to compute in, so nothing is left to cast.
         run, autocast = copied(model).to(mixed) if mixed is not None else model, None
         layers = [_bytes(layer.parameters()) for layer in decoder_layers(run.language_model)]
         gathered = _bytes(run.language_model.parameters()) - sum(layers) + 2 * max(layers)
-    step = by_adamw  # torch's AdamW on a GPU takes the root of all second moments at once
+    step = by_adamw  # torch's AdamW on a GPU takes the square root of all second moments at once
     return Memory(
         weights=weights + gathered,
         cache=0,
@@ -171,9 +171,9 @@ def _trained(
     accumulated: bool,
     left_out: int,
 ) -> int:
-    """The most bytes beside weights and their gradients at any moment of a forward and a backward pass."""
+    """Peak bytes, apart from weights and their gradients, during a forward and a backward pass."""
     with pretended(model) as copy:
-        copy.train()  # without it, layers are not checkpointed
+        copy.train()  # in evaluation mode layers are not checkpointed
         for weight in copy.parameters():
             weight.grad = torch.empty_like(weight) if weight.requires_grad else None
         tensors = [*copy.parameters(), *copy.buffers()]
@@ -205,9 +205,9 @@ def _autocast(dtype: torch.dtype | None) -> AbstractContextManager[Any]:
 def _embedded(
     model: VisionLanguageModel, pictures: Sequence[Size], text: int, batch: int
 ) -> tuple[Tensor, list[Tensor]]:
-    """As `VisionLanguageModel.embed`, for prompts whose ids have no values: [batch, tokens, width], and the stacks.
+    """Like `VisionLanguageModel.embed`, for prompts whose ids have no values: [batch, tokens, width], and the stacks.
 
-    These live as long as the prompt is read; that they are added is left out.
+    The stacks live while the prompt is read; adding them is not simulated.
     """
     sizes = list(pictures) * batch
     ids = torch.zeros(batch, sum(prompt_tokens(model, pictures)) + text, dtype=torch.long)
@@ -225,7 +225,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 class _NoCache(DynamicCache):
-    """Keeps nothing. With one, transformers does not look for packed sequences in the values of the positions."""
+    """A cache that keeps nothing; with it, transformers does not look for packed sequences in the positions' values."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         return key_states, value_states

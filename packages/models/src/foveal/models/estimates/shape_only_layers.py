@@ -1,4 +1,4 @@
-"""Decoder layers as if quantised, or with adapters: what takes memory in them, without the libraries that do it."""
+"""Shape-only quantised and LoRA layers, for estimating memory without the libraries that implement them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,21 +13,21 @@ from foveal.models.language_models.quantize import Kind, replace
 from foveal.models.model import VisionLanguageModel
 
 BLOCK, BLOCKS = 64, 256
-"""Weights that share a scale, and scales that share one of their own (QLoRA, arXiv 2305.14314, section 3)."""
+"""Weights that share a scale, and scales that share a second-level scale (QLoRA, arXiv 2305.14314, section 3)."""
 
 
 def quantized(model: VisionLanguageModel, kind: Kind) -> VisionLanguageModel:
-    """A copy of `model`, which is on the meta device, with its decoder's linear layers as `quantize` makes them."""
+    """A copy of `model` (on the meta device) with its decoder's linear layers as `quantize` makes them."""
     return _replaced(model, lambda linear: QuantizedLinear(linear, kind), (nn.Linear,))
 
 
 def with_adapters(model: VisionLanguageModel, *, rank: int, dropout: float) -> VisionLanguageModel:
-    """A copy of `model` (on the meta device) with adapters in its decoder; of its language model only they learn.
+    """A copy of `model` (on the meta device) with adapters in its decoder; the rest of its language model is frozen.
 
     Args:
-        model: also one that `quantized` has made.
-        rank: of the adapters.
-        dropout: of what enters them.
+        model: may be the result of `quantized`.
+        rank: rank of the adapters.
+        dropout: dropout rate of their input.
     """
     copy = _replaced(model, lambda linear: Adapted(linear, rank, dropout), (nn.Linear, QuantizedLinear))
     for name, weight in copy.language_model.named_parameters():
@@ -36,9 +36,9 @@ def with_adapters(model: VisionLanguageModel, *, rank: int, dropout: float) -> V
 
 
 class QuantizedLinear(nn.Module):
-    """A linear layer in 4 or 8 bits, as bitsandbytes keeps it, and as it multiplies with 4 bits.
+    """A linear layer in 4 or 8 bits, stored as in bitsandbytes and multiplied as in its 4-bit layers.
 
-    With few rows it does without unpacking; with int8 it rounds the inputs instead, which is not imitated.
+    Not imitated: for few rows bitsandbytes does not unpack the weight, and with int8 it rounds the inputs instead.
     """
 
     def __init__(self, linear: nn.Linear, kind: Kind) -> None:
@@ -47,7 +47,7 @@ class QuantizedLinear(nn.Module):
         self.kind = linear.weight.dtype
         weights = linear.weight.numel()
         blocks = -(-weights // BLOCK)
-        # Beside their scales, scales have one offset; the tables say what 16 and 256 codes stand for.
+        # The scales have second-level scales and one offset; the tables hold the values of the 16 and 256 codes.
         pieces = {
             "nf4": (-(-weights // 2), 0, blocks + 16),
             "nf4-dq": (-(-weights // 2), blocks, -(-blocks // BLOCKS) + 1 + 16 + 256),
@@ -65,7 +65,7 @@ class QuantizedLinear(nn.Module):
 
 
 class Adapted(nn.Module):
-    """A frozen linear layer and two thin matrices beside it that learn (LoRA, arXiv 2106.09685, section 4.1)."""
+    """A frozen linear layer with two thin trainable matrices (LoRA, arXiv 2106.09685, section 4.1)."""
 
     def __init__(self, linear: nn.Linear | QuantizedLinear, rank: int, dropout: float) -> None:
         super().__init__()
@@ -82,10 +82,11 @@ class Adapted(nn.Module):
 
 
 class _Product(torch.autograd.Function):
-    """A product with a weight that is unpacked for it, forwards and backwards, and not kept."""
+    """A product with a weight that is unpacked for the forward and the backward pass and not kept."""
 
     @staticmethod
     def forward(context: Any, hidden: Tensor, out_features: int) -> Tensor:
+        """[..., in_features] -> [..., out_features]"""
         context.in_features = hidden.shape[-1]
         return F.linear(hidden, _unpacked(hidden, out_features, hidden.shape[-1]))
 
@@ -96,7 +97,7 @@ class _Product(torch.autograd.Function):
 
 
 def _unpacked(like: Tensor, rows: int, columns: int) -> Tensor:
-    """A weight in the kind of number of `like`, made beside its scales."""
+    """A weight in the dtype of `like`, allocated while its scales exist."""
     scales = like.new_empty(rows * columns // BLOCK, dtype=torch.float32)
     weight = like.new_empty(rows, columns)
     del scales
@@ -106,7 +107,7 @@ def _unpacked(like: Tensor, rows: int, columns: int) -> Tensor:
 def _replaced(
     model: VisionLanguageModel, make: Callable[[Any], nn.Module], kinds: tuple[type[nn.Module], ...]
 ) -> VisionLanguageModel:
-    """A copy with another layer for each of these kinds in the decoder; adapters that are there already stay."""
+    """A copy in which `make` replaces each layer of these classes in the decoder; existing adapters stay."""
     copy = copied(model)
     for layer in decoder_layers(copy.language_model):
         names = [name for name, module in layer.named_modules() if isinstance(module, kinds) and "lora_" not in name]

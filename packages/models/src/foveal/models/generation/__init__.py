@@ -1,1 +1,1 @@
-"""Answers, token by token."""
+"""Generate answers, token by token."""

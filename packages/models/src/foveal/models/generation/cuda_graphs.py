@@ -1,8 +1,8 @@
-"""Decoding with a cache of fixed size, whose steps are one CUDA graph.
+"""Decoding with a static cache, where each step replays one CUDA graph.
 
-A decoding step of a large model is some thousand small kernels, and starting them one by one takes longer than what
-they compute. A graph starts all of them at once, over and over, but always with the same memory: keys and values
-have their room for the whole answer from the beginning, and what a step reads and writes stays where it is.
+A decoding step of a large model consists of about a thousand small kernels, and launching them one by one takes longer
+than running them. A graph launches all of them at once, any number of times, but always on the same memory: the cache
+is allocated for the whole answer at the start, and a step's inputs and outputs never move.
 """
 
 from collections.abc import Callable
@@ -22,62 +22,62 @@ from foveal.models.prompts.batch import position_ids
 Step = Callable[[], None]
 MASKED = ("sdpa", *NAMES.values())
 EAGER_STEPS = 2
-"""Steps before the capture: in the first ones libraries choose kernels and take memory for themselves."""
+"""Steps before the capture: during the first ones libraries choose kernels and allocate workspaces."""
 GROWING = ("dynamic", "longrope")
-"""Kinds of rotary positions whose angles follow the longest position, which the host has to read."""
+"""Types of rotary embeddings whose angles depend on the longest position, which the host has to read."""
 
 
 def graphs_obstacle(language_model: nn.Module, device: torch.device) -> str | None:
-    """Why the decoding steps of a language model on `device` cannot be one CUDA graph; None: they can."""
+    """Why a decoding step of a language model on `device` cannot be captured as a CUDA graph; None: it can."""
     model: Any = language_model
     config = model.config.get_text_config()
     if device.type != "cuda":
         return f"the model is on the {device.type}, not on a CUDA device"
     if recorded_kind(model.config) == "int8":
-        return "int8 looks for outliers among the inputs at every step, on the host"
+        return "int8 searches the inputs for outliers at every step, on the host"
     if (attention := model.config._attn_implementation) not in MASKED:
-        return f"the attention {attention!r} takes no ready mask: choose sdpa"
+        return f"the attention {attention!r} does not accept a ready-made mask: choose sdpa"
     if any(type(layer) is not StaticLayer for layer in StaticCache(config, max_cache_len=1).layers):
-        return f"{type(model).__name__} has layers with another memory than keys and values of all tokens"
+        return f"{type(model).__name__} has layers that do not cache the keys and values of all tokens"
     if getattr(config, "alibi", False):
-        return f"{type(model).__name__} makes its mask itself (ALiBi)"
+        return f"{type(model).__name__} builds its own mask (ALiBi)"
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") in GROWING:
-        return f"rotary positions of the kind {rope['rope_type']!r} are computed anew as a text grows"
+        return f"rotary embeddings of type {rope['rope_type']!r} are recomputed as the text grows"
     return None
 
 
 def graph(step: Step) -> Step:
-    """`step`, captured as a CUDA graph on the current device; it is not run.
+    """Capture `step` as a CUDA graph on the current device, without running it.
 
     Raises:
         ValueError: if something in it cannot be captured.
     """
     captured = torch.cuda.CUDAGraph()
     try:
-        # A stream of this device: the library's own belongs to the device of the first capture of all.
+        # A stream of this device: torch's default capture stream belongs to the device of the very first capture.
         with torch.cuda.graph(captured, stream=torch.cuda.Stream()):
             step()
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ValueError(f"a decoding step of this model is no CUDA graph ({error}): leave them out") from error
+        raise ValueError(f"a decoding step of this model cannot be captured ({error}): turn CUDA graphs off") from error
     replay: Step = captured.replay
     return replay
 
 
 class Steps:
-    """Prompts that were read, and then one token of each after the other, in inference mode.
+    """Read the prompts, then decode one token per prompt at each step, in inference mode.
 
     Args:
         language_model: in evaluation mode.
         prompt: embeddings, padded on the left, and stacks.
         attention_mask: [batch, tokens], True at real tokens.
-        room: tokens for which there is memory beside the prompt's.
-        capture: from a step to one that does the same, without doing it.
+        room: number of tokens to allocate in addition to the prompt's.
+        capture: turns a step into an equivalent one without running it.
 
     Attributes:
-        prompt_logits: [batch, vocabulary], of what follows the prompts.
+        prompt_logits: [batch, vocabulary], for the token that follows each prompt.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Steps:
             )
         self.prompt_logits: Tensor = read.logits[:, -1]
         self.cache = _with_room(read.past_key_values, language_model.config, length + room)
-        # From here on nothing moves: a graph knows memory by its address.
+        # From here on nothing may move: a graph refers to memory by address.
         self.logits = torch.empty_like(self.prompt_logits)
         self.token = attention_mask.new_zeros(batch, 1, dtype=torch.long)
         self.position = attention_mask.sum(dim=1, keepdim=True)
@@ -113,7 +113,7 @@ class Steps:
         self.captured: Step | None = None
 
     def after(self, token: Tensor) -> Tensor:
-        """Logits [batch, vocabulary] of what follows `token` [batch]; the next call writes over them."""
+        """Logits [batch, vocabulary] for the token after `token` [batch]; the next call overwrites them."""
         self.token.copy_(token[:, None])
         if self.eager_steps:
             self.eager_steps -= 1
@@ -126,7 +126,7 @@ class Steps:
         return self.logits
 
     def step(self) -> None:
-        """From `token` to `logits`, with nothing that the host would have to wait for or decide."""
+        """Compute `logits` from `token`, with nothing that the host has to wait for or decide."""
         self.visible.index_fill_(3, self.column, True)
         read = self.language_model(
             input_ids=self.token,
@@ -149,15 +149,15 @@ def decode(
     pad_id: int,
     streamer: BaseStreamer | None = None,
 ) -> Tensor:
-    """The ids of the answers, [batch, tokens]; rows that ended before the longest are filled with `pad_id`.
+    """The ids of the answers, [batch, tokens]; rows shorter than the longest are filled up with `pad_id`.
 
     Args:
-        steps: that have read the prompts.
-        max_new_tokens: longest answer in tokens, no more than `steps` has room for.
-        choose: from logits [batch, vocabulary] in float32 to tokens [batch].
-        stop_ids: tokens after which an answer is over.
-        pad_id: token behind the end of an answer.
-        streamer: gets every token of the only row.
+        steps: has read the prompts.
+        max_new_tokens: longest answer in tokens, at most the `room` of `steps`.
+        choose: maps logits [batch, vocabulary] in float32 to tokens [batch].
+        stop_ids: tokens that end an answer.
+        pad_id: token that fills a row after the end of its answer.
+        streamer: receives every token; for a single row only.
     """
     logits = steps.prompt_logits
     stops = torch.tensor(stop_ids, dtype=torch.long, device=logits.device)
@@ -178,13 +178,13 @@ def decode(
 
 
 def chooser(temperature: float, top_p: float) -> Callable[[Tensor], Tensor]:
-    """From logits [batch, vocabulary] to tokens [batch]: the likeliest at temperature 0, otherwise drawn."""
+    """A function from logits [batch, vocabulary] to tokens [batch]: the likeliest at temperature 0, else sampled."""
     if temperature == 0:
         return lambda logits: logits.argmax(dim=-1)
     warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)])
 
     def draw(logits: Tensor) -> Tensor:
-        no_ids: Any = None  # which tokens came before does not matter to these
+        no_ids: Any = None  # these processors ignore the previous tokens
         scores: Tensor = warpers(no_ids, logits)
         return torch.multinomial(scores.softmax(dim=-1), num_samples=1).squeeze(1)
 
@@ -192,7 +192,7 @@ def chooser(temperature: float, top_p: float) -> Callable[[Tensor], Tensor]:
 
 
 def _with_room(read: Any, config: Any, tokens: int) -> StaticCache:
-    """A cache with room for so many tokens that holds what was read; the other one is emptied on the way."""
+    """A static cache for `tokens` tokens that holds the contents of `read`, which is emptied in the process."""
     cache = StaticCache(config, max_cache_len=tokens)
     for fixed, grown in zip(cache.layers, read.layers, strict=True):
         fixed.update(grown.keys, grown.values)

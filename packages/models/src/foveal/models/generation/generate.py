@@ -1,4 +1,4 @@
-"""From a prompt to its answer."""
+"""Generate the answers to prompts."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -21,11 +21,11 @@ R = TypeVar("R")
 def _without_gradients(
     function: Callable[Concatenate[VisionLanguageModel, P], R],
 ) -> Callable[Concatenate[VisionLanguageModel, P], R]:
-    """In inference mode, which saves a tenth of a small model's time, where it does no harm."""
+    """Run in inference mode where it does no harm; it saves a tenth of a small model's time."""
 
     @wraps(function)
     def called(model: VisionLanguageModel, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        # What FSDP gathers for the first time in inference mode could not be trained afterwards.
+        # Parameters that FSDP first gathers in inference mode could not be trained afterwards.
         sharded = bool(getattr(model, "_is_fsdp_managed_module", False))
         with torch.inference_mode(not sharded), torch.no_grad():
             return function(model, *args, **kwargs)
@@ -45,22 +45,22 @@ def generate(
     cuda_graphs: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """The answers to a batch of prompts, without special tokens and surrounding white space.
+    """The answers to a batch of prompts, without special tokens or surrounding whitespace.
 
     Args:
         model: put into evaluation mode for the call.
-        batch: prompts of `Processor.encode_prompt`, collated with `side="left"`.
+        batch: prompts from `Processor.encode_prompt`, collated with `side="left"`.
         max_new_tokens: longest answer in tokens.
-        temperature: 0 takes the likeliest token; above, tokens are sampled.
-        top_p: sample from the likeliest tokens that hold this much probability.
-        num_beams: beams of a beam search; 1: none.
-        cuda_graphs: start all kernels of a decoding step at once, see `graph_decoding`; the greedy tokens are the same.
-        on_text: called with every piece of text as soon as it is there; for one prompt only.
+        temperature: 0 takes the likeliest token; above 0, tokens are sampled.
+        top_p: sample from the likeliest tokens whose probabilities add up to this much.
+        num_beams: beams of a beam search; 1: no beam search.
+        cuda_graphs: launch all kernels of a decoding step at once, see `generation.cuda_graphs`; greedy answers stay
+            the same.
+        on_text: called with every piece of text as soon as it is complete; for a single prompt only.
 
     Raises:
-        ValueError: if a setting is out of its range, if the batch is padded on the right, if prompt and answer do not
-            fit the language model's context, if several prompts or beams are to be streamed, or if there can be no CUDA
-            graphs.
+        ValueError: if a setting is out of range, the batch is padded on the right, prompt and answer exceed the
+            language model's context, several prompts or beams are to be streamed, or CUDA graphs are not possible.
     """
     processor, language_model = model.processor, model.language_model
     if max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
@@ -84,7 +84,7 @@ def generate(
     streamer = None if on_text is None else _Streamer(processor.tokenizer, on_text)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    # What a published model recommends, as a penalty for repetition, was not asked for.
+    # Ignore a published model's own generation settings, such as a repetition penalty: nobody asked for them.
     recommended, language_model.generation_config = language_model.generation_config, GenerationConfig()
     try:
         batch = batch.to(model.device)
@@ -130,10 +130,10 @@ def answer(
     cuda_graphs: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> str:
-    """The answer to one question about `pictures` (RGB); `<image>` is put before a question that does not place them.
+    """The answer to one question about `pictures` (RGB); `<image>` is added in front if the question has none.
 
     Raises:
-        ValueError: if the question has `<image>`, but not once for each picture, or as `generate`.
+        ValueError: if the question has `<image>`, but not once for each picture, or as for `generate`.
     """
     sample = model.processor.encode_prompt(pictures, [Turn("user", with_pictures(question, len(pictures)))])
     batch = model.processor.collate([sample], side="left")
@@ -149,7 +149,7 @@ def answer(
 
 
 class _Streamer(TextStreamer):
-    """Hands finished words to a function instead of printing them."""
+    """Pass finished words to a function instead of printing them."""
 
     def __init__(self, tokenizer: object, on_text: Callable[[str], None]) -> None:
         super().__init__(tokenizer, skip_special_tokens=True)
@@ -157,7 +157,7 @@ class _Streamer(TextStreamer):
         self.begun = False
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """The space that most templates put before an answer is not part of it."""
+        """Drop the space that most templates put before an answer: it is not part of the answer."""
         text = text if self.begun else text.lstrip()
         self.begun = self.begun or bool(text)
         if text:

@@ -1,1 +1,1 @@
-"""Decoders: built anew or read, resized, injected with stacks, quantized."""
+"""Language models: build or read, resize, inject stacks, quantise."""

@@ -1,4 +1,4 @@
-"""Causal language models by name, for code and for `class_path`."""
+"""Build causal language models, from code or by `class_path`."""
 
 import json
 from functools import partial
@@ -31,7 +31,7 @@ def llama(
 ) -> nn.Module:
     """A LLaMA with new weights (arXiv 2302.13971).
 
-    Width 4096, depth 32, heads 32 and mlp_width 11008 make the shape of Vicuna-7B.
+    Width 4096, depth 32, heads 32 and mlp_width 11008 give the shape of Vicuna-7B.
 
     Args:
         vocabulary: rows of the embedding table.
@@ -41,7 +41,7 @@ def llama(
         mlp_width: channels inside the feed-forward layers.
         context: longest sequence in tokens.
         norm_eps: epsilon of the RMS norms.
-        key_heads: heads of keys and values, each shared by several of the queries (arXiv 2305.13245); by default all.
+        key_heads: heads of keys and values, each shared by several query heads (arXiv 2305.13245); by default `heads`.
 
     Raises:
         ValueError: if `key_heads` does not divide `heads`.
@@ -78,14 +78,14 @@ def qwen3(
     """A Qwen3 with new weights (arXiv 2505.09388): a LLaMA whose queries and keys are normalised, which trains faster.
 
     Args:
-        vocabulary: rows of the embedding table, which is tied to the output's.
+        vocabulary: rows of the embedding table, which is tied to the output layer.
         width: channels.
         depth: decoder layers.
         heads: attention heads.
         mlp_width: channels inside the feed-forward layers.
         context: longest sequence in tokens.
-        zero_output: start the output projections of attention and feed-forward at zero, so that every layer begins as
-            the identity.
+        zero_output: initialise the output projections of attention and feed-forward to zero, so that every layer starts
+            as the identity.
     """
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -111,12 +111,12 @@ def qwen3(
 
 
 def opt(vocabulary: int, *, width: int, depth: int, heads: int, mlp_width: int, context: int = 2048) -> nn.Module:
-    """An OPT with new weights (arXiv 2205.01068): learned positions, and dropout of 0.1 while it is trained.
+    """An OPT with new weights (arXiv 2205.01068): learned positions, and dropout of 0.1 during training.
 
-    Width 768, depth 12, heads 12, mlp_width 3072 and a vocabulary of 50272 make the shape of OPT-125M.
+    Width 768, depth 12, heads 12, mlp_width 3072 and a vocabulary of 50272 give the shape of OPT-125M.
 
     Args:
-        vocabulary: rows of the embedding table, which is tied to the output's.
+        vocabulary: rows of the embedding table, which is tied to the output layer.
         width: channels.
         depth: decoder layers.
         heads: attention heads.
@@ -134,7 +134,7 @@ def opt(vocabulary: int, *, width: int, depth: int, heads: int, mlp_width: int, 
             num_attention_heads=heads,
             ffn_dim=mlp_width,
             max_position_embeddings=context,
-            # OPT's own id for padding is 1, another token in other vocabularies, and its embedding would never learn.
+            # OPT's default padding id is 1, an ordinary token in other vocabularies whose embedding would never learn.
             pad_token_id=None,
         )
     )
@@ -149,23 +149,23 @@ def pretrained_language_model(
     context: int | None = None,
     quantize: Kind | None = None,
 ) -> nn.Module:
-    """A causal language model from a local folder or by its hub name; safetensors only, no code from the hub.
+    """Load a causal language model from a local folder or by its hub name; safetensors only, no code from the hub.
 
     A local folder may also hold the first Qwen, which becomes a Qwen2. On the meta device only the configuration is
     read, and nothing is quantised.
 
     Args:
         name_or_folder: folder in transformers' layout, or hub name.
-        dtype: of the weights; `auto`: as they were stored.
-        vocabulary: rows for tokens, for a tokenizer with new ones; new rows begin as the mean of all others.
+        dtype: dtype of the weights; `auto`: as they were stored.
+        vocabulary: number of token rows, for a tokenizer with new tokens; new rows start as the mean of all others.
         context: longest sequence in tokens, for an OPT, whose table of learned positions is stretched linearly.
-        quantize: how the decoder's linear layers are quantised while they are read, which frees all but a quarter (or
-            a half) of their memory; null: not, or as they were stored.
+        quantize: how the decoder's linear layers are quantised while they are read, which leaves a quarter (or a half)
+            of their memory; null: not, or as they were stored.
 
     Raises:
-        ValueError: if a tensor is missing, unexpected or wrongly shaped: nothing is initialised anew in its place; if
-            `vocabulary` or `context` is less than the model's, or it has no learned positions that could be stretched;
-            if it cannot be quantised in the way asked for.
+        ValueError: if a tensor is missing, unexpected or of another shape (nothing is newly initialised instead); if
+            `vocabulary` or `context` is smaller than the model's, or there are no learned positions to stretch; if the
+            model cannot be quantised as requested.
         OSError: if there is no such folder or name.
         ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
@@ -211,7 +211,7 @@ def _load_as_stored(name_or_folder: str, dtype: torch.dtype | None) -> Any:
 
     options: dict[str, Any] = {
         "dtype": dtype or "auto",
-        # Not to use them: only so does the library say which ones they are.
+        # Mismatched tensors are not used; only with this option does the library report which ones they are.
         "ignore_mismatched_sizes": True,
         "output_loading_info": True,
     }

@@ -1,4 +1,4 @@
-"""Stacks of visual tokens into decoder layers, from outside of any language model."""
+"""Inject stacks of visual tokens into decoder layers, from outside the language model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,10 +14,10 @@ from foveal.models.merges.merge import Merge, Merged
 
 @dataclass(frozen=True)
 class Stack:
-    """Values that are added to the hidden states that enter one decoder layer.
+    """Values that are added to the input hidden states of one decoder layer.
 
     Attributes:
-        layer: of the decoder, from 0.
+        layer: index of the decoder layer, from 0.
         rows: [values], rows of the batch.
         columns: [values], positions in the whole prompt.
         values: [values, width].
@@ -35,7 +35,7 @@ class Embedded:
 
     Attributes:
         embeddings: [batch, tokens, width].
-        stacks: what is added to hidden states on the way.
+        stacks: values added to hidden states between decoder layers.
     """
 
     embeddings: Tensor
@@ -43,15 +43,15 @@ class Embedded:
 
 
 def stacks_in_place(merge: Merge | None, pictures: Sequence[Merged], placeholders: Tensor) -> tuple[Stack, ...]:
-    """The pictures' stacks with their places in the batch, those of one layer together.
+    """The pictures' stacks with their positions in the batch, joined for each layer.
 
     Args:
-        merge: that made them; None: there are none.
+        merge: the merge that made them; None: there are no stacks.
         pictures: in reading order.
-        placeholders: [batch, tokens], True where a token of a picture stands.
+        placeholders: [batch, tokens], True at the tokens of pictures.
 
     Raises:
-        ValueError: if a picture has more stacks than the merge has layers for them.
+        ValueError: if a picture has more stacks than the merge has layers.
     """
     if merge is None:
         return ()
@@ -73,10 +73,10 @@ def stacks_in_place(merge: Merge | None, pictures: Sequence[Merged], placeholder
 
 @contextmanager
 def injected(language_model: Any, stacks: Sequence[Stack], batch_size: int) -> Iterator[None]:
-    """Within, `language_model` adds the stacks whenever their positions pass through it.
+    """Context in which `language_model` adds the stacks whenever their positions pass through it.
 
-    Positions are absolute: a prompt may come in several chunks with a cache, a decoding step adds nothing, and a batch
-    whose rows were repeated for a beam search has them added to every beam.
+    Positions are absolute: with a cache, a prompt may come in several chunks, and a decoding step adds nothing. If the
+    rows of a batch are repeated for a beam search, the stacks are added to every beam.
 
     Args:
         language_model: a causal language model of transformers.
@@ -92,10 +92,11 @@ def injected(language_model: Any, stacks: Sequence[Stack], batch_size: int) -> I
 
 
 def decoder_layers(language_model: Any) -> nn.ModuleList:
-    """The layers of a causal language model of transformers.
+    """The decoder layers of a causal language model of transformers.
 
     Raises:
-        ValueError: if it does not say where they are, or they do not say how much of a prompt they have seen.
+        ValueError: if the layers cannot be found, or do not use a cache, which tells how much of a prompt they have
+            seen.
     """
     layers = getattr(language_model.get_decoder(), "layers", None)
     if not isinstance(layers, nn.ModuleList) or "past_key_values" not in signature(layers[0].forward).parameters:
@@ -104,7 +105,7 @@ def decoder_layers(language_model: Any) -> nn.ModuleList:
 
 
 def _adder(stack: Stack, batch_size: int) -> Callable[..., Any]:
-    # Read once: asking the device at every layer of every decoding step would stop it each time.
+    # Read once: reading from the device at every layer of every decoding step would synchronise each time.
     first, last = int(stack.columns.min()), int(stack.columns.max())
     passed: Any = None
 
@@ -128,7 +129,7 @@ def _adder(stack: Stack, batch_size: int) -> Callable[..., Any]:
         columns = (stack.columns[inside] - before).repeat(beams)
         rows = torch.cat([stack.rows[inside] * beams + beam for beam in range(beams)])
         values = stack.values[inside].to(hidden).repeat(beams, 1)
-        # Out of place: what entered the layer before may be kept for the backward pass.
+        # Out of place: the original input may be kept for the backward pass.
         hidden = hidden.index_put((rows, columns), hidden[rows, columns] + values)
         if arguments:
             return (hidden, *arguments[1:]), options

@@ -1,4 +1,4 @@
-"""The last decoder layer's MLP only where logits are wanted: it works token by token, and nothing reads the others."""
+"""Run the last decoder layer's MLP only where logits are needed; it works per token, and nothing reads the others."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,14 +12,14 @@ from foveal.models.language_models.injection import decoder_layers
 
 @contextmanager
 def last_mlp_at(language_model: Any, columns: Tensor | None) -> Iterator[None]:
-    """Within, the last layer's MLP sees the positions in `columns` only; at the others its input passes by it.
+    """Context in which the last layer's MLP sees only the positions in `columns` and is skipped at the others.
 
-    What the model returns for those columns is the same; its last hidden states elsewhere are not. A layer that is
+    The model's output for those columns is unchanged; its last hidden states elsewhere are not. A layer that is
     recomputed for the backward pass, or has no module `mlp`, is left as it is.
 
     Args:
         language_model: a causal language model of transformers, called without a cache.
-        columns: [positions]; None: all are wanted.
+        columns: [positions]; None: all are needed.
     """
     with ExitStack() as hooks:
         if columns is not None and (mlp := _last_mlp(language_model)) is not None:
@@ -30,7 +30,7 @@ def last_mlp_at(language_model: Any, columns: Tensor | None) -> Iterator[None]:
 
 
 class _Columns:
-    """Hooks of a module that works token by token: [batch, tokens, width] -> the same, computed at some columns."""
+    """Hooks for a module that works per token: [batch, tokens, width] -> the same shape, computed at some columns."""
 
     def __init__(self, columns: Tensor) -> None:
         self.columns, self.shape = columns, torch.Size()

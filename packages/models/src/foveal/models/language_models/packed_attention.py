@@ -1,12 +1,12 @@
-"""Which attention a language model of transformers computes with; a packed kernel for what it reads at once.
+"""Choose the attention of a transformers language model, including packed kernels for whole sequences.
 
-transformers asks two functions of one name: one makes a mask, once for all layers, the other attends with it. Without
-the first, padding would be attended to in silence. Here the mask says where the sequences of a batch are: the real
-tokens of each row, or the sequences that are packed into it. The kernel, xformers' or torch's `varlen_attn`, gets them
-one after the other, so that nothing is computed for padding or between sequences.
+transformers calls two functions registered under one name: one makes the mask, once for all layers, and the other
+attends with it. Without the first, padding would silently be attended to. Here the mask says where the sequences of a
+batch are: the real tokens of each row, or the sequences packed into it. The kernel, xformers' or torch's `varlen_attn`,
+gets them concatenated, so that nothing is computed for padding or between sequences.
 
-Steps behind a cache, with fewer queries than keys, go through transformers' own SDPA and its mask. That is the same
-function, and packing would copy the whole cache at every step.
+Steps after a cached prefix, with fewer queries than keys, use transformers' own SDPA and its mask. The result is the
+same, and packing would copy the whole cache at every step.
 """
 
 import logging
@@ -25,26 +25,26 @@ from foveal.core.kernels import PACKED
 AttentionKind = Literal["sdpa", "xformers", "varlen", "eager"]
 
 NAMES = {"xformers": "foveal_xformers", "varlen": "foveal_varlen"}
-"""Of both functions of a packed kind, in transformers' tables of attention functions and of mask functions."""
+"""Name of both functions of a packed kernel in transformers' tables of attention functions and mask functions."""
 
 logger = logging.getLogger(__name__)
 
 
 def use_attention(language_model: nn.Module, kind: AttentionKind | None) -> None:
-    """Let a language model compute its attention with torch's SDPA, with a packed kernel, or as plain products.
+    """Make a language model compute attention with torch's SDPA, with a packed kernel, or as plain products.
 
-    Whether a packed kernel takes the model's device, dtype and head width is known when the model runs; its first pass
-    says so. A model on the meta device, whose costs are only counted, keeps the attention that it has.
+    Whether a packed kernel supports the model's device, dtype and head width is only known when the model runs; the
+    first pass fails if it does not. A model on the meta device, used only to count costs, keeps its attention.
 
     Args:
         language_model: a causal language model of transformers; its layers are causal over whole sequences. With
             `xformers` and `varlen` it runs on a CUDA device.
         kind: `xformers` needs the package of that name, `varlen` only torch; `eager` keeps the whole table of weights
-            in memory; None: as the language model has it, which is logged.
+            in memory; None: keep the language model's attention, which is logged.
 
     Raises:
         ValueError: if `kind` is unknown, or the model cannot change its attention.
-        RuntimeError: if xformers is asked for and not installed, or there is no CUDA device for a packed kernel.
+        RuntimeError: if xformers is requested but not installed, or there is no CUDA device for a packed kernel.
     """
     if kind not in (None, *get_args(AttentionKind)):
         raise ValueError(f"unknown attention {kind!r}: {', '.join(get_args(AttentionKind))}")
@@ -53,7 +53,7 @@ def use_attention(language_model: nn.Module, kind: AttentionKind | None) -> None
     if weight.is_meta and (kind is None or kind in NAMES):
         return
     if kind == "xformers" or kind == "varlen":
-        # The kernel itself is not asked yet: that would take memory on a GPU before a rank has chosen its own.
+        # The kernel itself is not tried yet: that would allocate memory on a GPU before a rank has chosen its device.
         absent = not torch.cuda.is_available() or (kind == "xformers" and find_spec("xformers") is None)
         if absent and (reason := PACKED[kind].obstacle(weight)) is not None:
             raise RuntimeError(f"attention {kind!r} cannot run: {reason}; use sdpa")
@@ -61,7 +61,7 @@ def use_attention(language_model: nn.Module, kind: AttentionKind | None) -> None
     if kind is not None:
         name = NAMES.get(kind, kind)
         model.set_attn_implementation(name)
-        # What cannot be changed is only a warning there.
+        # transformers only warns if the attention cannot be changed.
         if model.config._attn_implementation != name:
             raise ValueError(f"{type(model).__name__} cannot change its attention to {kind!r}: leave it as it is")
     logger.info("language model %s: attention %s", type(model).__name__, kind or model.config._attn_implementation)
@@ -69,11 +69,11 @@ def use_attention(language_model: nn.Module, kind: AttentionKind | None) -> None
 
 @dataclass(frozen=True)
 class _Sequences:
-    """Where attention is causal inside of sequences, with nothing between them.
+    """The sequences of a batch; attention is causal inside each of them, with nothing between them.
 
     Attributes:
-        lengths: of all sequences in reading order, one object for all layers; None: each row of the batch is one.
-        places: of their tokens in the batch, flattened; None: there is no padding.
+        lengths: lengths of all sequences in reading order, one object for all layers; None: each row is one sequence.
+        places: positions of their tokens in the flattened batch; None: there is no padding.
     """
 
     lengths: Lengths | None
@@ -81,7 +81,7 @@ class _Sequences:
 
 
 def _register(kind: Backend) -> None:
-    """Make both functions known to transformers; again is no harm."""
+    """Register both functions with transformers; registering them again is harmless."""
     from transformers.masking_utils import AttentionMaskInterface
     from transformers.modeling_utils import AttentionInterface
 
@@ -90,7 +90,7 @@ def _register(kind: Backend) -> None:
 
 
 def _mask(kind: Backend, batch_size: int, q_length: int, kv_length: int, **options: Any) -> _Sequences | Tensor | None:
-    """As transformers calls a mask function; a tensor or None, SDPA's, behind a cache."""
+    """A mask function as transformers calls it; after a cached prefix it returns SDPA's mask, a tensor or None."""
     from transformers.masking_utils import sdpa_mask
 
     if q_length != kv_length or options["q_offset"] or options["kv_offset"]:
@@ -99,7 +99,7 @@ def _mask(kind: Backend, batch_size: int, q_length: int, kv_length: int, **optio
     starts = None if options["use_vmap"] else _starts(options["mask_function"], batch_size, q_length, options["device"])
     if starts is None:
         raise ValueError(
-            f"attention {kind!r} is causal inside of whole sequences, and the language model asks for something else "
+            f"attention {kind!r} is causal inside whole sequences, and the language model asks for something else "
             f"at {q_length} tokens (a sliding window, or attention in both directions): use sdpa"
         )
     real: Tensor | None = options["attention_mask"]
@@ -108,24 +108,24 @@ def _mask(kind: Backend, batch_size: int, q_length: int, kv_length: int, **optio
     lengths = Lengths(counts.tolist())
     if not lengths:
         raise ValueError(f"a batch of {batch_size} x {q_length} tokens is all padding: there is nothing to attend to")
-    # For varlen rows are sequences like others: it would have to be told in every layer where they begin.
+    # For varlen, rows are ordinary sequences; otherwise it would need their starts anew in every layer.
     if kind == "xformers" and lengths == (q_length,) * batch_size:
         return _Sequences(None, None)
     return _Sequences(lengths, None if len(places) == starts.numel() else places)
 
 
 def _starts(sees: Callable[..., Tensor], batch_size: int, tokens: int, device: torch.device | str) -> Tensor | None:
-    """Where sequences begin, [batch, tokens]; None: `sees` is not causal inside of sequences alone.
+    """Where sequences begin, [batch, tokens]; None: `sees` is not just causal attention inside sequences.
 
-    Asked of each token for its neighbours and its sequence's first, not for everything, which would be the table
-    that the kernel does without. That tells apart the patterns that transformers has: windows, chunks, blocks of
-    neighbours and both directions. Those of a caller's own do not come here.
+    `sees` is evaluated for each token with its neighbours and the first token of its sequence. Evaluating all pairs
+    would build the table that the kernel avoids. This distinguishes the patterns of transformers: windows, chunks,
+    blocks of neighbours and both directions. A caller's own patterns do not get here.
 
     Args:
         sees: row, head, query and key -> whether the query sees the key.
-        batch_size: rows.
-        tokens: of every row.
-        device: of the result.
+        batch_size: number of rows.
+        tokens: tokens of every row.
+        device: device of the result.
     """
     rows, here = torch.arange(batch_size, device=device)[:, None], torch.arange(tokens, device=device)[None]
     head = torch.zeros_like(here[:, :1])
@@ -153,27 +153,29 @@ def _attend(
     dropout: float = 0.0,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """As transformers calls an attention function; padding gives zeros.
+    """An attention function as transformers calls it; the output at padding is zero.
 
     Args:
         kind: the packed kernel.
         module: a layer's attention.
         query: [batch, heads, tokens, head_width].
         key: [batch, heads or fewer, tokens, head_width].
-        value: as `key`.
+        value: shape as `key`.
         attention_mask: from `_mask`.
-        scaling: of the scores.
+        scaling: scale of the scores.
         dropout: probability, which must be 0.
-        options: the model's other ones.
+        options: the model's other options.
 
     Returns:
-        [batch, tokens, heads, head_width], and no weights.
+        [batch, tokens, heads, head_width], and None in place of attention weights.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if not isinstance(attention_mask, _Sequences):
         if attention_mask is None and query.shape[2] == key.shape[2]:
-            raise RuntimeError(f"no mask function made a mask for {NAMES[kind]}: padding would be seen; use_attention")
+            raise RuntimeError(
+                f"no mask function made a mask for {NAMES[kind]}: padding would be seen; call use_attention"
+            )
         result: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
         )
@@ -185,7 +187,7 @@ def _attend(
             "for: use sdpa"
         )
     batch_size, _, tokens, _ = query.shape
-    # Rotated queries and keys may be float32 where autocast computes with less; SDPA casts them itself.
+    # Rotated queries and keys may be float32 although autocast computes in 16 bits; SDPA casts them itself.
     device = query.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
     query, key, value = (_packed(each, attention_mask, dtype) for each in (query, key, value))
@@ -197,7 +199,7 @@ def _attend(
 
 
 def _packed(states: Tensor, sequences: _Sequences, dtype: torch.dtype) -> Tensor:
-    """[batch, heads, tokens, head_width] as the kernel takes it: [batch, tokens, heads, head_width], packed batch 1."""
+    """[batch, heads, tokens, head_width] -> [batch, tokens, heads, head_width] for the kernel; batch 1 if packed."""
     states = states.transpose(1, 2).to(dtype)
     if sequences.lengths is None:
         return states

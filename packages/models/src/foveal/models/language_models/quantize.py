@@ -1,4 +1,4 @@
-"""A language model's decoder in 4 or 8 bits; everything else stays as it is."""
+"""Quantise a language model's decoder to 4 or 8 bits; everything else stays as it is."""
 
 import logging
 from collections.abc import Iterator
@@ -10,30 +10,30 @@ if TYPE_CHECKING:
     from foveal.models.language_models.quantized_linear import Linear4bit, Linear8bit
 
 Kind = Literal["nf4", "nf4-dq", "int8"]
-"""4-bit NormalFloat (arXiv 2305.14314), the same with its scales quantised too, or int8 (arXiv 2208.07339)."""
+"""4-bit NormalFloat (arXiv 2305.14314), the same with double quantisation of its scales, or int8 (arXiv 2208.07339)."""
 
 UNASKED = {
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
     "bitsandbytes.autograd._functions": "MatMul8bitLt: inputs will be cast",
 }
-"""Logger -> the beginning of what it says of itself on a CPU, where nobody can do anything about it."""
+"""Logger -> the start of a message that it always logs on a CPU, where nobody can do anything about it."""
 
 
 def quantize(language_model: nn.Module, kind: Kind) -> list[str]:
-    """Quantise every linear layer inside of the decoder layers, in place and where they are; they are frozen.
+    """Quantise and freeze every linear layer inside the decoder layers, in place and on its device.
 
-    Embeddings, norms, biases and the output layer keep their precision. The model's `config` says in transformers'
-    words what was done, and so does a folder that it is saved to.
+    Embeddings, norms, biases and the output layer keep their precision. The quantisation is recorded in transformers'
+    format in the model's `config`, and in a folder that the model is saved to.
 
     Args:
         language_model: a causal language model of transformers.
-        kind: of the weights.
+        kind: type of quantisation.
 
     Returns:
         The names of the layers, 7 for every decoder layer of a LLaMA.
 
     Raises:
-        ValueError: if `kind` is unknown, the model is quantised already, or its decoder layers hold matrices outside of
+        ValueError: if `kind` is unknown, the model is already quantised, or its decoder layers hold matrices outside
             linear layers, which would stay as they are.
         ImportError: if bitsandbytes is not installed.
     """
@@ -48,10 +48,10 @@ def quantize(language_model: nn.Module, kind: Kind) -> list[str]:
 
 
 def decoder_linears(language_model: Any) -> list[str]:
-    """The names of all linear layers inside of the decoder layers.
+    """The names of all linear layers inside the decoder layers.
 
     Raises:
-        ValueError: if there are no decoder layers, or as `quantize`.
+        ValueError: if there are no decoder layers, or as for `quantize`.
     """
     if known := recorded_kind(language_model.config):
         raise ValueError(f"the language model is quantised already, as {known}: quantising twice would add up errors")
@@ -68,8 +68,8 @@ def decoder_linears(language_model: Any) -> list[str]:
     if matrices or not names or len(names) % len(layers):
         raise ValueError(
             f"{type(language_model).__name__} has {len(names)} linear layers and {len(matrices)} other matrices in "
-            f"{len(layers)} decoder layers, such as {(matrices or names)[-3:]}: expected is the same number of them "
-            "in each, and nothing else that is large"
+            f"{len(layers)} decoder layers, such as {(matrices or names)[-3:]}: expected the same number of linear "
+            "layers in each, and no other matrices"
         )
     return names
 
@@ -77,13 +77,13 @@ def decoder_linears(language_model: Any) -> list[str]:
 def modules_of_layers(language_model: Any) -> Iterator[tuple[str, nn.Module]]:
     """All modules of the decoder layers with their names in the language model; none if it has no list of layers."""
     layers = getattr(language_model.get_decoder(), "layers", None)
-    # By identity, so that nothing elsewhere that has the same last name is taken.
+    # By identity, so that no module elsewhere with the same last name is included.
     inside = {id(module) for module in layers.modules()} if isinstance(layers, nn.ModuleList) else set()
     return ((name, module) for name, module in language_model.named_modules() if id(module) in inside)
 
 
 def quantized_layers(language_model: nn.Module) -> list[str]:
-    """The names of the layers that are quantised.
+    """The names of the quantised layers.
 
     Raises:
         ImportError: if bitsandbytes is not installed.
@@ -95,14 +95,14 @@ def quantized_layers(language_model: nn.Module) -> list[str]:
 
 
 def empty_layer(linear: nn.Linear, kind: Kind) -> "Linear4bit | Linear8bit":
-    """A layer that can take the place of `linear` once it is given a weight.
+    """A layer that can replace `linear` once it has been given a weight.
 
     Raises:
         ValueError: if `kind` is unknown.
         ImportError: if bitsandbytes is not installed.
     """
     if kind not in get_args(Kind):
-        raise ValueError(f"{kind!r} is no kind of quantisation; there are {', '.join(get_args(Kind))}")
+        raise ValueError(f"{kind!r} is not a type of quantisation; there are {', '.join(get_args(Kind))}")
     import_bitsandbytes()
     from foveal.models.language_models.quantized_linear import Linear4bit, Linear8bit
 
@@ -112,13 +112,13 @@ def empty_layer(linear: nn.Linear, kind: Kind) -> "Linear4bit | Linear8bit":
 
 
 def replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put `layer` where `model` has its submodule `name`."""
+    """Replace the submodule `name` of `model` by `layer`."""
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, layer)
 
 
 def record(language_model: Any, kind: Kind) -> None:
-    """Note in the model's `config` that its decoder is quantised, and on itself, where LoRA looks for it."""
+    """Record the quantisation of the decoder in the model's `config`, and on the model itself, where LoRA reads it."""
     quantized = set(quantized_layers(language_model))
     linears = [name for name, module in language_model.named_modules() if isinstance(module, nn.Linear)]
     kept = [name for name in linears if name not in quantized]
@@ -134,10 +134,10 @@ def record(language_model: Any, kind: Kind) -> None:
 
 
 def recorded_kind(config: Any) -> Kind | None:
-    """How a language model with this `config` is quantised; None: it is not, or by another library.
+    """How a language model with this `config` is quantised; None: not at all, or by another library.
 
     Raises:
-        ValueError: for a kind of bitsandbytes that is none of ours.
+        ValueError: for a bitsandbytes quantisation that is not supported here.
     """
     described = getattr(config, "quantization_config", None) or {}
     if not isinstance(described, dict):
@@ -152,20 +152,20 @@ def recorded_kind(config: Any) -> Kind | None:
 
 
 def refuse_training(language_model: Any) -> None:
-    """For a caller that is about to train all of the language model.
+    """Refuse to train all of a quantised language model.
 
     Raises:
         ValueError: if its decoder is quantised.
     """
     if kind := recorded_kind(language_model.config):
         raise ValueError(
-            f"the language model is quantised as {kind}: its weights are whole numbers, which have no gradients, and "
+            f"the language model is quantised as {kind}: its weights are integers, which have no gradients, and "
             "only norms and embeddings would learn; train LoRA on it, or load it without quantisation"
         )
 
 
 def import_bitsandbytes() -> None:
-    """Import the library without what it says unasked; before anything else imports it, as peft does.
+    """Import bitsandbytes without its unsolicited messages, before anything else, such as peft, imports it.
 
     Raises:
         ImportError: if it is not installed.
@@ -176,7 +176,7 @@ def import_bitsandbytes() -> None:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "to quantise, or to read what is quantised, bitsandbytes is needed: pip install foveal-models[quant]"
+            "quantising, or reading a quantised model, needs bitsandbytes: pip install foveal-models[quant]"
         ) from error
 
 

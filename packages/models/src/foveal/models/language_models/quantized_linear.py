@@ -1,7 +1,7 @@
-"""Linear layers whose weight is stored in 4 or 8 bits; the one place that knows bitsandbytes.
+"""Linear layers whose weight is stored in 4 or 8 bits; the only module that uses bitsandbytes' layers.
 
-They are the library's own, so that LoRA finds them, with three differences: they compute in the dtype of their input
-as `nn.Linear` does, nothing that they hold changes while they are used, and a state dict restores them bit by bit.
+They are subclasses of the library's layers, so that LoRA finds them, with three differences: they compute in the dtype
+of their input like `nn.Linear`, nothing that they hold changes during use, and a state dict restores them bit by bit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,16 +22,16 @@ from torch.nn import functional as F
 
 BLOCK = 64
 CHUNK = 2**22
-"""Weights that are quantised at a time: it takes about 16 bytes for each."""
+"""Number of weights quantised at a time; each takes about 16 bytes meanwhile."""
 OUTLIER = 6.0
-"""Inputs above are multiplied in 16 bits (LLM.int8(), arXiv 2208.07339, section 3.2)."""
+"""Inputs above this are multiplied in 16 bits (LLM.int8(), arXiv 2208.07339, section 3.2)."""
 
 
 class Linear4bit(modules.Linear4bit):
     """A linear layer in the 4-bit NormalFloat of QLoRA (arXiv 2305.14314, section 3).
 
     Args:
-        linear: whose place it takes; its bias is taken over. `quantize_` or `restore_` gives the weight.
+        linear: the layer to replace; its bias is reused. `quantize_` or `restore_` sets the weight.
         double: whether the blocks' scales are quantised too.
     """
 
@@ -52,7 +52,7 @@ class Linear4bit(modules.Linear4bit):
         flat = weight.detach().contiguous().view(-1)
         packed = torch.empty((len(flat) + 1) // 2, 1, dtype=torch.uint8, device=weight.device)
         scales = torch.empty(-(-len(flat) // BLOCK), device=weight.device)
-        # Blocks are independent of each other, so chunks of whole blocks give what the library gives at once.
+        # Blocks are independent, so chunks of whole blocks give the same result as one call of the library.
         for start in range(0, len(flat), CHUNK):
             some, scale = torch.ops.bitsandbytes.quantize_4bit(flat[start : start + CHUNK], BLOCK, "nf4", torch.uint8)
             packed[start // 2 : start // 2 + len(some)] = some
@@ -74,19 +74,19 @@ class Linear4bit(modules.Linear4bit):
         self._hold(packed, state)
 
     def restore_(self, pieces: Mapping[str, Tensor]) -> None:
-        """Take over what a state dict had under this layer's name: `weight` and `weight. ...`, as they are."""
+        """Restore the layer from its entries of a state dict, `weight` and `weight. ...`, bit by bit."""
         statistics = {name: piece for name, piece in pieces.items() if name.startswith("weight.")}
         self.weight = modules.Params4bit.from_prequantized(
             pieces["weight"], quantized_stats=statistics, device=pieces["weight"].device, module=self
         )
 
     def dequantized(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The weight that it computes with, [out, in]; by default in the dtype that it was quantised from."""
+        """The weight that the layer computes with, [out, in]; by default in the dtype that it was quantised from."""
         state = self._state
         scales = state.absmax
         if state.nested:
             scales = dequantize_blockwise(scales, state.state2) + state.offset
-        # As one long row: the library's CPU kernel takes every row for a whole number of blocks.
+        # As one long row: the library's CPU kernel assumes that every row is a whole number of blocks.
         flat = torch.ops.bitsandbytes.dequantize_4bit(
             self.weight.data, scales, BLOCK, "nf4", (1, state.shape.numel()), dtype or state.dtype
         )
@@ -95,8 +95,8 @@ class Linear4bit(modules.Linear4bit):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]"""
-        # Not the library's own: on some processors that repacks the weight for good, which rounds its scales, and it
-        # casts the bias in place.
+        # Not the library's own forward: on some processors it permanently repacks the weight, which rounds its scales,
+        # and it casts the bias in place.
         x = _autocast(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if self.in_features % BLOCK:
@@ -106,7 +106,7 @@ class Linear4bit(modules.Linear4bit):
 
     @property
     def _state(self) -> Any:
-        """What is needed to undo the quantisation; the weight's, which moves to a device with it."""
+        """The quantisation state for dequantising; it belongs to the weight and moves to a device with it."""
         weight: Any = self.weight
         return weight.quant_state
 
@@ -128,12 +128,12 @@ class Linear4bit(modules.Linear4bit):
 
 
 class Linear8bit(modules.Linear8bitLt):
-    """A linear layer with a weight of int8 and a scale per row, as LLM.int8() (arXiv 2208.07339).
+    """A linear layer with an int8 weight and a scale per row, as in LLM.int8() (arXiv 2208.07339).
 
-    While it is trained inputs stay as they are; otherwise they are rounded to int8 too, but for outliers.
+    In training mode inputs stay as they are; otherwise they are rounded to int8 too, except for outliers.
 
     Args:
-        linear: whose place it takes; its bias is taken over.
+        linear: the layer to replace; its bias is reused.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -158,11 +158,11 @@ class Linear8bit(modules.Linear8bitLt):
         self._hold(packed, scales)
 
     def restore_(self, pieces: Mapping[str, Tensor]) -> None:
-        """Take over what a state dict had under this layer's name: `weight` and `SCB`, as they are."""
+        """Restore the layer from its entries of a state dict, `weight` and `SCB`, bit by bit."""
         self._hold(pieces["weight"], pieces["SCB"])
 
     def dequantized(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The weight that it computes with, [out, in]; float32 by default."""
+        """The weight that the layer computes with, [out, in]; float32 by default."""
         scales: Any = self.state.SCB
         weight: Tensor = self.weight.data * (scales[:, None] / 127)
         return weight.to(dtype or torch.float32)
@@ -180,7 +180,7 @@ class Linear8bit(modules.Linear8bitLt):
         self.state.CB, self.state.SCB = self.weight.data, scales
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Linear8bit":
-        # The library moves these two only when the layer itself is moved, not a model around it.
+        # The library moves these two only when the layer itself is moved, not when a model around it is.
         super()._apply(fn, recurse)
         if self.state.SCB is not None:
             self.state.CB, self.state.SCB = self.weight.data, self.state.SCB.to(self.weight.device)
@@ -194,10 +194,10 @@ class Linear8bit(modules.Linear8bitLt):
 def _restore_from(
     layer: Linear4bit | Linear8bit, state_dict: dict[str, Any], prefix: str, names: Iterable[str]
 ) -> None:
-    """Restore `layer` from copies; afterwards `state_dict` has only what `nn.Linear` knows.
+    """Restore `layer` from copies; afterwards `state_dict` has only entries that `nn.Linear` knows.
 
     Raises:
-        ValueError: if the weight is not quantised; it would be rounded to whole numbers.
+        ValueError: if the weight is not quantised, because it would be rounded to integers.
     """
     if f"{prefix}weight" not in state_dict:
         return
@@ -210,6 +210,6 @@ def _restore_from(
 
 
 def _autocast(x: Tensor) -> Tensor:
-    """What autocast makes of the input of an `nn.Linear`; it does not know these layers."""
+    """Cast `x` as autocast casts the input of an `nn.Linear`; autocast does not know these layers."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -1,4 +1,4 @@
-"""A language model with a quantised decoder, from a folder, without ever holding the one that is not quantised."""
+"""Load a language model with a quantised decoder from a folder, without ever holding the unquantised one."""
 
 import ctypes
 import re
@@ -29,9 +29,9 @@ PIECES: dict[Kind | None, tuple[str, ...]] = {
     "nf4-dq": (*NF4, "weight.nested_absmax", "weight.nested_quant_map"),
     "int8": ("weight", "SCB"),
 }
-"""What a folder has of a layer's weight, by how it is quantised."""
+"""Names of a layer's weight tensors in a folder, by type of quantisation."""
 IGNORED = r"\.rotary_emb\.inv_freq|\.weight_format"
-"""Ends of names that are no weights: tables that are computed, and a mark that int8 is stored by rows."""
+"""Suffixes of names that are not weights: computed tables, and a mark that int8 is stored by rows."""
 SHOWN = 5
 
 
@@ -43,21 +43,22 @@ def load_quantized(
     dtype: torch.dtype | None = None,
     rename: Rename = dict,
 ) -> nn.Module:
-    """The causal language model among the tensors of a folder, in evaluation mode.
+    """Load the causal language model from the tensors of a folder, in evaluation mode.
 
-    Besides the model itself there is never more than one of its tensors in memory. A folder that was saved quantised is
-    taken as it is, bit by bit; of any other the decoder's linear layers are quantised as they come.
+    At most one of its tensors is in memory in addition to the model itself. A folder that was saved quantised is read
+    as it is, bit by bit; otherwise the decoder's linear layers are quantised while they are read.
 
     Args:
         stored: tensors of the folder.
         config: transformers' configuration of the model.
-        kind: how to quantise; None: as the folder is.
-        dtype: of all that is not quantised, and before of what is; None: the configuration's.
-        rename: from the folder's names to the model's; what becomes none is not read.
+        kind: type of quantisation; None: the folder's.
+        dtype: dtype of all weights that are not quantised, and of the others before quantisation; None: the
+            configuration's.
+        rename: maps the folder's names to the model's; names mapped to nothing are skipped.
 
     Raises:
-        ValueError: if the folder is quantised in another way, if a tensor is missing, unexpected or wrongly shaped,
-            which is found before any weight is read, if two that are one in the model differ, or as `quantize`.
+        ValueError: if the folder is quantised in another way; if a tensor is missing, unexpected or of another shape,
+            which is checked before any weight is read; if two tied tensors differ; or as for `quantize`.
         ImportError: if bitsandbytes is not installed.
     """
     from transformers import AutoModelForCausalLM, GenerationConfig
@@ -104,7 +105,7 @@ def load_quantized(
     for name, twin in twins.items():
         if not torch.equal(model.get_parameter(name), twin):
             raise ValueError(
-                f"{stored.source}: {name} is one tensor with another in {type(model).__name__}, but differs"
+                f"{stored.source}: {name} is tied to another tensor in {type(model).__name__}, but differs"
             )
     record(model, asked)
     if (Path(stored.source) / "generation_config.json").is_file():
@@ -114,17 +115,17 @@ def load_quantized(
 
 
 def _renamed(stored: StoredTensors, wanted: set[str], rename: Rename) -> Iterator[tuple[str, Tensor]]:
-    """What `wanted` becomes, one after the other."""
+    """The renamed tensors of `wanted`, one after the other."""
     for published, tensor in stored.stream(wanted):
         yield from rename({published: tensor}).items()
 
 
 @contextmanager
 def parameters_without_memory() -> Iterator[None]:
-    """Within, new parameters are on the meta device. Buffers are not: some are computed, and no file has them."""
+    """Context in which new parameters are on the meta device. Buffers are not: some are computed and in no file."""
 
     def forget(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> Any:
-        # What is there already may be shared, and stays the same object.
+        # An existing parameter may be shared and stays the same object.
         if parameter is None or parameter.is_meta:
             return None
         return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
@@ -137,7 +138,7 @@ def parameters_without_memory() -> Iterator[None]:
 
 
 def _expected(model: nn.Module) -> dict[str, Tensor]:
-    """What a folder must have of a model that is not quantised; of what is shared, only the first name."""
+    """The tensors that a folder must have for an unquantised model; shared tensors only under their first name."""
     others = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     buffers = {name: tensor for name, tensor in model.state_dict().items() if name not in others}
     return {**dict(model.named_parameters()), **buffers}
@@ -152,7 +153,7 @@ def _check(
     before: Kind | None,
     source: str,
 ) -> None:
-    """Names and shapes of all that the folder has, against the model.
+    """Check the names and shapes of all of the folder's tensors against the model.
 
     Raises:
         ValueError: if they do not agree.
@@ -182,13 +183,13 @@ def _check(
 
 
 def _give_back_memory() -> None:
-    """To the system, what lies free between what is kept: glibc does not of itself, and it adds up to half a model."""
+    """Return freed heap to the OS: glibc keeps it, and it adds up to half a model."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 
 
 def _fill(model: nn.Module, name: str, tensor: Tensor) -> None:
-    """Give a parameter memory and its value, in its dtype; a buffer has memory."""
+    """Allocate a parameter and set its value, in its dtype; a buffer is already allocated."""
     parent, _, leaf = name.rpartition(".")
     module = model.get_submodule(parent)
     old = getattr(module, leaf)

@@ -1,4 +1,4 @@
-"""The first Qwen (arXiv 2309.16609), which transformers does not have, as the Qwen2 that computes the same."""
+"""Read the first Qwen (arXiv 2309.16609), which transformers does not have, as the Qwen2 that computes the same."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ QWEN1 = KeyMap(
                 "input_layernorm": "ln_1",
                 "post_attention_layernorm": "ln_2",
                 "self_attn.o_proj": "attn.c_proj",
-                # The SiLU is on w2, in spite of the numbers.
+                # The SiLU is applied to w2, despite the numbering.
                 "mlp.up_proj": "mlp.w1",
                 "mlp.gate_proj": "mlp.w2",
                 "mlp.down_proj": "mlp.c_proj",
@@ -34,17 +34,17 @@ QWEN1 = KeyMap(
         "lm_head.weight": "lm_head.weight",
     }
 )
-"""Qwen2's names, and the first Qwen's: `write` makes Qwen2's tensors of those, `read` goes back."""
+"""Qwen2's names and the first Qwen's: `write` makes Qwen2's tensors from the first Qwen's, `read` is the inverse."""
 
 BUFFERS = (".attn.bias", ".attn.masked_bias")
-"""Causal masks that old files hold; they are no weights."""
+"""Causal masks in old files; they are not weights."""
 
 
 def qwen2_tensors(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
     """The first Qwen's weights under Qwen2's names.
 
     Args:
-        tensors: `transformer.wte.weight`, `transformer.h.0. ...`, `lm_head.weight`; masks are left out.
+        tensors: `transformer.wte.weight`, `transformer.h.0. ...`, `lm_head.weight`; masks are skipped.
         source: named in errors.
 
     Raises:
@@ -57,17 +57,17 @@ def qwen2_tensors(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Te
 
 
 def qwen2_config_of(config: Mapping[str, Any], *, source: str) -> Any:
-    """Qwen2's configuration for a model of the first Qwen's.
+    """Qwen2's configuration for a first Qwen.
 
-    The two agree for sequences up to `seq_length`, which becomes the longest one: beyond it the first Qwen changes its
-    rotary base and scales attention by the logarithm of the length.
+    The two agree for sequences up to `seq_length`, which becomes the longest sequence: beyond it the first Qwen changes
+    its rotary base and scales attention by the logarithm of the length.
 
     Args:
-        config: what `config.json` says; its `intermediate_size` counts both halves of the gated feed-forward layer.
+        config: contents of `config.json`; its `intermediate_size` counts both halves of the gated feed-forward layer.
         source: named in errors.
 
     Raises:
-        ValueError: if a field is missing, or says what Qwen2 cannot do.
+        ValueError: if a field is missing, or has a value that Qwen2 does not support.
     """
     from transformers import Qwen2Config
 
@@ -76,7 +76,7 @@ def qwen2_config_of(config: Mapping[str, Any], *, source: str) -> Any:
         "layer_norm_epsilon", "rotary_emb_base", "seq_length",
     }  # fmt: skip
     if missing := sorted(needed - set(config)):
-        raise ValueError(f"{source}: no configuration of the first Qwen, {missing} are missing")
+        raise ValueError(f"{source}: not a configuration of the first Qwen, {missing} are missing")
     heads, width = config["num_attention_heads"], config["hidden_size"]
     for field, expected in {
         "kv_channels": width // heads,
@@ -102,19 +102,19 @@ def qwen2_config_of(config: Mapping[str, Any], *, source: str) -> Any:
 
 
 def is_qwen1(folder: str | Path) -> bool:
-    """Whether `folder` is one whose `config.json` describes the first Qwen."""
+    """Whether the `config.json` of `folder` describes the first Qwen."""
     path = Path(folder) / "config.json"
     if not path.is_file():
         return False
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        return False  # a damaged file is reported where any model's is read
+        return False  # a damaged file is reported where every model's configuration is read
     return isinstance(config, dict) and config.get("model_type") == "qwen"
 
 
 def read_qwen1(folder: str | Path) -> tuple[Any, dict[str, Tensor]]:
-    """Configuration and weights of a folder of the first Qwen's, as Qwen2's; none of its code is run.
+    """Configuration and weights of a first Qwen's folder, as Qwen2's; none of its code is run.
 
     Raises:
         ValueError: if its files are not those of a first Qwen, or its weights are pickled.

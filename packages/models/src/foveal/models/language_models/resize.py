@@ -1,4 +1,4 @@
-"""A language model's tables, of tokens and of positions, made longer."""
+"""Enlarge a language model's token and position tables."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def add_rows(model: Any, vocabulary: int, source: str) -> None:
-    """More rows for tokens, at the input and the output, which may be one table."""
+    """Add token rows to the input embeddings and the output layer, which may be tied."""
     known = model.get_input_embeddings().weight.shape[0]
     if vocabulary < known:
         raise ValueError(f"{source} has {known} rows for tokens, a vocabulary of {vocabulary} would drop some of them")
@@ -19,13 +19,14 @@ def add_rows(model: Any, vocabulary: int, source: str) -> None:
 
 
 def stretch_positions(model: Any, context: int, source: str) -> None:
-    """OPT's table of positions [2 + tokens, width] for longer sequences; what its first two rows hold is no position.
+    """Stretch OPT's position table [2 + tokens, width] for longer sequences; its first two rows are not positions.
 
-    Vary-tiny (arXiv 2312.06109) says that the table was interpolated, not how: linearly, from the first to the last.
+    Vary-tiny (arXiv 2312.06109) states that the table was interpolated, but not how; here it is linear, from the first
+    position to the last.
     """
     if model.config.model_type != "opt":
         raise ValueError(
-            f"{source} is a {model.config.model_type}, without a table of learned positions to be stretched to a "
+            f"{source} is a {model.config.model_type}, which has no table of learned positions to stretch to a "
             f"context of {context}; only an OPT has one"
         )
     known = model.config.max_position_embeddings

@@ -1,1 +1,1 @@
-"""How visual tokens of several views become what the language model reads."""
+"""Merges: join the visual tokens of several views into the input of the language model."""

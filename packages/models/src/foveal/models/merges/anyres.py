@@ -1,4 +1,4 @@
-"""The tiles of a picture as one map, without its padding, each row ended: LLaVA-NeXT."""
+"""Join the tiles of a picture into one map without padding, with a newline after each row: LLaVA-NeXT."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from foveal.models.merges.merge import Merge, Merged, overview_and_tiles
 from foveal.models.views.anyres import kept_region
 
 LARGEST_EXCESS = 1.1
-"""How far the side of a map may exceed its share before it is made smaller (LLaVA-OneVision)."""
+"""How far the side of a map may exceed its limit before the map is shrunk (LLaVA-OneVision)."""
 
 
 class AnyResMerge(Merge):
@@ -21,13 +21,13 @@ class AnyResMerge(Merge):
 
     Args:
         width: channels of the language model.
-        kind: `spatial_unpad`: the tiles as one map, without the rows or columns that only hold padding, a learned
+        kind: `spatial_unpad`: the tiles as one map, without the rows or columns that hold only padding, with a learned
             newline at the end of each row; `spatial`: the whole map row by row; `flat`: tile after tile.
-        max_tiles: with `spatial_unpad`, make a map smaller that has more tokens than so many tiles (LLaVA-OneVision's
-            `anyres_max`, arXiv 2408.03326, section 3.2); None: leave it.
+        max_tiles: with `spatial_unpad`, shrink a map that has more tokens than this many tiles (LLaVA-OneVision's
+            `anyres_max`, arXiv 2408.03326, section 3.2); None: never shrink.
 
     Raises:
-        ValueError: for another kind, or `max_tiles` below 1 or without `spatial_unpad`.
+        ValueError: for an unknown kind, or if `max_tiles` is below 1 or used without `spatial_unpad`.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class AnyResMerge(Merge):
         return grid[0] * grid[1] + rows * (columns + 1)
 
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
+        """[rows*columns, width] per view -> [num_tokens, width], no stacks."""
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         overview, *tiles = tokens
         if self.kind == "flat":
@@ -69,7 +70,7 @@ class AnyResMerge(Merge):
         return Merged(torch.cat((overview, with_newlines(plane, self.newline))))
 
     def _shrunk(self, extent: Grid, grid: Grid) -> Grid:
-        """The map's rows and columns after `max_tiles`."""
+        """The map's rows and columns after `max_tiles` is applied."""
         if self.max_tiles is None:
             return extent
         rows, columns = extent
@@ -80,7 +81,7 @@ class AnyResMerge(Merge):
 
 
 def with_newlines(plane: Tensor, newline: Tensor) -> Tensor:
-    """[rows, columns, width] as [rows * (columns + 1), width], every row ended by `newline`, [width]."""
+    """[rows, columns, width] -> [rows * (columns + 1), width], with `newline` [width] after every row."""
     ends = newline.to(plane.dtype).expand(len(plane), 1, -1)
     return torch.cat((plane, ends), dim=1).flatten(0, 1)
 

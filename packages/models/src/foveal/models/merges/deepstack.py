@@ -1,4 +1,4 @@
-"""The tokens of tiles stacked under those of the overview: DeepStack, and the sequences it is compared with."""
+"""Stack the tiles' tokens under those of the overview: DeepStack, and the sequences it is compared with."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -17,21 +17,21 @@ Sampling = Literal["2d", "1d", "grid", "overview", "none"]
 class DeepStackMerge(Merge):
     """The overview as sequence, the tiles as stacks for early decoder layers (arXiv 2406.04334, section 3.2, eq. 4, 5).
 
-    Adds no parameter and no token. A picture with fewer tiles has fewer stacks. The published models use the default;
-    the other values are those of the paper's ablations (figure 3, tables 5 to 7).
+    Adds no parameters and no tokens. A picture with fewer tiles has fewer stacks. The published models use the
+    defaults; the other values are those of the paper's ablations (figure 3, tables 5 to 7).
 
     Args:
         width: channels of the language model.
         start_layer: decoder layer before which the first stack is added; 0: to the embeddings.
         interval: layers from one stack to the next.
-        stacks: most stacks of a picture, at least the plan's tiles.
-        sampling: which tokens make a stack: `2d`: every n-th row and column of the tiles' map, so that the stacks hold,
-            place by place, what lies under a token of the overview; `1d`: every n-th token of the map, row by row;
-            `grid`: a tile each; `overview`: the overview's again, `stacks` times; `none`: no tile is used.
+        stacks: maximum number of stacks of a picture, at least the plan's number of tiles.
+        sampling: which tokens form a stack. `2d`: every n-th row and column of the tiles' map, so that at each position
+            the stacks hold the part of the picture under the overview's token; `1d`: every n-th token of the map, row
+            by row; `grid`: one tile each; `overview`: the overview's tokens again, `stacks` times; `none`: no tiles.
         overview: `input`: the overview is the sequence; `stacked`: the sequence is zero, the overview the first stack.
 
     Raises:
-        ValueError: for settings that make no sense.
+        ValueError: for contradictory or out-of-range settings.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class DeepStackMerge(Merge):
         return rows * columns
 
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
+        """[rows*columns, width] per view -> one sequence [rows*columns, width], and stacks of the same shape."""
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         _check_stacks(tile_grid[0] * tile_grid[1], self.stacks)
         overview, *tiles = tokens
@@ -78,7 +79,7 @@ class DeepStackMerge(Merge):
 
 
 class SequenceMerge(Merge):
-    """Overview and stacks one after the other, as a longer sequence: what DeepStack saves (arXiv 2406.04334, table 7).
+    """Overview and stacks concatenated into one sequence, the length DeepStack saves (arXiv 2406.04334, table 7).
 
     Args:
         width: channels of the language model.
@@ -94,6 +95,7 @@ class SequenceMerge(Merge):
         return (tile_grid[0] * tile_grid[1] + self.overview) * rows * columns
 
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
+        """[rows*columns, width] per view -> [num_tokens, width], no stacks."""
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         overview, *tiles = tokens
         stacks = stacks_of(tiles, tile_grid, grid)
@@ -101,26 +103,26 @@ class SequenceMerge(Merge):
 
 
 class DeepStackHdMerge(Merge):
-    """AnyRes as sequence, enlarged crops of every view as its stacks: DeepStack-L-HD (released code).
+    """AnyRes as the sequence, enlarged crops of every view as the stacks: DeepStack-L-HD (released code).
 
-    The overview and then the tiles' map, each row of it ended by a learned newline; a stack is laid out like the
-    sequence, newlines included, which are so added again at every layer, as in the released model.
+    The sequence is the overview and then the tiles' map, with a learned newline after each row. A stack has the same
+    layout, newlines included, so the newline is added again at every layer, as in the released model.
 
     Args:
         width: channels of the language model.
         start_layer: decoder layer before which the first stack is added.
         interval: layers from one stack to the next.
-        stacks: crops of every view: of `DeepStackHdPlan`'s `crops` the largest square number.
+        stacks: crops of every view: the largest square number that is at most `DeepStackHdPlan`'s `crops`.
 
     Raises:
-        ValueError: for settings that make no sense.
+        ValueError: for out-of-range settings, or if `stacks` is not a square number.
     """
 
     def __init__(self, width: int, *, start_layer: int = 1, interval: int = 1, stacks: int = 4) -> None:
         super().__init__()
         self.layers = _layers(start_layer, interval, stacks, stacks)
         if isqrt(stacks) ** 2 != stacks:
-            raise ValueError(f"{stacks} crops of a view make no square")
+            raise ValueError(f"{stacks} crops of a view do not form a square: use a square number")
         self.width, self.start_layer, self.interval, self.stacks = width, start_layer, interval, stacks
         self.newline = nn.Parameter(torch.zeros(width))
 
@@ -129,6 +131,7 @@ class DeepStackHdMerge(Merge):
         return rows * columns + tiles[0] * rows * (tiles[1] * columns + 1)
 
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
+        """[rows*columns, width] per view or crop -> [num_tokens, width], and `stacks` stacks of the same shape."""
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid, sets=1 + self.stacks)
         views = 1 + tile_grid[0] * tile_grid[1]
         side = isqrt(self.stacks)

@@ -1,4 +1,4 @@
-"""What every merge promises: from the tokens of a picture's views to what the language model reads."""
+"""The interface of a merge: from the tokens of a picture's views to the input of the language model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from foveal.core import Grid, Size
 
 @dataclass(frozen=True)
 class Merged:
-    """One picture for the language model.
+    """One picture as input of the language model.
 
     Attributes:
         tokens: [tokens, width], written over the picture's placeholders.
-        stacks: [tokens, width] each, added at the same places to what enters the merge's `layers`, one after the other.
+        stacks: [tokens, width] each, added at the same positions to the input of the merge's `layers`, one per layer.
 
     Raises:
-        ValueError: if a stack has not the shape of the tokens.
+        ValueError: if a stack does not have the shape of the tokens.
     """
 
     tokens: Tensor
@@ -29,20 +29,20 @@ class Merged:
         shapes = [list(stack.shape) for stack in self.stacks]
         if self.tokens.ndim != 2 or any(shape != list(self.tokens.shape) for shape in shapes):
             raise ValueError(
-                f"tokens and stacks of a picture are [tokens, width], all alike, not {list(self.tokens.shape)} and "
-                f"{shapes}"
+                "tokens and stacks of a picture must have one shape [tokens, width], not "
+                f"{list(self.tokens.shape)} and {shapes}"
             )
 
 
 class Merge(nn.Module, ABC):
-    """Makes one run of tokens of all views of a picture; without a merge every view is a run of its own.
+    """Joins the tokens of all views of a picture into one run; without a merge every view is a separate run.
 
-    The constructor of every merge begins with `width`, the channels of the language model.
+    The first argument of every merge's constructor is `width`, the channels of the language model.
 
     Attributes:
         width: channels of the language model.
-        levels: of the connector's tokens that it takes, as many as the connector gives.
-        layers: decoder layers that stacks enter, the first stack the first.
+        levels: number of token levels that it takes, as many as the connector returns.
+        layers: decoder layers that the stacks enter, in the order of the stacks.
         tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
@@ -53,12 +53,12 @@ class Merge(nn.Module, ABC):
 
     @abstractmethod
     def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
-        """Tokens of a picture; nothing is computed.
+        """The number of tokens of a picture, without running the merge.
 
         Args:
             grids: rows and columns of the tokens of each view, in the plan's order.
-            tile_grid: rows and columns of the tiles behind the overview; None: the views lie in no plane.
-            size: of the picture in pixels.
+            tile_grid: rows and columns of the tiles after the overview; None: the views do not form a plane.
+            size: size of the picture in pixels.
 
         Raises:
             ValueError: if such views cannot be merged.
@@ -66,11 +66,13 @@ class Merge(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
-        """One picture.
+        """Merge one picture: [rows*columns, width] per view -> `Merged` with [num_tokens, width].
 
         Args:
-            tokens: [rows*columns, width] of each view, with several `levels` [levels, rows*columns, width]; the other
-                arguments are those of `num_tokens`.
+            tokens: [rows*columns, width] of each view, or [levels, rows*columns, width] if `levels` is above 1.
+            grids: as for `num_tokens`.
+            tile_grid: as for `num_tokens`.
+            size: as for `num_tokens`.
 
         Raises:
             ValueError: if such views cannot be merged.
@@ -78,20 +80,20 @@ class Merge(nn.Module, ABC):
 
 
 def overview_and_tiles(name: str, grids: Sequence[Grid], tile_grid: Grid | None, *, sets: int = 1) -> tuple[Grid, Grid]:
-    """The grid of every view and the grid of the tiles, checked.
+    """Check that the views are an overview and its tiles; return the grid of each view and the grid of the tiles.
 
     Args:
-        name: of the merge, for messages.
+        name: name of the merge, for messages.
         grids: rows and columns of the tokens of each view.
         tile_grid: rows and columns of the tiles.
-        sets: how many views there are for the overview and for every tile.
+        sets: number of views for the overview and for every tile.
 
     Raises:
-        ValueError: if the views are not an overview and its tiles, or differ in their grids.
+        ValueError: if the views are not an overview and its tiles, or if their grids differ.
     """
     if tile_grid is None:
         raise ValueError(
-            f"{name} joins an overview and tiles that lie in a plane; the plan's views do not "
+            f"{name} joins an overview and tiles that form a plane; the plan's views do not "
             "(AnyResPlan and DeepStackPlan make such views)"
         )
     expected = (1 + tile_grid[0] * tile_grid[1]) * sets
@@ -100,5 +102,5 @@ def overview_and_tiles(name: str, grids: Sequence[Grid], tile_grid: Grid | None,
             f"{name} takes {expected} views for {tile_grid[0]}x{tile_grid[1]} tiles, the plan makes {len(grids)}"
         )
     if len(set(grids)) > 1:
-        raise ValueError(f"{name} takes views of one grid of tokens, they have {sorted(set(grids))}")
+        raise ValueError(f"{name} takes views with the same grid of tokens, they have {sorted(set(grids))}")
     return grids[0], tile_grid

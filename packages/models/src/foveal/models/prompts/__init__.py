@@ -1,1 +1,1 @@
-"""From conversations to token ids: templates, tokenizers, the processor, batches."""
+"""Turn conversations into token ids: templates, tokenizers, the processor, batches."""

@@ -1,4 +1,4 @@
-"""One conversation, and several, as tensors."""
+"""Samples and batches: one or several conversations as tensors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,10 +15,10 @@ class Sample:
 
     Attributes:
         input_ids: [tokens], `IMAGE_TOKEN_ID` where visual tokens are written.
-        labels: [tokens], `IGNORE_INDEX` where nothing is learnt.
+        labels: [tokens], `IGNORE_INDEX` at unsupervised tokens.
         views: [3, height, width] each, uint8, in the order of their placeholders.
         key: the sample's name in messages.
-        sizes: of each picture before it was cut into views.
+        sizes: size of each picture before it was cut into views.
     """
 
     input_ids: Tensor
@@ -38,9 +38,9 @@ class Batch:
         input_ids: [batch, tokens].
         labels: [batch, tokens].
         attention_mask: [batch, tokens], True at real tokens.
-        views: [3, height, width] each, uint8; all samples', one sample after the other.
+        views: [3, height, width] each, uint8; of all samples, one sample after the other.
         keys: the samples' names in messages.
-        sizes: of each picture, in the order of their views.
+        sizes: size of each picture, in the order of the views.
     """
 
     input_ids: Tensor
@@ -51,11 +51,11 @@ class Batch:
     sizes: tuple[Size, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same on another device."""
+        """The batch on another device."""
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """The same in page-locked memory, from which copies to a GPU are faster."""
+        """The batch in page-locked memory, from which copies to a GPU are faster."""
         return self._with_tensors(lambda tensor: tensor.pin_memory())
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -69,7 +69,7 @@ class Batch:
 
 
 def position_ids(attention_mask: Tensor | None) -> Tensor | None:
-    """0, 1, 2 ... over the real tokens of every row, so that padding on either side changes nothing.
+    """Positions 0, 1, 2 ... of the real tokens of every row, so that padding on either side changes nothing.
 
     Args:
         attention_mask: [batch, tokens], True at real tokens.

@@ -10,12 +10,12 @@ SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
 
 
 def byte_tokenizer(tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
-    """260 tokens: `<unk>`, `<s>`, `</s>`, `<pad>` and the 256 bytes of UTF-8; any text comes back as it was.
+    """A tokenizer of 260 tokens: `<unk>`, `<s>`, `</s>`, `<pad>` and the 256 bytes of UTF-8; it is lossless.
 
-    `<s>` is put in front, as LLaMA's tokenizer does.
+    It prepends `<s>`, as LLaMA's tokenizer does.
 
     Args:
-        tokens: further special tokens, from 260 on.
+        tokens: further special tokens, with ids from 260 on.
 
     Raises:
         ValueError: if one of them is empty.

@@ -1,7 +1,7 @@
-"""Numbers that stand in sequences for something else than a token."""
+"""Ids in sequences that are not tokens."""
 
 IMAGE_TOKEN_ID = -200
-"""A place over which a visual token is written."""
+"""A placeholder that a visual token is written over."""
 
 IGNORE_INDEX = -100
-"""A label that is not learnt."""
+"""The label of an unsupervised token."""

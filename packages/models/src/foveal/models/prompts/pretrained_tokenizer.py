@@ -1,4 +1,4 @@
-"""Tokenizers by name."""
+"""Load tokenizers by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,17 @@ from foveal.models.prompts.tokenize import add_special_tokens
 
 
 def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
-    """A tokenizer from a local folder or by its hub name; no code from the hub. Padding is `<unk>` where it has none.
+    """Load a tokenizer from a local folder or by its hub name, without code from the hub.
+
+    A tokenizer without a padding token pads with `<unk>`.
 
     Args:
         name_or_folder: folder with a tokenizer's files, or hub name. A folder that has only a `tokenizer.model` is
-            taken for LLaMA's, which puts `<s>` in front.
-        tokens: special tokens to be added; those that it has keep their ids.
+            read as LLaMA's tokenizer, which prepends `<s>`.
+        tokens: special tokens to add; those that the tokenizer already has keep their ids.
 
     Raises:
-        ValueError: if it has neither a padding nor an unknown token, or does not take one of `tokens`.
+        ValueError: if it has neither a padding nor an unknown token, or does not accept one of `tokens`.
         OSError: if there is no such folder or name.
     """
     from transformers import AutoTokenizer, LlamaTokenizer

@@ -1,4 +1,4 @@
-"""From pictures and conversations to tensors."""
+"""Turn pictures and conversations into tensors."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -33,18 +33,18 @@ class Processor:
     """Makes samples and batches; holds no weights and can be sent to loader workers.
 
     Args:
-        tokenizer: the language model's.
-        plan: from a picture's size to its views.
+        tokenizer: the language model's tokenizer.
+        plan: maps a picture's size to its views.
         template: name of the prompt template.
-        count: of a picture of such a size, the lengths of its runs of visual tokens and the texts between.
-        max_length: longest sequence in tokens, visual ones included.
-        overlong: what to do with a longer one: `raise`; or `drop_turns`: leave out whole exchanges from the end, which
-            is logged, and raise if the first is still too long. Nothing is ever cut inside.
+        count: maps a picture's size to the lengths of its runs of visual tokens and the texts between them.
+        max_length: longest sequence in tokens, including visual tokens.
+        overlong: how a longer sequence is handled. `raise`: an error; `drop_turns`: drop whole exchanges from the end,
+            which is logged, and raise an error if the first one is still too long. An exchange is never truncated.
 
     Raises:
-        ValueError: if there is no such template, the tokenizer lacks its end of an answer, has nothing to pad with or
-            puts more than a token for the beginning around a text, or the system text, the limit or what to do beyond
-            it make no sense.
+        ValueError: if the template is unknown; if the tokenizer lacks the token that ends an answer, has nothing to pad
+            with, or adds anything but a BOS token to a text; or if the system text, `max_length` or `overlong` is
+            invalid.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class Processor:
             raise ValueError("the tokenizer has neither a padding nor an unknown token to pad with")
         around = tokenizer("")["input_ids"]
         if around not in ([], [tokenizer.bos_token_id]):
-            # Texts between pictures are tokenised by themselves: an end token would come before every picture.
+            # Texts between pictures are tokenised separately: an EOS token would come before every picture.
             raise ValueError(
-                f"the tokenizer puts {tokenizer.convert_ids_to_tokens(around)} around a text, expected at most its "
-                "token for the beginning: switch add_eos_token off"
+                f"the tokenizer adds {tokenizer.convert_ids_to_tokens(around)} to a text, expected at most its BOS "
+                "token: switch add_eos_token off"
             )
         end = find_template(template).after_answer.strip()
         if end.startswith("<|") and end not in tokenizer.get_added_vocab():
             raise ValueError(
-                f"the template {template} ends an answer with {end}, which the tokenizer has not as a token: no answer "
+                f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
                 "would end. Choose the template that belongs to the language model, or add the token"
             )
         self.tokenizer, self.plan, self.count = tokenizer, plan, count
@@ -87,7 +87,7 @@ class Processor:
 
     @property
     def stop_ids(self) -> list[int]:
-        """Tokens after which an answer is over."""
+        """Tokens that end an answer."""
         end = find_template(self.template).after_answer.strip()
         stops: set[int | None] = {self.tokenizer.eos_token_id}
         if end and end in self.tokenizer.get_added_vocab():
@@ -95,29 +95,29 @@ class Processor:
         return sorted(stop for stop in stops if stop is not None)
 
     def encode(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
-        """A conversation to learn from: it ends with an answer.
+        """Encode a conversation for training: it ends with an answer.
 
         Args:
             pictures: RGB, in the order of their `<image>`.
-            turns: an optional system turn, then user and assistant by turns.
+            turns: an optional system turn, then user and assistant alternating.
             key: the sample's name in messages.
 
         Raises:
-            ValueError: if a picture is not RGB, or the conversation cannot be rendered, is too long, or nothing in it
-                is learnt; the message begins with `key`.
+            ValueError: if a picture is not RGB, or the conversation cannot be rendered, is too long, or has no
+                supervised tokens; the message begins with `key`.
         """
         return self._sample(pictures, turns, key, open_ended=False)
 
     def encode_prompt(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
-        """A conversation to be answered: it ends with a question. Arguments and errors as of `encode`."""
+        """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`."""
         return self._sample(pictures, turns, key, open_ended=True)
 
     def length(self, sizes: Sequence[Size], turns: Sequence[Turn], *, open_ended: bool = False, key: str = "") -> int:
-        """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of such sizes."""
+        """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of these sizes."""
         return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
 
     def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:
-        """Samples as a batch, padded on the right to learn from, on the left to be continued.
+        """Collate samples into a batch, padded on the right for training, on the left for generation.
 
         Raises:
             ValueError: if there is no sample.
@@ -138,16 +138,14 @@ class Processor:
         )
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
-        """The text of an answer's ids, without special tokens and surrounding white space."""
+        """The text of an answer's ids, without special tokens or surrounding whitespace."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _sample(self, pictures: Sequence[Image], turns: Sequence[Turn], key: str, *, open_ended: bool) -> Sample:
         for picture in pictures:
             if picture.mode != "RGB":
                 where = f"{key}: " if key else ""
-                raise ValueError(
-                    f"{where}a picture of mode {picture.mode} where RGB is expected: open it with read_image"
-                )
+                raise ValueError(f"{where}a picture has mode {picture.mode}, expected RGB: open it with read_image")
         sizes = tuple(Size.of(picture.size) for picture in pictures)
         ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
         views = tuple(view for picture in pictures for view in self._views(picture))
@@ -156,7 +154,7 @@ class Processor:
     def _sequence(
         self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool
     ) -> tuple[list[int], list[int]]:
-        """Ids and labels with all placeholders."""
+        """Ids and labels, including all placeholders."""
         where = f"{key}: " if key else ""
         kept = list(turns)
         try:
@@ -186,14 +184,14 @@ class Processor:
         if len(kept) < len(turns):
             logger.warning("%sleft out the last %d of %d turns to fit", where, len(turns) - len(kept), len(turns))
         if not open_ended and all(label == IGNORE_INDEX for label in labels):
-            raise ValueError(f"{where}nothing in the sample is learnt: its answers have no tokens")
+            raise ValueError(f"{where}nothing in the sample is supervised: its answers have no tokens")
         return ids, labels
 
     def picture_ids(self, size: Size) -> list[int]:
-        """The ids that stand for a picture of such a size: placeholders and separators.
+        """The ids that represent a picture of the given size: placeholders and separators.
 
         Raises:
-            ValueError: if the parts of the model cannot take such a picture, or the tokenizer lacks a separator.
+            ValueError: if the parts of the model cannot process such a picture, or the tokenizer lacks a separator.
         """
         ids: list[int] = []
         for item in self.count(size):
@@ -206,7 +204,7 @@ class Processor:
         return ids
 
     def _views(self, picture: Image) -> list[Tensor]:
-        """The views of a picture in the order of the prompt; those that are seen together stay together."""
+        """The views of a picture in the order of the prompt; views that are seen together stay together."""
         cut, inputs = self.plan.cut(picture), self.plan.inputs
         order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
@@ -214,7 +212,7 @@ class Processor:
 
     @staticmethod
     def _expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
-        """Every single `IMAGE_TOKEN_ID` replaced by its picture's ids."""
+        """Replace every single `IMAGE_TOKEN_ID` by its picture's ids."""
         rest = iter(pictures)
         expanded_ids: list[int] = []
         expanded_labels: list[int] = []

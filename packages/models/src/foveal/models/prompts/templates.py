@@ -1,4 +1,4 @@
-"""Conversations as text, with the parts that are learnt marked."""
+"""Render conversations as text, with the supervised parts marked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ TemplateName = Literal["plain", "vicuna_v1", "llama_2", "chatml", "phi3", "vary"
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says; `<image>` in a user's text is a picture's place."""
+    """One side's message; `<image>` in a user's text marks the position of a picture."""
 
     role: Role
     text: str
@@ -22,9 +22,9 @@ class Segment:
     """A piece of a prompt.
 
     Attributes:
-        text: literally.
-        supervised: its tokens are learnt.
-        apart: none of its tokens begins in the text before it.
+        text: the literal text.
+        supervised: whether its tokens are supervised.
+        apart: whether it is tokenised separately from the text before it, so that no token spans both.
     """
 
     text: str
@@ -34,18 +34,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class Template:
-    """The fixed texts around turns. `{bos}` and `{eos}` are the tokenizer's own tokens.
+    """The fixed texts around turns. `{bos}` and `{eos}` are the tokenizer's BOS and EOS tokens.
 
     A prompt is `before_system` system `after_system`, then for every exchange `before_user` user `after_user` and
     `header` `before_answer` answer `after_answer` `between`. Only answers with `before_answer` and `after_answer` are
-    learnt. Behind a system text the first user turn has `before_first_user` before it instead.
+    supervised. After a system text, `before_first_user` replaces `before_user` in the first user turn.
 
     Attributes:
-        picture_first: a single picture moves to the front of its turn, on a line of its own; otherwise it stays.
-        shows_user: what the user says is shown; otherwise only the places of pictures are, there is no system text, and
-            a conversation has one exchange.
-        answer_apart: answers are tokenised by themselves. Otherwise blank lines at the beginning of one may become one
-            token with the template's newline before it: then the prompt is no beginning of what was learnt.
+        picture_first: whether a single picture moves to the front of its turn, on a separate line.
+        shows_user: whether the user's text is shown. Otherwise only the positions of pictures are, there is no system
+            text, and a conversation has one exchange.
+        answer_apart: whether answers are tokenised separately. Otherwise blank lines at the start of an answer may
+            merge with the template's newline into one token, and the prompt is no prefix of the training sequence.
     """
 
     system: str
@@ -64,7 +64,7 @@ class Template:
 
 
 TEMPLATES: dict[TemplateName, Template] = {
-    # Stage 1 of LLaVA: the picture and its caption, nothing else; what the user says is not shown.
+    # Stage 1 of LLaVA: the picture and its caption, nothing else; the user's text is not shown.
     "plain": Template("", "", "", "", "", "", "", "", "\n", "", shows_user=False),
     "vicuna_v1": Template(
         system="A chat between a curious user and an artificial intelligence assistant. "
@@ -104,7 +104,7 @@ TEMPLATES: dict[TemplateName, Template] = {
         after_answer="<|im_end|>",
         between="\n",
     ),
-    # DeepStack with Phi-3 (arXiv 2406.04334); the words of its system text are the release's.
+    # DeepStack with Phi-3 (arXiv 2406.04334); the system text is the release's.
     "phi3": Template(
         system="You are a helpful AI assistant.",
         before_system="<|system|>\n",
@@ -132,8 +132,8 @@ TEMPLATES: dict[TemplateName, Template] = {
         picture_first=False,
         answer_apart=True,
     ),
-    # Stage 1 of Vary: a page and its text. The reference left the newline out when it asked, though it had learnt
-    # texts only behind it.
+    # Stage 1 of Vary: a page and its text. At inference the reference omits the newline, although it was trained only
+    # on texts after one.
     "vary_tiny": Template(
         "", "", "", "", "", "\n", "", "", "\n{eos}", "", picture_first=False, shows_user=False, answer_apart=True
     ),
@@ -141,7 +141,7 @@ TEMPLATES: dict[TemplateName, Template] = {
 
 
 def find_template(name: str) -> Template:
-    """The template of that name.
+    """The template with the given name.
 
     Raises:
         ValueError: if there is none.
@@ -153,7 +153,7 @@ def find_template(name: str) -> Template:
 
 
 def with_pictures(question: str, pictures: int) -> str:
-    """The question with so many pictures: before it, each on a line, if it does not place any itself."""
+    """The question with `pictures` times `<image>` in front, each on a line, unless it already has some."""
     return question if PLACEHOLDER in question else f"{PLACEHOLDER}\n" * pictures + question
 
 
@@ -161,12 +161,12 @@ def check_turns(turns: Sequence[Turn], pictures: int, *, open_ended: bool) -> No
     """Refuse a conversation that cannot be rendered.
 
     Args:
-        turns: an optional system turn, then user and assistant by turns.
-        pictures: how many belong to it.
-        open_ended: whether it ends with a question to be answered, or with an answer to be learnt.
+        turns: an optional system turn, then user and assistant alternating.
+        pictures: number of pictures in the conversation.
+        open_ended: whether it ends with a question to be answered, rather than with a supervised answer.
 
     Raises:
-        ValueError: for turns out of order, an empty answer, `<image>` outside of a user's turn or not once per picture.
+        ValueError: for turns out of order, an empty answer, `<image>` outside a user's turn or not once per picture.
     """
     spoken = [turn for position, turn in enumerate(turns) if position > 0 or turn.role != "system"]
     for position, turn in enumerate(spoken):
@@ -189,17 +189,17 @@ def check_turns(turns: Sequence[Turn], pictures: int, *, open_ended: bool) -> No
 
 
 def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str | None = None) -> list[Segment]:
-    """The conversation as pieces of text; a missing last answer leaves the prompt open for it.
+    """Render the conversation as pieces of text; without a last answer, the prompt is left open for it.
 
     Args:
         turns: checked by `check_turns`.
-        name: of the template.
-        bos: the tokenizer's token for the beginning, put in literally where a template repeats it.
-        eos: the tokenizer's token for the end.
-        system: instead of the template's system text; empty: none. A system turn wins over both.
+        name: name of the template.
+        bos: the tokenizer's BOS token, inserted literally where a template repeats it.
+        eos: the tokenizer's EOS token.
+        system: replaces the template's system text; empty: none. A system turn overrides both.
 
     Raises:
-        ValueError: if there is no such template, or one that does not show the user is given more than one exchange.
+        ValueError: if the template is unknown, or does not show the user and gets more than one exchange.
     """
     template = find_template(name)
 
@@ -214,7 +214,7 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str 
             raise ValueError(f"the template {name} takes one question and its answer, not {len(spoken)} turns")
         spoken[0] = Turn("user", PLACEHOLDER * spoken[0].text.count(PLACEHOLDER))
         system = ""
-    # At the beginning there is no turn that has to be set off from the one before.
+    # The first turn needs no separator from a turn before it.
     opening = template.before_user.removeprefix("{bos}").removeprefix("\n")
     if system:
         opening = template.before_system + system + template.after_system + template.before_first_user
@@ -232,7 +232,7 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str 
 
 
 def _picture_first(text: str) -> str:
-    """A single picture is moved before the text on a line of its own, as LLaVA-1.5 was trained; several stay."""
+    """Move a single picture before the text, on a separate line, as in LLaVA-1.5's training; several stay in place."""
     if text.count(PLACEHOLDER) != 1 or text == PLACEHOLDER:
         return text
     return f"{PLACEHOLDER}\n{text.replace(PLACEHOLDER, '').strip()}".strip()

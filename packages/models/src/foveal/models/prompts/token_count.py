@@ -1,4 +1,4 @@
-"""How many tokens a picture becomes, known without weights."""
+"""The number of tokens of a picture, computed without weights."""
 
 import copy
 from typing import TypeVar
@@ -15,16 +15,16 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 class TokenCount:
-    """The place of a picture in a prompt: `count(Size(width, height))`.
+    """Counts the tokens of a picture in a prompt: `count(Size(width, height))`.
 
-    Holds the parts as they are, but with every tensor on the meta device: nothing is computed, and a loader worker that
-    receives a copy receives no weights.
+    Holds copies of the parts with every tensor on the meta device: nothing is computed, and a copy sent to a loader
+    worker contains no weights.
 
     Args:
-        encoder: of the model.
-        connector: of the model.
-        plan: from a picture's size to its views.
-        merge: of the views' tokens, where the model has one.
+        encoder: the model's encoder.
+        connector: the model's connector.
+        plan: maps a picture's size to its views.
+        merge: the model's merge, if it has one.
     """
 
     def __init__(self, encoder: Encoder, connector: Connector, plan: ViewPlan, merge: Merge | None = None) -> None:
@@ -32,10 +32,10 @@ class TokenCount:
         self.merge = None if merge is None else _without_weights(merge)
 
     def __call__(self, picture: Size) -> list[int | str]:
-        """Lengths of the runs of visual tokens of a picture, and the texts that the plan puts between them.
+        """Lengths of a picture's runs of visual tokens, and the texts that the plan puts between them.
 
         Raises:
-            ValueError: if encoder, connector, merge or plan cannot take such a picture.
+            ValueError: if encoder, connector, merge or plan cannot process such a picture.
         """
         views = self.plan.views(picture)
         inputs = self.plan.inputs
@@ -58,16 +58,16 @@ def token_grids(connector: Connector, grids: list[tuple[Grid, ...]]) -> list[Gri
     """Rows and columns of the tokens of each set of views, for a merge.
 
     Raises:
-        ValueError: if the connector's tokens have no order in the plane.
+        ValueError: if the connector's tokens do not form a grid.
     """
     for of_set in grids:
-        connector.num_tokens(*of_set)  # says what is wrong with grids that it cannot take
+        connector.num_tokens(*of_set)  # raises an error that explains which grids it cannot take
     planes = [connector.out_grid(*of_set) for of_set in grids]
     found = [plane for plane in planes if plane is not None]
     if len(found) < len(planes):
         raise ValueError(
-            f"the tokens of {type(connector).__name__} lie in no rows and columns, a merge needs them: use a connector "
-            "that keeps the plane, as MlpProjector or AdaptivePool, without prefix tokens"
+            f"the tokens of {type(connector).__name__} do not form a grid, which a merge needs: use a connector that "
+            "keeps the grid, such as MlpProjector or AdaptivePool, without prefix tokens"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Prompts as token ids and labels, in one pass."""
+"""Tokenise prompts into ids and labels, in one pass."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,18 +14,18 @@ from foveal.models.prompts.templates import PLACEHOLDER, Segment
 def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Ids with one `IMAGE_TOKEN_ID` per `<image>`, and labels.
 
-    The text between pictures is tokenised by itself, as LLaVA does, so that `<image>` need not be in the vocabulary; a
-    token is learnt if it overlaps a supervised piece. A piece that stands `apart` begins with a token of its own.
+    The text between pictures is tokenised separately, as LLaVA does, so that `<image>` need not be in the vocabulary. A
+    token is supervised if it overlaps a supervised piece. A piece marked `apart` begins with a new token.
 
     Args:
-        segments: of `render`.
-        tokenizer: a fast one.
+        segments: the output of `render`.
+        tokenizer: a fast tokenizer.
 
     Raises:
-        ValueError: if the tokenizer cannot say where its tokens come from.
+        ValueError: if the tokenizer cannot return the offsets of its tokens.
     """
     if not tokenizer.is_fast:
-        raise ValueError(f"{type(tokenizer).__name__} does not know where its tokens come from: use a fast tokenizer")
+        raise ValueError(f"{type(tokenizer).__name__} cannot return the offsets of its tokens: use a fast tokenizer")
     text = "".join(segment.text for segment in segments)
     supervised, breaks = _spans(segments)
     ids: list[int] = []
@@ -51,13 +51,13 @@ def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) ->
 
 
 def separator_id(text: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of what stands around or between views: of an added token like `<img>`, or of a comma or newline.
+    """The id of a separator around or between views: an added token like `<img>`, or a comma or newline.
 
-    The latter is the id between other characters. By itself a comma would come with a space before it in many
-    vocabularies: `,` is 1919 in LLaMA's, but 29892 inside `a,b`.
+    For a comma or newline it is the id of the character between others. Tokenised alone, a comma would get a leading
+    space in many vocabularies: `,` is 1919 in LLaMA's, but 29892 inside `a,b`.
 
     Raises:
-        ValueError: if it has no token of its own.
+        ValueError: if the text is not a single token.
     """
     added: dict[str, int] = tokenizer.get_added_vocab()
     if text in added:
@@ -70,23 +70,23 @@ def separator_id(text: str, tokenizer: PreTrainedTokenizerBase) -> int:
                 return int(token)
     raise ValueError(
         f"the tokenizer has no token that is just {text!r}, which the plan puts around or between views: "
-        "a word like <img> has to be added to the tokenizer"
+        "a word like <img> must be added to the tokenizer"
     )
 
 
 def add_special_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give `tokenizer` those of `tokens` that it does not have, with ids behind its last; the others keep theirs.
+    """Add those of `tokens` that `tokenizer` lacks, with ids after its last one; existing tokens keep their ids.
 
     Raises:
-        ValueError: for a token that the tokenizer does not take, as an empty one.
+        ValueError: for a token that the tokenizer does not accept, such as an empty one.
     """
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
     if refused := [token for token in tokens if token not in tokenizer.get_added_vocab()]:
-        raise ValueError(f"the tokenizer does not take {refused} as special tokens")
+        raise ValueError(f"the tokenizer does not accept {refused} as special tokens")
 
 
 def _pieces(text: str, breaks: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """What is tokenised by itself, and where it begins: pictures, and the text between pictures and breaks."""
+    """The pieces to tokenise separately and where they begin: pictures, and the text between pictures and breaks."""
     start = 0
     for part in re.split(f"({PLACEHOLDER})", text):
         end = start + len(part)
@@ -96,7 +96,7 @@ def _pieces(text: str, breaks: Sequence[int]) -> Iterator[tuple[int, str]]:
 
 
 def _spans(segments: Sequence[Segment]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Where supervised pieces begin and end, and where those begin that stand apart."""
+    """Where supervised pieces begin and end, and where pieces marked `apart` begin."""
     spans, breaks, start = [], [], 0
     for segment in segments:
         end = start + len(segment.text)

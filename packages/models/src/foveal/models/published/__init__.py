@@ -1,4 +1,4 @@
-"""Checkpoints that others have published, recognised by their configuration and names of tensors."""
+"""Open checkpoints that others have published, recognised by their configuration and tensor names."""
 
 from foveal.models.published.load_llava import load_llava
 from foveal.models.published.projectors import load_projector

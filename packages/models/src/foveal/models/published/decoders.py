@@ -1,4 +1,4 @@
-"""Language models inside of published checkpoints: their configuration, and their weights tensor by tensor."""
+"""Language models inside published checkpoints: read their configuration, and their weights tensor by tensor."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ NOT_THE_MODELS = {"model_type", "architectures", "dtype", "torch_dtype", "transf
 
 
 def config_of(family: str, fields: Mapping[str, Any]) -> Any:
-    """transformers' configuration of a model of `family`, of those of `fields` that it knows."""
+    """transformers' configuration of a model of `family`, built from those of `fields` that it knows."""
     from transformers import AutoConfig
 
     known = (set(AutoConfig.for_model(family).to_dict()) | {"rope_theta", "rope_scaling"}) - NOT_THE_MODELS
@@ -31,9 +31,9 @@ def longest(config: Mapping[str, Any], language_model: Any) -> int:
 
 
 def empty(config: Any, dtype: torch.dtype) -> nn.Module:
-    """The causal language model of `config`, its weights memory that nothing was written to.
+    """The causal language model of `config` with uninitialised weights.
 
-    Not by way of the meta device: what is no weight (tables of rotary positions) would be missing then.
+    It is not built on the meta device, because buffers (tables of rotary positions) would then be missing.
     """
     from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
@@ -46,9 +46,9 @@ def empty(config: Any, dtype: torch.dtype) -> nn.Module:
 
 
 def check_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], rename: Rename, *, source: str) -> None:
-    """Refuse tensors of such shapes for `module` before any is read.
+    """Refuse tensors whose names or shapes do not fit `module`, before any is read.
 
-    One that is tied to another may be missing.
+    A tensor that is tied to another one may be missing.
 
     Raises:
         ValueError: if a tensor is missing, unexpected or of another shape; `source` and the names are in the message.
@@ -62,10 +62,10 @@ def check_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], renam
 
 @torch.no_grad()
 def fill(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], rename: Rename, *, source: str) -> None:
-    """Copy `tensors` into `module`, one at a time; `check_shapes` has said that they fit.
+    """Copy `tensors` into `module`, one at a time; `check_shapes` has checked that they fit.
 
     Raises:
-        ValueError: if two tensors that are one in the module differ.
+        ValueError: if two tensors that are tied in the module differ.
     """
     expected, filled = module.state_dict(), dict[int, str]()
     for published, tensor in tensors:
@@ -75,20 +75,20 @@ def fill(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], rename: Renam
             if twin == name:
                 place.copy_(value)
             elif not torch.equal(place, value.to(place.dtype)):
-                raise ValueError(f"{source}: {name} and {twin} are one tensor in {type(module).__name__}, but differ")
+                raise ValueError(f"{source}: {name} and {twin} are tied in {type(module).__name__}, but differ")
 
 
 def prompt_of(family: str, tokenizer: PreTrainedTokenizerBase, *, source: str) -> tuple[TemplateName, str | None]:
-    """The prompt template that LLaVAs of such a language model were trained with, and its system text.
+    """The prompt template and system text that LLaVAs with such a language model were trained with.
 
     Raises:
-        ValueError: if none is known.
+        ValueError: if they are not known.
     """
     known = tokenizer.get_added_vocab()
     if family == "llama" and "<|start_header_id|>" in known:
         family = "llama of the third generation"
     if family == "llama" and "<|im_start|>" in known:
-        # LLaVA-1.6 34B (`chatml_direct`): ChatML whose turns end without a newline, as Vary's.
+        # LLaVA-1.6 34B (`chatml_direct`): ChatML whose turns end without a newline, like Vary's.
         return "vary", "Answer the questions."
     templates: dict[str, tuple[TemplateName, str | None]] = {
         "llama": ("vicuna_v1", None),
@@ -97,5 +97,5 @@ def prompt_of(family: str, tokenizer: PreTrainedTokenizerBase, *, source: str) -
         "phi3": ("phi3", None),
     }
     if family not in templates:
-        raise ValueError(f"{source}: which prompts a {family} was trained with is not known: pass `template`")
+        raise ValueError(f"{source}: the prompts that a {family} was trained with are not known: pass `template`")
     return templates[family]

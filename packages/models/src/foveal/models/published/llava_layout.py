@@ -1,6 +1,6 @@
 """Checkpoints of LLaVA's own code and its relatives: LLaVA, LLaVA-NeXT, DeepStack-L, LLaVA-UHD, MMFuser.
 
-Their `config.json` is the language model's with fields `mm_...` beside; the connector is known by its tensors.
+Their `config.json` is the language model's with additional fields `mm_...`; the tensors identify the connector.
 """
 
 import ast
@@ -37,7 +37,7 @@ FAMILIES = {
     "deepstack_llama": "llama",
     "deepstack_phi": "phi3",
 }
-"""`model_type` -> transformers' name of the language model; by `llava` transformers itself means another layout."""
+"""`model_type` -> transformers' name of the language model; transformers itself uses `llava` for another layout."""
 
 REFUSED = {
     "mm_use_im_start_end": "marks around pictures",
@@ -46,7 +46,7 @@ REFUSED = {
     "deepstack_args_for_ablation": "an ablation of DeepStack's",
     "twoviews_unshare": "two encoders",
 }
-"""Fields that, if they are set, change the model into one that cannot be built from its checkpoint here."""
+"""Fields that, if set, describe a model that cannot be built from its checkpoint here."""
 
 OPENAI = re.compile(r"openai/clip-vit-[\w-]+")
 RELEASED_SLICES = 7
@@ -54,21 +54,21 @@ RELEASED_SLICES = 7
 
 
 def is_original(config: Mapping[str, Any], weights: StoredTensors) -> bool:
-    """Whether a folder is one of these."""
+    """Whether a folder has this layout."""
     needed = ("model.mm_projector.", "model.layers.")
     return "mm_vision_tower" in config and all(any(name.startswith(part) for name in weights.shapes) for part in needed)
 
 
 def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
-    """The model of a folder.
+    """Draft the model of a folder.
 
     Args:
-        config: its `config.json`.
-        weights: its tensors.
-        encoder: folder or hub name of the image tower, instead of the name in the configuration.
+        config: the folder's `config.json`.
+        weights: the folder's tensors.
+        encoder: folder or hub name of the image tower, replacing the name in the configuration.
 
     Raises:
-        ValueError: if it says something that cannot be built.
+        ValueError: if the folder describes something that cannot be built.
     """
     source, kind = weights.source, config.get("model_type")
     if kind not in FAMILIES:
@@ -108,7 +108,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
 def _tower(
     config: Mapping[str, Any], names: Names, weights: StoredTensors, encoder: str | None
 ) -> tuple[VisionTransformer, tuple[Reading, ...]]:
-    """The image tower: without weights if the checkpoint has them, otherwise the one that it names."""
+    """The image tower: without weights if the checkpoint contains them, otherwise the one that it names."""
     source, chosen = weights.source, config.get("mm_vision_select_layer", -1)
     feature = config.get("mm_vision_select_feature", "patch")
     if feature not in ("patch", "cls_patch"):
@@ -174,15 +174,15 @@ def _plan(
 
 
 def canvases(pinpoints: object, size: int, *, source: str) -> list[tuple[int, int]]:
-    """Canvases in pixels, as configurations list them, counted in tiles.
+    """Canvases in tiles, from a configuration's list in pixels.
 
     Args:
-        pinpoints: pairs, or a text with such a list, or a range of tiles like `(1x1),...,(6x6)`.
+        pinpoints: pairs of pixels, a text with such a list, or a range of tiles like `(1x1),...,(6x6)`.
         size: side of a tile in pixels.
         source: named in errors.
 
     Raises:
-        ValueError: if it is none of those, or a side is no multiple of `size`.
+        ValueError: if `pinpoints` is none of these, or a side is not a multiple of `size`.
     """
     if isinstance(pinpoints, str):
         if ends := re.fullmatch(r"\((\d+)x(\d+)\),?\.\.\.,?\((\d+)x(\d+)\)", pinpoints.replace(" ", "")):
@@ -191,7 +191,7 @@ def canvases(pinpoints: object, size: int, *, source: str) -> list[tuple[int, in
         try:
             pinpoints = ast.literal_eval(pinpoints)
         except (ValueError, SyntaxError) as error:
-            raise ValueError(f"{source}: image_grid_pinpoints {pinpoints!r} is no list of canvases") from error
+            raise ValueError(f"{source}: image_grid_pinpoints {pinpoints!r} is not a list of canvases") from error
     if not isinstance(pinpoints, list | tuple) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(n, int) and n % size == 0 for n in pair)
         for pair in pinpoints

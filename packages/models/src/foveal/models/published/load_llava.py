@@ -1,4 +1,4 @@
-"""A published LLaVA's weights, held in memory, into a model that was built in its sizes."""
+"""Copy a published LLaVA's weights from memory into a model of the same sizes."""
 
 from collections.abc import Mapping
 
@@ -13,21 +13,22 @@ from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, ORIGINAL, Ta
 
 
 def load_llava(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Copy a published LLaVA's weights into `model`, which was built in its sizes.
+    """Copy a published LLaVA's weights into `model`, which must have the same sizes.
 
-    Read are the original names (`model.mm_projector.0.weight`), those of transformers' files
-    (`multi_modal_projector.linear_1.weight`) and of its models in memory (`model.multi_modal_projector...`).
+    Accepted are the original names (`model.mm_projector.0.weight`), those of transformers' files
+    (`multi_modal_projector.linear_1.weight`) and those of its models in memory (`model.multi_modal_projector...`).
 
     Args:
-        model: with a `VisionTransformer` and an `MlpProjector`; its merge, if it has one, gets the learned newline.
-        tensors: of the checkpoint; without a vision tower, as the original has none, the encoder's weights stay.
+        model: has a `VisionTransformer` and an `MlpProjector`; its merge, if any, gets the learned newline.
+        tensors: the checkpoint's tensors; if they include no vision tower, as in the original layout, the encoder keeps
+            its weights.
         source: named in errors.
 
     Raises:
         ValueError: if the layout is unknown, a part does not fit, or the model has other parts.
     """
     if not isinstance(model.encoder, VisionTransformer) or not isinstance(model.connector, MlpProjector):
-        raise ValueError("a LLaVA checkpoint fits a model of VisionTransformer and MlpProjector")
+        raise ValueError("a LLaVA checkpoint fits only a model with VisionTransformer and MlpProjector")
     names = divided(tensors, _table_of(tensors, source), source=source)
 
     def part(name: str) -> dict[str, Tensor]:
@@ -47,4 +48,4 @@ def _table_of(tensors: Mapping[str, Tensor], source: str) -> Table:
         prefix = next(row[0] for row in table if row[1] == "connector")
         if any(name.startswith(prefix) for name in tensors):
             return table
-    raise ValueError(f"{source}: no LLaVA checkpoint, there is no projector among {sorted(tensors)[:3]}")
+    raise ValueError(f"{source}: not a LLaVA checkpoint, there is no projector among {sorted(tensors)[:3]}")

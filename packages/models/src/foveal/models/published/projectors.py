@@ -1,4 +1,4 @@
-"""Published projectors: which connector their names and shapes belong to, and its weights."""
+"""Published projectors: find the connector that their names and shapes belong to, and read its weights."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,35 +21,35 @@ RESAMPLERS: dict[str, type[PerceiverResampler]] = {
     "adapt_spatial_resampler_v1": SpatialResampler,
     "uhd_v1_query64": SpatialResampler,
 }
-"""`mm_projector_type` -> connector: both kinds have the same tensors."""
+"""`mm_projector_type` -> connector: both types have the same tensors."""
 RESAMPLER_HEAD_WIDTH = 128
 FUSER_POINTS = 4
-"""MMFuser's reference has no other number; with it the shapes tell the heads."""
+"""The only number in MMFuser's reference; with it, the shapes determine the number of heads."""
 BEFORE = re.compile(r".*?(mm_projector|multi_modal_projector)\.")
 
 
 def projector_of(
     shapes: Shapes, in_width: Any, out_width: int, *, prefix_tokens: int = 0, kind: str | None = None, source: str
 ) -> Connector:
-    """The connector that a published projector is, with new weights.
+    """The connector of a published projector, with new weights.
 
     Args:
-        shapes: of its tensors, without prefix.
-        in_width: of the encoder, of several maps a tuple.
-        out_width: of the language model.
+        shapes: shapes of the projector's tensors, without prefix.
+        in_width: width of the encoder, a tuple for several maps.
+        out_width: width of the language model.
         prefix_tokens: see `Connector`.
-        kind: what the configuration calls it (`mm_projector_type`); only resamplers need it.
+        kind: its name in the configuration (`mm_projector_type`); only resamplers need it.
         source: named in errors.
 
     Raises:
-        ValueError: if it is none that is known, or its sizes contradict the encoder's.
+        ValueError: if the projector is unknown, or its sizes contradict the encoder's.
     """
     if "0.gamma1" in shapes:
         fuser = _fuser(shapes, in_width, source)
         return Chain(in_width, out_width, stages=[fuser], last=_mlp(_behind_fuser(shapes), fuser.out_width, out_width))
     if "query" in shapes and "attn.in_proj_weight" in shapes:
         if kind not in RESAMPLERS:
-            raise ValueError(f"{source}: mm_projector_type is {kind!r}, a resampler is one of {', '.join(RESAMPLERS)}")
+            raise ValueError(f"{source}: mm_projector_type is {kind!r}, expected one of {', '.join(RESAMPLERS)}")
         if out_width % RESAMPLER_HEAD_WIDTH:
             raise ValueError(f"{source}: heads of {RESAMPLER_HEAD_WIDTH} channels do not divide {out_width}")
         heads = out_width // RESAMPLER_HEAD_WIDTH
@@ -60,10 +60,10 @@ def projector_of(
 
 
 def read_projector(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
-    """A published projector's tensors, without prefix, under the names of the connector of `projector_of`.
+    """Rename a published projector's tensors (without prefix) to the names of `projector_of`'s connector.
 
     Raises:
-        ValueError: for names that it does not have.
+        ValueError: for unknown names.
     """
     if "0.gamma1" in tensors:
         fuser = {name[2:]: tensor for name, tensor in tensors.items() if name.startswith("0.")}
@@ -76,14 +76,14 @@ def read_projector(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, T
 
 
 def load_projector(model: VisionLanguageModel, path: str | Path) -> None:
-    """Copy a published projector, such as a stage 1 writes, into the connector of `model`.
+    """Copy a published projector, such as the result of a stage 1, into the connector of `model`.
 
     Args:
-        model: whose connector is of the projector's kind and sizes; its merge gets the newline if the file has one.
-        path: safetensors file with names that contain `mm_projector.` or `multi_modal_projector.`, whatever is before.
+        model: its connector has the projector's class and sizes; its merge gets the newline if the file has one.
+        path: safetensors file whose names contain `mm_projector.` or `multi_modal_projector.`, after any prefix.
 
     Raises:
-        ValueError: if the file is pickled or damaged, holds something else too, or does not fit.
+        ValueError: if the file is pickled or damaged, contains anything else, or does not fit.
     """
     weights = StoredTensors(path)
     source = weights.source
@@ -97,8 +97,8 @@ def load_projector(model: VisionLanguageModel, path: str | Path) -> None:
             other.append(name)
     if other:
         raise ValueError(
-            f"{source} holds {sorted(other)[:5]} beside a projector: embeddings there belong to marks around pictures, "
-            "which prompts have not here"
+            f"{source} holds {sorted(other)[:5]} in addition to a projector: embeddings there belong to marks around "
+            "pictures, which prompts here do not have"
         )
     if not connector:
         raise ValueError(f"{source}: there is no projector among {sorted(weights.shapes)[:5]}")
@@ -117,10 +117,10 @@ def _mlp(shapes: Mapping[str, Any], in_width: Any, out_width: int, prefix_tokens
 def _fuser(shapes: Shapes, in_width: Any, source: str) -> MMFuser:
     offsets, one_map = "0.cross_attn.sampling_offsets.bias", "0.self_attn.sampling_offsets.bias"
     if offsets not in shapes:
-        raise ValueError(f"{source}: the fuser has no {offsets}, by which its heads are known")
+        raise ValueError(f"{source}: the fuser has no {offsets}, which determines its number of heads")
     if not isinstance(in_width, tuple) or len(in_width) < 2:
         raise ValueError(
-            f"{source}: a fuser takes several layers, mm_vision_select_layer names one: it must be a list as "
+            f"{source}: a fuser takes several layers, mm_vision_select_layer names one: it must be a list such as "
             "[-22, -17, -12, -7, -2]"
         )
     numbers = shapes[offsets][0] // (2 * FUSER_POINTS)  # heads times levels
@@ -134,7 +134,7 @@ def _fuser(shapes: Shapes, in_width: Any, source: str) -> MMFuser:
 
 
 def _behind_fuser(named: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of the MLP behind a fuser as if it stood alone: one less in front."""
+    """The names of the MLP after a fuser as if it stood alone: the leading index is lowered by one."""
     behind = {}
     for name, value in named.items():
         number, _, rest = name.partition(".")

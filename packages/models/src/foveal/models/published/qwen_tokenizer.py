@@ -1,4 +1,4 @@
-"""The first Qwen's tokenizer from its `qwen.tiktoken`, without the code that is published beside it."""
+"""Build the first Qwen's tokenizer from its `qwen.tiktoken`, without running the code published with it."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ FILE = "qwen.tiktoken"
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""What text is cut into before bytes are merged (Qwen, arXiv 2309.16609, section 2.2: numbers digit by digit)."""
+"""Splits text before bytes are merged (Qwen, arXiv 2309.16609, section 2.2: numbers digit by digit)."""
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -21,11 +21,11 @@ SPECIAL = (
     *("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"),
     *("<img>", "</img>", "<imgpad>"),
 )
-"""Behind the 151643 of the file; the last three are Vary's, which its code knows by number only (arXiv 2312.06109)."""
+"""After the file's 151643; the last three are Vary's, which its code knows only by number (arXiv 2312.06109)."""
 
 
 def qwen_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a file of tokens and their ranks.
+    """Build a tokenizer from a file of tokens and their ranks.
 
     Raises:
         ValueError: if the file is damaged, or its ranks are not 0, 1, 2 ...
@@ -39,7 +39,7 @@ def qwen_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     def written(token: bytes) -> str:
         return "".join(letters[byte] for byte in token)
 
-    # Two neighbours are merged where together they are a token, the one of the lowest rank first.
+    # Two neighbours are merged if together they are a token, the one of the lowest rank first.
     merges = [
         (written(token[:place]), written(token[place:]))
         for token in ranks
@@ -73,14 +73,14 @@ def _ranks(path: Path) -> dict[bytes, int]:
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
     except (ValueError, binascii.Error) as error:
-        raise ValueError(f"{path} is damaged or no list of tokens and ranks: {error}") from error
+        raise ValueError(f"{path} is damaged or not a list of tokens and ranks: {error}") from error
     if sorted(ranks.values()) != list(range(len(ranks))) or len(ranks) < 256:
         raise ValueError(f"{path}: {len(ranks)} tokens whose ranks are not 0, 1, 2 ...")
     return dict(sorted(ranks.items(), key=lambda item: item[1]))
 
 
 def _letters() -> list[str]:
-    """For every byte the letter that stands for it in byte-level vocabularies: itself, or one behind all bytes."""
+    """The letter for every byte in byte-level vocabularies: the byte itself, or a letter after all bytes."""
     shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = iter(range(256, 512))
     return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]

@@ -1,4 +1,4 @@
-"""A published checkpoint, whichever it is, as a model."""
+"""Open a published checkpoint of any known layout as a model."""
 
 import json
 import logging
@@ -33,12 +33,12 @@ LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
 )
-"""By what a folder is known, and how it is read; the first that fits is taken."""
+"""How a folder is recognised and read; the first match wins."""
 AS_PUBLISHED = Overrides()
 
 
 def is_published(name_or_folder: str | Path) -> bool:
-    """Whether `open_published` is the one to ask: for a folder that others wrote, a file of weights, or a hub name."""
+    """Whether `open_published` should open it: a folder that others wrote, a file of weights, or a hub name."""
     path = Path(name_or_folder)
     if path.is_dir():
         return (path / "config.json").is_file() and not (path / "config.yaml").exists()
@@ -47,29 +47,30 @@ def is_published(name_or_folder: str | Path) -> bool:
 
 
 def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISHED) -> VisionLanguageModel:
-    """The model of a checkpoint that somebody has published, on the CPU, in evaluation mode; without weights, on the
-    meta device, if that is the default one.
+    """Open a checkpoint that somebody has published, on the CPU, in evaluation mode.
 
-    Known by configuration and names of tensors, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, DeepStack-L and
-    DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA and LLaVA-NeXT in transformers', old and
-    new; Vary-tiny, Vary-base and Vary-toy. Tensors are read one at a time; those that are not used are logged with the
+    If the default device is the meta device, the model is there, without weights.
+
+    Recognised by configuration and tensor names, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, DeepStack-L,
+    DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA and LLaVA-NeXT in transformers' layout,
+    old and new; Vary-tiny, Vary-base and Vary-toy. Tensors are read one at a time; unused ones are logged with the
     reason.
 
     Args:
         name_or_folder: folder with `config.json`, safetensors and a tokenizer, or hub name.
-        overrides: what is asked beyond what was published. With dtype `auto` an encoder from elsewhere has the
-            projector's. Of an `encoder` only the sizes are read where the checkpoint has a tower of its own, which
-            always wins.
+        overrides: settings that replace the published ones. With dtype `auto`, an encoder from elsewhere gets the
+            projector's dtype. If the checkpoint contains a tower, that tower always wins, and only the sizes of
+            `encoder` are read.
 
     Raises:
-        ValueError: if the folder is none of these, says something that cannot be built, has pickled weights, or a
+        ValueError: if the folder is none of these, describes something that cannot be built, has pickled weights, or a
             tensor is missing, left over, of another shape, or belongs to no part; if it cannot be quantised.
         OSError: if there is no tokenizer.
         ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
     folder = Path(name_or_folder)
     if not folder.is_file():
-        # On the meta device only sizes would be fetched, and the names of the tensors are in the weights' files.
+        # On the meta device only sizes would be fetched, but the tensor names are in the weights' files.
         with torch.device("cpu"):
             folder = folder_of(str(name_or_folder))
     config, weights = _config_of(folder), StoredTensors(folder)
@@ -81,7 +82,7 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
         else draft.prompt or prompt_of(draft.family, tokenizer, source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
-    # The small parts first: what is wrong with them shows before gigabytes are read.
+    # The small parts first, so that their errors show before gigabytes are read.
     _fill_parts(draft, weights, overrides.dtype)
     language_model = _language_model(draft, weights, overrides.dtype, overrides.quantize)
     merge = draft.merge
@@ -116,16 +117,16 @@ def _config_of(folder: Path) -> Mapping[str, Any]:
         )
     path = folder / "config.json"
     if not path.is_file():
-        raise ValueError(f"{folder} has no config.json: it is no published checkpoint")
+        raise ValueError(f"{folder} has no config.json: it is not a published checkpoint")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} is no configuration: it holds {type(config).__name__}")
+        raise ValueError(f"{path} is not a configuration: it holds {type(config).__name__}")
     if "quantization_config" in config:
         raise ValueError(
-            f"{folder} was published in fewer bits (its config.json has a quantization_config), which are not read: "
+            f"{folder} was published quantised (its config.json has a quantization_config), which cannot be read: "
             "take the original, and quantise that"
         )
     return config
@@ -145,7 +146,7 @@ def _recognised(config: Mapping[str, Any], weights: StoredTensors) -> Drafted:
     ):
         what = "an encoder alone: foveal.encoders.clip_vit(folder) and its neighbours read it"
     else:
-        what = "no vision-language model that is known"
+        what = "not a known vision-language model"
     raise ValueError(
         f"{weights.source}: by its configuration (model_type {config.get('model_type')!r}) and its {len(names)} "
         f"tensors, such as {sorted(names)[:3]}, this is {what}"
@@ -181,7 +182,7 @@ def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize
 
 
 def _fill_parts(draft: Draft, weights: StoredTensors, dtype: DType) -> None:
-    """Encoder, connector and merge, which are small beside the language model."""
+    """Fill encoder, connector and merge, which are small compared with the language model."""
     small = [name for reading in draft.readings for name in draft.names.of(reading.part)]
     kind = weights.dtype(small) if dtype == "auto" else getattr(torch, dtype)
     parts = [part for part in (draft.encoder, draft.connector, draft.merge) if part is not None]

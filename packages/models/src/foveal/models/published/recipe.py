@@ -1,4 +1,4 @@
-"""What a published checkpoint says about its model, before any weight of it is read."""
+"""The description of a published checkpoint's model, before any weight is read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Reading:
     """How one part gets its weights.
 
     Attributes:
-        part: its name in `Names`.
-        module: what is filled.
-        convert: from published names inside of the part to the module's own.
+        part: the part's name in `Names`.
+        module: the module to fill.
+        convert: maps tensors under the part's published names to the module's names.
     """
 
     part: str
@@ -33,18 +33,18 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A model without its tokenizer, whose parts lie on the meta device unless they have weights already.
+    """A model without its tokenizer, whose parts are on the meta device unless they already have weights.
 
     Attributes:
         family: transformers' `model_type` of the language model.
-        language_model: its configuration.
-        rename: from published tensors of the language model to its own.
+        language_model: the language model's configuration.
+        rename: maps the language model's published tensors to its own names.
         encoder: on the meta device, or with the weights of the encoder that the checkpoint names.
         connector: on the meta device.
-        merge: on the meta device; None: there is none.
+        merge: on the meta device; None: there is no merge.
         readings: how encoder, connector and merge are filled.
         names: which tensors belong to which part.
-        plan: how the model was shown pictures.
+        plan: the view plan that the model was trained with.
         prompt: template and system text; None: those of the language model's family.
         tokens: special tokens that prompts need.
         max_length: longest sequence, in tokens.
@@ -65,7 +65,7 @@ class Draft:
 
 
 def unchanged(tensors: Mapping[str, Tensor], source: str = "") -> dict[str, Tensor]:
-    """For a part whose names are published as they are here."""
+    """The tensors as they are, for a part whose published names are the same as here."""
     return dict(tensors)
 
 

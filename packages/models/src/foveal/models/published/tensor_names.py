@@ -1,11 +1,11 @@
-"""Which part of a model a published tensor belongs to: tables of prefixes, and one function that reads them."""
+"""The part of a model that a published tensor belongs to: tables of prefixes, and one function that reads them."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 Table = tuple[tuple[str, str, str], ...]
-"""(published prefix, part, what stands for the prefix in the part's own names); the first that fits decides."""
+"""(published prefix, part, replacement of the prefix in the part's own names); the first match wins."""
 
 ORIGINAL: Table = (
     ("model.vision_tower.", "encoder", ""),
@@ -14,7 +14,7 @@ ORIGINAL: Table = (
     ("model.", "language_model", "model."),
     ("lm_head.", "language_model", "lm_head."),
 )
-"""LLaVA's own code and what was made from it."""
+"""LLaVA's own code and its derivatives."""
 
 LEGACY: Table = (
     ("vision_tower.", "encoder", ""),
@@ -54,30 +54,30 @@ VARY_BASE: Table = (
 
 BUFFERS = (
     (re.compile(r".*\.rotary_emb\.inv_freq"), "a buffer that is computed from the configuration"),
-    (re.compile(r".*\.attn\.(bias|masked_bias)"), "a causal mask, no weight"),
+    (re.compile(r".*\.attn\.(bias|masked_bias)"), "a causal mask, not a weight"),
 )
 TOWER_WRAPPERS = ("vision_tower.", "vision_model.")
-"""Levels that wrappers have put around a tower, outermost first."""
+"""Prefixes that wrappers add around a tower, outermost first."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """The tensors of a checkpoint, divided.
+    """The tensors of a checkpoint, divided into parts.
 
     Attributes:
-        parts: part -> published name -> name inside of the part.
-        ignored: published name -> why it is not read.
+        parts: part -> published name -> name inside the part.
+        ignored: published name -> the reason why it is not read.
     """
 
     parts: dict[str, dict[str, str]] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
 
     def of(self, part: str) -> dict[str, str]:
-        """published name -> name inside of `part`; empty if the checkpoint has nothing of it."""
+        """published name -> name inside `part`; empty if the checkpoint has no tensors of it."""
         return self.parts.get(part, {})
 
     def ignore(self, part: str, reasons: dict[str, str]) -> None:
-        """Leave out of `part` what `reasons` (name inside of it -> why) names."""
+        """Remove from `part` the names in `reasons` (name inside the part -> why it is not read)."""
         for published, inside in list(self.of(part).items()):
             if inside in reasons:
                 del self.parts[part][published]
@@ -85,10 +85,10 @@ class Names:
 
 
 def divided(names: Iterable[str], table: Table, *, source: str) -> Names:
-    """Every name in its part.
+    """Assign every name to its part.
 
     Raises:
-        ValueError: for names that belong to no part; `source` is named.
+        ValueError: for names that belong to no part; the message names `source`.
     """
     found, unknown = Names(), []
     for name in names:

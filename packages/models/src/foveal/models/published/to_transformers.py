@@ -1,4 +1,4 @@
-"""A model of ours as the transformers class that computes the same, if there is one."""
+"""Convert a model to the transformers class that computes the same, if there is one."""
 
 import copy
 from typing import Any
@@ -19,11 +19,11 @@ from foveal.models.views.square import CropToSquare, PadToSquare
 
 IMAGE = "<image>"
 MULTIPLE = 64
-"""To whose multiples tables of tokens are rounded up where they have to grow, as those of the published folders are."""
+"""Token tables that have to grow are rounded up to multiples of this, as in the published folders."""
 
 
 def clip_of(encoder: Encoder) -> VisionTransformer | None:
-    """The encoder, if it is a CLIP that returns one layer as transformers' can; otherwise None."""
+    """The encoder, if it is a CLIP that returns one layer in a way that transformers' can; otherwise None."""
     if not isinstance(encoder, VisionTransformer):
         return None
     is_clip = (
@@ -37,13 +37,13 @@ def clip_of(encoder: Encoder) -> VisionTransformer | None:
 
 
 def no_equivalent(model: VisionLanguageModel) -> str:
-    """Why transformers has no class that computes the same as `model`; empty if it has."""
+    """Why transformers has no class that computes the same as `model`; empty if it has one."""
     processor, tower, connector, merge = model.processor, clip_of(model.encoder), model.connector, model.merge
     plan: Any = processor.plan
     if tower is None:
-        return f"the encoder, a {type(model.encoder).__name__}, is no CLIP of which one layer is used"
+        return f"the encoder, a {type(model.encoder).__name__}, is not a CLIP of which one layer is used"
     if type(connector) is not MlpProjector or connector.depth != 2 or connector.residual_blocks:
-        return f"the connector, a {type(connector).__name__}, is no MLP of two layers"
+        return f"the connector, a {type(connector).__name__}, is not an MLP of two layers"
     pair = type(plan), type(merge)
     if pair not in ((PadToSquare, type(None)), (CropToSquare, type(None)), (AnyResPlan, AnyResMerge)):
         of = type(plan).__name__ + ("" if merge is None else f" and {type(merge).__name__}")
@@ -56,14 +56,16 @@ def no_equivalent(model: VisionLanguageModel) -> str:
     if odd := sorted(name for name in weights if not name.startswith(("model.", "lm_head."))):
         return f"the language model has tensors such as {odd[0]} (merge adapters first)"
     if "model.embed_tokens.weight" not in weights:
-        return f"the language model, an {type(model.language_model).__name__}, keeps its tokens elsewhere than a LLaMA"
+        return (
+            f"the language model, an {type(model.language_model).__name__}, has its embeddings elsewhere than a LLaMA"
+        )
     if any(not tensor.is_floating_point() for tensor in weights.values()):
         return "the language model is quantised"
     return ""
 
 
 def vision_config(tower: VisionTransformer) -> dict[str, Any]:
-    """transformers' configuration of a CLIP; blocks behind the layer that is used do not exist."""
+    """transformers' configuration of a CLIP; blocks after the layer that is used do not exist."""
     return {
         "model_type": "clip_vision_model",
         "hidden_size": tower.width,
@@ -78,17 +80,17 @@ def vision_config(tower: VisionTransformer) -> dict[str, Any]:
 
 
 def clip_tensors(tower: VisionTransformer) -> dict[str, Tensor]:
-    """The tower under transformers' names; with the norm behind its last block, which nothing goes through."""
+    """The tower's tensors under transformers' names, including the norm after its last block, which is never used."""
     norm = {"post_layernorm.weight": torch.ones(tower.width), "post_layernorm.bias": torch.zeros(tower.width)}
     like = tower.positions
     return CLIP.write(tower.state_dict()) | {name: tensor.to(like) for name, tensor in norm.items()}
 
 
 def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase]:
-    """The transformers model that computes the same, sharing memory with `model`, and a tokenizer that has `<image>`.
+    """The transformers model that computes the same, sharing memory with `model`, and a tokenizer with `<image>`.
 
     Args:
-        model: that `no_equivalent` says nothing against.
+        model: a model for which `no_equivalent` returns an empty string.
     """
     from transformers import (
         AutoConfig,
@@ -164,14 +166,14 @@ def processor_of(model: VisionLanguageModel, tokenizer: PreTrainedTokenizerBase)
 
 
 def pinpoints(model: VisionLanguageModel) -> list[list[int]]:
-    """The canvases as (height, width) in pixels, in their order: transformers reads them so."""
+    """The canvases as (height, width) in pixels, in their order, as transformers reads them."""
     plan: Any = model.processor.plan
     swapped = plan.tie_order == "width_first"
     return [[plan.size * side for side in (pair[::-1] if swapped else pair)] for pair in plan.candidates]
 
 
 def _language_model(language_model: nn.Module, tokens: int) -> tuple[dict[str, Tensor], int]:
-    """Its tensors under transformers' names inside of a LLaVA, with rows for at least so many tokens; and the rows."""
+    """Its tensors under transformers' LLaVA names, with at least `tokens` rows for tokens; and the number of rows."""
     model: Any = language_model
     tables = {table.weight.data_ptr() for table in (model.get_input_embeddings(), model.get_output_embeddings())}
     rows = len(model.get_input_embeddings().weight)
@@ -180,13 +182,13 @@ def _language_model(language_model: nn.Module, tokens: int) -> tuple[dict[str, T
     for name, tensor in language_model.state_dict().items():
         place = tensor.data_ptr()
         if place in tables and wanted > rows:
-            # Tables that are one stay one.
+            # Tied tables stay tied.
             tensor = grown.setdefault(place, _longer(tensor, wanted))
         renamed[name.replace("model.", "model.language_model.", 1) if name.startswith("model.") else name] = tensor
     return renamed, wanted
 
 
 def _longer(table: Tensor, rows: int) -> Tensor:
-    """New rows are the mean of all others."""
+    """The table with `rows` rows; new rows are the mean of the existing ones."""
     mean = table.mean(dim=0, dtype=torch.float32).to(table.dtype)
     return torch.cat([table, mean.expand(rows - len(table), -1)])

@@ -1,4 +1,4 @@
-"""Image towers inside of published checkpoints: their sizes where no file states them, and what of them is not read."""
+"""Image towers inside published checkpoints: sizes that no file states, and tensors that are not read."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,23 +8,23 @@ from foveal.encoders.encoder import Colour
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD_WIDTH = 64
-"""Channels of an attention head of every CLIP of OpenAI's."""
+"""Channels of an attention head in every CLIP of OpenAI's."""
 
 
 def openai_clip(
     shapes: Shapes, *, layers: tuple[int, ...], keep_class_token: bool = False, source: str
 ) -> VisionTransformer:
-    """The tower of one of OpenAI's CLIPs, by the shapes of its tensors under transformers' names.
+    """The tower of one of OpenAI's CLIPs, given the shapes of its tensors under transformers' names.
 
     Raises:
-        ValueError: if a tensor that tells a size is missing.
+        ValueError: if a tensor that determines a size is missing.
     """
     width, _, patch, _ = _shape(shapes, "embeddings.patch_embedding.weight", source)
     tokens, _ = _shape(shapes, "embeddings.position_embedding.weight", source)
     mlp_width, _ = _shape(shapes, "encoder.layers.0.mlp.fc1.weight", source)
     if width % HEAD_WIDTH:
         raise ValueError(
-            f"{source}: a CLIP of width {width} is none of OpenAI's, whose heads are {HEAD_WIDTH} wide: "
+            f"{source}: a CLIP of width {width} is not one of OpenAI's, whose heads are {HEAD_WIDTH} wide: "
             "give the folder of the tower as `encoder`, whose config.json states its sizes"
         )
     return VisionTransformer(
@@ -40,18 +40,18 @@ def openai_clip(
 
 
 def sam_tower(shapes: Shapes, *, image_mean: Colour, image_std: Colour, source: str) -> SamViTDet:
-    """SAM's tower with strided convolutions, by the shapes of its tensors under Vary's names.
+    """SAM's tower with strided convolutions, given the shapes of its tensors under Vary's names.
 
-    Blocks are global whose table of relative positions reaches across the whole map; the others show their window.
+    Blocks whose table of relative positions spans the whole map are global; the tables of the others give the window.
 
     Args:
-        shapes: of its tensors.
+        shapes: shapes of the tower's tensors.
         image_mean: see `Encoder`; no file states it.
         image_std: see `Encoder`.
         source: named in errors.
 
     Raises:
-        ValueError: if a tensor that tells a size is missing.
+        ValueError: if a tensor that determines a size is missing.
     """
     width, _, patch, _ = _shape(shapes, "patch_embed.proj.weight", source)
     _, side, _, _ = _shape(shapes, "pos_embed", source)
@@ -77,22 +77,22 @@ def sam_tower(shapes: Shapes, *, image_mean: Colour, image_std: Colour, source: 
 
 
 def unread_of_clip(names: Iterable[str], tower: VisionTransformer) -> dict[str, str]:
-    """name -> why, of the tensors under transformers' names that `tower` does not need."""
+    """name -> reason, for the tensors (under transformers' names) that `tower` does not need."""
     reasons = {}
     for name in names:
         block = re.match(r"encoder\.layers\.(\d+)\.", name)
         if name == "embeddings.position_ids":
-            reasons[name] = "the numbers of the positions, no weight"
+            reasons[name] = "the position ids, not a weight"
         elif name.startswith("post_layernorm."):
-            reasons[name] = "a norm behind the layer that is used"
+            reasons[name] = "a norm after the layer that is used"
         elif block and len(tower.blocks) <= int(block[1]) < tower.depth:
-            reasons[name] = "a block behind the layer that is used"
+            reasons[name] = "a block after the layer that is used"
     return reasons
 
 
 def _shape(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
     if name not in shapes:
-        raise ValueError(f"{source}: the image tower has no {name}, by which its sizes are known")
+        raise ValueError(f"{source}: the image tower has no {name}, which determines its sizes")
     return shapes[name]
 
 

@@ -22,20 +22,20 @@ KINDS = ("llava", "llava_next")
 
 
 def is_library(config: Mapping[str, Any], weights: StoredTensors) -> bool:
-    """Whether a folder is one of these."""
+    """Whether a folder has this layout."""
     return config.get("model_type") in KINDS and any("multi_modal_projector." in name for name in weights.shapes)
 
 
 def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
-    """The model of a folder.
+    """Draft the model of a folder.
 
     Args:
-        config: its `config.json`.
-        weights: its tensors.
-        encoder: folder of the image tower, if its sizes are not those that `config` states.
+        config: the folder's `config.json`.
+        weights: the folder's tensors.
+        encoder: folder of the image tower, if its sizes differ from those in `config`.
 
     Raises:
-        ValueError: if it says something that cannot be built, or misses its image tower.
+        ValueError: if the folder describes something that cannot be built, or has no image tower.
     """
     source = weights.source
     if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
@@ -49,7 +49,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             raise ValueError(f"{source}: {field} is {config[field]!r}, only {known!r} can be read")
     layer, strategy = config.get("vision_feature_layer", -2), config.get("vision_feature_select_strategy", "default")
     if not isinstance(layer, int):
-        raise ValueError(f"{source}: vision_feature_layer is {layer}, layers side by side cannot be read")
+        raise ValueError(f"{source}: vision_feature_layer is {layer}, concatenated layers cannot be read")
     if strategy not in ("default", "full"):
         raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
     family = config["text_config"].get("model_type", "llama")
@@ -76,7 +76,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         merge=merge,
         readings=(Reading("encoder", tower, convert), of_connector(connector), of_merge(merge)),
         names=names,
-        # The same list of canvases is read as (height, width) here, as (width, height) in the original code.
+        # This layout reads the same list of canvases as (height, width), the original code as (width, height).
         plan=PadToSquare(size)
         if merge is None
         else AnyResPlan(size, canvases(pinpoints, size, source=source), tie_order="height_first"),

@@ -1,4 +1,4 @@
-"""Checkpoints of Vary (arXiv 2312.06109): Vary-tiny, and Vary-base with Vary-toy."""
+"""Checkpoints of Vary (arXiv 2312.06109): Vary-tiny, Vary-base and Vary-toy."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -23,8 +23,8 @@ BRANCHES = KeyMap({f"{{}}.{kind}": f"branches.{{}}.layers.0.{kind}" for kind in 
 """The two projectors, CLIP's first."""
 
 FIRST_WIDTH = 4096
-"""Of Vary-base's language model. It has seen SAM's colours and pages squashed without smoothing; Vary-toy (2048) and
-the open weights of Vary-tiny have seen CLIP's colours and Pillow's bicubic. No configuration says so."""
+"""Width of Vary-base's language model. It was trained with SAM's colours and pages squashed without antialiasing;
+Vary-toy (2048) and the open weights of Vary-tiny with CLIP's colours and Pillow's bicubic. No configuration says so."""
 
 TINY_TOKENS = ("<imgpad>", "<img>", "</img>")
 BASE_TOKENS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<imgpad>")
@@ -44,10 +44,10 @@ def is_base(config: Mapping[str, Any], weights: StoredTensors) -> bool:
 
 
 def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
-    """The Vary-tiny of a folder.
+    """Draft the Vary-tiny of a folder.
 
     Raises:
-        ValueError: if it says something that cannot be built.
+        ValueError: if the folder describes something that cannot be built.
     """
     source = weights.source
     names = divided(weights.shapes, VARY_TINY, source=source)
@@ -71,15 +71,15 @@ def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
 
 
 def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
-    """The Vary-base or Vary-toy of a folder.
+    """Draft the Vary-base or Vary-toy of a folder.
 
     Args:
-        config: its `config.json`.
-        weights: its tensors.
-        encoder: folder or hub name of the CLIP tower, for its sizes, if it is none of OpenAI's.
+        config: the folder's `config.json`.
+        weights: the folder's tensors.
+        encoder: folder or hub name of the CLIP tower, for its sizes, if it is not one of OpenAI's.
 
     Raises:
-        ValueError: if it says something that cannot be built.
+        ValueError: if the folder describes something that cannot be built.
     """
     source = weights.source
     names = divided(weights.shapes, VARY_BASE, source=source)
@@ -127,5 +127,5 @@ def _of_sam(part: str, tower: SamViTDet) -> Reading:
 
 
 def _inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
-    """Shapes of a part's tensors under their names inside of it."""
+    """Shapes of a part's tensors, by their names inside the part."""
     return {inside: weights.shapes[published] for published, inside in names.of(part).items()}

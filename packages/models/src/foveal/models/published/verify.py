@@ -1,4 +1,4 @@
-"""Whether transformers computes the same: a question, asked of a model and then of the folder that was made of it."""
+"""Check that transformers computes the same: ask a model a question, then ask the folder exported from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ from foveal.models.views.normalise import normalised
 
 @dataclass(frozen=True)
 class Asked:
-    """A question about a picture, and what a model made of it in float32.
+    """A question about a picture, and a model's logits in float32.
 
     Attributes:
         ids: [1, tokens], `IMAGE_TOKEN_ID` at placeholders.
         pixels: [views, 3, height, width], normalised.
-        size: of the picture, in pixels.
-        merged: whether a merge made one run of the views' tokens.
+        size: size of the picture in pixels.
+        merged: whether a merge joined the views' tokens into one run.
         logits: [1, tokens, vocabulary].
     """
 
@@ -38,7 +38,7 @@ class Asked:
 
 @torch.no_grad()
 def ask(model: VisionLanguageModel) -> Asked:
-    """Ask about a picture of noise, wider than high, so that views are cut and places cannot be confused."""
+    """Ask about a picture of noise, wider than high, so that views are cut and mixed-up positions show."""
     side: int = model.processor.plan.views(Size(1, 1))[0].width
     noise = np.random.default_rng(0).integers(0, 256, (side, 2 * side + side // 3, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
@@ -57,16 +57,18 @@ def ask(model: VisionLanguageModel) -> Asked:
 
 @torch.no_grad()
 def difference(asked: Asked, kind: Any, folder: Path, image_id: int) -> float:
-    """The largest difference of logits over the vocabulary of the model that was asked, in float32.
+    """The largest difference between the logits of the model and of the exported folder, in float32.
+
+    Only the vocabulary of the original model is compared.
 
     Args:
-        asked: of the model.
+        asked: the question and the model's logits.
         kind: transformers' class.
-        folder: that `kind` reads.
-        image_id: of the token that stands for a picture there.
+        folder: the exported folder, read by `kind`.
+        image_id: id of the image token there.
 
     Raises:
-        ValueError: if transformers misses tensors in the folder, or does not read some.
+        ValueError: if transformers misses tensors in the folder, or ignores some.
     """
     kinds = {tensor.dtype for tensor in StoredTensors(folder).described.values()}
     dtype = kinds.pop() if len(kinds) == 1 else torch.float32

@@ -1,1 +1,1 @@
-"""Plans: which views of a picture an encoder sees, from its size alone, and how they are cut."""
+"""Plans: which views of a picture an encoder sees, given its size alone, and how they are cut."""

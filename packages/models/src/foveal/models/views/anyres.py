@@ -1,4 +1,4 @@
-"""A picture as an overview and tiles of the canvas that suits it best: LLaVA-NeXT's AnyRes."""
+"""An overview of a picture and the tiles of its best canvas: LLaVA-NeXT's AnyRes."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -15,20 +15,20 @@ DEFAULT_CANDIDATES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 class AnyResPlan(ViewPlan):
     """The whole picture stretched to one tile, then the tiles of the picture on a canvas, row by row.
 
-    Of the candidate canvases the one is taken on which most of the picture's pixels survive, then the one with least
-    room left over. There the picture keeps its shape and lies in the middle, on black (LLaVA-NeXT, released code;
-    LLaVA-1.5-HD, arXiv 2310.03744, section 4.1). Even a canvas of one tile comes with the overview.
+    Among the candidates, the canvas that keeps most of the picture's pixels wins; ties go to the one with the least
+    padding. The picture keeps its aspect ratio and is centred on black (LLaVA-NeXT, released code; LLaVA-1.5-HD, arXiv
+    2310.03744, section 4.1). A canvas of a single tile also gets the overview.
 
     Args:
-        size: side of every view in pixels, the encoder's native one.
-        candidates: canvases, counted in tiles; of two that suit a picture equally well the earlier is taken.
-        tie_order: what the first number of a candidate counts: `width_first`: columns, as in the original code;
-            `height_first`: rows, as the `llava_next` of transformers reads the same list. With the default candidates
-            the two differ on ties only: pictures of at most about one tile.
+        size: side of every view in pixels, the encoder's native size.
+        candidates: canvases, counted in tiles; of two that fit a picture equally well, the earlier wins.
+        tie_order: what the first number of a candidate counts. `width_first`: columns, as in the original code;
+            `height_first`: rows, as transformers' `llava_next` reads the same list. With the default candidates the two
+            differ only on ties: pictures of at most about one tile.
 
     Raises:
-        ValueError: if `size` is below 1, there is no candidate, one is no pair of positive numbers or has more pixels
-            than a canvas may have, or the order is another.
+        ValueError: if `size` is below 1, there is no candidate, a candidate is not a pair of positive numbers or has
+            more pixels than a canvas may have, or the order is unknown.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class AnyResPlan(ViewPlan):
             raise ValueError("there must be at least one candidate canvas")
         for pair in candidates:
             if not (isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(n, int) and n > 0 for n in pair)):
-                raise ValueError(f"candidates are pairs of whole numbers of tiles, at least 1 each, not {pair!r}")
+                raise ValueError(f"candidates must be pairs of whole numbers of tiles, at least 1 each, not {pair!r}")
             check_canvas(pair[0] * pair[1], size)
         if tie_order not in ("width_first", "height_first"):
-            raise ValueError(f"tie_order is 'width_first' or 'height_first', not {tie_order!r}")
+            raise ValueError(f"tie_order must be 'width_first' or 'height_first', not {tie_order!r}")
         self.size, self.candidates, self.tie_order = (
             size,
             tuple((first, second) for first, second in candidates),
@@ -67,13 +67,13 @@ class AnyResPlan(ViewPlan):
 
 
 def best_canvas(picture: Size, canvases: Iterable[Grid], size: int) -> Grid:
-    """The canvas for a picture, in tiles.
+    """The best canvas for a picture, in tiles.
 
-    The pixels that remain of the picture when it is fitted in decide, not counting those that enlarging adds; then the
-    smallest rest of the canvas; then the order.
+    The canvas that keeps the most pixels of the fitted picture wins, not counting pixels added by enlarging; then the
+    one with the least padding; then the first in order.
 
     Args:
-        picture: its size.
+        picture: size of the picture.
         canvases: rows and columns of tiles.
         size: side of a tile in pixels.
     """
@@ -81,7 +81,7 @@ def best_canvas(picture: Size, canvases: Iterable[Grid], size: int) -> Grid:
     def cost(tiles: Grid) -> tuple[int, int]:
         canvas = canvas_of(tiles, size)
         scale = min(canvas.width / picture.width, canvas.height / picture.height)
-        # Truncated as in the reference: a picture that is thinner than a pixel when fitted in counts as lost.
+        # Truncated as in the reference: a picture thinner than a pixel after fitting counts as lost.
         remaining = min(int(picture.width * scale) * int(picture.height * scale), picture.area)
         return -remaining, canvas.area - remaining
 
@@ -91,11 +91,11 @@ def best_canvas(picture: Size, canvases: Iterable[Grid], size: int) -> Grid:
 def kept_region(picture: Size, tile_grid: Grid, grid: Grid) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) of the cells that show the picture on the map of all tiles; the rest is padding.
 
-    An odd rest keeps one line more. Of a picture longer than the map has cells no line may be left: top is then bottom,
-    or left is right.
+    If the padding is odd, one more line is kept. A picture more elongated than the map has cells may keep no line at
+    all: top then equals bottom, or left equals right.
 
     Args:
-        picture: its size.
+        picture: size of the picture.
         tile_grid: rows and columns of tiles.
         grid: rows and columns of cells of each tile.
 
@@ -105,7 +105,7 @@ def kept_region(picture: Size, tile_grid: Grid, grid: Grid) -> tuple[int, int, i
     check_size(picture)
     width, height = picture
     rows, columns = tile_grid[0] * grid[0], tile_grid[1] * grid[1]
-    # Ratio first, then the product: the truncated result depends on the order.
+    # First the ratio, then the product: the truncated result depends on the order.
     if width / height > columns / rows:
         margin = (rows - int(height * (columns / width))) // 2
         return margin, rows - margin, 0, columns

@@ -1,4 +1,4 @@
-"""Pictures onto canvases: stretched, or in their own shape on black; and cut into tiles."""
+"""Put pictures onto canvases, stretched or with their aspect ratio kept on black, and cut them into tiles."""
 
 from math import ceil
 
@@ -10,12 +10,12 @@ from foveal.models.views.square import LARGEST_CANVAS
 
 
 def canvas_of(tiles: Grid, side: int) -> Size:
-    """The size of a canvas of rows and columns of tiles, squares of `side` pixels."""
+    """The size in pixels of a canvas of `tiles`, squares of `side` pixels."""
     return Size(tiles.columns * side, tiles.rows * side)
 
 
 def fitted_box(picture: Size, canvas: Size) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a picture that fills a canvas as far as its shape allows."""
+    """(left, top, right, bottom) of a picture that is scaled to fit a canvas and centred."""
     horizontal, vertical = canvas.width / picture.width, canvas.height / picture.height
     if horizontal < vertical:
         fitted = Size(canvas.width, min(ceil(picture.height * horizontal), canvas.height))
@@ -26,7 +26,7 @@ def fitted_box(picture: Size, canvas: Size) -> tuple[int, int, int, int]:
 
 
 def centred(image: Image, canvas: Size) -> Image:
-    """The picture in its own shape, in the middle of a black canvas."""
+    """The picture scaled to fit a black canvas, centred, with its aspect ratio kept."""
     left, top, right, bottom = fitted_box(Size.of(image.size), canvas)
     ground = Pillow.new("RGB", canvas)
     ground.paste(image.resize((right - left, bottom - top), Resampling.BICUBIC), (left, top))
@@ -34,19 +34,19 @@ def centred(image: Image, canvas: Size) -> Image:
 
 
 def stretched(image: Image, size: Size) -> Image:
-    """The picture at that size, whatever its shape.
+    """The picture resized to `size`, ignoring its aspect ratio.
 
-    Of a picture so high that it would take more than `LARGEST_CANVAS` pixels on the way, the result may differ from the
-    reference by the rounding of two grey levels, and by more where sharp edges next to black or white are clipped.
+    If a very tall picture would need more than `LARGEST_CANVAS` pixels in between, the result may differ from the
+    reference by two grey levels of rounding, and by more where sharp edges next to black or white are clipped.
     """
     if size.width * image.height > LARGEST_CANVAS:
-        # Pillow changes the width first; a strip of 1x1000000 would become 336x1000000 in between.
+        # Pillow resizes the width first; a strip of 1x1000000 would become 336x1000000 in between.
         image = image.resize((image.width, size.height), Resampling.BICUBIC)
     return image.resize(size, Resampling.BICUBIC)
 
 
 def tiles_of(image: Image, size: int) -> list[Image]:
-    """Squares of side `size`, row by row; the picture's sides are multiples of it."""
+    """Cut the picture, whose sides are multiples of `size`, into squares of that side, row by row."""
     return [
         image.crop((left, top, left + size, top + size))
         for top in range(0, image.height, size)
@@ -55,13 +55,13 @@ def tiles_of(image: Image, size: int) -> list[Image]:
 
 
 def check_canvas(tiles: int, size: int) -> None:
-    """Refuse a canvas without pixels, or with more than can be resized to.
+    """Refuse a canvas without pixels, or with more than `LARGEST_CANVAS`.
 
     Raises:
         ValueError: naming both numbers.
     """
     if size < 1:
-        raise ValueError(f"a view's size is at least 1 pixel, not {size}")
+        raise ValueError(f"a view's size must be at least 1 pixel, not {size}")
     if tiles * size * size > LARGEST_CANVAS:
         raise ValueError(
             f"{tiles} tiles of {size}x{size} pixels are more than the {LARGEST_CANVAS} pixels of the largest canvas: "

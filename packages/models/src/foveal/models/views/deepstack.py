@@ -1,4 +1,4 @@
-"""A picture small and enlarged, both stretched alike so that their places agree: DeepStack."""
+"""A small and an enlarged version of a picture, stretched alike so that positions agree: DeepStack."""
 
 from math import isqrt
 
@@ -11,23 +11,23 @@ from foveal.models.views.plan import ViewPlan, check_size
 
 
 class DeepStackPlan(ViewPlan):
-    """The picture stretched to one view, then the crops of it stretched to a grid (arXiv 2406.04334, section 3.2).
+    """The picture stretched to one view, then its crops after stretching it to a grid (arXiv 2406.04334, section 3.2).
 
-    The grid has at most `crops` crops, in the shape that suits the picture best by the rule of `AnyResPlan`, and never
-    a single one: a picture of at most one view becomes two, one above the other. A place of the small view and the
-    crops' cells there show the same part of the picture.
+    The grid has at most `crops` crops, in the shape that fits the picture best by the rule of `AnyResPlan`, and never a
+    single one: a picture of at most one view's size becomes two crops, one above the other. A position in the small
+    view and the crops' cells at that position show the same part of the picture.
 
     Args:
-        size: side of every view in pixels, the encoder's native one.
-        crops: most crops of a picture; the paper's models have 4.
-        square: always `crops` crops in a square, whatever the picture's shape.
-        keep_aspect: put the enlarged picture in its own shape on black, so that places no longer agree (the ablation of
-            table 5).
-        together: all views are one set, for an encoder that stacks the crops itself (DeepStack-V, section 3.3).
+        size: side of every view in pixels, the encoder's native size.
+        crops: maximum number of crops of a picture; the paper's models use 4.
+        square: always cut `crops` crops in a square, whatever the picture's aspect ratio.
+        keep_aspect: keep the aspect ratio of the enlarged picture and pad it with black, so that positions no longer
+            agree (the ablation of table 5).
+        together: all views form one set, for an encoder that stacks the crops itself (DeepStack-V, section 3.3).
 
     Raises:
-        ValueError: if `size` is below 1, `crops` below 2 or, with `square`, no square number, the crops have more
-            pixels than a canvas may have, or views of changing number shall be seen together.
+        ValueError: if `size` is below 1, `crops` is below 2 or, with `square`, not a square number, the crops have more
+            pixels than a canvas may have, or `together` is used without `square`.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class DeepStackPlan(ViewPlan):
         together: bool = False,
     ) -> None:
         if crops < 2:
-            raise ValueError(f"a picture is cut into at least 2 crops, not {crops}")
+            raise ValueError(f"a picture must be cut into at least 2 crops, not {crops}")
         check_canvas(crops, size)
         if square and isqrt(crops) ** 2 != crops:
-            raise ValueError(f"{crops} crops make no square: use a square number, or square=False")
+            raise ValueError(f"{crops} crops do not form a square: use a square number, or square=False")
         if together and not square:
-            raise ValueError("views that are seen together have one number for all pictures: together needs square")
+            raise ValueError("together needs square: all pictures must have the same number of views seen together")
         self.size, self.crops = size, crops
         self.square, self.keep_aspect, self.together = square, keep_aspect, together
         self.inputs = 1 + crops if together else 1
@@ -72,12 +72,12 @@ class DeepStackPlan(ViewPlan):
 class DeepStackHdPlan(ViewPlan):
     """The views of `DeepStackPlan`, then each of them enlarged and cut again: DeepStack-L-HD (released code).
 
-    First the small view and its crops; then the whole picture in u x u crops; then of every crop its u x u parts, crop
-    by crop, row by row. u is the root of `crops`, rounded down.
+    First come the small view and its crops, then the whole picture in u x u crops, then the u x u parts of every crop,
+    crop by crop, row by row. u is the square root of `crops`, rounded down.
 
     Args:
-        size: side of every view in pixels, the encoder's native one.
-        crops: most crops of a picture.
+        size: side of every view in pixels, the encoder's native size.
+        crops: maximum number of crops of a picture.
 
     Raises:
         ValueError: if `size` is below 1, `crops` below 4 (nothing would be enlarged), or the enlarged crops have more
@@ -86,7 +86,7 @@ class DeepStackHdPlan(ViewPlan):
 
     def __init__(self, size: int = 336, crops: int = 4) -> None:
         if crops < 4:
-            raise ValueError(f"a view is enlarged to at least 4 crops, not {crops}: DeepStackPlan takes fewer")
+            raise ValueError(f"a view must be enlarged to at least 4 crops, not {crops}: DeepStackPlan takes fewer")
         check_canvas(crops * isqrt(crops) ** 2, size)
         self.size, self.crops = size, crops
 
@@ -111,6 +111,6 @@ class DeepStackHdPlan(ViewPlan):
 
 
 def _best_grid(picture: Size, crops: int, size: int) -> Grid:
-    """The best of all grids of 2 to `crops` crops; fewer columns come first, then fewer rows."""
+    """The best of all grids of 2 to `crops` crops; on ties fewer columns win, then fewer rows."""
     grids = (Grid(rows, columns) for columns in range(1, crops + 1) for rows in range(1, crops // columns + 1))
     return best_canvas(picture, (grid for grid in grids if grid.cells > 1), size)

@@ -1,4 +1,4 @@
-"""Views as the encoder wants them."""
+"""Normalise views for the encoder."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from foveal.encoders import Encoder
 
 
 def normalised(views: Sequence[Tensor], encoder: Encoder) -> list[Tensor]:
-    """Views on the encoder's device, in its kind of number; equal shapes are worked on together.
+    """Normalise views on the encoder's device, in its dtype; views of equal shape are processed together.
 
     Args:
         views: [3, height, width] each; uint8 in 0..255, or float and already normalised.
-        encoder: every `inputs` views are a set, each place of a set with its own mean and standard deviation.
+        encoder: every `inputs` views form a set; each position in a set has its own mean and standard deviation.
     """
     weight = next(encoder.parameters())
     ready: list[Tensor] = list(views)

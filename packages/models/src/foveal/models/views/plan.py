@@ -1,4 +1,4 @@
-"""What every view plan promises."""
+"""The interface of a view plan."""
 
 from abc import ABC, abstractmethod
 
@@ -8,36 +8,36 @@ from foveal.core import Grid, Size
 
 
 class ViewPlan(ABC):
-    """From a picture's size alone: which views are made of it, at what size, in which order they become tokens.
+    """Decides from a picture's size alone which views are cut from it, their sizes and the order of their tokens.
 
-    A view is one picture that the encoder sees: the whole resized, or a slice of it. An encoder that looks at several
-    views together takes `inputs` consecutive ones as one set.
+    A view is one image that the encoder sees: the whole picture resized, or a slice of it. An encoder that looks at
+    several views together takes `inputs` consecutive ones as one set.
 
     Attributes:
-        inputs: views in a set.
+        inputs: number of views in a set.
     """
 
     inputs: int = 1
 
     @abstractmethod
     def views(self, picture: Size) -> tuple[Size, ...]:
-        """The size of every view of a picture of that size; pure.
+        """The size of every view of a picture of the given size; a pure function.
 
         Raises:
             ValueError: if the picture has no area or cannot be cut.
         """
 
     def layout(self, picture: Size) -> tuple[int | str, ...]:
-        """The order in the prompt: numbers of sets of views, and texts that stand between them."""
+        """The order in the prompt: indices of sets of views, and texts between them."""
         return tuple(range(len(self.views(picture)) // self.inputs))
 
     def tile_grid(self, picture: Size) -> Grid | None:
-        """Rows and columns of the tiles that follow the overview, row by row; None: the views lie in no plane."""
+        """Rows and columns of the tiles that follow the overview, row by row; None: the views do not form a plane."""
         return None
 
     @abstractmethod
     def cut(self, image: Image) -> list[Image]:
-        """The views of an RGB picture, of the sizes and in the order of `views`."""
+        """The views of an RGB picture, with the sizes and in the order of `views`."""
 
 
 def check_size(picture: Size) -> None:

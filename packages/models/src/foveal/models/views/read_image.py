@@ -1,4 +1,4 @@
-"""Pictures from files, whatever they are."""
+"""Read pictures of any common format from files."""
 
 import io
 import struct
@@ -22,17 +22,17 @@ class BadImageError(ValueError):
 
 
 def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """The picture as RGB, upright.
+    """Read a picture as upright RGB.
 
-    EXIF rotation is applied; transparency is put on white; palettes, grey, CMYK and 16 bits are converted; of an
-    animation the first frame is taken.
+    EXIF rotation is applied; transparency is put on white; palettes, grey, CMYK and 16 bits are converted; only the
+    first frame of an animation is read.
 
     Args:
         source: a file (JPEG, PNG, WEBP, BMP or GIF) or its bytes.
-        max_pixels: refuse more pixels than this before decoding them.
+        max_pixels: refuse pictures with more pixels than this before decoding them.
 
     Raises:
-        BadImageError: if the file is missing, empty, truncated, no picture or too large.
+        BadImageError: if the file is missing, empty, truncated, not a picture or too large.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, name, max_pixels) as picture:
@@ -46,10 +46,10 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Size:
     """The size of the upright picture, without decoding it.
 
-    The one exception is a PNG with text or EXIF after its pixels, which Pillow reads only together with them.
+    The only exception is a PNG with text or EXIF after its pixels, which Pillow can only read by decoding them.
 
     Raises:
-        BadImageError: as `read_image`, as far as the header tells.
+        BadImageError: as for `read_image`, for what the header shows.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, name, max_pixels) as picture:
@@ -57,7 +57,7 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> S
         try:
             if picture.format == "PNG" and _has_metadata_behind_pixels(source):
                 picture.load()
-            # Not picture.getexif(): a PNG's would decode the pixels in search of what the line above has ruled out.
+            # Not picture.getexif(): for a PNG it would decode the pixels to search for what the line above ruled out.
             orientation = Image.getexif(picture).get(ORIENTATION, 1)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
@@ -65,7 +65,7 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> S
 
 
 def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
-    """The picture with its header read and nothing decoded."""
+    """Open the picture: read its header, decode nothing."""
     if not isinstance(source, bytes):
         path = Path(source)
         if not path.is_file():
@@ -74,7 +74,7 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
             raise BadImageError(f"{name}: the file is empty")
     try:
         with warnings.catch_warnings():
-            # Our own limit is checked right below; Pillow's would only warn.
+            # Our own limit is checked right below; Pillow would only warn.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
             picture = Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except UnidentifiedImageError as error:

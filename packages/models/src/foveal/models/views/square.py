@@ -8,18 +8,18 @@ from foveal.models.views.plan import ViewPlan, check_size
 
 CLIP_MEAN_COLOUR = (122, 116, 104)
 LARGEST_CANVAS = 200_000_000
-"""Pixels; a larger one would take more than a gigabyte while it is resized."""
+"""In pixels; a larger canvas would take more than a gigabyte while it is resized."""
 
 
 class PadToSquare(ViewPlan):
     """The whole picture on a square canvas (LLaVA-1.5, arXiv 2310.03744, section 3.2; stage 2 and inference).
 
-    Where the canvas would have more than `LARGEST_CANVAS` pixels the longer side is resized first, and the view may
+    If the canvas would have more than `LARGEST_CANVAS` pixels, the longer side is resized first, and the view may
     differ from the reference by some grey levels at sharp edges.
 
     Args:
         size: side of the view in pixels.
-        fill: colour of the canvas; by default CLIP's mean, in whole numbers.
+        fill: colour of the canvas; by default CLIP's mean, in 0..255.
 
     Raises:
         ValueError: if `size` is below 1.
@@ -45,7 +45,7 @@ class PadToSquare(ViewPlan):
             return [image.resize((self.size, self.size), Resampling.BICUBIC)]
         canvas_size = (side, side)
         if side * side > LARGEST_CANVAS:
-            # Nothing is added along the longer side, so that it can shrink before the canvas is made.
+            # The longer side is not padded, so it can be shrunk before the canvas is made.
             if image.width > image.height:
                 image, canvas_size = image.resize((self.size, image.height), Resampling.BICUBIC), (self.size, side)
             else:
@@ -56,7 +56,7 @@ class PadToSquare(ViewPlan):
 
 
 class CropToSquare(ViewPlan):
-    """The picture's middle: shorter side to `size`, the rest of the longer one cut off (CLIP; LLaVA-1.5's stage 1).
+    """The picture's centre: shorter side resized to `size`, longer side cropped (CLIP; LLaVA-1.5's stage 1).
 
     Args:
         size: side of the view in pixels.
@@ -79,17 +79,17 @@ class CropToSquare(ViewPlan):
         long_side = int(self.size * longer / shorter)
         size = Size(self.size, long_side) if width <= height else Size(long_side, self.size)
         left, top = (size.width - self.size) // 2, (size.height - self.size) // 2
-        # Only what remains is resampled; of a very long picture the whole would not fit into memory.
+        # Only the part that remains is resampled; a very long picture would not fit into memory as a whole.
         return [_resized_window(image, size, (left, top, left + self.size, top + self.size))]
 
 
 def _check_side(size: int) -> None:
     if size < 1:
-        raise ValueError(f"a view's size is at least 1 pixel, not {size}")
+        raise ValueError(f"a view's size must be at least 1 pixel, not {size}")
 
 
 def _resized_window(image: Image, size: Size, box: tuple[int, int, int, int]) -> Image:
-    """`image.resize(size).crop(box)`, not more of it than needed for extreme shapes."""
+    """`image.resize(size).crop(box)`, resizing no more than needed for extreme aspect ratios."""
     if size.area <= 50_000_000:
         return image.resize(size, Resampling.BICUBIC).crop(box)
     horizontal, vertical = image.width / size.width, image.height / size.height

@@ -1,4 +1,4 @@
-"""Slices of variable size and an overview: LLaVA-UHD."""
+"""Slices of variable size, plus an overview: LLaVA-UHD."""
 
 from math import ceil, inf, log, sqrt
 from typing import Literal
@@ -14,28 +14,28 @@ EXTREME_RATIO = 200.0
 class UhdPlan(ViewPlan):
     """Cut a picture of any shape into slices near the encoder's native size (LLaVA-UHD, arXiv 2403.11703, section 3.1).
 
-    The number of slices follows from the area; of all grids with about that many, the one whose slices are nearest to
-    square is taken (equation 1). Slices and overview keep their shape to within one patch and are not padded. A picture
-    no larger than one slice is a view by itself. In the prompt a comma follows each slice and a newline each row; the
-    overview comes last (section 3.3).
+    The area determines the number of slices; among all grids with about that number, the one whose slices are closest
+    to square wins (equation 1). Slices and overview keep their aspect ratio to within one patch and are not padded. A
+    picture no larger than one slice is a single view. In the prompt a comma follows each slice and a newline each row;
+    the overview comes last (section 3.3).
 
-    Where paper and released code differ, this is the release; `max_slices` is 6 in the paper and 7 in the release.
+    Where the paper and the released code differ, this follows the release; `max_slices` is 6 in the paper and 7 in the
+    release.
 
     Args:
-        scale: side in pixels of the square whose area every view approaches.
-        patch: pixels to whose multiples the views' sides are rounded down.
-        max_slices: most slices of a picture.
-        overview: place of the overview, after the slices or before.
-        overview_only: make no slices (stage 1).
-        separators: put the comma and newline tokens between views.
+        scale: side in pixels of the square whose area every view approximates.
+        patch: the views' sides are rounded down to multiples of this many pixels.
+        max_slices: maximum number of slices of a picture.
+        overview: position of the overview: after the slices or before them.
+        overview_only: cut no slices (stage 1).
+        separators: put comma and newline tokens between views.
         long_side: first resize the picture so that its longer side has this many pixels (1024 in the release's
-            evaluation); null: leave it.
-        clamp_ratio: take shapes beyond 200:1 as 200:1. Without it, as in the reference, their views have more patches
-            than the encoder was made for, or none of their content.
+            evaluation); null: do not resize.
+        clamp_ratio: treat aspect ratios beyond 200:1 as 200:1. Otherwise, as in the reference, their views have more
+            patches than the encoder was made for, or none of their content.
 
     Raises:
-        ValueError: if `scale` is smaller than `patch`, there may be no slice, the overview has no place or `long_side`
-            no pixel.
+        ValueError: if `scale` is below `patch`, `max_slices` or `long_side` is below 1, or `overview` is unknown.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class UhdPlan(ViewPlan):
                 f"scale {scale} must be at least the patch {patch}, and max_slices {max_slices} at least 1"
             )
         if overview not in ("last", "first"):
-            raise ValueError(f"the overview comes 'last' or 'first', not {overview!r}")
+            raise ValueError(f"the overview must come 'last' or 'first', not {overview!r}")
         if long_side is not None and long_side < 1:
-            raise ValueError(f"long_side is at least 1 pixel, not {long_side}")
+            raise ValueError(f"long_side must be at least 1 pixel, not {long_side}")
         self.scale, self.patch, self.max_slices = scale, patch, max_slices
         self.overview, self.overview_only, self.separators = overview, overview_only, separators
         self.long_side, self.clamp_ratio = long_side, clamp_ratio
@@ -73,7 +73,7 @@ class UhdPlan(ViewPlan):
                 continue
             for columns in (divisor for divisor in range(1, count + 1) if count % divisor == 0):
                 rows = count // columns
-                # Ties are decided by the last bit of this very expression, as in the reference.
+                # The last bit of exactly this expression decides ties, as in the reference.
                 error = abs(log(picture.width / picture.height) - log(columns / rows))
                 if error < least:
                     best, least = Grid(rows, columns), error
@@ -110,7 +110,7 @@ class UhdPlan(ViewPlan):
         if grid is None:
             return [overview]
         (rows, columns), (width, height) = grid, self._slice(size, grid)
-        # Resized as a whole and then cut, so that slices have no seams.
+        # Resized as a whole and then cut, so that there are no seams between slices.
         refined = image.resize((columns * width, rows * height), Resampling.BICUBIC)
         slices = [
             refined.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
@@ -126,18 +126,18 @@ class UhdPlan(ViewPlan):
         return self._fit(width / columns, height / rows, enlarge=True)
 
     def _fit(self, width: float, height: float, *, enlarge: bool) -> Size:
-        """The size of nearly the same shape and at most the area scale x scale, in whole patches."""
+        """The size with nearly the same aspect ratio and at most the area scale x scale, in whole patches."""
         if enlarge or width * height > self.scale * self.scale:
             ratio = width / height
             if self.clamp_ratio:
                 ratio = min(max(ratio, 1 / EXTREME_RATIO), EXTREME_RATIO)
-            # The order of truncations is the reference's; another gives other sizes.
+            # The truncations follow the reference's order; another order gives other sizes.
             height = int(self.scale / sqrt(ratio))
             width = int(height * ratio)
         return Size(*(max(int(side // self.patch) * self.patch, self.patch) for side in (width, height)))
 
     def _resized(self, picture: Size) -> Size:
-        """The picture's size after `long_side`."""
+        """The picture's size after `long_side` is applied."""
         if self.long_side is None:
             return picture
         width, height = picture

@@ -1,4 +1,4 @@
-"""A whole page squashed to a large square, alone or beside a small view for CLIP: Vary."""
+"""A whole page squashed to a large square, with or without a small view for CLIP: Vary."""
 
 from typing import Literal
 
@@ -16,19 +16,19 @@ from foveal.models.views.square import CropToSquare
 class VaryPlan(ViewPlan):
     """The picture squashed to a square for the vocabulary network (Vary, arXiv 2312.06109, section 3).
 
-    With `crop`, CLIP's view comes before it and both are seen together (Vary-base; without it Vary-tiny). The picture
-    stands between two texts of the prompt.
+    With `crop`, CLIP's view comes first and both views are seen together (Vary-base); without it, this is Vary-tiny's
+    plan. In the prompt the picture is enclosed by two texts.
 
     Args:
         size: side of the squashed view in pixels.
-        crop: side of CLIP's view in pixels, the middle of the picture; 224 in the paper. None: there is none.
-        resample: how the picture is squashed; it belongs to the weights. `bicubic`: Pillow's, smoothed (Vary-toy, the
-            open weights, GOT); `bilinear`: OpenCV's, not smoothed (the original code).
-        start: text before the picture, a token of its own; empty: none.
-        end: text behind it.
+        crop: side of CLIP's view in pixels, a centre crop of the picture; 224 in the paper. None: no such view.
+        resample: how the picture is squashed, which must match the weights. `bicubic`: Pillow's, antialiased (Vary-toy,
+            the open weights, GOT); `bilinear`: OpenCV's, not antialiased (the original code).
+        start: text before the picture, a single token; empty: none.
+        end: text after the picture, likewise.
 
     Raises:
-        ValueError: if a side is below 1 or `resample` is neither.
+        ValueError: if a side is below 1 or `resample` is unknown.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class VaryPlan(ViewPlan):
         end: str = "</img>",
     ) -> None:
         if size < 1 or (crop is not None and crop < 1):
-            raise ValueError(f"a view's size is at least 1 pixel, not size {size} and crop {crop}")
+            raise ValueError(f"a view's size must be at least 1 pixel, not size {size} and crop {crop}")
         if resample not in ("bicubic", "bilinear"):
-            raise ValueError(f"resample is 'bicubic' or 'bilinear', not {resample!r}")
+            raise ValueError(f"resample must be 'bicubic' or 'bilinear', not {resample!r}")
         self.size, self.crop, self.resample, self.start, self.end = size, crop, resample, start, end
         self.inputs = 1 if crop is None else 2
 
@@ -64,12 +64,12 @@ class VaryPlan(ViewPlan):
 
 
 def _unsmoothed(image: Image, size: Size) -> Image:
-    """The picture at that size, every pixel mixed of its four nearest only."""
+    """The picture resized to `size` without antialiasing: every pixel is interpolated from its four nearest only."""
     source = np.asarray(image)
     columns, column_weights = _two_nearest(image.width, size.width)
     rows, row_weights = _two_nearest(image.height, size.height)
-    # OpenCV mixes in whole numbers and cuts bits off on the way; exact fractions come out one level higher here and
-    # there.
+    # OpenCV interpolates with integers and truncates bits in between; exact fractions would sometimes come out one
+    # level higher.
     total = np.full((size.height, size.width, 3), 2, dtype=np.int32)
     for row, row_weight in zip(rows, row_weights, strict=True):
         mixed = np.zeros_like(total)
@@ -80,7 +80,7 @@ def _unsmoothed(image: Image, size: Size) -> Image:
 
 
 def _two_nearest(length: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Along one side, indices [2, wanted] of the pixels that each new one is mixed of, and their weights of 2048."""
+    """Along one side, indices [2, wanted] of the pixels that each new pixel is made of, and their weights in 1/2048."""
     places = ((np.arange(wanted) + 0.5) * (length / wanted) - 0.5).astype(np.float32)
     first = np.floor(places)
     share = places - first
