@@ -68,10 +68,13 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
     """The picture with its header read and nothing decoded."""
     if not isinstance(source, bytes):
         path = Path(source)
-        if not path.is_file():
-            raise BadImageError(f"{name}: there is no such file")
-        if path.stat().st_size == 0:
-            raise BadImageError(f"{name}: the file is empty")
+        try:
+            if not path.is_file():
+                raise BadImageError(f"{name}: there is no such file")
+            if path.stat().st_size == 0:
+                raise BadImageError(f"{name}: the file is empty")
+        except OSError as error:
+            raise BadImageError(f"{name}: cannot be read ({error.strerror})") from error
     try:
         with warnings.catch_warnings():
             # Our own limit is checked right below; Pillow's would only warn.
