@@ -37,15 +37,16 @@ class LimitedLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()
+        mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent) and event.anchor in self.anchors:
             if event.anchor not in self._inside:
-                raise LimitError(problem=f"*{event.anchor} is within itself", problem_mark=event.start_mark)
+                raise LimitError(problem=f"*{event.anchor} is within itself", problem_mark=mark)
             values, levels = self._inside[event.anchor]
-            self._count(values, levels, event.start_mark)
+            self._count(values, levels, mark)
             return super().compose_node(parent, index)
         values, deepest = self._values, self._deepest
         self._deepest = self._depth
-        self._count(1, 1, event.start_mark)
+        self._count(1, 1, mark)
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
