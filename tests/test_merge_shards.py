@@ -86,7 +86,8 @@ def test_what_cannot_be_merged_is_refused(run, tmp_path):
         (described.replace("seed_everything: 0", "seed_everything: 1"), "frozen weights that .* describes are not"),
         (described.replace("foveal.encoders.VisionTransformer", "shutil.rmtree"), "not allowed(.|\n)*--allow_import"),
         (described.replace("  encoder_lr: null", "  encoder_lr: 0.1"), "encoder.* is trained in this run, but was not"),
-        ("a: [", "is not YAML"),
+        ("a: [", "line 1: not YAML"),
+        ("a: &a [*a]", "line 1: refused"),
         ("- 1", "is no training's configuration"),
     ):
         assert changed != described

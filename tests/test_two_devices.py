@@ -54,7 +54,7 @@ def finished_once(out, run):
     """The first process alone reports, and one checkpoint is left in one folder."""
     assert out.count("checkpoint:") == out.count("ANLS ┃") == 1
     assert [path.name for path in run.parent.iterdir() if (path / "config.yaml").exists()] == [run.name]
-    assert not [path for path in run.rglob("*") if path.name.endswith((".partial", ".old"))]
+    assert not [path for path in run.rglob("*") if path.name.endswith((".partial", ".foveal-writing"))]
     return run
 
 

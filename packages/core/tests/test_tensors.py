@@ -1,13 +1,16 @@
 """Weights from files, all or none."""
 
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from foveal.core import load_exact, read_tensors
+from foveal.core import StoredTensors, load_exact, read_tensors
 
 
 def test_a_file_a_folder_and_shards(tmp_path):
@@ -95,3 +98,24 @@ def test_nothing_is_loaded_when_anything_is_wrong(tensors, message):
     with pytest.raises(ValueError, match=message):
         load_exact(module, tensors, source="here")
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+@pytest.fixture
+def nobody():
+    """As a user who may not read everything, in a folder that others may look into."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder), lambda: os.seteuid(user or 65534)
+        os.seteuid(user)
+
+
+def test_what_may_not_be_read_is_not_called_missing(nobody):
+    folder, become = nobody
+    save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(0)
+    become()
+    for read in (read_tensors, StoredTensors):
+        for path in (folder, folder / "model.safetensors"):
+            with pytest.raises(ValueError, match=r"model\.safetensors cannot be read: Permission denied"):
+                read(path)

@@ -2,8 +2,13 @@
 
 import contextlib
 import io
+import os
+import resource
 import struct
+import sys
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +40,21 @@ def test_a_plain_one(tmp_path, picture):
 def test_missing(tmp_path):
     with pytest.raises(BadImageError, match=r"none\.png: there is no such file"):
         read_image(tmp_path / "none.png")
+
+
+def test_what_may_not_be_read_is_not_called_missing():
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        path = saved(Path(folder), Image.new("RGB", (2, 2)), "a.png")
+        for locked in (path, path.parent):
+            locked.chmod(0)
+            os.seteuid(user or 65534)
+            try:
+                with pytest.raises(BadImageError, match=r"a\.png: cannot be read .*Permission denied"):
+                    read_image(path)
+            finally:
+                os.seteuid(user)
+                locked.chmod(0o755)
 
 
 def test_empty(tmp_path):
@@ -93,6 +113,63 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     values = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
     path = saved(tmp_path, Image.fromarray(values), "deep.png")
     assert [read_image(path).getpixel((x, 0))[0] for x in range(3)] == [0, 100, 255]
+
+
+@pytest.mark.parametrize(("top", "greys"), [(4095, [0, 125, 255]), (4096, [0, 8, 16])])
+def test_twelve_of_sixteen_bits(tmp_path, top, greys):
+    """White is 4095 if nothing is above it; more than that is dark."""
+    path = saved(tmp_path, Image.fromarray(np.array([[0, 2008, top]], dtype=np.uint16)), "twelve.png")
+    assert [read_image(path).getpixel((x, 0))[0] for x in range(3)] == greys
+
+
+def within(megabytes, path):
+    """The size of a picture that is read in another process, which may take so much memory more."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + megabytes * 1_000_000,) * 2)
+        try:
+            answer = str(read_image(path).size)
+        except MemoryError:
+            answer = "too much memory"
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(reading, 1000).decode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_large_picture_of_sixteen_bits_takes_little_memory(tmp_path):
+    path = saved(tmp_path, Image.fromarray(np.full((7000, 7000), 30_000, dtype=np.uint16)), "large.png")
+    assert path.stat().st_size < 200_000
+    assert within(300, path) == "(7000, 7000)"
+    assert within(100, path) == "too much memory"
+
+
+@pytest.mark.parametrize("size", [(50_000_000, 1), (1, 50_000_000), (65_536, 1)])
+def test_a_thread_that_is_too_long(tmp_path, size):
+    path = saved(tmp_path, Image.new("1", size), "thread.png")
+    for read in (read_image, image_size):
+        with pytest.raises(
+            BadImageError, match=rf"thread\.png: {size[0]}x{size[1]} pixels, a side longer than .*65535"
+        ):
+            read(path)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_strips_are_not_seen(tmp_path, mode):
+    values = np.random.default_rng(0).integers(0, 256, (1500, 1100, 4), dtype=np.uint8)
+    channels = {"RGBA": 4, "LA": 2, "P": 1}[mode]
+    picture = Image.fromarray(values[..., :channels].squeeze())
+    options = {}
+    if mode == "P":
+        picture = picture.convert("P")
+        options = {"transparency": bytes(range(256))}
+    path = saved(tmp_path, picture, "a.png", **options)
+    transparent = Image.open(path).convert("RGBA")
+    ground = Image.new("RGBA", transparent.size, (255, 255, 255, 255))
+    expected = Image.alpha_composite(ground, transparent).convert("RGB")
+    assert np.array_equal(np.array(read_image(path)), np.array(expected))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])

@@ -123,9 +123,9 @@ def test_strange_files_are_left_to_the_parser(write, text):
 
 
 def test_what_a_file_says_itself():
-    assert yaml.safe_load(without_extends("extends: laptop\na: {extends: 1}\n")) == {"a": {"extends": 1}}
+    assert yaml.safe_load(without_extends("extends: laptop\na: {extends: 1}\n", "a.yaml")) == {"a": {"extends": 1}}
     for text in ("a: extends  # as it is\n", "- extends\n", ""):
-        assert without_extends(text) == text
+        assert without_extends(text, "a.yaml") == text
 
 
 def test_merged(write):

@@ -2,7 +2,7 @@
 
 from foveal.core.attention import attention, runs_packed
 from foveal.core.describe import build, describe
-from foveal.core.folders import whole_folder
+from foveal.core.folders import whole_file, whole_folder
 from foveal.core.geometry import Grid, Size
 from foveal.core.kernels import Backend
 from foveal.core.key_map import KeyMap
@@ -47,6 +47,7 @@ __all__ = [
     "stacks_of",
     "tables_of",
     "unpack",
+    "whole_file",
     "whole_folder",
     "without_autocast",
 ]

@@ -45,7 +45,7 @@ def files_of(path: str | Path) -> tuple[Mapping[str, str], list[Path]]:
         path: as for `read_tensors`.
 
     Raises:
-        ValueError: if there are no such files, or only pickled ones.
+        ValueError: if there are no such files, only pickled ones, or they may not be read.
     """
     source = Path(path)
     if source.is_dir():
@@ -61,7 +61,16 @@ def files_of(path: str | Path) -> tuple[Mapping[str, str], list[Path]]:
         raise ValueError(f"{source}: {REFUSED} {source} {source.with_suffix('.safetensors').name}")
     if not source.is_file():
         raise ValueError(f"there are no weights at {source}")
-    return {}, [source]
+    return {}, [_readable(source)]
+
+
+def _readable(file: Path) -> Path:
+    """The file; safetensors would say of one that may not be read that there is none."""
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    return file
 
 
 def check_named(named: Mapping[str, str], tensors: Mapping[str, Tensor], *, source: str) -> None:
@@ -90,7 +99,7 @@ def shards_of(index: Path) -> tuple[dict[str, str], list[Path]]:
         raise ValueError(f"{index}: shards must be in the folder of their index, not at {outside}")
     if missing := [shard for shard in shards if not (folder / shard).is_file()]:
         raise ValueError(f"{folder}: the index names {len(shards)} files, {len(missing)} are missing: {missing}")
-    return shard_of, [folder / shard for shard in shards]
+    return shard_of, [_readable(folder / shard) for shard in shards]
 
 
 class StoredTensors:

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from foveal.limited_yaml import read_yaml
 from recipes.command_line.configurations import UsageError, shipped_name
 
 
@@ -16,15 +15,9 @@ def read_config(path: str) -> dict[Any, Any]:
     """
     name = shipped_name(Path(path))
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is no text in UTF-8: a configuration is a text file in YAML") from error
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = "" if mark is None else f", line {mark.line + 1}"
-        raise UsageError(f"{name}{line}: not YAML ({getattr(error, 'problem', None) or error})") from error
+        content = read_yaml(Path(path), source=name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if content is None:
         raise UsageError(f"{name} is empty: leave it out, or write settings into it, as trainer.max_steps: 100")
     if not isinstance(content, dict):

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from foveal.limited_yaml import load_yaml, read_yaml
+
 CONFIGS = Path(str(files("recipes") / "configs")).resolve()
 FOLDERS = ("methods", "sizes", "stages", "extras")
 """Folders of `CONFIGS` that a shipped configuration's name leaves out: `uhd.yaml` is `methods/uhd.yaml`."""
@@ -112,10 +114,10 @@ def _through(chain: tuple[Path, ...]) -> str:
 
 
 def _names(file: Path) -> list[str]:
-    """What a file extends; nothing if it is no mapping or no YAML, of which the parser says more."""
+    """What a file extends; nothing if it is no mapping or no YAML, of which `read_config` says more."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
-    except yaml.YAMLError:
+        content = read_yaml(file)
+    except ValueError:
         return []
     if not isinstance(content, dict) or EXTENDS not in content:
         return []
@@ -128,9 +130,16 @@ def _names(file: Path) -> list[str]:
     return names
 
 
-def without_extends(content: str) -> str:
-    """The text of a configuration without what it extends."""
-    described = yaml.safe_load(content) if EXTENDS in content else None
+def without_extends(content: str, source: str) -> str:
+    """The text of a configuration without what it extends.
+
+    Raises:
+        UsageError: if it is no YAML within limits; `source` is named.
+    """
+    try:
+        described = load_yaml(content, source=source)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if not isinstance(described, dict) or EXTENDS not in described:
         return content
     return yaml.safe_dump({key: value for key, value in described.items() if key != EXTENDS}, sort_keys=False)
@@ -151,7 +160,7 @@ def merged(*names: str) -> dict[str, Any]:
     together: dict[str, Any] = {}
     for name in names:
         for file in expand(Path(find_config(name)), before):
-            together = _laid_over(together, yaml.safe_load(file.read_text(encoding="utf-8")))
+            together = _laid_over(together, read_yaml(file))
     together.pop(EXTENDS, None)
     return together
 

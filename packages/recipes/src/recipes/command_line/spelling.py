@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from foveal.limited_yaml import load_yaml
 from recipes.command_line.config_file import read_config
 from recipes.command_line.configurations import EXTENDS, UsageError, shipped_name
 from recipes.command_line.sources import Parameter, Parameters, class_parameters, parameters, parsed
@@ -123,8 +122,8 @@ def _entries(keys: Keys, mapping: Mapping[Any, Any], where: str) -> Iterator[Set
 
 def _loaded(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return load_yaml(text, source="")
+    except ValueError:
         return text
 
 

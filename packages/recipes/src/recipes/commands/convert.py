@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import pickle
 import shutil
 import zipfile
@@ -15,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foveal.core import shards_of, whole_folder
+from foveal.core import shards_of, whole_file, whole_folder
 from foveal.core.tensors import PICKLED
 from recipes.command_line.console import short_errors
 
@@ -56,12 +55,8 @@ def convert_file(source: Path, target: Path) -> list[str]:
     if target.exists() or target.suffix != ".safetensors":
         raise ValueError(f"{target} exists, or is no new NAME.safetensors")
     tensors = read_pickled(source)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
+    with whole_file(target) as partial:
         save_file(_apart(tensors), partial, metadata={"format": "pt"})
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return list(tensors)
 
 

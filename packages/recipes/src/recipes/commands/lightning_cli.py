@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -17,6 +16,7 @@ from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.command_line.imports import ImportsError, allow_in
 from recipes.commands.explanation import explained, shortened, unannotated
+from recipes.commands.parser_limits import limit_parser
 from recipes.commands.raising_parser import RaisingParser
 from recipes.commands.sharded_module import with_source
 from recipes.data.ranks import end_with_parent
@@ -225,7 +225,7 @@ def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
     calm()
     if "LOCAL_RANK" in os.environ:
         end_with_parent()  # a further rank, which would wait for the first one for ever
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(typed.allowed))
+    limit_parser(typed.allowed)
     with short_errors(), run_log() as log, Signals(loud=rank_zero_only.rank == 0) as signals:
         try:
             command(subcommand, typed, signals, log)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentError, set_parsing_settings
+from jsonargparse import ArgumentError
 from lightning.pytorch import seed_everything
 from lightning.pytorch.plugins.precision import DoublePrecision
 
+from foveal.limited_yaml import read_yaml
 from foveal.models import VisionLanguageModel
 from foveal.models.checkpoints.adapter import is_adapter
 from foveal.models.checkpoints.folder import is_checkpoint
@@ -18,6 +18,7 @@ from recipes.command_line.arguments import ALLOWED_IMPORTS
 from recipes.command_line.console import calm, short_errors
 from recipes.command_line.imports import ImportsError
 from recipes.commands.explanation import shortened
+from recipes.commands.parser_limits import limit_parser
 from recipes.commands.sharded_module import instantiated
 from recipes.module import Finetuning
 from recipes.run.folder import CONFIG, run_of
@@ -79,7 +80,7 @@ def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | N
     if with_lora:
         _check_free(own_base, is_checkpoint)
     stored.verify(Ranks())
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*ALLOWED_IMPORTS, *(allow or [])])
+    limit_parser([*ALLOWED_IMPORTS, *(allow or [])])
     network = network_of(stored, config, run / CONFIG, packages=allow or [])
     return save_trained(
         network, checkpoint=target, adapter=target, own_base=own_base, base=checkpoint_of(config["model"]["network"])
@@ -97,10 +98,7 @@ def read_config(path: Path) -> dict[str, Any]:
             f"there is no {path}: a state holds only what was trained, its run's configuration says how to build the "
             "rest; put the state back into the folder of its run"
         )
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
+    config = read_yaml(path)
     network = config.get("model", {}).get("network") if isinstance(config, dict) else None
     if not isinstance(network, dict) or "class_path" not in network:
         raise ValueError(f"{path} is no training's configuration: it has no model.network with a class_path")

@@ -21,7 +21,7 @@ class RaisingParser(LightningArgumentParser):
 
     def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
         """As the parser's; of a file only what it says itself, without what it extends."""
-        own = without_extends(content)
+        own = without_extends(content, str(path) or content[:40])
         if own != content and Path(path).resolve() not in self.expanded:
             self.error(f"{path}: a file that extends others is named by --config or extends, not by config in a file")
         parsed: Namespace = super().parse_string(own, path, *args, **kwargs)

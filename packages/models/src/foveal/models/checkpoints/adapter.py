@@ -18,6 +18,7 @@ from torch import Tensor
 
 from foveal.core import load_exact, read_tensors, whole_folder
 from foveal.encoders.hub import folder_of, only_shapes
+from foveal.limited_yaml import read_yaml
 from foveal.models.checkpoints.fingerprint import weights_hash
 from foveal.models.checkpoints.folder import described_prompts, part_of
 from foveal.models.language_models.quantize import recorded_kind
@@ -85,8 +86,8 @@ def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
     source = Path(folder)
     path = source / "adapter.yaml"
     try:
-        lora = Lora(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, yaml.YAMLError) as error:
+        lora = Lora(**read_yaml(path))
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} does not give rank, alpha and dropout of adapters ({error})") from error
     if only_shapes():
         add_lora(model, lora)
@@ -108,7 +109,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise ValueError(f"{folder} is not an adapter folder: it has no {MANIFEST} (`recipes.fit` writes one)")
-    manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    manifest = read_yaml(path)
     expected = {"format", "base", "plan", "template", "system", "max_length", "overlong"}
     if not isinstance(manifest, dict) or set(manifest) != expected:
         found = sorted(manifest) if isinstance(manifest, dict) else type(manifest).__name__

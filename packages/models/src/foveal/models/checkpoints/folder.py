@@ -22,6 +22,7 @@ from foveal.connectors import Connector
 from foveal.core import StoredTensors, build, describe, load_exact, read_tensors, whole_folder
 from foveal.encoders import Encoder
 from foveal.encoders.hub import only_shapes
+from foveal.limited_yaml import read_yaml
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import pretrained_language_model
 from foveal.models.lora import has_lora
@@ -196,7 +197,7 @@ def _read_config(source: Path) -> dict[str, Any]:
             f"{source} is not a checkpoint: it has neither the config.yaml that `save` and `recipes.fit` write, nor "
             "the config.json of a published one"
         )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_yaml(path)
     expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}
     if not isinstance(config, dict) or set(config) - OPTIONAL != expected:
         found = sorted(config) if isinstance(config, dict) else type(config).__name__

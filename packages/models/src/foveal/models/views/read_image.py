@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ from foveal.core import Size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535
+"""Pixels of the longer side, as in JPEG; a thread of fifty million pixels is no picture, and no plan can cut it."""
+TWELVE_BITS = 4095
+STRIP = 1_000_000
+"""Pixels that are converted at a time, where the conversion takes several times their memory."""
 ORIENTATION = 0x0112
 
 
@@ -25,20 +31,25 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
     """Read a picture as upright RGB.
 
     EXIF rotation is applied; transparency is put on white; palettes, grey, CMYK and 16 bits are converted; only the
-    first frame of an animation is read.
+    first frame of an animation is read. If no 16-bit value is above 4095, the values are taken for 12 bits, which
+    cameras and scanners store in the lower ones: 4095 is white then.
+
+    Converting a 16-bit picture takes at most five bytes per pixel.
 
     Args:
         source: a file (JPEG, PNG, WEBP, BMP or GIF) or its bytes.
         max_pixels: refuse pictures with more pixels than this before decoding them.
 
     Raises:
-        BadImageError: if the file is missing, empty, truncated, not a picture or too large.
+        BadImageError: if the file is missing, empty, truncated, not a picture, or larger than `max_pixels` or
+            `MAX_SIDE`.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     with _opened(source, name, max_pixels) as picture:
         try:
             picture.load()
-            return _as_rgb(ImageOps.exif_transpose(picture))
+            ImageOps.exif_transpose(picture, in_place=True)
+            return _as_rgb(picture)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
 
@@ -68,10 +79,13 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
     """Open the picture: read its header, decode nothing."""
     if not isinstance(source, bytes):
         path = Path(source)
-        if not path.is_file():
-            raise BadImageError(f"{name}: there is no such file")
-        if path.stat().st_size == 0:
-            raise BadImageError(f"{name}: the file is empty")
+        try:
+            if not path.is_file():
+                raise BadImageError(f"{name}: there is no such file")
+            if path.stat().st_size == 0:
+                raise BadImageError(f"{name}: the file is empty")
+        except OSError as error:
+            raise BadImageError(f"{name}: cannot be read ({error.strerror})") from error
     try:
         with warnings.catch_warnings():
             # Our own limit is checked right below; Pillow would only warn.
@@ -87,6 +101,9 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
     if size.area > max_pixels:
         picture.close()
         raise BadImageError(f"{name}: {size} pixels, more than the limit of {max_pixels}; make it smaller")
+    if max(size) > MAX_SIDE:
+        picture.close()
+        raise BadImageError(f"{name}: {size} pixels, a side longer than the limit of {MAX_SIDE}; cut it")
     return picture
 
 
@@ -105,12 +122,34 @@ def _has_metadata_behind_pixels(source: str | Path | bytes) -> bool:
 
 
 def _as_rgb(picture: Image) -> Image:
+    """As RGB; what is converted in several steps is freed."""
     if picture.mode.startswith(("I", "F")):
-        # 16 bits: convert() would clip everything above 255 to white.
-        values = np.asarray(picture, dtype=np.float64)
-        return Pillow.fromarray((values / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+        # convert() would clip everything above 255 to white.
+        white = TWELVE_BITS if np.max(picture.getextrema()) <= TWELVE_BITS else 65_535
+
+        def grey(strip: Image) -> Image:
+            values = np.asarray(strip, dtype=np.float64) * (255 / white)
+            return Pillow.fromarray(values.round().clip(0, 255).astype(np.uint8))
+
+        eight = _by_strips(picture, "L", grey)
+        picture.close()
+        return eight.convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        transparent = picture.convert("RGBA")
-        ground = Pillow.new("RGBA", transparent.size, (255, 255, 255, 255))
-        return Pillow.alpha_composite(ground, transparent).convert("RGB")
+        return _by_strips(picture, "RGB", _on_white)
     return picture.convert("RGB")
+
+
+def _on_white(strip: Image) -> Image:
+    transparent = strip.convert("RGBA")
+    ground = Pillow.new("RGBA", transparent.size, (255, 255, 255, 255))
+    return Pillow.alpha_composite(ground, transparent).convert("RGB")
+
+
+def _by_strips(picture: Image, mode: str, convert: Callable[[Image], Image]) -> Image:
+    """What `convert` makes of a picture, pixel for pixel, a strip at a time."""
+    whole = Pillow.new(mode, picture.size)
+    rows = max(1, STRIP // picture.width)
+    for top in range(0, picture.height, rows):
+        box = (0, top, picture.width, min(top + rows, picture.height))
+        whole.paste(convert(picture.crop(box)), box)
+    return whole
