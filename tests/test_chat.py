@@ -109,11 +109,11 @@ def test_through_a_pipe(chat, pages, tmp_path):
         "none.png: there is no such file",
         "File name too long",
         "not UTF-8",
-        "'/picture a.png' is no command",
-        "'/save' is no command",
+        "'/picture a.png' is not a command",
+        "'/save' is not a command",
         "taken.json exists",
-        "first.txt: a conversation's name ends in .json",
-        "no answer to be saved",
+        "first.txt: the file name must end in .json",
+        "no answer to save",
         "first.json exists",
     ]
     assert len(errors) == len(expected), errors
@@ -146,7 +146,7 @@ def test_a_conversation_that_became_too_long(chat_here, pages, tmp_path):
     assert output == ["a a"] * 2
     (line,) = errors
     assert "has 54 tokens (1 of them visual), the limit is 53" in line
-    assert line.endswith("/reset begins a new conversation")
+    assert line.endswith("/reset starts a new conversation")
 
 
 def test_pictures_elsewhere_and_a_template_without_turns(chat_here, pages, tmp_path):
@@ -158,7 +158,7 @@ def test_pictures_elsewhere_and_a_template_without_turns(chat_here, pages, tmp_p
     assert [set(line.split()) for line in output[:2]] == [{"a"}] * 2
     assert any("/image PATH" in line for line in output[2:])
     alone, first, second, elsewhere = errors
-    assert "plain has no turns: each question stands alone" in alone
+    assert "plain has no turns: each question is independent" in alone
     assert "pictures only" in first
     assert first == second
     assert elsewhere.endswith(f"--data.images {tmp_path.anchor}")
@@ -181,7 +181,7 @@ def test_input_that_cannot_be_used(chat, pages):
 def test_wrong_usage(chat_here, capsys):
     with pytest.raises(SystemExit, match="2"):
         chat_here(None, "--max_new_tokens=0", typed=b"")
-    assert capsys.readouterr().err == "error: --max_new_tokens is 0: an answer has at least one\n"
+    assert capsys.readouterr().err == "error: --max_new_tokens is 0: it must be at least 1\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

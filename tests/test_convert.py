@@ -90,15 +90,15 @@ def test_what_is_refused_leaves_nothing(tmp_path):
 
     source, target = tmp_path / "a.bin", tmp_path / "a.safetensors"
     for write, message in (
-        (lambda: source.write_bytes(pickle.dumps(Bomb())), "is damaged or holds more than tensors"),
-        (lambda: torch.save({"a": Bomb()}, source), "is damaged or holds more than tensors"),
-        (lambda: source.write_bytes(b"nothing"), "is damaged or holds more than tensors"),
-        (lambda: source.write_bytes(b""), "is damaged or holds more than tensors"),
-        (lambda: torch.save([torch.ones(1)], source), "holds list, not tensors with names"),
-        (lambda: torch.save({}, source), "holds dict, not tensors with names"),
+        (lambda: source.write_bytes(pickle.dumps(Bomb())), "is damaged, or holds more than tensors"),
+        (lambda: torch.save({"a": Bomb()}, source), "is damaged, or holds more than tensors"),
+        (lambda: source.write_bytes(b"nothing"), "is damaged, or holds more than tensors"),
+        (lambda: source.write_bytes(b""), "is damaged, or holds more than tensors"),
+        (lambda: torch.save([torch.ones(1)], source), "holds list, not named tensors"),
+        (lambda: torch.save({}, source), "holds dict, not named tensors"),
         (
             lambda: torch.save({"a": torch.ones(1), "b": 3}, source),
-            r"1 of 2 entries are no tensors, among them \['b'\]",
+            r"1 of 2 entries are not tensors, among them \['b'\]",
         ),
     ):
         write()
@@ -108,7 +108,7 @@ def test_what_is_refused_leaves_nothing(tmp_path):
     torch.save(TENSORS, source)
     target.write_text("there")
     for name in ("a.safetensors", "b.bin"):
-        with pytest.raises(ValueError, match="exists, or is no new NAME"):
+        with pytest.raises(ValueError, match="exists, or is not a new NAME"):
             convert_file(source, tmp_path / name)
     assert target.read_text() == "there"
 
@@ -185,9 +185,7 @@ def test_a_published_folder(tmp_path, run, pickled):
     assert torch.equal(opened.connector.layers[0].weight, tensors["model.mm_projector.0.weight"])
     save(opened, tmp_path / "ours")
     printed = run(export, tmp_path / "ours", tmp_path / "theirs")
-    assert printed.startswith(
-        f"{tmp_path / 'theirs'} holds a LlavaForConditionalGeneration; read again by transformers"
-    )
+    assert printed.startswith(f"{tmp_path / 'theirs'} holds a LlavaForConditionalGeneration; read back by transformers")
     theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "theirs")
     assert torch.equal(theirs.model.multi_modal_projector.linear_1.weight, tensors["model.mm_projector.0.weight"])
     assert "theirs exists and is not empty: choose another folder" in run(
@@ -215,7 +213,7 @@ def test_folders_that_cannot_be_converted(tmp_path, run, pickled):
         assert not target.exists()
         assert not list(tmp_path.glob("*.partial"))
     index.unlink()
-    with pytest.raises(ValueError, match="not one pickled file of another name, but"):
+    with pytest.raises(ValueError, match="exactly one other pickled file, but"):
         convert_folder(folder, target)
     target.mkdir()
     assert run(convert, folder, target).startswith(f"stopped: 1 error: {target} exists: choose another folder\n")

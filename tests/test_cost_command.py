@@ -273,7 +273,7 @@ def test_an_answer_is_refused_before_weights_are_read(checkpoint, monkeypatch):
     text = model.processor.length(sizes, turns, open_ended=True) - sum(prompt_tokens(model, sizes))
     needs = answering(model, sizes, text=text, new_tokens=8).total
     check_room_to_answer(folder, sizes, "What?", new_tokens=8, free=needs)
-    with pytest.raises(ValueError, match=r"an answer of .*checkpoint needs 0\.0\d GB"):
+    with pytest.raises(ValueError, match=r"answering with .*checkpoint needs 0\.0\d GB"):
         check_room_to_answer(folder, sizes, "What?", new_tokens=8, free=needs - 1)
 
 

@@ -88,7 +88,7 @@ def test_what_cannot_be_merged_is_refused(run, tmp_path):
         (described.replace("  encoder_lr: null", "  encoder_lr: 0.1"), "encoder.* is trained in this run, but was not"),
         ("a: [", "line 1: not YAML"),
         ("a: &a [*a]", "line 1: refused"),
-        ("- 1", "is no training's configuration"),
+        ("- 1", "is not a training configuration"),
     ):
         assert changed != described
         config.write_text(changed)

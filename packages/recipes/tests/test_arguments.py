@@ -55,7 +55,7 @@ def test_faults():
         UsageError, match=r"none of that name is shipped; did you mean uhd\.yaml\? Methods: convllava\.yaml"
     ):
         prepare(["--config", "uhdd.yaml"])
-    with pytest.raises(UsageError, match="it is not fetched"):
+    with pytest.raises(UsageError, match="is not fetched"):
         prepare(["--config", "https://example.org/uhd.yaml"])
     for option in ("--config", "--checkpoint"):
         with pytest.raises(UsageError, match=f"{option} needs a value"):

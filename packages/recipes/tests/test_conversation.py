@@ -78,7 +78,7 @@ def test_under_a_template_without_turns_each_question_stands_alone(folder, templ
     assert [(record["id"], record["image"]) for record in records] == [("talk-1", "a.png"), ("talk-2", "b.png")]
 
 
-@pytest.mark.parametrize(("answer", "fault"), [(" \n", "is empty"), ("See <image>", "holds <image>")])
+@pytest.mark.parametrize(("answer", "fault"), [(" \n", "is empty"), ("See <image>", "contains <image>")])
 def test_an_answer_that_ends_every_conversation_is_not_kept(talk, folder, answer, fault):
     talk.waiting.append(picture(folder, "d.png"))
     with pytest.raises(ValueError, match=fault):
@@ -90,7 +90,7 @@ def test_an_answer_that_ends_every_conversation_is_not_kept(talk, folder, answer
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("Is <image> like <image>?", "<image> 2 times and 1 new pictures"),
+        ("Is <image> like <image>?", "<image> 2 times, but 1 new pictures"),
         (b"caf\xe9".decode(errors="surrogateescape"), "not UTF-8"),
     ],
 )
@@ -124,7 +124,7 @@ def test_pictures_elsewhere_are_named_by_their_whole_path(talk, folder):
 
 def test_one_picture_is_a_name_and_none_is_left_out(folder):
     conversation = Conversation("vicuna_v1")
-    with pytest.raises(ValueError, match="no answer to be saved"):
+    with pytest.raises(ValueError, match="no answer to save"):
         conversation.records("talk", folder)
     conversation.keep("Hi", "Hello")
     assert "image" not in conversation.records("talk", folder)[0]

@@ -77,7 +77,7 @@ def test_shipped_ones_extend_shipped_ones_only(write):
         ),
         ({"a": "extends: lptop"}, r"a\.yaml: extends lptop: there is no such file .* did you mean laptop\.yaml\?"),
         ({"a": "extends: b", "b": "extends: zzz"}, r"b\.yaml: extends zzz: .*\(a\.yaml -> b\.yaml\)$"),
-        ({"a": "extends: https://example.org/b.yaml"}, r"a\.yaml: extends https.*it is not fetched"),
+        ({"a": "extends: https://example.org/b.yaml"}, r"a\.yaml: extends https.*is not fetched"),
         ({"a": "extends: 3"}, r"a\.yaml: extends is 3: give the name of a configuration, or a list of names"),
         ({"a": "extends:"}, "extends is None: give the name"),
         ({"a": "extends: [laptop, 1]"}, "give the name"),

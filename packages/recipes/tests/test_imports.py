@@ -38,12 +38,12 @@ def test_every_command_takes_packages(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         typed("--allow_import", "folder/mine.py")
     assert end.value.code == 2
-    assert "argument --allow_import: 'folder/mine.py' is no package" in capsys.readouterr().err
+    assert "argument --allow_import: 'folder/mine.py' is not the name of a package" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["*", "mine.py", "my package", "folder/mine", "", ".mine", "jsonargparse"])
 def test_what_is_no_package(name):
-    with pytest.raises(UsageError, match=r"--allow_import: '.*' is no package to import classes from"):
+    with pytest.raises(UsageError, match=r"--allow_import: '.*' is not the name of a package"):
         prepare(["--allow_import", name])
 
 

@@ -59,7 +59,7 @@ def test_a_checkpoint_by_its_place(typed, refused):
         (("chat",), "give the model as --checkpoint FOLDER"),
         (("predict", "--checkpiont", "a", *ASKED), "there is no option --checkpiont; did you mean --checkpoint?"),
         (("chat", "--checkpoint", "a", "--zzz=1"), "there is no option --zzz"),
-        (("merge", "a", "b", "c"), "c: there is no place for it"),
+        (("merge", "a", "b", "c"), "unexpected argument: c"),
         (("merge", "a"), "the following arguments are required: OUT"),
         (("quantize", "a", "b", "--kind", "nf3"), "argument --kind: invalid choice: 'nf3'"),
         (("predict", "a", "--max_new_tokens", "x", *ASKED), "argument --max_new_tokens: invalid int value: 'x'"),

@@ -1,4 +1,4 @@
-"""Talk: `python -m recipes.chat --checkpoint FOLDER page.png`."""
+"""Chat with a model: `python -m recipes.chat --checkpoint FOLDER page.png`."""
 
 from recipes.command_line.options import chat_options
 
@@ -10,7 +10,7 @@ def main() -> None:
         SystemExit: with 2 for wrong usage, else as `recipes.commands.chat.main`.
     """
     options = chat_options()
-    # Not at the top: what was mistyped is said without importing the models.
+    # Imported here, so that wrong usage is reported without importing the models.
     from recipes.commands import chat
 
     chat.main(options)

@@ -1,4 +1,4 @@
-"""Pickled weights as safetensors: `python -m recipes.convert pytorch_model.bin model.safetensors`."""
+"""Convert pickled weights to safetensors: `python -m recipes.convert pytorch_model.bin model.safetensors`."""
 
 from recipes.command_line.options import convert_options
 
@@ -10,7 +10,7 @@ def main() -> None:
         SystemExit: with 2 for wrong usage, else as `recipes.commands.convert.main`.
     """
     options = convert_options()
-    # Not at the top: what was mistyped is said without importing the models.
+    # Imported here, so that wrong usage is reported without importing the models.
     from recipes.commands import convert
 
     convert.main(options)

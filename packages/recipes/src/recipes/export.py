@@ -1,4 +1,4 @@
-"""A model for other tools: `python -m recipes.export runs/uhd/version_0/checkpoint OUT`."""
+"""Export a model for other tools: `python -m recipes.export runs/uhd/version_0/checkpoint OUT`."""
 
 from recipes.command_line.options import export_options
 
@@ -10,7 +10,7 @@ def main() -> None:
         SystemExit: with 2 for wrong usage, else as `recipes.commands.export.main`.
     """
     options = export_options()
-    # Not at the top: what was mistyped is said without importing the models.
+    # Imported here, so that wrong usage is reported without importing the models.
     from recipes.commands import export
 
     export.main(options)

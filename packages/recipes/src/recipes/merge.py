@@ -1,4 +1,4 @@
-"""Adapters and their base as one checkpoint: `python -m recipes.merge runs/uhd/version_0/adapter MERGED`."""
+"""Merge adapters into their base: `python -m recipes.merge runs/uhd/version_0/adapter MERGED`."""
 
 from recipes.command_line.options import merge_options
 
@@ -10,7 +10,7 @@ def main() -> None:
         SystemExit: with 2 for wrong usage, else as `recipes.commands.merge.main`.
     """
     options = merge_options()
-    # Not at the top: what was mistyped is said without importing the models.
+    # Imported here, so that wrong usage is reported without importing the models.
     from recipes.commands import merge
 
     merge.main(options)

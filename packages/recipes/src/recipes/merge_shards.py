@@ -1,4 +1,4 @@
-"""A training state as a checkpoint: `python -m recipes.merge_shards runs/uhd/version_0/states/step-00000120`."""
+"""Write a training state as a checkpoint: `python -m recipes.merge_shards runs/uhd/version_0/states/step-00000120`."""
 
 from recipes.command_line.options import merge_shards_options
 
@@ -10,7 +10,7 @@ def main() -> None:
         SystemExit: with 2 for wrong usage, else as `recipes.commands.merge_shards.main`.
     """
     options = merge_shards_options()
-    # Not at the top: what was mistyped is said without importing the models.
+    # Imported here, so that wrong usage is reported without importing the models.
     from recipes.commands import merge_shards
 
     merge_shards.main(options)

@@ -1,4 +1,4 @@
-"""What is trained, how fast, and what is measured."""
+"""The training module: which parts are trained, at which rates, and what is measured."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,29 +24,29 @@ from recipes.sharding import Sharded, answers, divide
 class Finetuning(pl.LightningModule):
     """Train the chosen parts of a vision-language model on conversations.
 
-    The loss of an optimizer step is the mean over all supervised tokens of the step, over its micro-batches and ranks
-    alike: gradients of summed losses are collected and divided once, before the optimizer looks at them.
+    The loss of an optimizer step is the mean over all supervised tokens of the step, across its micro-batches and
+    ranks: gradients of summed losses are accumulated and divided once, before the optimizer uses them.
 
     Args:
         network: the model.
-        encoder_lr: peak learning rate of the encoder; null: it is frozen.
-        connector_lr: peak learning rate of the connector and of what merges its tokens; null: they are frozen.
-        language_model_lr: peak learning rate of the language model, with `lora` of its adapters; null: it is frozen.
-        rates: peak learning rates of single submodules instead, by their names in the network, as in
+        encoder_lr: peak learning rate of the encoder; null: frozen.
+        connector_lr: peak learning rate of the connector and of the merge; null: frozen.
+        language_model_lr: peak learning rate of the language model, with `lora` of its adapters; null: frozen.
+        rates: peak learning rates of single submodules, overriding those above, by their names in the network, as in
             `{connector.stages.0: 1.0e-4}`; null: frozen.
         warmup: share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine.
-        weight_decay: of matrices; biases, norms and other vectors are left alone.
-        betas: AdamW's moments.
-        optimizer: `adamw`, with which the published models were trained; or `muon` for the matrices inside of layers
-            and AdamW for the rest, which gets a small model past the plateau before it reads.
+        weight_decay: applies to matrices only; biases, norms and other vectors have none.
+        betas: AdamW's betas.
+        optimizer: `adamw`, with which the published models were trained; or `muon` for the matrices inside layers and
+            AdamW for the rest, which gets a small model off the plateau before it learns to read.
         max_new_tokens: longest answer in validation, in tokens.
         language_model_checkpointing: recompute the decoder layers in the backward pass instead of keeping their
-            activations (the encoder has a switch of its own).
-        lora: adapters beside the linear layers of the decoder, which are trained in place of the language model's own
-            weights; the encoder must be frozen. What is saved is a folder of adapters and connector. null: none.
+            activations (the encoder has its own switch).
+        lora: adapters on the linear layers of the decoder, trained instead of the language model's own weights; the
+            encoder must be frozen. A folder with adapters and connector is saved. null: none.
 
     Raises:
-        ValueError: if everything is frozen, or `warmup` is no share; with `lora` if the encoder is trained or the
+        ValueError: if everything is frozen, or `warmup` is not in [0, 1); with `lora` if the encoder is trained or the
             adapters are not.
         ImportError: with `lora`, if peft is not installed.
     """
@@ -69,7 +69,7 @@ class Finetuning(pl.LightningModule):
     ) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
-            raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, not {warmup}")
+            raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, but is {warmup}")
         self.network, self.lora = network, lora
         if lora is not None:
             add_lora(network, lora)
@@ -87,22 +87,22 @@ class Finetuning(pl.LightningModule):
         self.blank_pictures = False
         if language_model_checkpointing:
             network.language_model.activation_checkpointing_enable({"use_reentrant": False})
-        with torch.device("cpu"):  # also of a module that is built on the meta device
+        with torch.device("cpu"):  # even if the module is built on the meta device
             self.scores: dict[str, Metric] = nn.ModuleDict(  # type: ignore[assignment]  # one, with typed values
                 {"anls": ANLS(), "exact": ExactMatch(), "cer": CharacterErrorRate()}
             )
         self._step: list[tuple[Tensor, int, tuple[str, ...]]] = []
         self.source: Callable[[], Self] | None = None
-        """Builds the same module with weights, for a network on the meta device that is about to be sharded."""
+        """Builds the same module with weights, for a network on the meta device that will be sharded."""
 
     def configure_model(self) -> None:
-        """Shard the network, if the strategy does; called on all ranks, again before every later validation."""
+        """Shard the network if the strategy shards; called on all ranks, again before every later validation."""
         if isinstance(self.trainer.strategy, Sharded):
             build, self.source = self.source, None
             divide(self.network, self.trainer.strategy, None if build is None else lambda: build().network)
 
     def on_fit_start(self) -> None:
-        """Lightning keeps the modes that it finds, and models that were loaded are in evaluation mode."""
+        """Switch to training mode: loaded models are in evaluation mode, and Lightning keeps the mode it finds."""
         self.network.train()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -136,7 +136,7 @@ class Finetuning(pl.LightningModule):
         self.log("train/loss", loss / tokens, prog_bar=True, batch_size=1)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> list[str]:
-        """Answers of the questions that are counted; on blank pictures the scores have names of their own."""
+        """Answer the questions and score those that count; scores on blank pictures are logged as `blank/...`."""
         seen = blanked(batch) if self.blank_pictures else batch
         predictions = answers(self.network, seen.batch, max_new_tokens=self.max_new_tokens)[: batch.counted]
         for score in self.scores.values():
@@ -147,7 +147,7 @@ class Finetuning(pl.LightningModule):
         return predictions
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Groups per submodule and kind, warmed up linearly and cooled down along a cosine per step."""
+        """Parameter groups per submodule and kind; per step, a linear warm-up and a cosine decay."""
         groups = self.rates.groups(weight_decay=self.weight_decay, muon=self.optimizer == "muon")
         others = groups["matrices"] + groups["vectors"]
         optimizer: Optimizer = (
@@ -155,14 +155,14 @@ class Finetuning(pl.LightningModule):
             if groups["hidden"]
             else AdamW(others, betas=self.betas)
         )
-        # A plain function: of anything else LambdaLR would store the attributes in the training state, and a resumed
-        # run would take the old number of steps over the one that was asked for.
+        # A plain function: LambdaLR would store the attributes of any other object in the training state, and a
+        # resumed run would use the old number of steps instead of the configured one.
         schedule = LambdaLR(optimizer, lambda step: self._share_of_rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _share_of_rate(self, step: int) -> float:
-        # At step 0 nothing may ask for the number of steps: that would build the data loader before a training state is
-        # restored, and it would begin from its beginning.
+        # At step 0 nothing may ask for the number of steps: that would build the data loader before a training state
+        # is restored, and the loader would start from the beginning.
         if step == 0:
             return 0.0 if self.warmup > 0 else 1.0
         steps = int(self.trainer.estimated_stepping_batches)
@@ -170,10 +170,10 @@ class Finetuning(pl.LightningModule):
 
 
 def _check_adapters_alone(rates: Rates) -> None:
-    """Refuse what a folder of adapters and connector could not hold, or would hold untrained.
+    """Refuse rates that an adapter folder cannot represent: it holds adapters and connector only.
 
     Raises:
-        ValueError: if a rate is for weights of the base, or no adapter has one.
+        ValueError: if weights of the base have a rate, or no adapter has one.
     """
     for name, rate in rates.rates.items():
         weights = list(rates.network.get_submodule(name).parameters())
@@ -195,7 +195,7 @@ def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
 
 
 class NonFiniteLossError(ValueError):
-    """The loss became infinite or not a number; `keys` are the samples of this rank's micro-batches in which it did."""
+    """The loss became infinite or NaN; `keys` are the samples of the micro-batches of this rank where it did."""
 
     def __init__(self, loss: float, keys: tuple[str, ...]) -> None:
         super().__init__(f"the loss became {loss}")

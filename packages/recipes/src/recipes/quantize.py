@@ -1,4 +1,4 @@
-"""A checkpoint in 4 or 8 bits: `python -m recipes.quantize runs/uhd/version_0/checkpoint OUT`."""
+"""Quantise a checkpoint to 4 or 8 bits: `python -m recipes.quantize runs/uhd/version_0/checkpoint OUT`."""
 
 from recipes.command_line.options import quantize_options
 
@@ -10,7 +10,7 @@ def main() -> None:
         SystemExit: with 2 for wrong usage, else as `recipes.commands.quantize.main`.
     """
     options = quantize_options()
-    # Not at the top: what was mistyped is said without importing the models.
+    # Imported here, so that wrong usage is reported without importing the models.
     from recipes.commands import quantize
 
     quantize.main(options)

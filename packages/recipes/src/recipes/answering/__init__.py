@@ -1,1 +1,1 @@
-"""A checkpoint that answers questions."""
+"""Answering questions with a checkpoint."""

@@ -1,4 +1,4 @@
-"""A conversation about pictures: what was said, what is asked next, and all of it as records to train on."""
+"""A conversation about pictures: its history, the next prompt, and records to train on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from foveal.models.prompts.templates import PLACEHOLDER, find_template, with_pic
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture (RGB) and the whole path of its file."""
+    """A picture (RGB) and the absolute path of its file."""
 
     path: Path
     image: Image
@@ -19,7 +19,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, with `<image>` where its pictures stand, and its answer."""
+    """A question, with `<image>` where its pictures go, and its answer."""
 
     question: str
     pictures: tuple[Picture, ...]
@@ -27,16 +27,16 @@ class Exchange:
 
 
 class Conversation:
-    """Questions and answers so far, and the pictures that wait for the next question.
+    """The questions and answers so far, and the pictures waiting for the next question.
 
     Args:
         template: name of the prompt template that the model was trained with.
 
     Attributes:
         template: as given.
-        exchanges: questions that have their answer.
+        exchanges: questions with their answers.
         waiting: pictures of the next question.
-        file: where this conversation was saved; none yet.
+        file: where this conversation was saved; None if it was not.
 
     Raises:
         ValueError: if there is no such template.
@@ -48,22 +48,22 @@ class Conversation:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was said, and all pictures."""
+        """Forget the conversation and all pictures."""
         self.exchanges: list[Exchange] = []
         self.waiting: list[Picture] = []
         self.file: Path | None = None
 
     def prompt(self, question: str) -> tuple[list[Image], list[Turn]]:
-        """What the model gets: pictures in the order of their `<image>`, and the turns up to this question.
+        """The model's input: pictures in the order of their `<image>`, and the turns up to this question.
 
-        Under a template without turns these are the question and its own pictures only.
+        With a template without turns, only the question and its own pictures.
 
         Args:
-            question: `<image>` in it places the waiting pictures; without, they stand before it.
+            question: `<image>` in it places the waiting pictures; without it, they come first.
 
         Raises:
             ValueError: if the question is not UTF-8, has `<image>` but not once per waiting picture, or has no picture
-                where the template shows nothing else.
+                although the template shows the model pictures only.
         """
         before = self.exchanges if self.has_turns else []
         pictures = [picture.image for exchange in before for picture in exchange.pictures]
@@ -74,33 +74,33 @@ class Conversation:
         return pictures + [picture.image for picture in self.waiting], turns
 
     def keep(self, question: str, answer: str) -> None:
-        """Take question and answer into the conversation; the waiting pictures are then part of it.
+        """Add question, answer and the waiting pictures to the conversation.
 
         Raises:
-            ValueError: if the answer is empty or holds `<image>`, which no conversation could go on from.
+            ValueError: if the answer is empty or contains `<image>`: the conversation could not continue from it.
         """
         answer = answer.strip()
         if not answer or PLACEHOLDER in answer:
-            fault = f"holds {PLACEHOLDER}" if answer else "is empty"
-            raise ValueError(f"the answer {fault}: the question counts as not asked, its pictures wait for the next")
+            fault = f"contains {PLACEHOLDER}" if answer else "is empty"
+            raise ValueError(f"the answer {fault}: the question is dropped, its pictures go with the next one")
         self.exchanges.append(Exchange(self._placed(question), tuple(self.waiting), answer))
         self.waiting = []
 
     def records(self, name: str, folder: Path) -> list[dict[str, object]]:
         """The conversation in LLaVA's format, as `recipes.data.records` reads it.
 
-        One record, or under a template without turns one for every exchange. Pictures are named from `folder` if all
-        lie in it, and otherwise by their whole paths.
+        One record; with a template without turns, one per exchange. Pictures are named relative to `folder` if all of
+        them are in it, otherwise by their absolute paths.
 
         Args:
             name: the record's id; several are numbered.
-            folder: the whole path of where the records will lie.
+            folder: absolute path of the folder in which the records will be saved.
 
         Raises:
             ValueError: if nothing was answered yet.
         """
         if not self.exchanges:
-            raise ValueError("there is no answer to be saved yet")
+            raise ValueError("there is no answer to save yet")
         groups = [self.exchanges] if self.has_turns else [[exchange] for exchange in self.exchanges]
         within = self.lies_in(folder)
         records = []
@@ -118,7 +118,7 @@ class Conversation:
         return records
 
     def lies_in(self, folder: Path) -> bool:
-        """Whether all pictures that were asked about lie in the folder of this whole path."""
+        """Whether all pictures of the conversation are in `folder`, an absolute path."""
         return all(picture.path.is_relative_to(folder) for exchange in self.exchanges for picture in exchange.pictures)
 
     def _placed(self, question: str) -> str:
@@ -129,8 +129,8 @@ class Conversation:
         placed, waiting = question.count(PLACEHOLDER), len(self.waiting)
         if placed and placed != waiting:
             raise ValueError(
-                f"the question has {PLACEHOLDER} {placed} times and {waiting} new pictures: "
-                "once for each, or not at all, and they stand before it"
+                f"the question has {PLACEHOLDER} {placed} times, but {waiting} new pictures: "
+                "give it once per picture, or not at all, and the pictures come first"
             )
         if not (waiting or self.has_turns):
             raise ValueError(f"the template {self.template} shows the model pictures only: add one with /image PATH")

@@ -1,4 +1,4 @@
-"""What `predict` and `chat` share: how a model comes to its device."""
+"""What `predict` and `chat` share: loading a model onto its device."""
 
 import argparse
 import sys
@@ -13,16 +13,16 @@ from recipes.estimates.room import check_room_to_answer, free_bytes
 
 
 def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str) -> VisionLanguageModel:
-    """The model of `options.checkpoint` on its device.
+    """Load `options.checkpoint` onto its device.
 
     Args:
-        options: with those of `recipes.command_line.options.add_options`, and `checkpoint`; a device that is None
-            becomes the GPU, or the CPU where there is none.
-        pictures: the sizes of the first question's; on a GPU it must have room for the answer.
-        question: its text.
+        options: those of `recipes.command_line.options.add_options`, and `checkpoint`; if the device is None, it is
+            set to the GPU, or to the CPU if there is none.
+        pictures: sizes of the first question's pictures; on a GPU there must be memory to answer it.
+        question: text of the first question.
 
     Raises:
-        ValueError: if there is no room, or as `load`.
+        ValueError: if there is not enough memory, or as `load`.
     """
     if options.device is None:
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -48,7 +48,7 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
 
 
 def takes_graphs(model: VisionLanguageModel, options: argparse.Namespace) -> bool:
-    """Whether to decode with CUDA graphs; where they were asked for and cannot be, a line says why."""
+    """Whether to decode with CUDA graphs; if they were asked for but are not possible, print why."""
     if not options.cuda_graphs:
         return False
     reason = graphs_obstacle(model.language_model, model.device)

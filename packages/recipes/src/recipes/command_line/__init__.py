@@ -1,1 +1,1 @@
-"""What a user typed: read, checked and completed before anything slow is imported."""
+"""Read, check and complete the command line before anything slow is imported."""

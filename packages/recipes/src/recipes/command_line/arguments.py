@@ -1,4 +1,4 @@
-"""What a user typed, before the parser sees it: configurations with all that they extend, and who may be imported."""
+"""Prepare the command line for the parser: expand configurations, and collect the packages that may be imported."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from recipes.command_line.imports import package
 
 ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
 CONFIG = ("--config", "--confi", "--conf", "-c")
-"""Ways to write the option that names a configuration; shorter ones are also the beginning of others."""
+"""Spellings of the option that names a configuration; shorter ones also abbreviate other options."""
 LAPTOP = CONFIGS / "extras/laptop.yaml"
-"""What comes before everything else, so that methods and overlays can be typed in any order."""
+"""Comes before everything else, so that methods and overlays can be typed in any order."""
 SMALL = {"sizes": CONFIGS / "methods", "stages": CONFIGS / "stages/laptop"}
-"""What the published ones of a folder take the place of: a size of small networks, a stage of the laptop's training."""
+"""What published configurations replace: sizes the small networks, stages the laptop training."""
 CHECKPOINT = CONFIGS / "extras/checkpoint.yaml"
-"""A network that is a checkpoint."""
+"""Makes the network a checkpoint."""
 QUANTISED = (CONFIGS / "extras/quant/nf4.yaml", CONFIGS / "extras/quant/nf4_checkpoint.yaml")
-"""The same choice for a network of parts and for one that is a checkpoint."""
+"""The same quantisation for a network built from parts and for a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a user typed, ready for the parser.
+    """The command line, ready for the parser.
 
     Attributes:
         arguments: for the parser.
         allowed: names of packages that class paths may import.
-        name: of the run: the first configuration's without its ending.
-        expanded: the configurations among the arguments, before which all that they extend is one too.
+        name: of the run: the name of the first configuration, without its suffix.
+        expanded: the configurations among the arguments; whatever one of them extends comes before it.
     """
 
     arguments: tuple[str, ...]
@@ -39,16 +39,15 @@ class Prepared:
 
 
 def prepare(arguments: Sequence[str]) -> Prepared:
-    """The arguments for the parser, the names of packages that class paths may import, and the run's name.
+    """The arguments for the parser, the packages that class paths may import, and the run's name.
 
-    `--config NAME` becomes `--config FILE` for every file that the configuration extends and for its own, without those
-    that published sizes and stages take the place of; `--checkpoint FOLDER` becomes the network of that folder as it
-    was saved, after all configurations, and quantised if one of `QUANTISED` is among them; `--allow_import NAME` is
-    taken out.
+    `--config NAME` becomes `--config FILE` for every file that the configuration extends and for the file itself,
+    except those that published sizes and stages replace. `--checkpoint FOLDER` becomes the saved network of that
+    folder, after all configurations, and quantised if one of `QUANTISED` is among them. `--allow_import NAME` is
+    removed.
 
     Raises:
-        UsageError: if an option stands without its value, `--allow_import` names no package, or as `find_config` and
-            `expand`.
+        UsageError: if an option has no value, `--allow_import` names no package, or as `find_config` and `expand`.
     """
     words: list[str | Path] = []
     before: set[Path] = set()
@@ -84,7 +83,7 @@ def prepare(arguments: Sequence[str]) -> Prepared:
 
 
 def _from_checkpoint(words: list[str | Path], folder: list[str]) -> list[str | Path]:
-    """With the network of a checkpoint after all configurations, but before what was typed setting by setting."""
+    """Insert the network of a checkpoint after all configurations, but before settings typed one by one."""
     quantised = [QUANTISED[1]] if any(word in QUANTISED for word in words) else []
     kept = [word for word in words if word not in QUANTISED]
     last = max((place + 1 for place, word in enumerate(kept) if isinstance(word, Path)), default=0)
@@ -92,7 +91,7 @@ def _from_checkpoint(words: list[str | Path], folder: list[str]) -> list[str | P
 
 
 def _standing_alone(words: list[str | Path]) -> list[str | Path]:
-    """Without the small networks before a published size, and the laptop's training before a published stage."""
+    """Drop the small networks before a published size, and the laptop training before a published stage."""
     kept: list[str | Path] = []
     replaced: set[Path] = set()
     methods = shipped_methods()

@@ -1,4 +1,4 @@
-"""What stands in a configuration file, refused with its name and line before a parser would be."""
+"""Read a configuration file, and refuse a broken one with its name and line before the parser sees it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ def read_config(path: str) -> dict[Any, Any]:
     """The settings of a configuration file.
 
     Raises:
-        UsageError: naming the file and where it can the line, if it is not a mapping in YAML.
+        UsageError: if it is not a mapping in YAML, with the file and, where known, the line.
     """
     name = shipped_name(Path(path))
     try:
@@ -19,7 +19,7 @@ def read_config(path: str) -> dict[Any, Any]:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if content is None:
-        raise UsageError(f"{name} is empty: leave it out, or write settings into it, as trainer.max_steps: 100")
+        raise UsageError(f"{name} is empty: leave it out, or write settings into it, like trainer.max_steps: 100")
     if not isinstance(content, dict):
-        raise UsageError(f"{name}: settings by name are expected, as trainer.max_steps: 100, not {content!r:.40}")
+        raise UsageError(f"{name}: expected named settings, like trainer.max_steps: 100, not {content!r:.40}")
     return content

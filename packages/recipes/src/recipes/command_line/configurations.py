@@ -1,4 +1,4 @@
-"""Configurations by name, and what they extend: files in the order in which the parser lays them over each other."""
+"""Find configurations by name, and resolve what they extend into files in the order in which the parser reads them."""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -12,16 +12,16 @@ from foveal.limited_yaml import load_yaml, read_yaml
 
 CONFIGS = Path(str(files("recipes") / "configs")).resolve()
 FOLDERS = ("methods", "sizes", "stages", "extras")
-"""Folders of `CONFIGS` that a shipped configuration's name leaves out: `uhd.yaml` is `methods/uhd.yaml`."""
+"""Folders of `CONFIGS` that names of shipped configurations leave out: `uhd.yaml` is `methods/uhd.yaml`."""
 EXTENDS = "extends"
 
 
 class UsageError(ValueError):
-    """The command line cannot be used as it is; the message says what to type instead."""
+    """Wrong usage of the command line; the message says what to type instead."""
 
 
 def shipped_name(file: Path) -> str:
-    """The name by which a shipped configuration is typed, such as `uhd/13b.yaml`; of another file its path."""
+    """The name under which a shipped configuration is typed, such as `uhd/13b.yaml`; for other files, the path."""
     if not file.is_relative_to(CONFIGS):
         return str(file)
     parts = file.relative_to(CONFIGS).parts
@@ -39,20 +39,20 @@ def shipped_methods() -> list[str]:
 
 
 def find_config(name: str, beside: Path | None = None) -> str:
-    """The file meant by `--config name`, or by `extends: name`: with or without `.yaml`, one here or a shipped one.
+    """The file that `--config name` or `extends: name` means, a local or a shipped one; `.yaml` is optional.
 
     Args:
         name: of the configuration.
-        beside: the file that extends it. Names are relative to it before they are to the working directory; a shipped
-            one extends only shipped ones.
+        beside: the file that extends it. Names are looked up relative to it, then to the working directory; shipped
+            files extend only shipped ones.
 
     Raises:
-        UsageError: if there is neither, or `name` is an address: a configuration names code to run, so it is never
+        UsageError: if there is no such file, or `name` is a URL: a configuration names code to run, so it is never
             fetched.
     """
     said = f"--config {name}" if beside is None else f"{shipped_name(beside)}: {EXTENDS} {name}"
     if "://" in name:
-        raise UsageError(f"{said}: a configuration can run code, so it is not fetched; download and read it first")
+        raise UsageError(f"{said}: a configuration can run code and is not fetched; download it and read it first")
     spelled = (name,) if name.endswith(".yaml") else (name, f"{name}.yaml")
     shipped = [CONFIGS, *(CONFIGS / folder for folder in FOLDERS)]
     if beside is None:
@@ -72,20 +72,20 @@ def find_config(name: str, beside: Path | None = None) -> str:
     methods = ", ".join(f"{method}.yaml" for method in shipped_methods())
     raise UsageError(
         f"{said}: there is no such file here and none of that name is shipped; {hint}Methods: {methods}; "
-        "sizes and stages lie in a folder of the method's name, as in llava/7b.yaml"
+        "sizes and stages are in a folder named after the method, as in llava/7b.yaml"
     )
 
 
 def expand(file: Path, before: set[Path] | None = None) -> list[Path]:
-    """What a configuration extends, each file before those that extend it, and the configuration itself as the last.
+    """The files that a configuration extends, each before those that extend it, then the configuration itself.
 
     Args:
-        file: the configuration, which is there also if it is in `before`.
-        before: files that have come before, resolved; what is extended once more is not repeated. It grows.
+        file: the configuration; it is included even if it is in `before`.
+        before: resolved paths of the files that came before, which are not repeated; updated in place.
 
     Raises:
-        UsageError: if `extends` is no name or list of names, a name is not found, or a file extends itself; with the
-            chain of files that leads there.
+        UsageError: if `extends` is not a name or a list of names, a name is not found, or a file extends itself; with
+            the chain of files that leads there.
     """
     before = set() if before is None else before
     found = [*_extended(file, before, ()), file]
@@ -94,7 +94,7 @@ def expand(file: Path, before: set[Path] | None = None) -> list[Path]:
 
 
 def _extended(file: Path, before: set[Path], chain: tuple[Path, ...]) -> Iterator[Path]:
-    """What `file` extends and `before` does not have; `chain` is of the files that extend each other down to it."""
+    """The files that `file` extends, without those in `before`; `chain` leads from the first file to this one."""
     chain = (*chain, file)
     for name in _names(file):
         try:
@@ -114,7 +114,7 @@ def _through(chain: tuple[Path, ...]) -> str:
 
 
 def _names(file: Path) -> list[str]:
-    """What a file extends; nothing if it is no mapping or no YAML, of which `read_config` says more."""
+    """The names a file extends; none if it is not a mapping in YAML, which `read_config` reports."""
     try:
         content = read_yaml(file)
     except ValueError:
@@ -131,10 +131,10 @@ def _names(file: Path) -> list[str]:
 
 
 def without_extends(content: str, source: str) -> str:
-    """The text of a configuration without what it extends.
+    """The text of a configuration without its `extends`.
 
     Raises:
-        UsageError: if it is no YAML within limits; `source` is named.
+        UsageError: if it is not YAML within limits; `source` is named.
     """
     try:
         described = load_yaml(content, source=source)
@@ -146,9 +146,9 @@ def without_extends(content: str, source: str) -> str:
 
 
 def merged(*names: str) -> dict[str, Any]:
-    """What configurations say together with all that they extend, without the parser's defaults.
+    """Merge configurations and everything they extend, without the parser's defaults.
 
-    Unlike the parser's, another class takes over no arguments of the one before.
+    Unlike in the parser, a new class keeps no arguments of the class before it.
 
     Args:
         names: of the configurations, as after `--config`.

@@ -1,4 +1,4 @@
-"""What the commands print when something is wrong, and what libraries are kept from printing."""
+"""Print errors of the commands, and silence libraries."""
 
 import logging
 import os
@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 PARSERS_WORDS = ("Does not validate against any of the Union subtypes", "Problem with given class_path", "Parser key")
-"""How jsonargparse begins what it says around the error of a constructor."""
+"""How jsonargparse begins the message that it wraps around a constructor's error."""
 CLASS_PATH = re.compile("Problem with given class_path '(.+?)'")
 
 
 def stop(message: str, advice: str = "") -> NoReturn:
-    """Print what was wrong and end with exit code 2, which the shell reads as wrong usage."""
+    """Print what was wrong and exit with code 2, wrong usage."""
     sys.stderr.write(f"error: {message}\n" + (f"{advice}\n" if advice else ""))
     raise SystemExit(2)
 
 
 @contextmanager
 def short_errors() -> Iterator[None]:
-    """Exit code 1 and one message for an input that cannot be used; programming errors keep their traceback."""
+    """Turn errors about unusable input into one message and exit code 1; programming errors keep their traceback."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
@@ -34,13 +34,13 @@ def short_errors() -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """The message; of an error that a loader's worker has passed on, without the worker's trace."""
+    """The error's message, without the traceback that a loader's worker adds."""
     where = ""
     while str(error).startswith(PARSERS_WORDS) and isinstance(error.__cause__, Exception):
         named = CLASS_PATH.match(str(error))
         error = error.__cause__
         if named and isinstance(error, AttributeError | AssertionError):
-            where = f"{named[1]}: "  # a fault in the code of a part, whose message alone says nothing
+            where = f"{named[1]}: "  # an error in the part's code: the message alone does not tell where
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     message = where + str(error)
@@ -50,8 +50,8 @@ def _said(error: Exception) -> str:
 
 
 def calm() -> None:
-    """Silence what libraries say unasked; warnings about the user's own run stay."""
-    # Not at the top: a command that only says what was mistyped needs no transformers.
+    """Silence what libraries print unasked; warnings about the user's own run stay."""
+    # Imported here, so that wrong usage is reported without importing transformers.
     import transformers
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -64,7 +64,7 @@ def calm() -> None:
         ".*treespec.*",
         ".*instantiate_classes.*",
         ".*set_vital.*",
-        ".*your dataloader is not resumable.*",  # ours begins where the state is
-        ".*across ranks is zero.*",  # no validation was asked for
+        ".*your dataloader is not resumable.*",  # ours resumes from the state
+        ".*across ranks is zero.*",  # validation is switched off
     ):
         warnings.filterwarnings("ignore", message=noise)

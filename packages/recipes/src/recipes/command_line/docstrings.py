@@ -1,4 +1,4 @@
-"""What a docstring says about arguments, in a line."""
+"""One-line descriptions of arguments, from docstrings."""
 
 import re
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ CLAUSE = re.compile(r"(?<=[^.]{8})(?:; |\. | \().*")
 
 
 def arguments(docstring: str | None) -> Mapping[str, str]:
-    """The arguments of a docstring in Google's style: name -> the first clause about it.
+    """The arguments in a Google-style docstring: name -> first clause of its description.
 
     Args:
-        docstring: without the indentation of its code, as `inspect.getdoc` and `ast.get_docstring` give it.
+        docstring: without indentation, as `inspect.getdoc` and `ast.get_docstring` return it.
     """
     found: dict[str, str] = {}
     inside, name = False, ""

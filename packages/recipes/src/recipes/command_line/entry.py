@@ -1,4 +1,4 @@
-"""How the commands on configurations begin: what was typed is looked at first, what is slow to import comes after."""
+"""Start the commands that take configurations: check the command line first, then import what is slow."""
 
 import gc
 import sys
@@ -15,15 +15,14 @@ CLASSES = {
     "validate": ("recipes.commands.validate", "ValidateCommand", "validate"),
     "cost": ("recipes.commands.cost", "CostCommand", "fit"),
 }
-"""Of every command the module, its class, and the Trainer's subcommand whose options it has."""
+"""For every command: its module, its class, and the Trainer method whose options it takes."""
 
 
 def main(command: str) -> None:
-    """Run one of `CLASSES` on what was typed.
+    """Run a command, one of `CLASSES`, on `sys.argv`.
 
     Raises:
-        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used, with 128 + its number after a
-            signal.
+        SystemExit: with 2 for wrong usage, 1 for unusable input, 128 + its number after a signal.
     """
     module, name, subcommand = CLASSES[command]
     arguments = sys.argv[1:]
@@ -37,7 +36,7 @@ def main(command: str) -> None:
         check_spelling(typed.arguments, command)
     except UsageError as error:
         stop(str(error), "--help lists the options")
-    # What is imported stays; looking through it for garbage, now and later, takes a fifth of the time.
+    # Imported objects stay alive; searching them for garbage, now and later, would take a fifth of the time.
     gc.disable()
     try:
         run, kind = import_module("recipes.commands.lightning_cli").run, getattr(import_module(module), name)

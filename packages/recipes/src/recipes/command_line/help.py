@@ -1,4 +1,4 @@
-"""Help that fits a screen: read from sources, so that it is there at once; the parser's own is `--help all`."""
+"""Help that fits on a screen, read from the sources so that it appears at once; `--help all` is the parser's."""
 
 import ast
 import shutil
@@ -32,21 +32,21 @@ PARTS = ("encoder", "connector", "language_model", "tokenizer", "plan", "merge")
 MODEL = "recipes.module.Finetuning"
 DATA = ("recipes.data.PagesData", "recipes.data.LlavaData")
 HIDDEN = ("LightningCLI", "FitCommand")
-"""Bases whose options are not shown: Lightning's are in the words of its parser, and `cost` trains nothing."""
+"""Base classes whose options are not shown: Lightning's are left to its own parser, and `cost` does not train."""
 NAMES = 38
-"""Columns of the options' names."""
+"""Width of the column with the options' names."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """Something that can be typed: what it is in a line, and its default as it is written in the source."""
+    """An option: a one-line description, and its default as written in the source."""
 
     name: str
     text: str
     default: str = ""
 
     def line(self, columns: int) -> str:
-        """The option in one line of so many columns."""
+        """The option in one line of `columns` characters."""
         end = f" [{self.default}]" if self.default else ""
         room = columns - NAMES - 3 - len(end)
         text = self.text if len(self.text) <= room else f"{self.text[: room - 3].rsplit(' ', 1)[0]} .."
@@ -54,21 +54,21 @@ class Option:
 
 
 def short_help(command: str, module: str, name: str) -> str:
-    """What can be typed after `python -m recipes.COMMAND`, without the hundreds of settings of the Trainer.
+    """The options of `python -m recipes.COMMAND`, without the Trainer's hundreds of settings.
 
     Args:
         command: a key of `EXAMPLES`.
-        module: of its class.
-        name: of its class.
+        module: module of the command's class.
+        name: name of the command's class.
     """
     columns = shutil.get_terminal_size((110, 24)).columns
     options = [
-        Option("--config FILE", "settings in YAML; later ones win; a file here, or one that is shipped"),
+        Option("--config FILE", "settings in YAML, a local file or a shipped one; later ones win"),
         Option("--checkpoint FOLDER", "a saved or published model in place of the configured network"),
         *_added(module, name),
-        Option("--allow_import PACKAGE", "package of your own that class paths may name"),
-        Option("--print_config", "print the settings as they were understood, and end"),
-        Option("--trainer.NAME VALUE", "of Lightning's Trainer, as --trainer.max_steps 100"),
+        Option("--allow_import PACKAGE", "your own package that class paths may name"),
+        Option("--print_config", "print the merged settings and exit"),
+        Option("--trainer.NAME VALUE", "option of Lightning's Trainer, like --trainer.max_steps 100"),
         Option("--help all", "all settings; --help alone is this page"),
     ]
     network = _taken(NETWORK, "--model.network.")
@@ -91,7 +91,7 @@ def short_help(command: str, module: str, name: str) -> str:
 
 
 def _configurations(columns: int) -> Iterator[Option]:
-    """The shipped ones: methods by name, what lies beside them as a pattern."""
+    """The shipped configurations: methods by name, their sizes and stages as patterns."""
     methods = shipped_methods()
     beside = [name.partition("/")[2] for name in shipped_configs() if name.partition("/")[0] in methods]
     common = sorted({name for name in beside if beside.count(name) > 1})
@@ -107,7 +107,7 @@ def _configurations(columns: int) -> Iterator[Option]:
 
 
 def _added(module: str, name: str) -> Iterator[Option]:
-    """Options that a command and those that it inherits from add to their parser, the latter's first."""
+    """Options that a command's class and its bases add to the parser, those of the bases first."""
     found = definition(module, name)
     if found is None or not isinstance(node := found[1], ast.ClassDef):
         return
@@ -127,7 +127,7 @@ def _added(module: str, name: str) -> Iterator[Option]:
 
 
 def _taken(dotted: str, before: str) -> list[Option]:
-    """The arguments of a class, with what its docstring says and their defaults."""
+    """The arguments of a class, with their descriptions from its docstring and their defaults."""
     found = definition(*dotted.rpartition(".")[::2])
     if found is None or not isinstance(found[1], ast.ClassDef):
         return []
@@ -146,5 +146,5 @@ def _taken(dotted: str, before: str) -> list[Option]:
 
 
 def _plain(default: ast.expr | None) -> str:
-    """A default as it would be typed; nothing where there is none, or it is made by code."""
+    """A default as it would be typed; empty if there is none, or it is computed."""
     return str(default.value) if isinstance(default, ast.Constant) and default.value is not None else ""

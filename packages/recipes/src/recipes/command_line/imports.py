@@ -1,4 +1,4 @@
-"""Packages beside Foveal from which classes may be taken: the names that were typed, and where they are handed on."""
+"""Packages other than Foveal from which classes may be imported: parse their names and pass them on."""
 
 import sys
 from argparse import ArgumentTypeError, Namespace
@@ -7,30 +7,30 @@ from typing import Any
 
 
 class ImportsError(ValueError):
-    """A configuration allows more than was typed."""
+    """A configuration allows packages that the command line does not."""
 
 
 def package(name: str) -> str:
-    """The name of a package or module, as `--allow_import` takes it.
+    """Check the name of a package or module for `--allow_import`, and return it.
 
     Raises:
-        argparse.ArgumentTypeError: if it is none, or belongs to the parser itself.
+        argparse.ArgumentTypeError: if it is not a package name, or belongs to the parser itself.
     """
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts) or parts[-1] == "py" or parts[0] == "jsonargparse":
-        raise ArgumentTypeError(f"{name!r} is no package to import classes from, as `mine` is for mine.py or mine/")
+        raise ArgumentTypeError(f"{name!r} is not the name of a package; for mine.py or mine/, give mine")
     return name
 
 
 def allow_in(settings: Any, packages: Sequence[str]) -> None:
-    """Let whatever opens a checkpoint in a parsed configuration take classes from `packages`, in place.
+    """Let every part of a parsed configuration that opens a checkpoint import from `packages`, in place.
 
-    Such a function of Foveal's has an argument `allow`. A configuration can not allow anything by itself: it may have
-    been downloaded.
+    These are the functions of Foveal with an argument `allow`. A configuration cannot allow anything by itself: it may
+    have been downloaded.
 
     Args:
-        settings: with all arguments that have defaults.
-        packages: that were typed.
+        settings: parsed, with all arguments that have defaults.
+        packages: those allowed on the command line.
 
     Raises:
         ImportsError: if the configuration itself names others.
@@ -45,13 +45,13 @@ def allow_in(settings: Any, packages: Sequence[str]) -> None:
 
 
 def _opened(settings: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, str, Any]]:
-    """Of everything with an argument `allow` its place, its class path and its arguments."""
+    """Key path, class path and arguments of every part with an argument `allow`."""
     if isinstance(settings, list | tuple):
         for place, each in enumerate(settings):
             yield from _opened(each, (*keys, f"[{place}]"))
     if not isinstance(settings, Mapping | Namespace):
         return
-    # jsonargparse's namespace iterates over what is inside of what it holds.
+    # Iterating over jsonargparse's namespace descends into nested values; `vars` does not.
     inside: Mapping[str, Any] = vars(settings) if isinstance(settings, Namespace) else settings
     path, arguments = inside.get("class_path"), inside.get("init_args")
     if isinstance(path, str) and arguments is not None and "allow" in arguments and _is_ours(path):
@@ -61,7 +61,7 @@ def _opened(settings: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, str, An
 
 
 def _is_ours(path: str) -> bool:
-    """Whether it is defined in Foveal, whatever module it is taken from; the parser has imported that."""
+    """Whether the object is defined in Foveal, whatever module names it; the parser has imported that module."""
     module, _, name = path.rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
     return found is None or str(getattr(found, "__module__", "")).startswith("foveal.")

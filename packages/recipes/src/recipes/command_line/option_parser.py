@@ -1,4 +1,4 @@
-"""The parser of the commands that take no configuration."""
+"""The parser for commands without a configuration."""
 
 import argparse
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ UNKNOWN = "unrecognized arguments: "
 
 
 class OptionParser(argparse.ArgumentParser):
-    """Says what was wrong in a line, with the option that was probably meant; how to use it is what --help says."""
+    """Reports errors in one line, with the option that was probably meant, and without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         if message.startswith(UNKNOWN):
@@ -20,7 +20,7 @@ class OptionParser(argparse.ArgumentParser):
     def _unknown(self, words: list[str]) -> str:
         option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
         if option is None:
-            return f"{' '.join(words)}: there is no place for it"
+            return f"unexpected argument: {' '.join(words)}"
         names = [name for action in self._actions for name in action.option_strings]
         near = get_close_matches(option, names, n=1)
         return f"there is no option {option}" + (f"; did you mean {near[0]}?" if near else "")

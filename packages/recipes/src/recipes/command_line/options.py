@@ -1,4 +1,4 @@
-"""Options of the commands without a configuration, read before a model is imported: a misspelt one is found at once."""
+"""Options of the commands without a configuration, parsed before models are imported, so errors appear at once."""
 
 import argparse
 from pathlib import Path
@@ -10,20 +10,20 @@ from recipes.command_line.sources import literal
 
 
 def predict_options() -> argparse.Namespace:
-    """What was typed after `predict`.
+    """Parse the options of `predict`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
     """
     parser = OptionParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
-    # The checkpoint used to be named by its place alone.
+    # The checkpoint used to be a positional argument.
     parser.add_argument("folder", type=Path, nargs="?", help=argparse.SUPPRESS)
     _add_checkpoint(parser)
     parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
-    parser.add_argument("--data", type=Path, help='JSONL instead: {"id": ..., "image": ..., "question": ...} a line')
-    parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own)")
-    parser.add_argument("--output", type=Path, help="JSONL for the answers (default: the screen)")
+    parser.add_argument("--data", type=Path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
+    parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own folder)")
+    parser.add_argument("--output", type=Path, help="JSONL file for the answers (default: the screen)")
     add_options(parser)
     options = parser.parse_args()
     if (options.folder is None) == (options.checkpoint is None):
@@ -34,17 +34,17 @@ def predict_options() -> argparse.Namespace:
     if options.data is None and (options.output is not None or options.images is not None):
         stop("--output and --images belong to --data")
     if options.data is not None and options.image:
-        stop("--image belongs to --question; the file of --data names its own pictures")
+        stop("--image belongs to --question; the file given with --data names its own pictures")
     return options
 
 
 def chat_options() -> argparse.Namespace:
-    """What was typed after `chat`.
+    """Parse the options of `chat`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = OptionParser(prog="python -m recipes.chat", description="Talk with a saved model.")
+    parser = OptionParser(prog="python -m recipes.chat", description="Chat with a saved model.")
     parser.add_argument("images", type=Path, nargs="*", metavar="image", help="pictures of the first question")
     _add_checkpoint(parser)
     add_options(parser)
@@ -52,38 +52,38 @@ def chat_options() -> argparse.Namespace:
     if options.checkpoint is None:
         stop("give the model as --checkpoint FOLDER")
     if options.max_new_tokens < 1:
-        stop(f"--max_new_tokens is {options.max_new_tokens}: an answer has at least one")
+        stop(f"--max_new_tokens is {options.max_new_tokens}: it must be at least 1")
     return options
 
 
 def merge_shards_options() -> argparse.Namespace:
-    """What was typed after `merge_shards`.
+    """Parse the options of `merge_shards`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
     """
     parser = OptionParser(
         prog="python -m recipes.merge_shards",
-        description="Write the model of a training state as a checkpoint, with LoRA as adapters beside their base.",
+        description="Write the model of a training state as a checkpoint; with LoRA as adapters and their base.",
     )
-    parser.add_argument("state", type=Path, help="training state, or a run: its newest state")
+    parser.add_argument("state", type=Path, help="training state, or a run, whose newest state is used")
     parser.add_argument(
-        "output", type=Path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the folder of the run)"
+        "output", type=Path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the run's folder)"
     )
-    _add_allow_import(parser, "the run's configuration may name beside Foveal's, Lightning's and torch's")
+    _add_allow_import(parser, "the run's configuration may import, besides Foveal, Lightning and torch")
     return parser.parse_args()
 
 
 def convert_options() -> argparse.Namespace:
-    """What was typed after `convert`.
+    """Parse the options of `convert`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
     """
     parser = OptionParser(
         prog="python -m recipes.convert",
-        description="Write pickled weights as safetensors, under the same names. Of a folder everything else is copied "
-        "too. Only tensors are unpickled: nothing in a file can run.",
+        description="Write pickled weights as safetensors, under the same names. Other files of a folder are copied. "
+        "Only tensors are unpickled: nothing in a file can run.",
     )
     parser.add_argument("source", metavar="FROM", type=Path, help="pickled file, or folder with pickled weights")
     parser.add_argument("target", metavar="TO", type=Path, help="NAME.safetensors, or new folder")
@@ -91,25 +91,25 @@ def convert_options() -> argparse.Namespace:
 
 
 def export_options() -> argparse.Namespace:
-    """What was typed after `export`.
+    """Parse the options of `export`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
     """
     parser = OptionParser(
         prog="python -m recipes.export",
-        description="Write a LLaVA or LLaVA-NeXT in transformers' layout, read it again, and compare; "
-        "other models in parts: language model and tokenizer in transformers' layout, the image tower too if it is a "
+        description="Write a LLaVA or LLaVA-NeXT in transformers' layout, read it back, and compare; "
+        "other models in parts: language model and tokenizer in transformers' layout, and the image tower if it is "
         "CLIP.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that recipes.fit or others have saved")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder saved by recipes.fit, or a published model")
     parser.add_argument("output", metavar="OUT", help="new folder")
     add_reading_options(parser)
     return parser.parse_args()
 
 
 def merge_options() -> argparse.Namespace:
-    """What was typed after `merge`.
+    """Parse the options of `merge`.
 
     Raises:
         SystemExit: with 2 for wrong usage.
@@ -118,17 +118,17 @@ def merge_options() -> argparse.Namespace:
         prog="python -m recipes.merge",
         description="Add adapters to their base, and check that the model stays the same.",
     )
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that recipes.fit has saved with LoRA")
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder saved by recipes.fit with LoRA")
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder: a checkpoint")
-    parser.add_argument("--base", type=Path, help="the base, not quantised, if it is not where it was (default: there)")
-    parser.add_argument("--dequantize", action="store_true", help="make a quantised base one of 16 or 32 bits first")
-    parser.add_argument("--encoder", help="the base's image tower, for a published base that comes without")
+    parser.add_argument("--base", type=Path, help="the base, not quantised (default: where it was in training)")
+    parser.add_argument("--dequantize", action="store_true", help="first convert a quantised base to 16 or 32 bits")
+    parser.add_argument("--encoder", help="the base's image tower, for a published base without one")
     _add_allow_import(parser)
     return parser.parse_args()
 
 
 def quantize_options() -> argparse.Namespace:
-    """What was typed after `quantize`.
+    """Parse the options of `quantize`.
 
     Raises:
         SystemExit: with 2 for wrong usage, or if the folder to be written exists.
@@ -137,9 +137,7 @@ def quantize_options() -> argparse.Namespace:
         prog="python -m recipes.quantize",
         description="Quantise the decoder of a checkpoint; everything else stays.",
     )
-    parser.add_argument(
-        "input", type=Path, metavar="IN", help="folder that recipes.fit has saved, or a published checkpoint"
-    )
+    parser.add_argument("input", type=Path, metavar="IN", help="folder saved by recipes.fit, or a published checkpoint")
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder")
     kinds = literal("foveal.models.language_models.quantize", "Kind")
     parser.add_argument("--kind", choices=kinds, default="nf4-dq", help="of quantisation (default: nf4-dq)")
@@ -152,42 +150,42 @@ def quantize_options() -> argparse.Namespace:
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FOLDER", help="what recipes.fit has saved, or a published model's hub name"
+        "--checkpoint", type=Path, metavar="FOLDER", help="folder saved by recipes.fit, or a published model's hub name"
     )
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Options about checkpoints that do not say everything, the same in every command that opens one."""
+    """Add the options for opening checkpoints that do not describe everything, shared by all commands."""
     templates = literal("foveal.models.prompts.templates", "TemplateName")
     parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
     parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
     _add_allow_import(parser)
 
 
-def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoint may take classes from") -> None:
+def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoint may import classes from") -> None:
     parser.add_argument(
         "--allow_import",
         metavar="PACKAGE",
         type=package,
         action="append",
         default=[],
-        help=f"package that {what}; once for each",
+        help=f"package that {what}; repeat for several",
     )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options about answers, the same in every command that gives some."""
+    """Add the options for answering, shared by all commands that answer."""
     add_reading_options(parser)
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above: sampled")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(
         "--quantize",
         choices=literal("foveal.models.language_models.quantize", "Kind"),
-        help="read the decoder into 4 or 8 bits (default: as it was saved)",
+        help="load the decoder in 4 or 8 bits (default: as it was saved)",
     )
     parser.add_argument(
         "--cuda_graphs",
         action="store_true",
-        help="start all kernels of a decoding step at once, where that can be",
+        help="launch all kernels of a decoding step at once, where possible",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)")

@@ -1,4 +1,4 @@
-"""What a class or function of a source file can be given, read without importing it."""
+"""Read the parameters of classes and functions from source files, without importing them."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,14 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HARMLESS = ("_defaults_from_env_vars",)
-"""Decorators that leave a signature as it is written: Lightning's around the Trainer."""
+"""Decorators that keep a signature as written: Lightning's around the Trainer."""
 LONGEST_CHAIN = 20
-"""Imports that are followed to a definition, so that a circle of them ends."""
+"""Most imports followed to a definition, so that circular ones end."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """Something that can be set: its type as it is written in a module; None where that doesn't say what it takes."""
+    """A parameter: its annotation as written in `module`; None if that does not tell what it takes."""
 
     module: str
     annotation: ast.expr | None = None
@@ -27,10 +27,10 @@ Parameters = Mapping[str, Parameter]
 
 @cache
 def parameters(dotted: str) -> Parameters | None:
-    """What `package.module.Name` takes by name; None where its source alone does not settle that.
+    """The named parameters of `package.module.Name`; None if its source alone does not determine them.
 
-    That is so for everything that is not written as a plain function, a plain class with an `__init__` (or one
-    inherited from a single such class), or a dataclass, and for all that take `*args` or `**kwargs`.
+    They are determined for plain functions, plain classes with an `__init__` (or one inherited from a single such
+    class) and dataclasses, unless they take `*args` or `**kwargs`.
     """
     module, _, name = dotted.rpartition(".")
     found = definition(module, name)
@@ -51,7 +51,7 @@ def parameters(dotted: str) -> Parameters | None:
 
 
 def class_parameters(parameter: Parameter) -> Parameters | None:
-    """What the class takes that a parameter's type names, alone or beside None; None if it names no such class."""
+    """The parameters of the class in a parameter's type, alone or with None; None if the type names no class."""
     names = [part for part in _members(parameter.annotation) if not _is_none(part)]
     if len(names) != 1 or not isinstance(names[0], ast.Name):
         return None
@@ -62,7 +62,7 @@ def class_parameters(parameter: Parameter) -> Parameters | None:
 
 
 def literal(module: str, name: str) -> tuple[str, ...]:
-    """The texts of `name = Literal[...]` at the top of a module.
+    """The strings of `name = Literal[...]` at the top level of a module.
 
     Raises:
         LookupError: if there is no such line.
@@ -78,7 +78,7 @@ def literal(module: str, name: str) -> tuple[str, ...]:
 
 @cache
 def parsed(module: str) -> ast.Module | None:
-    """The source of a module; None if there is none to be found without importing the packages around it."""
+    """The parsed source of a module; None if it cannot be found without importing its parent packages."""
     top, *rest = module.split(".")
     try:
         spec = find_spec(top)
@@ -101,9 +101,9 @@ def parsed(module: str) -> ast.Module | None:
 
 
 def definition(module: str, name: str, chain: int = 0) -> tuple[str, Definition] | None:
-    """The module and the node in which a name is defined, through what modules import from each other.
+    """The module and node where a name is defined, following imports between modules.
 
-    None if it is bound more than once, or in any other way than by one `class`, `def` or `from ... import`.
+    None if it is bound more than once, or in any way other than by one `class`, `def` or `from ... import`.
     """
     tree = parsed(module)
     bindings = [] if tree is None else [node for bound, node in _bindings(tree.body) if bound == name]
@@ -128,7 +128,7 @@ def _imported_from(module: str, node: ast.ImportFrom) -> str:
 
 
 def _bindings(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
-    """Names bound at the top of a module; those in branches with the branch, which settles nothing."""
+    """Names bound at the top level of a module; names bound in a branch come with the branch and stay undetermined."""
     for node in body:
         match node:
             case ast.ClassDef() | ast.FunctionDef():
@@ -179,7 +179,7 @@ def _of_base(module: str, node: ast.ClassDef) -> Parameters | None:
 
 
 def _parameter(module: str, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
-    """A parameter whose default may be of a class of its own, so that its type does not settle what it takes."""
+    """The parameter, without annotation if its default may be of a subclass, which takes other arguments."""
     match default:
         case None | ast.Constant():
             return Parameter(module, annotation)
@@ -189,7 +189,7 @@ def _parameter(module: str, annotation: ast.expr | None, default: ast.expr | Non
 
 
 def _members(annotation: ast.expr | None) -> list[ast.expr]:
-    """What a union is of; a type alone is a union of one."""
+    """The members of a union; any other type is its own only member."""
     match annotation:
         case None:
             return []

@@ -1,7 +1,7 @@
-"""Misspelt settings, found in a moment: the parser, which knows everything, needs ten seconds to be imported.
+"""Find misspelt settings at once: the parser, which knows everything, takes ten seconds to import.
 
-What is accepted here may still be refused there, but never the other way round: where the sources do not settle which
-names there are, nothing is said.
+The parser may still refuse what is accepted here, but never the other way round: where the sources do not determine
+the names, nothing is refused.
 """
 
 import ast
@@ -23,28 +23,28 @@ COMMANDS = {
     "validate": ("recipes.commands.lightning_cli", "recipes.commands.measuring"),
     "cost": (*FIT, "recipes.commands.cost"),
 }
-"""Of every command the modules whose `add_arguments_to_parser` adds options."""
+"""For every command, the modules whose `add_arguments_to_parser` adds options."""
 CLASSES = {"trainer": ("lightning.pytorch.trainer.trainer", "Trainer"), "model": ("recipes.module", "Finetuning")}
 OTHERS = ("config", "seed_everything", "data")
-"""Names of LightningCLI's, beside those of `CLASSES`."""
+"""Names that LightningCLI adds to those of `CLASSES`."""
 TYPED = ("help", "print_config", "print_shtab", "checkpoint", "allow_import")
-"""Names that stand on a command line only; the last two are gone before the parser sees it."""
+"""Names that only the command line takes; the last two are removed before parsing."""
 INSIDE = ("class_path", "init_args", "dict_kwargs", "help")
-"""Names between a setting and those of its class."""
+"""Keys between a setting and the settings of its class."""
 OPTION = re.compile(r"--([A-Za-z_]\w*(?:[.-]\w+)*)(\+?)(?:=(.*))?", re.DOTALL)
 LISTED = 12
-"""Names that are listed at most where none is like the misspelt one."""
+"""Most names listed when none is similar to the misspelt one."""
 
 Keys = tuple[str, ...]
 
 
 class Setting:
-    """A setting that was typed.
+    """A setting from the command line or a file.
 
     Args:
-        keys: its names from the outermost on.
-        value: as YAML has it.
-        where: what stands before its name in a message: the file, or nothing on a command line.
+        keys: its path of names, outermost first.
+        value: as loaded from YAML.
+        where: the file, as a prefix for messages; empty for the command line.
     """
 
     def __init__(self, keys: Keys, value: Any, where: str) -> None:
@@ -52,7 +52,7 @@ class Setting:
 
     @property
     def place(self) -> Keys:
-        """`keys` as they are without `init_args`, which can be left out."""
+        """`keys` without `init_args`, which can be left out."""
         return tuple(key for key in self.keys if key != "init_args")
 
 
@@ -60,11 +60,11 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
     """Refuse a setting that no parser would accept.
 
     Args:
-        arguments: as `prepare` gives them.
+        arguments: as `prepare` returns them.
         command: one of `COMMANDS`.
 
     Raises:
-        UsageError: with where it stands and what is most like it.
+        UsageError: with the setting's location and the most similar name.
     """
     settings = list(settings_of(arguments))
     classes: dict[Keys, set[str]] = {}
@@ -73,7 +73,7 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
             place = setting.place[:-1] if setting.place[-1] == "class_path" else setting.place
             classes.setdefault(place, set()).add(_full_name(place, setting.value))
     if any(setting.where and setting.keys == ("config",) and setting.value for setting in settings):
-        # A file that includes another, which is not read here.
+        # A file includes another one, which is not read here.
         return
     top = _top(command)
     for setting in settings:
@@ -81,10 +81,10 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
 
 
 def settings_of(arguments: Sequence[str]) -> Iterator[Setting]:
-    """What stands on the command line and in its files, each mapping before what is in it.
+    """The settings on the command line and in its files, each mapping before its contents.
 
     Args:
-        arguments: as `prepare` gives them.
+        arguments: as `prepare` returns them.
 
     Raises:
         UsageError: as `read_config`.
@@ -94,7 +94,7 @@ def settings_of(arguments: Sequence[str]) -> Iterator[Setting]:
         if (typed := OPTION.fullmatch(rest.pop(0))) is None:
             continue
         name, _, text = typed.groups()
-        # What has a space is a value to the parser, whatever it begins with.
+        # The parser takes anything with a space as a value, however it begins.
         if text is None and rest and (" " in rest[0] or OPTION.fullmatch(rest[0]) is None):
             text = rest.pop(0)
         value = _loaded(text or "")
@@ -128,13 +128,13 @@ def _loaded(text: str) -> Any:
 
 
 def _full_name(place: Keys, name: str) -> str:
-    """A class by the name with which it can be imported; the parser also knows our data modules without."""
+    """The importable name of a class; the parser also takes our data modules by their bare names."""
     return f"recipes.data.{name}" if place == ("data",) and "." not in name else name
 
 
 @cache
 def _top(command: str) -> Parameters:
-    """Names of the outermost settings."""
+    """The outermost settings."""
     top = {name: Parameter("") for name in OTHERS}
     for name, (module, of) in CLASSES.items():
         top[name] = Parameter(module, ast.Name(of))
@@ -144,7 +144,7 @@ def _top(command: str) -> Parameters:
 
 
 def _added(module: str) -> Iterator[tuple[str, Parameter]]:
-    """Options that a module's code adds to a parser."""
+    """Options that a module's code adds to the parser."""
     tree = parsed(module)
     for node in () if tree is None else ast.walk(tree):
         match node:
@@ -158,7 +158,7 @@ def _added(module: str) -> Iterator[tuple[str, Parameter]]:
 
 
 def _check(setting: Setting, top: Parameters, classes: Mapping[Keys, set[str]]) -> None:
-    """Go from name to name through what each can hold, as far as that is known."""
+    """Check a setting name by name, as far as the possible names are known."""
     known: Parameters | None = top
     for depth, key in enumerate(setting.keys):
         if depth and key in INSIDE:
@@ -166,7 +166,7 @@ def _check(setting: Setting, top: Parameters, classes: Mapping[Keys, set[str]]) 
                 return
             continue
         candidates: list[Parameter] = []
-        # Each entry of a list names its own class.
+        # Every entry of a list names its own class.
         if not key.startswith("["):
             if known is None or key.startswith("__") or _is_short(setting, depth, known):
                 return
@@ -177,7 +177,7 @@ def _check(setting: Setting, top: Parameters, classes: Mapping[Keys, set[str]]) 
 
 
 def _inside(place: Keys, candidates: Sequence[Parameter], classes: Mapping[Keys, set[str]]) -> Parameters | None:
-    """What all the classes take that are ever named for a setting, or that its type names; None: not known."""
+    """The parameters of all classes that are named for a setting or by its type; None if unknown."""
     named = [parameters(name) for name in classes.get(place, ())]
     declared = [class_parameters(candidate) for candidate in candidates]
     if not named:
@@ -193,7 +193,7 @@ def _inside(place: Keys, candidates: Sequence[Parameter], classes: Mapping[Keys,
 
 
 def _is_short(setting: Setting, depth: int, known: Parameters) -> bool:
-    """Whether it stands on the command line only, or may be the beginning of an option, which the parser accepts."""
+    """Whether it is a command-line-only name or may be an abbreviated option, which the parser accepts."""
     key = setting.keys[depth]
     if setting.where or depth > 1:
         return False

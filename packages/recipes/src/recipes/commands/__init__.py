@@ -1,1 +1,1 @@
-"""What the commands do; `python -m recipes.NAME` starts each."""
+"""The implementations of the commands; `python -m recipes.NAME` runs each."""

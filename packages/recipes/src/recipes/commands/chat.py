@@ -19,23 +19,22 @@ Every line is a question. Commands:
   /reset        forget the conversation and its pictures
   /save PATH    write the conversation as JSON, in LLaVA's format
   /help         this list
-  /quit         end, as Ctrl-D does
-Ctrl-C stops an answer. <image> in a question places its pictures; otherwise they stand before it."""
+  /quit         end, like Ctrl-D
+Ctrl-C stops an answer. <image> in a question places its pictures; otherwise they come first."""
 
 
 def main(options: argparse.Namespace) -> None:
-    """Talk until the standard input ends.
+    """Chat until the standard input ends.
 
     Args:
-        options: as `chat_options` gives them.
+        options: as `chat_options` returns them.
 
     Raises:
-        SystemExit: with 1 for an input that cannot be used, with 130 if interrupted while nothing is being answered to
-            a terminal.
+        SystemExit: with 1 for unusable input, with 130 on an interrupt, except while answering in a terminal.
     """
     calm()
     if isinstance(sys.stdin, io.TextIOWrapper):
-        # A line of other bytes is refused by itself, not with all that follow.
+        # A line that is not UTF-8 is refused alone, not together with all that follow.
         sys.stdin.reconfigure(errors="surrogateescape")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -52,10 +51,10 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _talk(model: VisionLanguageModel, conversation: Conversation, options: argparse.Namespace) -> None:
-    """Lines from the standard input until it ends; what cannot be done is said in a line, and the next one is read."""
+    """Process lines from the standard input until it ends; an error is printed, and the next line is read."""
     if not conversation.has_turns:
         _say(
-            f"The template {conversation.template} has no turns: each question stands alone, and the model sees only "
+            f"The template {conversation.template} has no turns: each question is independent, and the model sees only "
             "its pictures."
         )
     if _at_terminal():
@@ -63,7 +62,7 @@ def _talk(model: VisionLanguageModel, conversation: Conversation, options: argpa
         for picture in conversation.waiting:
             _confirm(picture)
         _say("Ask. /help lists the commands, Ctrl-D ends.")
-    # input() would write its prompt into a pipe as well.
+    # input() would also write its prompt into a pipe.
     prompt = "> " if _at_terminal() and sys.stdout.isatty() else ""
     while True:
         try:
@@ -86,7 +85,7 @@ def _talk(model: VisionLanguageModel, conversation: Conversation, options: argpa
 
 
 def _ask(model: VisionLanguageModel, conversation: Conversation, question: str, options: argparse.Namespace) -> None:
-    """The answer as it is generated; what was shown of an interrupted one is kept."""
+    """Print the answer as it is generated; of an interrupted one, keep what was shown."""
     pictures, turns = conversation.prompt(question)
     shown: list[str] = []
 
@@ -110,15 +109,15 @@ def _ask(model: VisionLanguageModel, conversation: Conversation, question: str, 
         answer = "".join(shown)
         print(" [stopped]", end="")
     except ValueError as error:
-        raise ValueError(f"{error}; /reset begins a new conversation") from error
+        raise ValueError(f"{error}; /reset starts a new conversation") from error
     print(flush=True)
     conversation.keep(question, answer)
 
 
 def _obey(line: str, conversation: Conversation) -> bool:
-    """Carry out a command; whether to go on."""
+    """Run a command; return whether to continue."""
     name, _, rest = line.partition(" ")
-    # Terminals put quotes around the name of a file that is dropped on them.
+    # Terminals put quotes around the name of a file dropped on them.
     path = Path(os.path.expanduser(rest.strip().strip("'\"")))
     try:
         match name, bool(rest):
@@ -137,7 +136,7 @@ def _obey(line: str, conversation: Conversation) -> bool:
             case "/quit", False:
                 return False
             case _:
-                _say(f"error: {line!r} is no command; /help lists them")
+                _say(f"error: {line!r} is not a command; /help lists them")
     except OSError as error:
         _say(f"error: {error}")
     return True
@@ -148,10 +147,10 @@ def _read(path: Path) -> Picture:
 
 
 def _save(conversation: Conversation, path: Path) -> None:
-    """Write the conversation; a file that it was not saved to before is left as it is."""
+    """Write the conversation; refuse to overwrite a file that it was not saved to before."""
     target = path.resolve()
     if target.suffix != ".json":
-        raise ValueError(f"{path}: a conversation's name ends in .json")
+        raise ValueError(f"{path}: the file name must end in .json")
     if target.exists() and target != conversation.file:
         raise ValueError(f"{path} exists: choose another name")
     records = conversation.records(target.stem, target.parent)
@@ -160,7 +159,7 @@ def _save(conversation: Conversation, path: Path) -> None:
     if _at_terminal():
         _say(f"Saved to {path}.")
     if not conversation.lies_in(target.parent):
-        _say(f"Pictures lie elsewhere: to train on {path}, give --data.images {target.anchor}")
+        _say(f"The pictures are elsewhere: to train on {path}, give --data.images {target.anchor}")
 
 
 def _confirm(picture: Picture) -> None:
@@ -168,7 +167,7 @@ def _confirm(picture: Picture) -> None:
 
 
 def _say(message: str) -> None:
-    """A line that is no answer: answers alone go to the standard output."""
+    """Print a message to the standard error; only answers go to the standard output."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -177,8 +176,8 @@ def _at_terminal() -> bool:
 
 
 def _enable_line_editing() -> None:
-    """Arrow keys for `input`, where the platform has readline."""
+    """Enable arrow keys for `input`, where the platform has readline."""
     try:
-        import readline  # noqa: F401  # importing it is all
+        import readline  # noqa: F401  # importing it is enough
     except ImportError:
         return

@@ -1,4 +1,4 @@
-"""Pickled weights as safetensors with the same names; only tensors are unpickled, and nothing in a file can run."""
+"""Convert pickled weights to safetensors under the same names; only tensors are unpickled, so no code can run."""
 
 import argparse
 import json
@@ -20,40 +20,40 @@ from recipes.command_line.console import short_errors
 
 INDEX = "pytorch_model.bin.index.json"
 NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")
-"""Pickles beside weights that no model needs."""
+"""Pickled files next to weights that no model needs."""
 WRAPPERS = ("model", "state_dict")
-"""Under one of these some files keep the tensors, and what else there is belongs to their training."""
+"""Keys under which some files keep the tensors; everything else in them belongs to training."""
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:
     """The tensors of a pickled file.
 
     Raises:
-        ValueError: if it is damaged, would run code, or holds something else than tensors with names.
+        ValueError: if it is damaged, would run code, or holds anything but named tensors.
     """
     try:
-        # Files of before torch 1.6 are no zip archives and cannot be mapped.
+        # Files from before torch 1.6 are not zip archives and cannot be memory-mapped.
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is damaged or holds more than tensors, which is not read: {error}") from error
+        raise ValueError(f"{path} is damaged, or holds more than tensors and is not read: {error}") from error
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path} holds {type(content).__name__}, not tensors with names")
+        raise ValueError(f"{path} holds {type(content).__name__}, not named tensors")
     if other := [name for name, value in content.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{path}: {len(other)} of {len(content)} entries are no tensors, among them {other[:3]}")
+        raise ValueError(f"{path}: {len(other)} of {len(content)} entries are not tensors, among them {other[:3]}")
     return content
 
 
 def convert_file(source: Path, target: Path) -> list[str]:
-    """Write the tensors of `source` into `target` under the same names, which are returned.
+    """Write the tensors of `source` to `target` under the same names, and return the names.
 
     Raises:
-        ValueError: if `target` exists or is no safetensors file, or as `read_pickled`.
+        ValueError: if `target` exists or does not end in .safetensors, or as `read_pickled`.
     """
     if target.exists() or target.suffix != ".safetensors":
-        raise ValueError(f"{target} exists, or is no new NAME.safetensors")
+        raise ValueError(f"{target} exists, or is not a new NAME.safetensors")
     tensors = read_pickled(source)
     with whole_file(target) as partial:
         save_file(_apart(tensors), partial, metadata={"format": "pt"})
@@ -61,9 +61,9 @@ def convert_file(source: Path, target: Path) -> list[str]:
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same, with copies of those that share memory or are spread over it, which cannot be written otherwise.
+    """The same tensors, with copies of those that share memory or are not contiguous, which cannot be written as is.
 
-    Others stay in the file that they are mapped from: a shard of 10 GB needs no 10 GB of memory.
+    The others stay memory-mapped: a shard of 10 GB does not need 10 GB of memory.
     """
     users = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
     return {
@@ -77,14 +77,14 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_folder(source: Path, target: Path) -> int:
-    """Write `source` with safetensors instead of its pickled weights into `target`, shard by shard.
+    """Copy the folder `source` to `target`, converting its pickled weights to safetensors shard by shard.
 
     Returns:
         The number of tensors.
 
     Raises:
-        ValueError: if `target` exists, `source` has no pickled weights, a shard is missing or holds other tensors than
-            the index says, or as `read_pickled`.
+        ValueError: if `target` exists, `source` has no pickled weights, a shard is missing or does not hold the tensors
+            that the index lists, or as `read_pickled`.
     """
     if target.exists():
         raise ValueError(f"{target} exists: choose another folder")
@@ -108,7 +108,7 @@ def convert_folder(source: Path, target: Path) -> int:
 
 
 def _shards(folder: Path) -> dict[str, set[str]]:
-    """File -> the tensors that an index promises in it; nothing promised where there is no index."""
+    """File -> names of its tensors according to the index; empty without an index."""
     index = folder / INDEX
     if index.is_file():
         shards: dict[str, set[str]] = {}
@@ -119,15 +119,15 @@ def _shards(folder: Path) -> dict[str, set[str]]:
         return {"pytorch_model.bin": set()}
     found = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED and file.name not in NOT_WEIGHTS)
     if len(found) != 1:
-        raise ValueError(f"{folder} has no pytorch_model.bin and not one pickled file of another name, but {found}")
+        raise ValueError(f"{folder} needs pytorch_model.bin or exactly one other pickled file, but has {found}")
     return {found[0]: set()}
 
 
 def main(options: argparse.Namespace) -> None:
-    """Convert, and say how many tensors there were.
+    """Convert, and print the number of tensors.
 
     Args:
-        options: as `convert_options` gives them.
+        options: as `convert_options` returns them.
 
     Raises:
         SystemExit: with 1 for an input that cannot be converted.

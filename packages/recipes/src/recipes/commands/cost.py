@@ -1,4 +1,4 @@
-"""What a configuration costs, as tables."""
+"""The cost of a configuration, as tables."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
@@ -24,17 +24,17 @@ from recipes.estimates.shapes import quantization, shapes_of
 from recipes.optimization.groups import Rates
 
 ANSWER = 128
-"""Tokens of an answer, the most of `recipes.predict` unless it is told otherwise."""
+"""Tokens of an answer: the default maximum of `recipes.predict`."""
 CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 192)
-"""GiB that graphics cards have."""
+"""Memory sizes of graphics cards, in GiB."""
 RESERVED = 1e9
-"""Bytes of a card that are left to the driver, the libraries and gaps between tensors: an allowance, not measured."""
+"""Bytes of a card reserved for the driver, libraries and fragmentation: an allowance, not measured."""
 
 
 class CostCommand(FitCommand):
-    """Tables instead of a training: of the configuration only the model is built, as shapes.
+    """Print tables instead of training: only the configuration's model is built, as shapes.
 
-    Below the tables stands what the configured training needs: what it learns, its precision, devices and strategy.
+    The line below the tables is the memory of the training as configured: trained parts, precision, devices, strategy.
     """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -44,18 +44,18 @@ class CostCommand(FitCommand):
             type=str,
             nargs="+",
             default=["672x672"],
-            help="Sizes of the pictures of one prompt, WIDTHxHEIGHT in pixels.",
+            help="Sizes of one prompt's pictures, WIDTHxHEIGHT in pixels.",
         )
-        parser.add_argument("--text", type=int, default=64, help="Tokens of text beside the pictures.")
-        # A checkpoint alone has a cost; only the size of a training's batches is the data's.
+        parser.add_argument("--text", type=int, default=64, help="Text tokens in addition to the pictures.")
+        # A checkpoint alone has a cost; the data only determines the batch size of a training.
         parser.set_defaults({"data": "recipes.data.PagesData"})
-        parser.add_argument("--ranks", type=int, default=8, help="Devices among which a model is sharded.")
+        parser.add_argument("--ranks", type=int, default=8, help="Devices across which a model is sharded.")
 
     def before_instantiate_classes(self) -> None:
-        """Sizes of pictures instead of their texts; nothing is loaded, so nothing is refused.
+        """Parse the picture sizes; nothing is loaded, so nothing is refused.
 
         Raises:
-            SystemExit: with 2 if one of them is none.
+            SystemExit: with 2 if one of them is not a size.
         """
         try:
             self.pictures = [picture_size(text) for text in self._get(self.config, "image")]
@@ -63,7 +63,7 @@ class CostCommand(FitCommand):
             stop(f"--image: {error}")
 
     def instantiate_classes(self) -> None:
-        """Only the network."""
+        """Build only the network."""
         self.settings = self._get(self.config, "model").as_dict()
         self.network = shapes_of(VisionLanguageModel, self.settings["network"])
 
@@ -93,13 +93,13 @@ class CostCommand(FitCommand):
 
 
 def answers(model: VisionLanguageModel, kind: Kind, pictures: Sequence[Size], *, text: int) -> dict[str, Memory]:
-    """Memory to answer one prompt in bf16, and quantised.
+    """Memory to answer one prompt, in bf16 and quantised.
 
     Args:
         model: on the meta device.
         kind: how its decoder is quantised.
-        pictures: the sizes of the prompt's.
-        text: tokens of the prompt beside them.
+        pictures: sizes of the prompt's pictures.
+        text: text tokens of the prompt.
     """
     half = copied(model).bfloat16()
     return {
@@ -119,15 +119,15 @@ def trainings(
 ) -> dict[str, Memory]:
     """Memory to train connector and language model, and the encoder if it has a learning rate, in bf16.
 
-    LoRA keeps frozen weights in bf16 or quantised, and what learns in float32; its adapters have AdamW. Full training
-    keeps all in float32.
+    LoRA keeps frozen weights in bf16 or quantised, trained weights in float32, and trains its adapters with AdamW. Full
+    training keeps all weights in float32.
 
     Args:
         model: on the meta device.
         settings: of `Finetuning`.
         kind: how the decoder is quantised.
-        estimate: `fitting` of a model, with `muon` and `ranks`; the samples are given already.
-        ranks: devices among which the model is sharded in the last of the ways.
+        estimate: `fitting` with the samples already given; takes a model, `muon` and `ranks`.
+        ranks: devices across which the model is sharded in the last column.
         checkpointing: whether decoder layers are recomputed in the backward pass.
     """
     full = copied(model).float()
@@ -153,7 +153,7 @@ def trainings(
 
 
 def print_cost(found: Cost, pictures: Sequence[Size], text: int) -> None:
-    """Print tokens, and of every part parameters and FLOPs."""
+    """Print the tokens, and the parameters and FLOPs of every part."""
     sizes = ", ".join(map(str, pictures))
     stacked = f", {found.stacked} stacked into layers" if found.stacked else ""
     marks = f", {found.marks} marks" if found.marks else ""
@@ -168,17 +168,17 @@ def print_cost(found: Cost, pictures: Sequence[Size], text: int) -> None:
 
 
 def print_memory(found: Mapping[str, Memory], recomputed: Mapping[str, Memory], batch: int) -> None:
-    """Print what lies in memory at the fullest moment, in every way to use the model.
+    """Print peak memory for every way to use the model.
 
     Args:
-        found: for every way its memory.
-        recomputed: for those that train, where decoder layers are recomputed.
-        batch: samples on a device in training.
+        found: memory by way.
+        recomputed: memory by way of training, with decoder layers recomputed.
+        batch: samples per device in training.
     """
     table = Table(title=f"GB on a device; training in batches of {batch}", title_justify="left")
     table.add_column("")
     for name in found:
-        # In two lines, so that the table fits a narrow terminal.
+        # On two lines, so that the table fits a narrow terminal.
         table.add_column(name.replace(",", "").replace(" ", "\n", 1), justify="right")
     for name in ("weights", "cache", "gradients", "optimizer", "activations", "total"):
         numbers = [getattr(each, name) for each in found.values()]
@@ -191,12 +191,12 @@ def print_memory(found: Mapping[str, Memory], recomputed: Mapping[str, Memory], 
 
 
 def described(found: Memory) -> str:
-    """What lies in the memory of a device in a training, in words."""
+    """A device's memory in training, in words."""
     parts = ("weights", "gradients", "optimizer", "activations")
     listed = ", ".join(f"{part} {getattr(found, part) / 1e9:.2f}" for part in parts)
     return f"{found.total / 1e9:.2f} GB on each device ({listed}); smallest card: {smallest_card(found.total)}"
 
 
 def smallest_card(needed: int) -> str:
-    """The smallest usual card with so many bytes, as `24 GiB`; a dash if there is none."""
+    """The smallest common card with at least `needed` bytes, as `24 GiB`; a dash if there is none."""
     return next((f"{card} GiB" for card in CARDS if needed + RESERVED <= card * 2**30), "-")

@@ -1,4 +1,4 @@
-"""What a setting may be, in words, and whether a value is that."""
+"""Describe in words what a setting accepts, and check whether it accepts a value."""
 
 import inspect
 from argparse import ArgumentError
@@ -16,23 +16,23 @@ SHOWN = ("foveal.encoders", "foveal.connectors", "foveal.models", "recipes.data"
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """What a union is of; a type alone is a union of one."""
+    """The members of a union; any other type is its own only member."""
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def classes_of(annotation: Any) -> list[type]:
-    """The classes of which a setting may name a subclass, or a function that makes one."""
+    """The classes whose subclasses a setting may name, or functions that return one."""
     made = [get_args(each)[-1] if get_origin(each) is Callable else each for each in members(annotation)]
     return [each for each in made if inspect.isclass(each) and each not in NAMED and get_origin(each) is None]
 
 
 def given_in_calls(annotation: Any) -> int:
-    """How many arguments the caller of a factory gives, which are no settings."""
+    """The number of arguments that the caller of a factory passes, which are not settings."""
     return max((len(get_args(each)[0]) for each in members(annotation) if get_origin(each) is Callable), default=0)
 
 
 def inner(annotation: Any, key: str) -> Any:
-    """The type of an entry of a list or a mapping; None: it is neither."""
+    """The type of the entries of a list or mapping; None if it is neither."""
     for each in members(annotation):
         origin, arguments = get_origin(each), get_args(each)
         if inspect.isclass(origin) and arguments:
@@ -44,7 +44,7 @@ def inner(annotation: Any, key: str) -> Any:
 
 
 def takes(part: Any) -> dict[str, tuple[Any, bool]]:
-    """The arguments of a class or function by name: type, and whether it must be given. Empty where that is unclear."""
+    """The arguments of a class or function: name -> (type, whether it is required). Empty if they are unclear."""
     called = part.__init__ if inspect.isclass(part) else part
     try:
         hints, signature = get_type_hints(called), inspect.signature(called)
@@ -59,7 +59,7 @@ def takes(part: Any) -> dict[str, tuple[Any, bool]]:
 
 
 def accepts(annotation: Any, value: Any) -> bool:
-    """Whether the parser takes this value for a setting of that type."""
+    """Whether the parser accepts `value` for a setting of this type."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--it", type=annotation)
     try:
@@ -95,7 +95,7 @@ def a(name: str) -> str:
 
 
 def parts(wanted: Iterable[type]) -> list[str]:
-    """Class paths of our public parts that are one of these classes, or functions that make one."""
+    """Class paths of our public parts that are a subclass of `wanted`, or functions that return one."""
     found = []
     for package in SHOWN:
         module = import_module(package)
@@ -104,7 +104,7 @@ def parts(wanted: Iterable[type]) -> list[str]:
 
 
 def makes(part: Any, wanted: Iterable[type]) -> bool:
-    """Whether a class is a subclass of one of these that can be built, or a function is declared to return one."""
+    """Whether a class is a concrete subclass of one in `wanted`, or a function is declared to return one."""
     if inspect.isfunction(part):
         try:
             part = get_type_hints(part).get("return")

@@ -1,4 +1,4 @@
-"""Why the parser has refused what was typed, in our words: which setting, where it stands, and what is expected."""
+"""Explain why the parser refused the command line: which setting, where it is, and what is expected."""
 
 import inspect
 import re
@@ -27,7 +27,7 @@ from recipes.commands.expected import (
 )
 
 SUGGESTED = 3
-"""Parts that are named where none is like the one that was given."""
+"""Parts that are suggested if none is similar to the given one."""
 UNKNOWN = "unrecognized arguments: "
 NOISE = re.compile(
     "Does not validate|Subtypes:|Errors:|Given value|- Expected a path but|Problem with given class_path"
@@ -35,12 +35,12 @@ NOISE = re.compile(
 
 
 def explained(arguments: Sequence[str], types: Mapping[str, tuple[Any, bool]], allowed: set[str]) -> str:
-    """The first setting that cannot be, or that is missing; nothing if all are as they should be.
+    """Describe the first setting that is wrong or missing; empty if all are fine.
 
     Args:
-        arguments: as `prepare` gives them.
-        types: of every setting that the parser knows by a name of its own, as `model.network`: its type, and whether
-            it must be given.
+        arguments: as `prepare` returns them.
+        types: for every setting that is an option of the parser, such as `model.network`: its type, and whether it is
+            required.
         allowed: names of packages that class paths may import.
     """
     settings = list(settings_of(arguments))
@@ -53,11 +53,11 @@ def explained(arguments: Sequence[str], types: Mapping[str, tuple[Any, bool]], a
 
 
 def unannotated(settings: Any, place: str = "") -> str:
-    """A part of somebody's own that has an argument without type and default, which the parser would leave out.
+    """Describe the first custom part with a required argument without type, which the parser would leave out.
 
     Args:
-        settings: as the parser has understood them.
-        place: of them.
+        settings: as parsed.
+        place: key path of `settings`.
     """
     if isinstance(settings, list):
         return next(filter(None, (unannotated(each, place) for each in settings)), "")
@@ -66,10 +66,10 @@ def unannotated(settings: Any, place: str = "") -> str:
     path, given = settings.get("class_path"), dict(settings.get("init_args") or {})
     if isinstance(path, str) and path.partition(".")[0] not in ALLOWED_IMPORTS:
         module, _, name = path.rpartition(".")
-        # The parser has imported what may be imported; nothing else is.
+        # The parser has already imported what may be imported; import nothing else.
         part = getattr(sys.modules.get(module), name, None)
         for argument, (kind, is_required) in takes(part).items() if callable(part) else ():
-            by_us = argument in ("in_width", "out_width")  # of a connector: the model gives them
+            by_us = argument in ("in_width", "out_width")  # a connector's widths, which the model passes
             if is_required and kind is inspect.Parameter.empty and not by_us and given.get(argument) is None:
                 return f"{place}: {argument} of {path} has no type: annotate it, as in `{argument}: int`"
     inside = ((value, place if key == "init_args" else f"{place}.{key}".strip(".")) for key, value in settings.items())
@@ -77,9 +77,9 @@ def unannotated(settings: Any, place: str = "") -> str:
 
 
 def shortened(message: str) -> str:
-    """The parser's message without what is about the parser."""
+    """The parser's message without the parser's own jargon."""
     if message.startswith(UNKNOWN):
-        return f"{message.removeprefix(UNKNOWN)}: there is no place for it; settings are typed as --NAME VALUE"
+        return f"unexpected argument: {message.removeprefix(UNKNOWN)}; settings are typed as --NAME VALUE"
     keys = re.findall(r'Parser key "(.+?)"', message)
     lines = [re.sub(r'Parser key ".+?":', "", line).strip() for line in message.splitlines()]
     reasons = [line.removeprefix("- ") for line in lines if line and not NOISE.match(line)]
@@ -87,14 +87,14 @@ def shortened(message: str) -> str:
 
 
 class _Known:
-    """What settings may be, from the classes that were named so far."""
+    """Types of settings, derived from the classes named so far."""
 
     def __init__(self, types: Mapping[str, tuple[Any, bool]], allowed: set[str]) -> None:
         self.types, self.allowed = types, allowed
         self.named: dict[Keys, Any] = {}
 
     def problem(self, setting: Setting) -> str:
-        """What is wrong with the value of a setting; nothing if nothing is."""
+        """What is wrong with a setting's value; empty if nothing is."""
         place, value = setting.place, setting.value
         if place[-1] == "class_path":
             place, value = place[:-1], {"class_path": value}
@@ -109,7 +109,7 @@ class _Known:
             problem = self._problem_of_class(place, path, classes)
             return "" if isinstance(value, str) and str in members(annotation) else problem
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value)):
-            return ""  # what is inside comes by itself
+            return ""  # its contents are separate settings
         if accepts(annotation, value) or (not setting.where and accepts(annotation, str(value))):
             return ""
         words = [str(word) for each in members(annotation) for word in get_args(each)]
@@ -117,7 +117,7 @@ class _Known:
         return f"{value!r} is not {described(annotation)}" + (f"; did you mean {near[0]}?" if near else "")
 
     def expected(self, place: Keys) -> Any:
-        """The type of a setting; None if that is not known."""
+        """The type of a setting; None if unknown."""
         for depth in range(len(place), 0, -1):
             if (name := ".".join(place[:depth])) in self.types:
                 annotation = self.types[name][0]
@@ -130,19 +130,19 @@ class _Known:
                 annotation = takes(part).get(key, (None, False))[0]
                 depth += 1
             elif (entry := inner(annotation, key)) is not None:
-                # Names in a mapping may have dots of their own.
+                # Names in a mapping may contain dots.
                 annotation, depth = entry, depth + 1 if key.startswith("[") else len(place)
             else:
                 return None
         return annotation
 
     def missing(self, given: set[Keys]) -> str:
-        """A setting without which a class cannot be built; nothing if all are there."""
+        """Describe the first required setting that is not given; empty if there is none."""
         for name, (annotation, is_required) in self.types.items():
             keys = tuple(name.split("."))
             if is_required and not any(place[: len(keys)] == keys for place in given):
                 return (
-                    f"--{name} is missing, {described(annotation)}: begin with the configuration of a method, as "
+                    f"--{name} is missing, {described(annotation)}: begin with the configuration of a method, such as "
                     f"--config uhd.yaml; there are {', '.join(shipped_methods())}"
                 )
         for place, part in self.named.items():
@@ -164,13 +164,13 @@ class _Known:
         return classes[0] if len(classes) == 1 else None
 
     def _problem_of_class(self, place: Keys, path: str, wanted: list[type]) -> str:
-        """What is wrong with a class path; if nothing is, the class is known from now on."""
+        """What is wrong with a class path; empty if nothing is, and the class is then remembered."""
         expected = a(" or ".join(each.__name__ for each in wanted))
         like = parts(wanted)
         module, _, name = path.rpartition(".")
         if not module:
             if (full := next((each for each in like if each.endswith(f".{name}")), None)) is None:
-                return f"{path!r} is no class path of {expected}{_nearest(path, like) or _some(like)}"
+                return f"{path!r} is not the class path of {expected}{_nearest(path, like) or _some(like)}"
             module, _, name = full.rpartition(".")
         package = path.partition(".")[0]
         if module and "." in path and package not in self.allowed:
@@ -184,7 +184,7 @@ class _Known:
         except SyntaxError as error:
             file = Path(error.filename or module).name
             return f"{module} cannot be imported: {file}, line {error.lineno}: SyntaxError: {error.msg}"
-        except Exception as error:  # a module of the user's own may do anything
+        except Exception as error:  # a user's module may raise anything
             return f"{module} cannot be imported: {type(error).__name__}: {error}"
         if part is None:
             found = _nearest(path, like if package in ALLOWED_IMPORTS else _parts(module)) or _some(like)
@@ -195,7 +195,7 @@ class _Known:
         if not makes(part, wanted):
             return f"{path} is {_what(part)}; expected is {expected}{_some(like)}"
         for inside in [each for each in self.named if each[: len(place)] == place]:
-            del self.named[inside]  # the new class has settings of its own
+            del self.named[inside]  # the new class has its own settings
         self.named[place] = part
         return ""
 

@@ -1,7 +1,7 @@
-"""A model written for other tools.
+"""Export a model for other tools.
 
-A LLaVA or LLaVA-NeXT is written in transformers' layout, read again by transformers, and compared; other models are
-written in parts: language model and tokenizer in transformers' layout, the image tower too if it is a CLIP.
+A LLaVA or LLaVA-NeXT is written in transformers' layout, read back by transformers, and compared. Other models are
+written in parts: language model and tokenizer in transformers' layout, and the image tower if it is CLIP.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from recipes.command_line.console import calm, short_errors
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the folder and say what it is.
+    """Write the folder and print what it holds.
 
     Args:
-        options: as `export_options` gives them.
+        options: as `export_options` returns them.
 
     Raises:
         SystemExit: with 1 for a model that cannot be exported.
@@ -32,9 +32,9 @@ def main(options: argparse.Namespace) -> None:
             options.output,
         )
     if exported.kind is None:
-        print(f"transformers has no class for this model: {exported.reason}. {options.output} holds its parts apart.")
+        print(f"transformers has no class for this model: {exported.reason}. {options.output} holds its parts.")
     else:
         print(
-            f"{options.output} holds a {exported.kind}; read again by transformers, its logits for a prompt with a "
+            f"{options.output} holds a {exported.kind}; read back by transformers, its logits for a prompt with a "
             f"picture differ by at most {exported.difference:.1e}"
         )

@@ -1,4 +1,4 @@
-"""What `fit` does around the Trainer: states, controls, checkpoint, pictures, table."""
+"""The `fit` command around the Trainer: states, controls, checkpoint, pictures, table."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ WEIGHTS = ("checkpoint", "adapter")
 
 
 class FitCommand(MeasuringCommand):
-    """Train; then save, measure, and show what came out."""
+    """Train, then save, measure and show the results."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -45,12 +45,12 @@ class FitCommand(MeasuringCommand):
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="Training state to resume from: its folder, or `last` for the newest one of the run (of --run, or "
-            "else of the latest run of this name). The run goes on in the folder that it has.",
+            help="Training state to resume from: its folder, or `last` for the newest one of the run (--run, or else "
+            "the latest run of this name). The run continues in its folder.",
         )
 
     def before_instantiate_classes(self) -> None:
-        """Find the state to resume from; refuse what cannot fit on its GPU, before weights are read."""
+        """Find the state to resume from; refuse what cannot fit on the GPU, before weights are read."""
         settings = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
         check_supported(settings["trainer"])
         self.base = checkpoint_of(settings["model"]["network"])
@@ -63,7 +63,7 @@ class FitCommand(MeasuringCommand):
         check_room_to_fit(settings, free=free_bytes(device_to_fit(settings["trainer"])))
 
     def run_folder(self) -> Path:
-        """The folder of the run that is resumed, unless another one is asked for."""
+        """The folder of the resumed run, unless another one is asked for."""
         if self.state is None:
             return super().run_folder()
         before, given = run_of(self.state), self._get(self.config, "run")
@@ -91,7 +91,7 @@ class FitCommand(MeasuringCommand):
         self.untrained = self.scores() if self.controls and fresh and self.validates else {}
 
     def fit(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
-        """The Trainer's, resumed from our state; every end says where the run can go on."""
+        """Run the Trainer's `fit`, resumed from our state; however it ends, print how to resume."""
         with self._naming_what_is_kept():
             self.trainer.fit(model, datamodule=datamodule)
         if self.trainer.is_global_zero and not self.saved and not self.trainer.fast_dev_run:
@@ -105,7 +105,7 @@ class FitCommand(MeasuringCommand):
 
     def _finish(self) -> None:
         if not self.saved:
-            self.save()  # the run was ended early, by a time limit or by a callback
+            self.save()  # a time limit or a callback ended the run early
         scores: dict[str, dict[str, float]] = {}
         if self.validates:
             scores["trained"] = self.scores()
@@ -122,7 +122,7 @@ class FitCommand(MeasuringCommand):
             print_report(scores, self.paths)
 
     def save(self) -> None:
-        """Write what was trained; with LoRA only that, and its base too if it is in no folder yet. On all ranks."""
+        """Write the trained model; with LoRA only the adapters, and the base if no folder has it yet. On all ranks."""
         network, folder = self.model.network, self.run()
         self.saved = True
         state = whole_state(network)
@@ -155,12 +155,12 @@ class FitCommand(MeasuringCommand):
 
     @contextmanager
     def _naming_what_is_kept(self) -> Iterator[None]:
-        """Let an error that ends the run say what it has left."""
+        """Add to an error that ends the run what is saved."""
         try:
             yield
         except (StateError, NonFiniteLossError) as error:
             if not self.trainer.is_global_zero:
-                raise SystemExit(1) from error  # all ranks have the same error, and the first one says it
+                raise SystemExit(1) from error  # all ranks have the same error; the first one reports it
             if isinstance(error, StateError):
                 raise
             raise ValueError(

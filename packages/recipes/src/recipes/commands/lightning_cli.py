@@ -1,4 +1,4 @@
-"""The command line of training and validation: LightningCLI, made short-spoken and safe."""
+"""The command line of training and validation: LightningCLI with short messages and restricted imports."""
 
 import os
 import sys
@@ -34,20 +34,20 @@ from recipes.trainer.half_precision import HalfWeights
 from recipes.trainer.parts import as_list, callbacks_with, loggers_with
 from recipes.trainer.supported import precision_of
 
-ADVICE = "--help lists the options, --print_config shows the configuration as it was understood"
+ADVICE = "--help lists the options, --print_config shows the merged configuration"
 
 
 class CommandLine(LightningCLI):
-    """One subcommand of the Trainer on a `Finetuning` and a data module, both from the configuration.
+    """Run a method of the Trainer on a `Finetuning` and a data module, both from the configuration.
 
     Args:
-        subcommand: of the Trainer.
-        typed: what the user typed, prepared.
-        signals: that may ask for the end.
-        log: is written into the run's folder.
+        subcommand: the Trainer's method.
+        typed: the prepared command line.
+        signals: signals that may end the run.
+        log: log to be written into the run's folder.
 
     Attributes:
-        run: knows the run's folder.
+        run: holds the run's folder.
     """
 
     model: Finetuning
@@ -67,7 +67,7 @@ class CommandLine(LightningCLI):
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """As Lightning's, for configurations whose `extends` is resolved already."""
+        """Lightning's parser, for configurations whose `extends` is already resolved."""
         parser: RaisingParser = super().init_parser(**kwargs)
         parser.expanded = frozenset(self.typed.expanded)
         return parser
@@ -77,12 +77,12 @@ class CommandLine(LightningCLI):
             "--run",
             type=str | None,
             default=None,
-            help="Folder of the run, for all of its files. Default: the next runs/NAME/version_N, NAME being that of "
-            "the first configuration; --trainer.default_root_dir takes the place of runs.",
+            help="Folder for all files of the run. Default: the next runs/NAME/version_N, where NAME is that of the "
+            "first configuration; --trainer.default_root_dir replaces runs.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """What was prepared, and not `sys.argv`: that stays as it was typed, and further ranks are started with it.
+        """Parse the prepared arguments; `sys.argv` stays as typed, since further ranks are started with it.
 
         Raises:
             SystemExit: with 2, after a message, for what cannot be parsed.
@@ -90,7 +90,7 @@ class CommandLine(LightningCLI):
         try:
             self.config = parser.parse_args(self._arguments)
         except Exception as error:
-            # Also what a module of the user's own raises when it is imported.
+            # Any exception: importing a user's module may raise anything.
             if "FOVEAL_TRACEBACK" in os.environ:
                 raise
             types = {
@@ -110,12 +110,12 @@ class CommandLine(LightningCLI):
             stop(str(error))
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: what a training state says about hyper-parameters must not win over the command line."""
+        """Do nothing: hyper-parameters in a training state must not override the command line."""
 
     def instantiate_classes(self) -> None:
-        """As Lightning, with all loggers in the run's folder; of a module that will be sharded only shapes at first."""
+        """As Lightning, with all loggers in the run's folder; a module to be sharded is first built as shapes only."""
         first = rank_zero_only.rank == 0
-        # Only the first rank's loggers write; the others are told the folder when they can be.
+        # Only the first rank's loggers write; the others learn the folder once they can communicate.
         folder = self.run_folder() if first else Path()
         self.run = RunFolder(folder, self._save_config)
         self.csv = MetricsCsv(folder)
@@ -126,7 +126,7 @@ class CommandLine(LightningCLI):
         settings = self.config[self.subcommand].as_dict()
         try:
             if is_sharded(settings["trainer"]["strategy"]):
-                # No rank has room for all of it.
+                # No rank has memory for the whole module.
                 with torch.random.fork_rng(devices=[]), torch.device("meta"):
                     super().instantiate_classes()
                 self.model = with_source(self.model, settings["model"])
@@ -139,10 +139,10 @@ class CommandLine(LightningCLI):
             raise
 
     def run_folder(self) -> Path:
-        """The folder of this run, which is made.
+        """Create the folder of this run.
 
         Raises:
-            ValueError: if it was given and holds a run already.
+            ValueError: if it was given and already holds a run.
         """
         given = self._get(self.config, "run")
         if given is None:
@@ -153,17 +153,17 @@ class CommandLine(LightningCLI):
                 f"{folder} holds a run already: resume it with --ckpt_path last, or choose another folder for --run"
             )
         if folder.is_file():
-            raise ValueError(f"--run {folder}: that is a file; give a folder, which is made if it is not there")
+            raise ValueError(f"--run {folder}: that is a file; give a folder, which is created if needed")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @property
     def runs(self) -> Path:
-        """Where runs that were given no folder of their own are numbered."""
+        """The folder of numbered runs, for runs without `--run`."""
         return Path(self._get(self.config, "trainer")["default_root_dir"] or RUNS)
 
     def callbacks(self) -> list[Callback]:
-        """What every run has, in the order in which it is called."""
+        """The callbacks that every run has, in the order in which they are called."""
         self.samples = SheetSamples()
         return [self.run, ProgressLine(), Throughput(), NonFiniteReport(self.run), self.samples]
 
@@ -178,21 +178,21 @@ class CommandLine(LightningCLI):
             ),
             "logger": loggers_with(self.csv, settings["logger"]),
             "plugins": [*as_list(settings["plugins"]), *halves],
-            # Its states resume inexactly; those of TrainingStates take their place.
+            # Lightning's states resume inexactly; TrainingStates replaces them.
             "enable_checkpointing": False,
-            # It would divide among the ranks once more what our own samplers have divided, and shuffle the curriculum.
+            # It would divide the samples among the ranks again, after our samplers, and shuffle the curriculum.
             "use_distributed_sampler": False,
         }
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except TypeError as error:
             raise MisconfigurationException(str(error)) from error
-        # Signals are ours: Lightning's handlers end a run inside of a step, with exit code 0.
+        # We handle signals: Lightning's handlers end a run in the middle of a step, with exit code 0.
         trainer._signal_connector.register_signal_handlers = lambda: None
         return trainer
 
     def where_to_go_on(self) -> str:
-        """What to say when a signal has ended the run; nothing if there is nothing to go on with."""
+        """How to resume after a signal has ended the run; empty if there is nothing to resume."""
         return ""
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -200,7 +200,7 @@ class CommandLine(LightningCLI):
             super()._run_subcommand(subcommand)
         except Interrupted as interrupted:
             if not self.trainer.is_global_zero:
-                # Lightning's launcher would kill the first rank if another one ended with a number.
+                # Lightning's launcher would kill the first rank if another one exited with an error code.
                 raise SystemExit(0) from interrupted
             advice = self.where_to_go_on()
             message = f"stopped by {interrupted} after step {self.trainer.global_step}"
@@ -216,21 +216,20 @@ class CommandLine(LightningCLI):
 
 
 def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
-    """Run `command` on what was typed.
+    """Run `command` on a prepared command line.
 
     Raises:
-        SystemExit: with 2 for wrong usage, with 1 for an input that cannot be used, with 128 + its number after a
-            signal.
+        SystemExit: with 2 for wrong usage, 1 for unusable input, 128 + its number after a signal.
     """
     calm()
     if "LOCAL_RANK" in os.environ:
-        end_with_parent()  # a further rank, which would wait for the first one for ever
+        end_with_parent()  # not the first rank: it would wait forever for a first rank that has died
     limit_parser(typed.allowed)
     with short_errors(), run_log() as log, Signals(loud=rank_zero_only.rank == 0) as signals:
         try:
             command(subcommand, typed, signals, log)
         except Interrupted as interrupted:
-            sys.stderr.write(f"stopped by {interrupted} before anything was begun\n")
+            sys.stderr.write(f"stopped by {interrupted} before the run began\n")
             raise SystemExit(interrupted.exit_code) from interrupted
         except MisconfigurationException as error:
             raise ValueError(f"the Trainer refuses its settings: {error}") from error

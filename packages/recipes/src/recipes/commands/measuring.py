@@ -1,4 +1,4 @@
-"""What fitting and validating share: scores, also those of controls."""
+"""What `fit` and `validate` share: scores, including those of controls."""
 
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
@@ -10,15 +10,15 @@ def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
     """The metrics of the latest validation, by their bare names.
 
     Args:
-        trainer: that validated.
-        group: what stands before their names: `val`, or `blank` for those on blank pictures.
+        trainer: the Trainer that validated.
+        group: prefix of their names: `val`, or `blank` for those on blank pictures.
     """
     start, metrics = f"{group}/", trainer.callback_metrics
     return {name.removeprefix(start): float(metrics[name]) for name in metrics if name.startswith(start)}
 
 
 class MeasuringCommand(CommandLine):
-    """What fitting and validating share: scores, with controls if wanted."""
+    """Base of the commands that measure: scores, with controls if wanted."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -26,8 +26,8 @@ class MeasuringCommand(CommandLine):
             "--controls",
             type=bool,
             default=False,
-            help="Measure also on blank pictures, and in a training the model as it was before: what the scores would "
-            "be if it could not read.",
+            help="Also measure on blank pictures and, in training, the model before training: the scores without "
+            "being able to read.",
         )
 
     @property
@@ -37,17 +37,17 @@ class MeasuringCommand(CommandLine):
 
     @property
     def validates(self) -> bool:
-        """Whether there is something to measure on, and the Trainer's options leave some of it."""
+        """Whether there is validation data, and the Trainer's options leave some of it."""
         return bool(self.datamodule.has_validation and self.trainer.limit_val_batches != 0)
 
     def scores(self) -> dict[str, float]:
-        """The validation's metrics, measured unless the latest validation was of these very weights."""
+        """The validation metrics; measured unless the latest validation already used these weights."""
         if self.samples.step != self.trainer.global_step or self.trainer.global_step == 0:
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         return scores_of(self.trainer)
 
     def blank_scores(self) -> dict[str, float]:
-        """The validation's metrics where all pictures are white."""
+        """The validation metrics with all pictures white."""
         self.model.blank_pictures = True
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         self.model.blank_pictures = False

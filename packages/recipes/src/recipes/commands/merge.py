@@ -1,7 +1,7 @@
-"""An adapter folder and its base as one checkpoint.
+"""Merge adapters and their base into one checkpoint.
 
 Nothing is written unless the merged model gives the logits of the model with adapters: on a text and on a picture, in
-float32, and once more after it was read back from disk.
+float32, and again after reading it back from disk.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from foveal.models.lora import merge_lora
 from recipes.command_line.console import calm, short_errors, stop
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit in float32."""
+"""Largest difference of logits allowed, in float32."""
 PROBE_TOKENS = 64
 PICTURE = (160, 120)
-"""Width and height of the probing picture, in pixels; not square, so that plans cut or pad it."""
+"""Width and height of the probe picture, in pixels; not square, so that plans crop or pad it."""
 
 
 class MergeError(ValueError):
@@ -46,17 +46,17 @@ def merge(
     """Write the merged checkpoint `output`, in the base's dtypes.
 
     Args:
-        adapter: folder that a training with LoRA has saved.
+        adapter: folder saved by a training with LoRA.
         output: new folder.
-        base: the base, if it is not where it was; a base that was quantised while it was read is then taken as it is
-            stored.
-        dequantize: give a quantised base weights again, those that it computes with.
-        encoder: folder or hub name of the image tower, for a published base that comes without.
-        allow: packages beside Foveal from which parts may be taken.
+        base: the base, if it has moved; a base that was quantised on loading is then used as stored.
+        dequantize: convert a quantised base back to the floating-point weights that it computes with.
+        encoder: folder or hub name of the image tower, for a published base without one.
+        allow: packages other than Foveal from which parts may be imported.
 
     Returns:
-        Largest differences of logits: `merged` from the model with adapters, `stored` of the written checkpoint from
-        the merged model in the base's dtypes, `rounded` of the latter from the former.
+        Largest differences of logits: `merged`, the merged model in float32 against the model with adapters; `stored`,
+        the written checkpoint against the merged model in the base's dtypes; `rounded`, the merged model in the base's
+        dtypes against the one in float32.
 
     Raises:
         MergeError: if `merged` or `stored` is above the tolerance, or a logit is not finite.
@@ -84,7 +84,7 @@ def merge(
 
 @torch.inference_mode()
 def probe(model: VisionLanguageModel) -> list[Tensor]:
-    """Logits, in float32, of a text of tokens from all over the vocabulary, and of a question about a picture."""
+    """Float32 logits of two prompts: tokens from across the vocabulary, and a question about a picture."""
     vocabulary = model.language_model.get_input_embeddings().weight.shape[0]
     text = torch.linspace(0, vocabulary - 1, PROBE_TOKENS).long()[None]
     pixels = torch.randint(0, 256, (PICTURE[1], PICTURE[0], 3), generator=torch.Generator().manual_seed(0))
@@ -97,7 +97,7 @@ def probe(model: VisionLanguageModel) -> list[Tensor]:
 
 
 def dequantize_(language_model: Any) -> None:
-    """Give the decoder's layers, in place, the weights that they compute with."""
+    """Replace the decoder's quantised layers, in place, by the floating-point weights that they compute with."""
     for name in quantized_layers(language_model):
         layer = language_model.get_submodule(name)
         linear = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
@@ -109,14 +109,13 @@ def dequantize_(language_model: Any) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Merge, and say how well it agrees.
+    """Merge, and print how well the result agrees.
 
     Args:
-        options: as `merge_options` gives them.
+        options: as `merge_options` returns them.
 
     Raises:
-        SystemExit: with 2 if a library is missing, with 1 for an input that cannot be used or a merge that does not
-            agree.
+        SystemExit: with 2 if a library is missing, 1 for unusable input or a merge that does not agree.
     """
     calm()
     with short_errors():
@@ -133,7 +132,7 @@ def main(options: argparse.Namespace) -> None:
             stop(str(error))
     print(f"{options.output}: the logits of merged and adapted model differ by {figures['merged']:.1e} in float32")
     if figures["rounded"] > TOLERANCE:
-        print(f"the base's dtypes, in which it is stored, round them by up to {figures['rounded']:.1e}")
+        print(f"it is stored in the base's dtypes, whose rounding changes the logits by up to {figures['rounded']:.1e}")
 
 
 def _model_with_adapters(
@@ -154,19 +153,19 @@ def _model_with_adapters(
 
 def _refusal(kind: Kind) -> str:
     return (
-        f"the base is quantised as {kind}, and a sum in so few bits is another model: --dequantize gives it weights "
-        "again, those that it computes with; --base FOLDER takes them as stored, if it was quantised on reading"
+        f"the base is quantised as {kind}, and merging in so few bits would change the model: --dequantize first gives "
+        "it floating-point weights; if it was quantised on loading, --base FOLDER uses the stored weights"
     )
 
 
 def _difference(ours: list[Tensor], wanted: list[Tensor], what: str) -> float:
-    """The largest between logits.
+    """The largest difference between logits.
 
     Raises:
-        MergeError: if it is above the tolerance, or some are not finite.
+        MergeError: if it is above the tolerance, or a logit is not finite.
     """
     largest = max(float((a - b).abs().max()) for a, b in zip(ours, wanted, strict=True))
-    # Not `largest > TOLERANCE`, which is false of NaN.
+    # Not `largest > TOLERANCE`, which is false for NaN.
     if not largest <= TOLERANCE:
         raise MergeError(f"logits of {what} are off by {largest:.2e}, more than {TOLERANCE:.0e}: nothing was written")
     return largest

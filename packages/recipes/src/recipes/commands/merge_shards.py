@@ -1,4 +1,4 @@
-"""A training state, whatever the ranks that wrote it, and the frozen weights of its run as a checkpoint."""
+"""Write a training state, from any number of ranks, and the frozen weights of its run as a checkpoint."""
 
 import argparse
 import os
@@ -30,16 +30,16 @@ from recipes.states.stored import StoredState
 from recipes.trainer.half_precision import HalfWeights
 
 LONGEST_REASON = 400
-"""Characters of what the parser says, which may list every setting."""
+"""Most characters of the parser's message that are shown: it may list every setting."""
 CASTS: dict[str, Callable[[], Any]] = {"bf16-true": lambda: HalfWeights("bf16-true"), "64-true": DoublePrecision}
-"""Precisions in which the weights themselves have another dtype than the model that the configuration builds."""
+"""Precisions that change the dtype of the weights from that of the model as configured."""
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the checkpoint that was asked for, and say where it is.
+    """Write the checkpoint, and print where it is.
 
     Args:
-        options: as `merge_shards_options` gives them.
+        options: as `merge_shards_options` returns them.
 
     Raises:
         SystemExit: with 1 for a state that cannot be used, or a folder that cannot be written.
@@ -51,22 +51,22 @@ def main(options: argparse.Namespace) -> None:
 
 
 def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | None = None) -> dict[str, Path]:
-    """Write the model of a training state as a checkpoint, with LoRA as adapters beside their base.
+    """Write the model of a training state as a checkpoint; with LoRA as adapters and their base.
 
-    The model is in memory once, and nothing of the optimizer.
+    Memory holds one copy of the model, and nothing of the optimizer.
 
     Args:
-        state: a training state, or a run, whose newest one is taken.
-        output: folder for the checkpoint or the adapters: new, empty, or one of its kind, which is replaced. The base
-            of adapters is written beside it, as OUTPUT-base, if the run had put its model together from parts.
+        state: a training state, or a run, whose newest state is used.
+        output: folder for the checkpoint or the adapters: new, empty, or already of the same kind, which is replaced.
+            If the run built its model from parts, the base of the adapters is written next to it, as OUTPUT-base.
             None: `checkpoint-step-NNNNNNNN` in the run's folder.
-        allow: packages that the run's configuration may name beside ours.
+        allow: packages that the run's configuration may import besides ours.
 
     Returns:
-        The folders by what they are: `checkpoint`, or `adapter` and perhaps `base`.
+        The folders by content: `checkpoint`, or `adapter` and possibly `base`.
 
     Raises:
-        StateError: if there is no state, it is damaged, or the run's frozen weights are not to be had any more.
+        StateError: if there is no state, it is damaged, or the run's frozen weights are no longer available.
         ValueError: if the run's configuration is missing or builds no model, or `output` holds something else.
     """
     found = find_state(state)
@@ -91,17 +91,17 @@ def read_config(path: Path) -> dict[str, Any]:
     """The configuration that a run has saved.
 
     Raises:
-        ValueError: if it is missing, or is none of a training.
+        ValueError: if it is missing, or is not the configuration of a training.
     """
     if not path.is_file():
         raise ValueError(
-            f"there is no {path}: a state holds only what was trained, its run's configuration says how to build the "
-            "rest; put the state back into the folder of its run"
+            f"there is no {path}: a state holds only trained weights, and its run's configuration tells how to build "
+            "the rest; put the state back into the folder of its run"
         )
     config = read_yaml(path)
     network = config.get("model", {}).get("network") if isinstance(config, dict) else None
     if not isinstance(network, dict) or "class_path" not in network:
-        raise ValueError(f"{path} is no training's configuration: it has no model.network with a class_path")
+        raise ValueError(f"{path} is not a training configuration: it has no model.network with a class_path")
     result: dict[str, Any] = config
     return result
 
@@ -115,10 +115,10 @@ def network_of(
         stored: the state.
         config: of its run.
         path: of the configuration, for messages.
-        packages: from which a checkpoint that the configuration opens may take classes.
+        packages: packages from which a checkpoint that the configuration opens may import classes.
 
     Raises:
-        StateError: if the frozen weights are not those that the run had, or other weights were trained.
+        StateError: if the frozen weights are not those of the run, or other weights were trained.
         ValueError: if the configuration builds no model.
     """
     if (seed := config.get("seed_everything")) is not None and seed is not False:
@@ -130,7 +130,7 @@ def network_of(
     if stored.manifest["frozen"] != frozen_sum(module.network, Ranks()):
         raise StateError(
             f"{stored.folder}: the frozen weights that {path} describes are not those with which the state was "
-            "written: a file that they come from has changed, or numbers are drawn otherwise here"
+            "written: one of their files has changed, or this machine generates other random numbers"
         )
     return module.network
 
@@ -147,10 +147,10 @@ def _instantiated(settings: Mapping[str, Any], path: Path, packages: Sequence[st
 
 
 def _check_free(folder: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Refuse a folder that may not be replaced, before anything is read.
+    """Refuse a folder that must not be replaced, before anything is read.
 
     Raises:
-        ValueError: if it holds something else than is written into it.
+        ValueError: if it holds something other than what is written into it.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_ours(folder)):
         raise ValueError(f"{folder} exists and holds something else: choose another folder")

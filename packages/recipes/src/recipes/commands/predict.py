@@ -1,4 +1,4 @@
-"""Questions to a saved model; builds the model and nothing of the training."""
+"""Ask a saved model questions; builds only the model, nothing for training."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from recipes.command_line.console import calm, short_errors
 
 @dataclass(frozen=True)
 class Question:
-    """One question about pictures; `key` is its id or line."""
+    """One question about pictures; `key` is its id or line number."""
 
     key: str
     text: str
@@ -22,13 +22,13 @@ class Question:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Answer what was asked.
+    """Answer the questions.
 
     Args:
-        options: as `predict_options` gives them.
+        options: as `predict_options` returns them.
 
     Raises:
-        SystemExit: with 1 for an input that cannot be used.
+        SystemExit: with 1 for unusable input.
     """
     calm()
     with short_errors():
@@ -49,14 +49,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 def read_questions(path: Path, images: Path) -> Iterator[Question]:
-    """The questions of a JSONL file, in its order; the whole file is checked before the first is given.
+    """The questions of a JSONL file, in order; the whole file is checked before the first question is returned.
 
     Args:
-        path: every line an object with `question`, and if wanted `id` and `image` (a name or a list of names).
+        path: file with one object per line, with `question` and optionally `id` and `image` (a name or list of names).
         images: folder of the pictures.
 
     Raises:
-        ValueError: for a line that is no such object or names a missing picture; the message has file and line.
+        ValueError: for a line that is not such an object or names a missing picture; the message has file and line.
         OSError: if the file cannot be read.
     """
     questions = []
@@ -83,14 +83,14 @@ def _question(line: str, where: str, images: Path, number: int) -> Question:
     root = images.resolve()
     for path in paths:
         if not path.resolve().is_relative_to(root):
-            raise ValueError(f"{where}: the picture {path} lies outside of {images}")
+            raise ValueError(f"{where}: the picture {path} is outside {images}")
         if not path.is_file():
             raise ValueError(f"{where}: there is no picture {path}")
     return Question(str(record.get("id", number)), record["question"], paths)
 
 
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:
-    """The answer as it is generated."""
+    """Print the answer as it is generated."""
     _answer(model, question, options, on_text=lambda text: print(text, end="", flush=True))
     print()
 
@@ -98,7 +98,7 @@ def _print_answer(model: VisionLanguageModel, question: Question, options: argpa
 def _write_answers(
     model: VisionLanguageModel, questions: Iterable[Question], options: argparse.Namespace, stream: TextIO | None
 ) -> None:
-    """A line of JSON per answer, written at once so that a later fault loses none."""
+    """Write one line of JSON per answer, immediately, so that a later error loses none."""
     for question in questions:
         text = _answer(model, question, options)
         record = {"id": question.key, "question": question.text, "answer": text}

@@ -1,4 +1,4 @@
-"""A checkpoint with a decoder in 4 or 8 bits, from one without."""
+"""Quantise the decoder of a checkpoint to 4 or 8 bits."""
 
 import argparse
 import re
@@ -12,13 +12,13 @@ from recipes.command_line.console import calm, short_errors, stop
 
 
 def main(options: argparse.Namespace) -> None:
-    """Quantise while loading, save, and say what became how small.
+    """Quantise while loading, save, and print the layers and the sizes before and after.
 
     Args:
-        options: as `quantize_options` gives them.
+        options: as `quantize_options` returns them.
 
     Raises:
-        SystemExit: with 2 for adapters or if a library is missing, with 1 for an input that cannot be used.
+        SystemExit: with 2 for adapters or if a library is missing, 1 for unusable input.
     """
     calm()
     with short_errors():

@@ -1,4 +1,4 @@
-"""The parser of the commands on configurations: what is wrong is raised, and said elsewhere."""
+"""The parser of the commands that take configurations: it raises errors instead of printing them."""
 
 import os
 from pathlib import Path
@@ -11,19 +11,19 @@ from recipes.command_line.configurations import UsageError, without_extends
 
 
 class RaisingParser(LightningArgumentParser):
-    """Raises what was wrong instead of printing it after two hundred lines of usage.
+    """Raises errors instead of printing them after two hundred lines of usage.
 
     Attributes:
-        expanded: configurations before which all that they extend is parsed.
+        expanded: configurations for which everything they extend has already been parsed.
     """
 
     expanded: frozenset[Path] = frozenset()
 
     def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
-        """As the parser's; of a file only what it says itself, without what it extends."""
+        """Parse a text; for a file, only its own settings, without its `extends`."""
         own = without_extends(content, str(path) or content[:40])
         if own != content and Path(path).resolve() not in self.expanded:
-            self.error(f"{path}: a file that extends others is named by --config or extends, not by config in a file")
+            self.error(f"{path}: name a file that extends others with --config or extends, not with config in a file")
         parsed: Namespace = super().parse_string(own, path, *args, **kwargs)
         return parsed
 

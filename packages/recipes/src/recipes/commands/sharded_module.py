@@ -1,4 +1,4 @@
-"""The module of a configuration for a sharded run: at first only its shapes."""
+"""Build a configuration's module for a sharded run: at first only as shapes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from recipes.sharding import as_now
 
 
 def with_source(module: Finetuning, settings: Mapping[str, Any]) -> Finetuning:
-    """The module, on the meta device, with a source that builds it with weights; the whole one if it is quantised.
+    """The module on the meta device, with a source that builds it with weights; if quantised, the whole module.
 
-    What is quantised cannot be built as shapes, and is small: every rank reads it.
+    A quantised module cannot be built as shapes, and is small: every rank reads all of it.
 
     Args:
         module: built from `settings` on the meta device.
-        settings: arguments of `Finetuning`, as the command line has parsed them.
+        settings: arguments of `Finetuning`, as parsed.
     """
     language_model: Any = module.network.language_model
     if _asks_for_quantization(settings) or recorded_kind(language_model.config):
@@ -28,9 +28,9 @@ def with_source(module: Finetuning, settings: Mapping[str, Any]) -> Finetuning:
 
 
 def stored_dtypes(settings: Any) -> Any:
-    """The same settings of a model, but weights that are read and turned into float32 stay as they were stored.
+    """A model's settings, changed so that weights to be converted to float32 are read in their stored dtype.
 
-    They are as good a source: what is received is cast on the device, so that no host memory is needed for it.
+    They serve as a source just as well: received weights are cast on the device, which takes no host memory.
     """
     if isinstance(settings, Mapping):
         reads = {"folder", "name_or_folder"} & settings.keys() and settings.get("dtype") == "float32"
@@ -47,17 +47,17 @@ def _asks_for_quantization(settings: Any) -> bool:
 def instantiated(
     kind: type[Finetuning], settings: Mapping[str, Any], *, packages: Sequence[str] | None = None
 ) -> Finetuning:
-    """The module that settings of `model` describe, as the command line builds it.
+    """Build the module that the settings under `model` describe, like the command line.
 
     Args:
-        kind: of the module.
-        settings: arguments of it.
-        packages: from which a checkpoint may take classes, beside Foveal; None: those that the settings have, which
-            were handed on to them already.
+        kind: class of the module.
+        settings: its arguments.
+        packages: packages other than Foveal from which a checkpoint may import classes; None: those already in the
+            settings.
 
     Raises:
-        ArgumentError: if they name what is not there or may not be imported.
-        ImportsError: if they allow packages themselves.
+        ArgumentError: if the settings name something that does not exist or may not be imported.
+        ImportsError: if the settings themselves allow packages.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "model")

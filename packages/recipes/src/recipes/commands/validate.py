@@ -1,4 +1,4 @@
-"""What `validate` does around the Trainer: controls, pictures, table."""
+"""The `validate` command around the Trainer: controls, pictures, table."""
 
 import lightning.pytorch as pl
 
@@ -9,14 +9,14 @@ from recipes.reports.table import print_report
 
 
 class ValidateCommand(MeasuringCommand):
-    """Measure a model and show what it answers."""
+    """Measure a model and show its answers."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {"validate": {"model", "dataloaders", "datamodule", "verbose", "ckpt_path", "weights_only"}}
 
     def validate(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
-        """The Trainer's, without its own table."""
+        """Run the Trainer's `validate`, without its own table."""
         self.trainer.validate(model, datamodule=datamodule, verbose=False)
 
     def before_validate(self) -> None:

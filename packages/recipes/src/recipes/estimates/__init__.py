@@ -1,1 +1,1 @@
-"""Memory: what is needed, and what is free."""
+"""Memory estimates: how much is needed, and how much is free."""

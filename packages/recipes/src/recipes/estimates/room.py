@@ -1,4 +1,4 @@
-"""Whether a model fits on its GPU, asked before its weights are read."""
+"""Check whether a model fits on its GPU, before its weights are read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def refuse_if_too_large(memory: "Memory", free: int, *, what: str, advice: str) -> None:
-    """Refuse what needs more memory than there is.
+    """Refuse what needs more memory than is free.
 
     Args:
-        memory: that is needed.
-        free: bytes of the device.
-        what: is refused, in the message.
-        advice: what needs less.
+        memory: the memory needed.
+        free: free bytes of the device.
+        what: what is refused, for the message.
+        advice: what needs less, for the message.
 
     Raises:
-        ValueError: with all figures.
+        ValueError: if it does not fit, with all figures.
     """
     if memory.total > free:
         parts = ("weights", "cache", "gradients", "optimizer", "activations")
@@ -38,7 +38,7 @@ def refuse_if_too_large(memory: "Memory", free: int, *, what: str, advice: str) 
 
 
 def free_bytes(device: str | torch.device) -> int | None:
-    """Memory that is free on a GPU; None for other devices, which are not judged."""
+    """Free memory of a GPU in bytes; None for other devices, which are not checked."""
     if torch.device(device).type != "cuda":
         return None
     free: int = torch.cuda.mem_get_info(device)[0]
@@ -57,15 +57,15 @@ def check_room_to_answer(
     encoder: str | None = None,
     allow: Sequence[str] = (),
 ) -> None:
-    """Refuse a checkpoint with which a question cannot be answered on the GPU.
+    """Refuse a checkpoint that is too large to answer a question on the GPU.
 
     Args:
-        checkpoint: whatever `load` opens; what has only a hub name is fetched first.
-        pictures: the sizes of the question's.
+        checkpoint: anything `load` opens; a hub name is downloaded first.
+        pictures: sizes of the question's pictures.
         question: its text.
-        new_tokens: of the answer.
+        new_tokens: tokens of the answer.
         free: `free_bytes` of the device.
-        quantize: how the decoder will be quantised while it is read; None: as it was saved.
+        quantize: how the decoder will be quantised on loading; None: as it was saved.
         template: as of `load`.
         encoder: as of `load`.
         allow: as of `load`.
@@ -75,7 +75,7 @@ def check_room_to_answer(
     """
     if free is None:
         return
-    # Fake tensors take a second to import, and a question without a GPU needs none.
+    # Fake tensors take a second to import, and are not needed without a GPU.
     from foveal.models.estimates.cost import prompt_tokens
     from foveal.models.estimates.memory import answering
 
@@ -87,12 +87,12 @@ def check_room_to_answer(
         as_stored(model, quantize), pictures, text=length - sum(prompt_tokens(model, pictures)), new_tokens=new_tokens
     )
     refuse_if_too_large(
-        memory, free, what=f"an answer of {checkpoint}", advice="smaller pictures or a quantised checkpoint need less"
+        memory, free, what=f"answering with {checkpoint}", advice="smaller pictures or a quantised checkpoint need less"
     )
 
 
 def as_stored(model: VisionLanguageModel, kind: Kind | None = None) -> VisionLanguageModel:
-    """The model as it will be: on the meta device nothing is quantised, as it was saved or as `kind` asks."""
+    """The model as quantised by `kind` or as it was saved, since nothing is quantised on the meta device."""
     from foveal.models.estimates.shape_only_layers import quantized
 
     kind = kind or recorded_kind(model.language_model.config)

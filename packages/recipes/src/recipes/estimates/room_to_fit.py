@@ -1,4 +1,4 @@
-"""Whether a training fits on its GPU, asked before the model's weights are read."""
+"""Check whether a training fits on its GPU, before the model's weights are read."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from foveal.models.estimates.memory import Memory
 
 PICTURE, TEXT = Size(672, 672), 64
-"""Pixels and tokens of text of the samples by which a training is judged: its data is not read."""
+"""Pixels and text tokens of the samples assumed in the estimate: the data is not read."""
 COMPUTED_IN = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 STORED_IN = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
 
 
 def check_room_to_fit(settings: Mapping[str, Any], *, free: int | None) -> None:
-    """Refuse a training that cannot fit even on modest samples, of one picture and a few words.
+    """Refuse a training that does not fit even with modest samples of one picture and a few words.
 
     Args:
-        settings: `model`, `trainer` and `data`, as the command line has parsed them.
+        settings: `model`, `trainer` and `data`, as parsed.
         free: `free_bytes` of a device.
 
     Raises:
@@ -43,12 +43,12 @@ def check_room_to_fit(settings: Mapping[str, Any], *, free: int | None) -> None:
 
 
 def memory_to_fit(settings: Mapping[str, Any], pictures: Sequence[Size], *, text: int) -> "Memory":
-    """Memory of one device in the training that is configured.
+    """Memory of one device in the configured training.
 
     Args:
-        settings: `model`, `trainer` and `data`, as the command line has parsed them.
-        pictures: the sizes of those of every sample.
-        text: tokens of every sample beside its pictures.
+        settings: `model`, `trainer` and `data`, as parsed.
+        pictures: sizes of the pictures of each sample.
+        text: text tokens of each sample.
 
     Raises:
         ValueError: if the model cannot be built, or cannot take such pictures.
@@ -75,7 +75,7 @@ def memory_to_fit(settings: Mapping[str, Any], pictures: Sequence[Size], *, text
 
 
 def batch_size(data: Mapping[str, Any]) -> int:
-    """Samples of a batch on one device, from the settings of a data module; 1 if it does not say."""
+    """Batch size per device, from the settings of a data module; 1 if not set."""
     size: int | None = (data.get("init_args") or {}).get("batch_size")
     return size or 1
 
@@ -93,7 +93,7 @@ def device_to_fit(trainer: Mapping[str, Any]) -> torch.device:
 
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:
-    """Devices among which the strategy divides one copy of the model."""
+    """Number of devices across which the strategy shards one copy of the model."""
     strategy, devices = trainer["strategy"], trainer["devices"]
     if not is_sharded(strategy):
         return 1

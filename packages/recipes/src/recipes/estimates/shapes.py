@@ -1,4 +1,4 @@
-"""The model of a configuration as shapes: on the meta device, without weights, where possible without a network."""
+"""Build a configuration's model as shapes: on the meta device, without weights, if possible without a network."""
 
 import json
 from collections.abc import Mapping
@@ -50,36 +50,36 @@ KNOWN = {
     "lmsys/vicuna-7b-v1.5": _vicuna(4096, 11008, 32),
     "lmsys/vicuna-13b-v1.5": _vicuna(5120, 13824, 40),
 }
-"""Sizes from the config.json of these hub names (CLIP ViT-L/14, arXiv 2103.00020; LLaMA, arXiv 2302.13971)."""
+"""Sizes from `config.json` of these hub names (CLIP ViT-L/14, arXiv 2103.00020; LLaMA, arXiv 2302.13971)."""
 
 
 @dataclass(frozen=True)
 class Shapes(Generic[T]):
-    """What was built, and what of it is not as configured."""
+    """The object as built, and remarks on where it differs from the configuration."""
 
     built: T
     remarks: tuple[str, ...]
 
 
 def shapes_of(kind: type[T], settings: Mapping[str, Any]) -> Shapes[T]:
-    """What `settings` describe, on the meta device.
+    """Build what `settings` describe on the meta device.
 
-    The names in `KNOWN` need no network, of other hub names the sizes are fetched. A tokenizer that is no local folder
-    is replaced by one of bytes: pictures become as many tokens with any.
+    The names in `KNOWN` need no network; for other hub names the sizes are downloaded. A tokenizer that is not a local
+    folder is replaced by a byte tokenizer: the number of visual tokens does not depend on it.
 
     Args:
         kind: `VisionLanguageModel` or `Finetuning`.
-        settings: class path and arguments (for `Finetuning` the arguments alone), as the command line has parsed them.
+        settings: class path and arguments (for `Finetuning` only the arguments), as parsed.
 
     Raises:
-        ValueError: if the parts do not go together, or sizes cannot be had before weights are read.
+        ValueError: if the parts do not fit together, or sizes are not known before weights are read.
     """
     remarks: list[str] = []
     parser = ArgumentParser(exit_on_error=False)
     with TemporaryDirectory() as folder:
         described = _available(deepcopy(dict(settings)), Path(folder), remarks)
         if "class_path" in described:
-            # Not `add_subclass_arguments`: that would be this or nothing, and say of both why they do not fit.
+            # Not `add_subclass_arguments`: its type is this or None, and errors would explain why neither fits.
             parser.add_argument("--it", type=kind, required=True)
         else:
             parser.add_class_arguments(kind, "it")
@@ -90,9 +90,9 @@ def shapes_of(kind: type[T], settings: Mapping[str, Any]) -> Shapes[T]:
 
 
 def quantization(network: Mapping[str, Any]) -> Kind | None:
-    """How the language model of a network's settings is quantised while it is read; None: not."""
+    """How the language model in a network's settings is quantised on loading; None: not at all."""
     arguments = network["init_args"]
-    asked = arguments.get("quantize")  # of a checkpoint
+    asked = arguments.get("quantize")  # for a checkpoint
     if asked is None and isinstance(language_model := arguments.get("language_model"), dict):
         asked = (language_model.get("init_args") or {}).get("quantize")
     kind: Kind | None = asked
@@ -100,7 +100,7 @@ def quantization(network: Mapping[str, Any]) -> Kind | None:
 
 
 def _available(described: Any, folder: Path, remarks: list[str]) -> Any:
-    """The same settings with what cannot be had without a network replaced; the folder takes the known sizes."""
+    """The settings with everything that needs a network replaced; known sizes are written into `folder`."""
     if isinstance(described, list):
         return [_available(each, folder, remarks) for each in described]
     if not isinstance(described, dict):
@@ -110,7 +110,7 @@ def _available(described: Any, folder: Path, remarks: list[str]) -> Any:
     if name is None or Path(name).is_dir():
         return {key: _available(value, folder, remarks) for key, value in described.items()}
     if described["class_path"].endswith(".pretrained_tokenizer"):
-        remarks.append(f"the tokenizer of {name} is not read: bytes stand in for its tokens")
+        remarks.append(f"the tokenizer of {name} is not read: a byte tokenizer replaces it")
         return {
             "class_path": "foveal.models.byte_tokenizer",
             "init_args": {"tokens": arguments.get("tokens", [])},
