@@ -95,8 +95,8 @@ def test_files_that_are_refused(folder):
     (folder / "broken.jsonl").write_text('{"id": 1}\n{')
     with pytest.raises(ValueError, match=r"broken\.jsonl, line 1"):
         read_records(folder / "broken.jsonl")
-    (folder / "object.json").write_text("{}")
-    with pytest.raises(ValueError, match="a list of records is expected, not dict"):
+    (folder / "object.json").write_text('{\n"id": 1\n}')
+    with pytest.raises(ValueError, match="a list of records is expected, not one object"):
         read_records(folder / "object.json")
     with pytest.raises(ValueError, match="has no records"):
         read_records(written(folder, []))

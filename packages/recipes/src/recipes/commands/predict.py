@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from foveal.models import VisionLanguageModel, answer, image_size, read_image
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
+from recipes.reading.json_file import read_values
+from recipes.reading.picture_names import picture_names, picture_path
 
 
 @dataclass(frozen=True)
@@ -49,43 +51,28 @@ def main(options: argparse.Namespace) -> None:
 
 
 def read_questions(path: Path, images: Path) -> Iterator[Question]:
-    """The questions of a JSONL file, in its order; the whole file is checked before the first is given.
+    """The questions of a JSONL file or a JSON list, in its order; the whole file is checked before the first is given.
 
     Args:
-        path: every line an object with `question`, and if wanted `id` and `image` (a name or a list of names).
+        path: of objects with `question`, and if wanted `id` and `image` (a name or a list of names; null and `""` are
+            no picture).
         images: folder of the pictures.
 
     Raises:
         ValueError: for a line that is no such object or names a missing picture; the message has file and line.
         OSError: if the file cannot be read.
     """
-    questions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            questions.append(_question(line, f"{path}, line {number}", images, number))
+    questions = [_question(record, where, images, number) for number, where, record in read_values(path)]
     if not questions:
         raise ValueError(f"{path} has no questions")
     return iter(questions)
 
 
-def _question(line: str, where: str, images: Path, number: int) -> Question:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
+def _question(record: Any, where: str, images: Path, number: int) -> Question:
     if not isinstance(record, dict) or not isinstance(record.get("question"), str):
         raise ValueError(f'{where}: expected an object with a text "question"')
-    named = record.get("image", [])
-    names = [named] if isinstance(named, str) else named
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f'{where}: "image" is a name or a list of names, not {named!r}')
-    paths = tuple(images / name for name in names)
-    root = images.resolve()
-    for path in paths:
-        if not path.resolve().is_relative_to(root):
-            raise ValueError(f"{where}: the picture {path} lies outside of {images}")
-        if not path.is_file():
-            raise ValueError(f"{where}: there is no picture {path}")
+    names = picture_names(record.get("image"), f"{where}, image")
+    paths = tuple(picture_path(name, images, f"{where}, image") for name in names)
     return Question(str(record.get("id", number)), record["question"], paths)
 
 

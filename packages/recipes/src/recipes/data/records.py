@@ -1,14 +1,14 @@
 """Conversations in LLaVA's format, checked before anything is trained on them."""
 
-import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foveal.models import Turn
 from foveal.models.prompts.templates import check_turns
+from recipes.reading.json_file import read_values
+from recipes.reading.picture_names import picture_names, picture_path
 
 logger = logging.getLogger(__name__)
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -32,10 +32,11 @@ def read_records(path: str | Path, images: str | Path | None = None) -> list[Rec
     """The conversations of a JSON list or a JSONL file, in LLaVA's format (its docs/Finetune_Custom_Data.md).
 
     A record has `id`, `conversations` (`from`: human or gpt by turns, `value`: text) and, unless it is text only,
-    `image` (a name or a list). A leading turn of gpt answers nothing and is left out, which is logged.
+    `image` (a name or a list; null and `""` are no picture). A leading turn of gpt answers nothing and is left out,
+    which is logged.
 
     Args:
-        path: .json or .jsonl.
+        path: the file; its content tells which of the two it is.
         images: folder that the pictures' names start from; default: the file's own.
 
     Raises:
@@ -47,30 +48,10 @@ def read_records(path: str | Path, images: str | Path | None = None) -> list[Rec
     root = Path(images) if images is not None else source.parent
     if not root.is_dir():
         raise ValueError(f"there is no image folder {root}")
-    records = [_record(raw, where, root) for where, raw in _raw_records(source)]
+    records = [_record(raw, where, root) for _, where, raw in read_values(source)]
     if not records:
         raise ValueError(f"{source} has no records")
     return records
-
-
-def _raw_records(source: Path) -> Iterator[tuple[str, Any]]:
-    text = source.read_text(encoding="utf-8")
-    if source.suffix == ".jsonl":
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield f"{source}, line {number}", json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{source}, line {number}: not JSON ({error})") from error
-        return
-    try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source}: not JSON ({error})") from error
-    if not isinstance(raw, list):
-        raise ValueError(f"{source}: a list of records is expected, not {type(raw).__name__}")
-    for number, record in enumerate(raw, start=1):
-        yield f"{source}, record {number}", record
 
 
 def _record(raw: Any, where: str, root: Path) -> Record:
@@ -82,15 +63,12 @@ def _record(raw: Any, where: str, root: Path) -> Record:
     if turns and turns[0].role == "assistant":
         logger.warning("%s: left out the first turn, gpt's: it answers nothing", where)
         turns = turns[1:]
-    named = raw.get("image", [])
-    names = [named] if isinstance(named, str) else named
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{where}, image: a name or a list of names is expected, not {named!r}")
+    names = picture_names(raw.get("image"), f"{where}, image")
     try:
         check_turns(turns, len(names), open_ended=False)
     except ValueError as error:
         raise ValueError(f"{where}, conversations: {error}") from error
-    return Record(key, tuple(_picture(name, where, root) for name in names), tuple(turns))
+    return Record(key, tuple(picture_path(name, root, f"{where}, image") for name in names), tuple(turns))
 
 
 def _turn(spoken: Any, where: str, number: int) -> Turn:
@@ -100,12 +78,3 @@ def _turn(spoken: Any, where: str, number: int) -> Turn:
     if role is None:
         raise ValueError(f"{where}, turn {number}: 'from' is {spoken.get('from')!r}, expected human or gpt")
     return Turn(role, spoken["value"])  # type: ignore[arg-type]  # one of the three
-
-
-def _picture(name: str, where: str, root: Path) -> Path:
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"{where}, image: {name!r} lies outside of the image folder {root}")
-    if not path.is_file():
-        raise ValueError(f"{where}, image: there is no file {path}")
-    return path
