@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recipes.commands.predict import read_questions
 from recipes.reading.json_file import read_values
-from recipes.reading.picture_names import picture_names, picture_path
+from recipes.reading.pictures import picture_names, picture_path
 
 SEPARATORS = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg"
 

@@ -11,7 +11,7 @@ from foveal.models import VisionLanguageModel, answer, image_size, read_image
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.json_file import read_values
-from recipes.reading.picture_names import picture_names, picture_path
+from recipes.reading.pictures import picture_names, picture_path
 
 
 @dataclass(frozen=True)

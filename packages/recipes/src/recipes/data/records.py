@@ -8,7 +8,7 @@ from typing import Any
 from foveal.models import Turn
 from foveal.models.prompts.templates import check_turns
 from recipes.reading.json_file import read_values
-from recipes.reading.picture_names import picture_names, picture_path
+from recipes.reading.pictures import picture_names, picture_path
 
 logger = logging.getLogger(__name__)
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
