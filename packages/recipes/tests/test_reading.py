@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recipes.commands.predict import read_questions
 from recipes.reading.json_file import read_values
-from recipes.reading.pictures import picture_names, picture_path
+from recipes.reading.pictures import named_pictures, picture_source
 
 SEPARATORS = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg"
 
@@ -81,6 +81,7 @@ def test_questions_hold_all_separators(tmp_path):
         ('{"text": "a"}', 'line 1: expected an object with a text "question"'),
         ('{"question": "a", "image": "../a.png"}', r"line 1, image: '\.\./a\.png' lies outside"),
         ('{"question": "a", "image": "a.png"}', r"line 1, image: there is no file .*a\.png"),
+        ('{"question": "a", "imgs": ["a.png"]}', "line 1: the key 'imgs' is not read; did you mean 'images'"),
     ],
 )
 def test_questions_that_are_refused(tmp_path, content, message):
@@ -90,13 +91,11 @@ def test_questions_that_are_refused(tmp_path, content, message):
 
 
 def test_names_of_pictures(tmp_path):
-    assert picture_names(None, "here") == picture_names("", "here") == []
-    assert picture_names("a", "here") == picture_names(["a"], "here") == ["a"]
+    assert named_pictures({"image": None}, "here") == named_pictures({"image": ""}, "here") == []
+    assert named_pictures({"image": "a"}, "here") == named_pictures({"images": ["a"]}, "here") == ["a"]
     for wrong in (3, ["a", None], {"path": "a"}):
-        with pytest.raises(ValueError, match="here: a name or a list of names is expected"):
-            picture_names(wrong, "here")
-    with pytest.raises(ValueError, match="here: name 2 of 2 is empty"):
-        picture_names(["a", ""], "here")
+        with pytest.raises(ValueError, match="here, image: a name or a list of names is expected"):
+            named_pictures({"image": wrong}, "here")
     for wrong in ("a\0b", "a" * 5000):
         with pytest.raises(ValueError, match=r"here: 'a.* is no name of a file"):
-            picture_path(wrong, tmp_path, "here")
+            picture_source(wrong, tmp_path, "here")

@@ -11,7 +11,10 @@ from foveal.models import VisionLanguageModel, answer, image_size, read_image
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.json_file import read_values
-from recipes.reading.pictures import picture_names, picture_path
+from recipes.reading.keys import refuse_meant_keys
+from recipes.reading.pictures import Source, named_pictures, picture_source
+
+KEYS = ("id", "image", "images", "question")
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Question:
 
     key: str
     text: str
-    images: tuple[Path, ...]
+    images: tuple[Source, ...]
 
 
 def main(options: argparse.Namespace) -> None:
@@ -54,8 +57,8 @@ def read_questions(path: Path, images: Path) -> Iterator[Question]:
     """The questions of a JSONL file or a JSON list, in its order; the whole file is checked before the first is given.
 
     Args:
-        path: of objects with `question`, and if wanted `id` and `image` (a name or a list of names; null and `""` are
-            no picture).
+        path: of objects with `question`, and if wanted `id` and `image` or `images` (a name or a list of names; null
+            and `""` are no picture).
         images: folder of the pictures.
 
     Raises:
@@ -71,9 +74,10 @@ def read_questions(path: Path, images: Path) -> Iterator[Question]:
 def _question(record: Any, where: str, images: Path, number: int) -> Question:
     if not isinstance(record, dict) or not isinstance(record.get("question"), str):
         raise ValueError(f'{where}: expected an object with a text "question"')
-    names = picture_names(record.get("image"), f"{where}, image")
-    paths = tuple(picture_path(name, images, f"{where}, image") for name in names)
-    return Question(str(record.get("id", number)), record["question"], paths)
+    refuse_meant_keys(record, KEYS, where)
+    names = named_pictures(record, where)
+    sources = tuple(picture_source(name, images, f"{where}, image") for name in names)
+    return Question(str(record.get("id", number)), record["question"], sources)
 
 
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:

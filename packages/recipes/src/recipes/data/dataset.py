@@ -161,6 +161,6 @@ def pictures_of(record: Record) -> list[Image]:
         BadImageError: naming the record and the file.
     """
     try:
-        return [read_image(path) for path in record.images]
+        return [read_image(source) for source in record.images]
     except BadImageError as error:
         raise BadImageError(f"{record.key}: {error}") from error
