@@ -41,6 +41,7 @@ class Batch:
         views: [3, height, width] each, uint8; all samples', one sample after the other.
         keys: the samples' names in messages.
         sizes: of each picture, in the order of their views.
+        left_out: a message for every sample that was to be in it and cannot be used.
     """
 
     input_ids: Tensor
@@ -49,6 +50,7 @@ class Batch:
     views: tuple[Tensor, ...]
     keys: tuple[str, ...]
     sizes: tuple[Size, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same on another device."""

@@ -46,7 +46,8 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Size:
     """The size of the upright picture, without decoding it.
 
-    The one exception is a PNG with text or EXIF after its pixels, which Pillow reads only together with them.
+    The one exception is a PNG with text or EXIF after its pixels, which Pillow reads only together with them. A PNG
+    that ends inside of its pixels is refused, since its chunks tell.
 
     Raises:
         BadImageError: as `read_image`, as far as the header tells.
@@ -91,14 +92,21 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
 
 
 def _has_metadata_behind_pixels(source: str | Path | bytes) -> bool:
-    """Whether a PNG has text or EXIF after its pixels, as some programs write it."""
+    """Whether a PNG has text or EXIF after its pixels, as some programs write it.
+
+    Raises:
+        EOFError: if the file ends inside of the pixels.
+    """
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        end = file.seek(0, io.SEEK_END)
         file.seek(8)
         pixels_seen = False
         while len(header := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", header)
             if pixels_seen and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
                 return True
+            if kind == b"IDAT" and file.tell() + length > end:
+                raise EOFError("the file ends inside of its pixels")
             pixels_seen = pixels_seen or kind == b"IDAT"
             file.seek(length + 4, io.SEEK_CUR)
     return False
