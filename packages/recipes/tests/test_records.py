@@ -117,7 +117,7 @@ def test_files_that_are_refused(folder):
     with pytest.raises(ValueError, match=r"broken\.json: not JSON"):
         read_records(folder / "broken.json")
     (folder / "broken.jsonl").write_text('{"id": 1}\n{')
-    with pytest.raises(ValueError, match=r"broken\.jsonl, line 1"):
+    with pytest.raises(ValueError, match=r"broken\.jsonl, line 2: not JSON"):
         read_records(folder / "broken.jsonl")
     (folder / "object.json").write_text('{\n"id": 1\n}')
     with pytest.raises(ValueError, match="a list of records is expected, not one object"):

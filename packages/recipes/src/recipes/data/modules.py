@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from foveal.models import Processor
+from recipes.data.bad_samples import BadSamples
 from recipes.data.dataset import (
     Filled,
     PageDataset,
@@ -98,7 +99,7 @@ class ConversationData(pl.LightningDataModule):
         if self._loader is not None:
             self._loader.end_workers()
 
-    def _val_loader(self, dataset: Any) -> DataLoader[Any]:
+    def _val_loader(self, dataset: Any, policy: BadSamples = BadSamples()) -> DataLoader[Any]:
         return DataLoader(
             Filled(dataset, as_filler),
             batch_sampler=rank_questions(
@@ -108,7 +109,7 @@ class ConversationData(pl.LightningDataModule):
                 rank=self.trainer.global_rank,
             ),
             num_workers=0,
-            collate_fn=QuestionCollator(self.processor),
+            collate_fn=QuestionCollator(self.processor, policy),
             generator=torch.Generator(),
         )
 
