@@ -5,7 +5,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from foveal.models import BadImageError
 from recipes.commands.predict import read_questions
 from recipes.reading.json_file import read_values
 from recipes.reading.pictures import named_pictures, picture_source
@@ -88,6 +90,17 @@ def test_questions_that_are_refused(tmp_path, content, message):
     (tmp_path / "questions.jsonl").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_questions(tmp_path / "questions.jsonl", tmp_path)
+
+
+def test_a_question_about_a_damaged_picture_is_named_before_any_is_answered(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("<html>404</html>")
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"id": null, "image": "a.png", "question": "a"}\n{"image": "b.png", "question": "b"}\n')
+    with pytest.raises(BadImageError, match=r"questions\.jsonl, line 2, image: .*b\.png: not a picture"):
+        read_questions(path, tmp_path)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    assert [each.key for each in read_questions(path, tmp_path)] == ["1", "2"]
 
 
 def test_names_of_pictures(tmp_path):

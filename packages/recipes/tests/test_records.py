@@ -79,7 +79,7 @@ def changed(**changes):
         (changed(conversations=["Hi"]), "turn 1: an object with 'from' and 'value', or 'role' and 'content', is"),
         (changed(conversations="Hi"), "conversations: a list of turns is expected, not str"),
         (changed(messages=TALK), "both 'conversations' and 'messages'"),
-        (changed(images=["images/a.png"]), "pictures under both 'image' and 'images'"),
+        (changed(images=["a.png"]), "pictures under both 'image' and 'images'"),
         (changed(system=3), "system: a text is expected, not int"),
         ({"id": "a"}, "record 1 .*: expected 'conversations' or 'messages', or 'image' with a 'caption' or 'text'"),
         ({"id": "a", "text": "Hi"}, "expected 'conversations' or"),

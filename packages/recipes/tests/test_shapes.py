@@ -36,6 +36,7 @@ URL, TEXT = {"type": "image_url", "image_url": {"url": "0.png"}}, {"type": "text
         {"images": ["0.png"], "image": None, "messages": chat("<image>\nRead.")},
         {"images": ["0.png"], "messages": chat("Read.")},
         {"images": "0.png", "conversations": chat("Read.")},
+        {"images": ["0.png"], "image": "0.png", "conversations": chat("Read.")},
         {"messages": chat([URL, TEXT], [{"type": "text", "text": "12.50"}])},
         {"messages": chat([{"type": "image_url", "image_url": "0.png"}, TEXT])},
         {"messages": chat([{"type": "image", "image": "0.png"}, TEXT])},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from foveal.models import VisionLanguageModel, answer, image_size, read_image
+from foveal.models import BadImageError, VisionLanguageModel, answer, image_size, read_image
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.json_file import read_values
@@ -62,7 +62,8 @@ def read_questions(path: Path, images: Path) -> Iterator[Question]:
         images: folder of the pictures.
 
     Raises:
-        ValueError: for a line that is no such object or names a missing picture; the message has file and line.
+        ValueError: for a line that is no such object or names a picture that is missing, or whose header tells that it
+            cannot be used; the message has file and line.
         OSError: if the file cannot be read.
     """
     questions = [_question(record, where, images, number) for number, where, record in read_values(path)]
@@ -77,7 +78,13 @@ def _question(record: Any, where: str, images: Path, number: int) -> Question:
     refuse_meant_keys(record, KEYS, where)
     names = named_pictures(record, where)
     sources = tuple(picture_source(name, images, f"{where}, image") for name in names)
-    return Question(str(record.get("id", number)), record["question"], sources)
+    for source in sources:
+        try:
+            image_size(source)
+        except BadImageError as error:
+            raise BadImageError(f"{where}, image: {error}") from error
+    key = number if record.get("id") is None else record["id"]
+    return Question(str(key), record["question"], sources)
 
 
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:

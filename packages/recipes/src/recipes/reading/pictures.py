@@ -24,10 +24,10 @@ def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
         where: its place, for messages.
 
     Raises:
-        ValueError: if it is anything else, one name of a list is empty, or both keys name pictures.
+        ValueError: if it is anything else, one name of a list is empty, or both keys name pictures and not the same.
     """
     single, several = (_names(record.get(key), f"{where}, {key}") for key in ("image", "images"))
-    if single and several:
+    if single and several and single != several:
         raise ValueError(f"{where}: pictures under both 'image' and 'images': put all under one, in their order")
     return single or several
 
