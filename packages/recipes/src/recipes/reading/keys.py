@@ -1,7 +1,8 @@
 """Keys of a record that nobody reads: remarks are fine, what looks meant is refused."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any
 
 ALIKE = 0.8
@@ -17,7 +18,7 @@ OTHER_NAMES = {
 NOT_READ = ("video", "videos", "audio", "audios")
 
 
-def refuse_meant_keys(record: Mapping[str, Any], known: Collection[str], where: str) -> None:
+def refuse_meant_keys(record: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     """Refuse a key that is not read but looks as if it should be; every other unknown key is a remark.
 
     A key with an empty value is a remark too. One that is spelt almost as a known key is refused, and one that is
@@ -40,10 +41,15 @@ def refuse_meant_keys(record: Mapping[str, Any], known: Collection[str], where: 
             raise ValueError(f"{where}: the key {key!r} is not read; did you mean {nearest!r}?")
 
 
-def _meant(key: str, record: Mapping[str, Any], known: Collection[str]) -> str | None:
+def _meant(key: str, record: Mapping[str, Any], known: tuple[str, ...]) -> str | None:
     for names, others in OTHER_NAMES.items():
         if key in others and names[0] in known:
             return None if any(record.get(name) for name in names) else names[0]
+    return _nearest(key, known)
+
+
+@lru_cache(maxsize=1024)  # a million records have the same few keys
+def _nearest(key: str, known: tuple[str, ...]) -> str | None:
     ratios = {name: SequenceMatcher(None, key, name).ratio() for name in known if name[0] == key[:1] and name != "id"}
     nearest = max(ratios, key=lambda name: ratios[name], default=None)
     return nearest if nearest is not None and ratios[nearest] >= ALIKE else None
