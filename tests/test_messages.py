@@ -165,7 +165,7 @@ WRONG = [
     ((*UHD, "--model.network=foveal.models.load"), 2, ["--model.network.folder is missing"]),
     ((*LLAVA, "--data.path=none.json"), 1, ["--data.path none.json", "no such file"]),
     ((*LLAVA, "--data.path=folder"), 1, ["--data.path folder", "that is a folder"]),
-    ((*LLAVA, "--data.path=bad.json"), 1, ["bad.json: not JSON"]),
+    ((*LLAVA, "--data.path=bad.json"), 1, ["bad.json, line 1: not JSON"]),
     ((*LLAVA, "--data.path=bad.json", "--data.images=none"), 1, ["there is no image folder none"]),
     ((*UHD, "--checkpoint=none"), 1, ["there is no folder none"]),
     ((*UHD, "--ckpt_path=none"), 1, ["there is no training state none"]),

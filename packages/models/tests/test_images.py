@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from foveal.core import Size
 from foveal.models import BadImageError, image_size, read_image
 from foveal.models.views.read_image import ORIENTATION
 
@@ -69,6 +70,17 @@ def test_truncated(tmp_path, picture, name):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(BadImageError, match=rf"{name}: (damaged or truncated|not a picture|cannot be read)"):
         read_image(path)
+
+
+def test_a_png_that_ends_inside_of_its_pixels_is_known_by_its_chunks(tmp_path):
+    path = tmp_path / "cut.png"
+    Image.effect_noise((64, 64), 50).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-12])  # without the chunk that marks the end, which nobody needs
+    assert image_size(path) == Size(64, 64)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadImageError, match=r"cut\.png: damaged or truncated picture .the file ends inside"):
+        image_size(path)
 
 
 def test_a_web_page_by_the_name_of_a_picture(tmp_path):

@@ -1,7 +1,5 @@
 """Pages, questions and batches."""
 
-import logging
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,9 +8,20 @@ from PIL import Image
 
 from foveal.connectors import AdaptivePool
 from foveal.encoders import VisionTransformer
-from foveal.models import Processor, Turn, UhdPlan, byte_tokenizer
+from foveal.models import IGNORE_INDEX, Processor, Turn, UhdPlan, byte_tokenizer
 from foveal.models.prompts.token_count import TokenCount
-from recipes.data.dataset import PageDataset, RecordDataset, RecordQuestions, SampleCollator
+from recipes.data.bad_samples import BadSamples
+from recipes.data.dataset import (
+    Filled,
+    LeftOut,
+    PageDataset,
+    QuestionCollator,
+    RecordDataset,
+    RecordQuestions,
+    SampleCollator,
+    as_filler,
+    untrained,
+)
 from recipes.data.eval_batch import blanked, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page
 from recipes.data.records import Record, read_records
@@ -62,6 +71,7 @@ def test_settings_that_contradict():
         PageSettings(digits=(3, 2))
 
 
+SKIP = BadSamples("skip", 1.0)
 TURNS = (Turn("user", "<image>\nA?"), Turn("assistant", "a"), Turn("user", "B?"), Turn("assistant", "b"))
 
 
@@ -80,20 +90,51 @@ def test_every_answer_is_a_question(processor):
     assert batch.to("cpu").keys == batch.keys
 
 
-def test_bad_pictures_are_raised_or_skipped_and_logged(tmp_path, processor, caplog):
+def test_bad_pictures_are_raised_or_left_out(tmp_path, processor):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Image.new("RGB", (64, 64)).save(good)
     bad.write_text("<html>")
     records = [Record("g", (good,), TURNS[:2]), Record("b", (bad,), TURNS[:2])]
     with pytest.raises(ValueError, match=r"b: .*bad\.png: not a picture"):
         RecordDataset(records, processor)[1]
-    skipping = RecordDataset(records, processor, on_bad_sample="skip")
-    with caplog.at_level(logging.WARNING):
-        batch = SampleCollator(processor)([skipping[0], skipping[1]])
+    skipping = RecordDataset(records, processor, policy=SKIP)
+    batch = SampleCollator(processor)([skipping[0], skipping[1]])
     assert batch.keys == ("g",)
-    assert "skipped: b: " in caplog.text
-    with pytest.raises(ValueError, match="all 1 samples of a batch were skipped"):
-        SampleCollator(processor)([skipping[1]])
+    (message,) = batch.left_out
+    assert message.startswith(f"b: {bad}: not a picture")
+    with pytest.raises(ValueError, match=r"b: .*bad\.png: not a picture"):
+        RecordQuestions(records)[1]
+    asked = RecordQuestions(records, policy=SKIP)
+    questions = QuestionCollator(processor, SKIP)([asked[1], asked[0]])
+    assert (questions.keys, questions.counted, questions.left_out) == (("g",), 1, (message,))
+
+
+def test_a_batch_of_which_nothing_is_left_teaches_nothing(processor):
+    bad = LeftOut("a: damaged")
+    batch = SampleCollator(processor)([bad, bad])
+    assert (batch.labels == IGNORE_INDEX).all()
+    assert batch.views
+    assert batch.left_out == ("a: damaged", "a: damaged")
+    questions = QuestionCollator(processor, SKIP)([bad])
+    assert (questions.counted, questions.left_out) == (0, ("a: damaged",))
+
+
+def test_a_filler_of_what_is_left_out_is_not_counted_twice():
+    dataset = [LeftOut("a: damaged")]
+    assert Filled(dataset, untrained)[~0] == Filled(dataset, as_filler)[~0] == LeftOut()
+
+
+def test_questions_that_do_not_fit(processor):
+    picture = Image.new("RGB", (64, 64))
+    fits, long = questions_of("r", [picture], (Turn("user", "A?"), Turn("assistant", "a"), *TURNS[:2]))
+    processor.max_length = 20
+    filler = as_filler(long)
+    with pytest.raises(ValueError, match="r#2: the sample has"):
+        QuestionCollator(processor)([fits, long])
+    batch = QuestionCollator(processor, SKIP)([filler, long, fits])
+    assert (batch.keys, batch.counted) == (("r#1",), 1)
+    (message,) = batch.left_out
+    assert message.startswith("r#2: the sample has")
 
 
 def test_questions_about_receipts(receipts, processor):

@@ -48,7 +48,7 @@ def test_a_leading_answer_is_left_out_and_logged(folder, caplog):
     with caplog.at_level(logging.WARNING):
         (record,) = read_records(path)
     assert len(record.turns) == 2
-    assert "(id a): left out the first turn" in caplog.text
+    assert "(id a): left out the first turn, the assistant's" in caplog.text
 
 
 def changed(**changes):
@@ -58,20 +58,44 @@ def changed(**changes):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (changed(conversations=[{"from": "user", "value": "x"}]), r"record 1 \(id a\), turn 1: 'from' is 'user'"),
+        (
+            changed(conversations=[{"from": "tool", "value": "x"}]),
+            r"record 1 \(id a\), conversations, turn 1: unknown role 'tool' in 'from', expected one of system, user",
+        ),
         (changed(conversations=[TALK[0], TALK[0]]), r"\(id a\), conversations: turn 2 is the user's"),
         (changed(conversations=[*TALK, TALK[1]]), "turn 3 is the assistant's"),
         (changed(conversations=TALK[:1]), "must end with a turn of the assistant"),
         (changed(conversations=[TALK[0], {"from": "gpt", "value": ""}]), "turn 2: the assistant's answer is empty"),
-        (changed(conversations=[{"from": "human", "value": 5}]), "turn 1: an object with 'from' and a text 'value'"),
+        (
+            changed(conversations=[{"from": "human", "value": 5}]),
+            "turn 1, value: a text or a list of parts is",
+        ),
         (changed(image=["images/a.png", "images/a.png"]), "1 <image> in the text, 2 pictures"),
         ({"id": "a", "conversations": TALK}, "1 <image> in the text, 0 pictures"),
         (changed(image="images/b.png"), r"image: there is no file .*b\.png"),
         (changed(image="../secret.png"), r"'\.\./secret\.png' lies outside of the image folder"),
         (changed(image="/etc/passwd"), "lies outside of the image folder"),
         (changed(image=3), "a name or a list of names is expected, not 3"),
-        ({"id": "a"}, "an object with a list 'conversations'"),
-        ("text", "an object with a list 'conversations'"),
+        (changed(conversations=["Hi"]), "turn 1: an object with 'from' and 'value', or 'role' and 'content', is"),
+        (changed(conversations="Hi"), "conversations: a list of turns is expected, not str"),
+        (changed(messages=TALK), "both 'conversations' and 'messages'"),
+        (changed(images=["a.png"]), "pictures under both 'image' and 'images'"),
+        (changed(system=3), "system: a text is expected, not int"),
+        ({"id": "a"}, "record 1 .*: expected 'conversations' or 'messages', or 'image' with a 'caption' or 'text'"),
+        ({"id": "a", "text": "Hi"}, "expected 'conversations' or"),
+        ({"image": "images/a.png", "caption": 3}, "caption: a text is expected, not int"),
+        ({"image": "images/a.png", "caption": " "}, "record 1, caption: turn 2: the assistant's answer is empty"),
+        ({"image": "images/a.png", "caption": "a", "text": "b"}, "both 'caption' and 'text'"),
+        ("text", "an object is expected, not str"),
+        (
+            changed(conversations=[TALK[0], {"from": "gpt", "value": "a\0"}]),
+            "turn 2: the text has a NUL at",
+        ),
+        (changed(conversations=[TALK[0], {"from": "gpt", "value": "\ud83d"}]), "turn 2: the text has half a character"),
+        (changed(image="https://example.org/a.png"), "'https://example.org/a.png' is not fetched: download it"),
+        (changed(image="data:image/png,AAAA"), "'data:image/png,AAAA' is not understood"),
+        (changed(image="data:image/png;base64,A*AA"), "written out is not base64"),
+        (changed(image="data:image/png;base64," + "A" * 27_000_000), "more than 20 MB is written out"),
     ],
 )
 def test_records_that_are_refused(folder, record, message):
@@ -93,10 +117,10 @@ def test_files_that_are_refused(folder):
     with pytest.raises(ValueError, match=r"broken\.json: not JSON"):
         read_records(folder / "broken.json")
     (folder / "broken.jsonl").write_text('{"id": 1}\n{')
-    with pytest.raises(ValueError, match=r"broken\.jsonl, line 1"):
+    with pytest.raises(ValueError, match=r"broken\.jsonl, line 2: not JSON"):
         read_records(folder / "broken.jsonl")
-    (folder / "object.json").write_text("{}")
-    with pytest.raises(ValueError, match="a list of records is expected, not dict"):
+    (folder / "object.json").write_text('{\n"id": 1\n}')
+    with pytest.raises(ValueError, match="a list of records is expected, not one object"):
         read_records(folder / "object.json")
     with pytest.raises(ValueError, match="has no records"):
         read_records(written(folder, []))

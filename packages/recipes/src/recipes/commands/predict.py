@@ -5,11 +5,16 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from foveal.models import VisionLanguageModel, answer, image_size, read_image
+from foveal.models import BadImageError, VisionLanguageModel, answer, image_size, read_image
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
+from recipes.reading.json_file import read_values
+from recipes.reading.keys import refuse_meant_keys
+from recipes.reading.pictures import Source, named_pictures, picture_source
+
+KEYS = ("id", "image", "images", "question")
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Question:
 
     key: str
     text: str
-    images: tuple[Path, ...]
+    images: tuple[Source, ...]
 
 
 def main(options: argparse.Namespace) -> None:
@@ -49,44 +54,37 @@ def main(options: argparse.Namespace) -> None:
 
 
 def read_questions(path: Path, images: Path) -> Iterator[Question]:
-    """The questions of a JSONL file, in order; the whole file is checked before the first question is returned.
+    """The questions of a JSONL file or a JSON list, in order; all are checked before the first is returned.
 
     Args:
-        path: file with one object per line, with `question` and optionally `id` and `image` (a name or list of names).
+        path: file of objects with `question`, and optionally `id` and `image` or `images` (a name or a list of names;
+            null and `""` mean no picture).
         images: folder of the pictures.
 
     Raises:
-        ValueError: for a line that is not such an object or names a missing picture; the message has file and line.
+        ValueError: for a record that is not such an object, or names a picture that is missing or whose header shows
+            that it cannot be used; the message has file and line.
         OSError: if the file cannot be read.
     """
-    questions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            questions.append(_question(line, f"{path}, line {number}", images, number))
+    questions = [_question(record, where, images, number) for number, where, record in read_values(path)]
     if not questions:
         raise ValueError(f"{path} has no questions")
     return iter(questions)
 
 
-def _question(line: str, where: str, images: Path, number: int) -> Question:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
+def _question(record: Any, where: str, images: Path, number: int) -> Question:
     if not isinstance(record, dict) or not isinstance(record.get("question"), str):
         raise ValueError(f'{where}: expected an object with a text "question"')
-    named = record.get("image", [])
-    names = [named] if isinstance(named, str) else named
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f'{where}: "image" is a name or a list of names, not {named!r}')
-    paths = tuple(images / name for name in names)
-    root = images.resolve()
-    for path in paths:
-        if not path.resolve().is_relative_to(root):
-            raise ValueError(f"{where}: the picture {path} is outside {images}")
-        if not path.is_file():
-            raise ValueError(f"{where}: there is no picture {path}")
-    return Question(str(record.get("id", number)), record["question"], paths)
+    refuse_meant_keys(record, KEYS, where)
+    names = named_pictures(record, where)
+    sources = tuple(picture_source(name, images, f"{where}, image") for name in names)
+    for source in sources:
+        try:
+            image_size(source)
+        except BadImageError as error:
+            raise BadImageError(f"{where}, image: {error}") from error
+    key = number if record.get("id") is None else record["id"]
+    return Question(str(key), record["question"], sources)
 
 
 def _print_answer(model: VisionLanguageModel, question: Question, options: argparse.Namespace) -> None:

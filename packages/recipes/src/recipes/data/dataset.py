@@ -1,20 +1,24 @@
 """Samples by number: conversations from files, and pages made on the fly."""
 
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from PIL import Image as Pillow
 from PIL.Image import Image
 from torch.utils.data import Dataset
 
-from foveal.models import IGNORE_INDEX, BadImageError, Batch, Processor, Sample, read_image
+from foveal.core import Size
+from foveal.models import IGNORE_INDEX, BadImageError, Batch, Processor, Sample, Turn, read_image
+from recipes.data.bad_samples import BadSamples
 from recipes.data.eval_batch import EvalBatch, EvalItem, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page
 from recipes.data.records import Record
 
-logger = logging.getLogger(__name__)
+_BLANK = Pillow.new("RGB", (1, 1), "white")
+_NOTHING = Turn("user", "<image>")
+_BLANK_QUESTION = EvalItem("blank", (_BLANK,), (_NOTHING,), ("",), counted=False)
 
 
 class Filled(Dataset[Any]):
@@ -32,61 +36,84 @@ class Filled(Dataset[Any]):
         return self.dataset[index] if index >= 0 else self.filler(self.dataset[~index])
 
 
-def untrained(sample: Sample | None) -> Sample | None:
+@dataclass(frozen=True)
+class LeftOut:
+    """In the place of a sample or a question that cannot be used.
+
+    Attributes:
+        message: why; empty: it was said before, or is said on another rank.
+    """
+
+    message: str = ""
+
+
+def untrained(sample: Sample | LeftOut) -> Sample | LeftOut:
     """The same sample with no supervised token."""
-    return None if sample is None else replace(sample, labels=torch.full_like(sample.labels, IGNORE_INDEX))
+    if isinstance(sample, LeftOut):
+        return LeftOut()
+    return replace(sample, labels=torch.full_like(sample.labels, IGNORE_INDEX))
 
 
-def as_filler(item: EvalItem) -> EvalItem:
+def as_filler(item: EvalItem | LeftOut) -> EvalItem | LeftOut:
     """The same question, whose answer is not counted."""
-    return replace(item, counted=False)
+    return LeftOut() if isinstance(item, LeftOut) else replace(item, counted=False)
 
 
-class RecordDataset(Dataset[Sample | None]):
+class RecordDataset(Dataset[Sample | LeftOut]):
     """Conversations from files, as samples to learn from.
 
     Args:
         records: of `read_records`.
         processor: makes samples.
-        on_bad_sample: `raise`; or `skip`: log a sample whose picture is damaged or which does not fit, and leave it out
-            of its batch. Nothing is put in its place.
+        policy: for samples that cannot be used, such as those with a damaged picture, or that do not fit.
     """
 
-    def __init__(
-        self, records: Sequence[Record], processor: Processor, *, on_bad_sample: Literal["raise", "skip"] = "raise"
-    ) -> None:
-        self.records, self.processor, self.on_bad_sample = records, processor, on_bad_sample
+    def __init__(self, records: Sequence[Record], processor: Processor, *, policy: BadSamples = BadSamples()) -> None:
+        self.records, self.processor, self.policy = records, processor, policy
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> Sample | None:
+    def __getitem__(self, index: int) -> Sample | LeftOut:
         record = self.records[index]
+        if record.fault:
+            return LeftOut()
         try:
             return self.processor.encode(pictures_of(record), record.turns, key=record.key)
         except ValueError as error:
-            if self.on_bad_sample == "raise":
+            if not self.policy.skips:
                 raise
-            logger.warning("skipped: %s", error)
-            return None
+            return LeftOut(str(error))
 
 
-class RecordQuestions(Dataset[EvalItem]):
-    """Every answered question of conversations from files."""
+class RecordQuestions(Dataset[EvalItem | LeftOut]):
+    """Every answered question of conversations from files.
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    Args:
+        records: of `read_records`; those with a fault have no questions.
+        policy: for questions whose pictures cannot be used.
+    """
+
+    def __init__(self, records: Sequence[Record], *, policy: BadSamples = BadSamples()) -> None:
+        self.policy = policy
         self.places = [
             (record, answer)
             for record in records
+            if not record.fault
             for answer in range(sum(turn.role == "assistant" for turn in record.turns))
         ]
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> EvalItem:
+    def __getitem__(self, index: int) -> EvalItem | LeftOut:
         record, answer = self.places[index]
-        return questions_of(record.key, pictures_of(record), record.turns)[answer]
+        try:
+            return questions_of(record.key, pictures_of(record), record.turns)[answer]
+        except ValueError as error:
+            if not self.policy.skips:
+                raise
+            return LeftOut(str(error))
 
 
 class PageDataset(Dataset[Sample]):
@@ -132,26 +159,50 @@ class PageQuestions(Dataset[EvalItem]):
 
 
 class SampleCollator:
-    """Samples to batches, in loader workers; skipped samples are None and leave no gap."""
+    """Samples to batches, in loader workers; those that are left out leave no gap.
+
+    Where nothing is left, the batch has a blank picture on which nothing is learnt: a rank without a batch would keep
+    the others waiting.
+    """
 
     def __init__(self, processor: Processor) -> None:
         self.processor = processor
 
-    def __call__(self, samples: Sequence[Sample | None]) -> Batch:
-        kept = [sample for sample in samples if sample is not None]
+    def __call__(self, samples: Sequence[Sample | LeftOut]) -> Batch:
+        kept = [sample for sample in samples if isinstance(sample, Sample)]
+        told = tuple(sample.message for sample in samples if isinstance(sample, LeftOut) and sample.message)
         if not kept:
-            raise ValueError(f"all {len(samples)} samples of a batch were skipped: look at the log, mend the data")
-        return self.processor.collate(kept)
+            kept = [self.processor.encode_prompt([_BLANK], [_NOTHING], key="blank")]
+        return replace(self.processor.collate(kept), left_out=told)
 
 
 class QuestionCollator:
-    """Questions to batches of prompts, in loader workers."""
+    """Questions to batches of prompts, in loader workers; what is left out becomes a blank one that is not counted.
 
-    def __init__(self, processor: Processor) -> None:
-        self.processor = processor
+    Args:
+        processor: makes prompts.
+        policy: for questions that do not fit.
+    """
 
-    def __call__(self, items: Sequence[EvalItem]) -> EvalBatch:
-        return collate_questions(items, self.processor)
+    def __init__(self, processor: Processor, policy: BadSamples = BadSamples()) -> None:
+        self.processor, self.policy = processor, policy
+
+    def __call__(self, items: Sequence[EvalItem | LeftOut]) -> EvalBatch:
+        checked = [self._checked(item) for item in items]
+        told = tuple(item.message for item in checked if isinstance(item, LeftOut) and item.message)
+        kept = [item for item in checked if isinstance(item, EvalItem)]
+        kept.sort(key=lambda item: not item.counted)
+        return replace(collate_questions(kept or [_BLANK_QUESTION], self.processor), left_out=told)
+
+    def _checked(self, item: EvalItem | LeftOut) -> EvalItem | LeftOut:
+        if isinstance(item, LeftOut) or not self.policy.skips:
+            return item
+        try:
+            sizes = [Size.of(picture.size) for picture in item.pictures]
+            self.processor.length(sizes, item.turns, open_ended=True, key=item.key)
+        except ValueError as error:
+            return LeftOut(str(error) if item.counted else "")
+        return item
 
 
 def pictures_of(record: Record) -> list[Image]:
@@ -161,6 +212,6 @@ def pictures_of(record: Record) -> list[Image]:
         BadImageError: naming the record and the file.
     """
     try:
-        return [read_image(path) for path in record.images]
+        return [read_image(source) for source in record.images]
     except BadImageError as error:
         raise BadImageError(f"{record.key}: {error}") from error

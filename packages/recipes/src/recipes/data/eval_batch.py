@@ -35,6 +35,7 @@ class EvalBatch:
         pictures: the first picture of each, small, for people; None: text only.
         keys: names in messages.
         counted: the first so many are; those after them only keep a rank busy.
+        left_out: a message for every question that was to be in it and cannot be used.
     """
 
     batch: Batch
@@ -43,6 +44,7 @@ class EvalBatch:
     pictures: tuple[Image | None, ...]
     keys: tuple[str, ...]
     counted: int
+    left_out: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "EvalBatch":
         """The same with its prompts on another device."""

@@ -1,26 +1,33 @@
-"""Conversations in LLaVA's format, checked before anything is trained on them."""
+"""Conversations from a file, checked before anything is trained on them."""
 
-import json
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from foveal.models import Turn
-from foveal.models.prompts.templates import check_turns
-
-logger = logging.getLogger(__name__)
-ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+from foveal.models import BadImageError, Turn, image_size
+from recipes.data.bad_samples import BadSamples
+from recipes.data.shapes import read_shape
+from recipes.reading.json_file import read_values
+from recipes.reading.pictures import Source, picture_source
 
 
 @dataclass(frozen=True)
 class Record:
-    """One conversation: its id, the files of its pictures, its turns."""
+    """One conversation.
+
+    Attributes:
+        key: its id, or its place in the file.
+        images: its pictures.
+        turns: of it; none if they could not be read.
+        fault: why it cannot be used; empty: nothing is known against it.
+    """
 
     key: str
-    images: tuple[Path, ...]
+    images: tuple[Source, ...]
     turns: tuple[Turn, ...]
+    fault: str = ""
 
     @property
     def words(self) -> int:
@@ -28,84 +35,59 @@ class Record:
         return sum(len(turn.text.replace("<image>", " ").split()) for turn in self.turns)
 
 
-def read_records(path: str | Path, images: str | Path | None = None) -> list[Record]:
-    """The conversations of a JSON list or a JSONL file, in LLaVA's format (its docs/Finetune_Custom_Data.md).
+def read_records(
+    path: str | Path, images: str | Path | None = None, *, policy: BadSamples = BadSamples()
+) -> list[Record]:
+    """The conversations of a JSON list or a JSONL file, in any of the shapes of `read_shape`.
 
-    A record has `id`, `conversations` (`from`: human or gpt by turns, `value`: text) and, unless it is text only,
-    `image` (a name or a list). A leading turn of gpt answers nothing and is left out, which is logged.
+    Headers of all pictures are read. A record with a fault keeps its place, so that the order of the others does not
+    depend on what is mended meanwhile.
 
     Args:
-        path: .json or .jsonl.
+        path: the file; its content tells which of the two it is.
         images: folder that the pictures' names start from; default: the file's own.
+        policy: for records that cannot be used.
 
     Raises:
-        ValueError: naming file, record and key: for JSON that is none, unknown roles, turns out of order, empty
-            answers, `<image>` not once per picture, pictures that are missing or lie outside of `images`.
+        ValueError: for JSON that is none; naming file, record and key, unless the policy leaves them out: for all that
+            `read_shape` refuses, and pictures that are missing, lie outside of `images`, or whose header tells that
+            they are damaged or too large.
         OSError: if the file cannot be read.
     """
     source = Path(path)
     root = Path(images) if images is not None else source.parent
     if not root.is_dir():
         raise ValueError(f"there is no image folder {root}")
-    records = [_record(raw, where, root) for where, raw in _raw_records(source)]
+    checked = cache(_header_fault)
+    records = [_record(raw, where, root, checked) for _, where, raw in read_values(source)]
     if not records:
         raise ValueError(f"{source} has no records")
+    policy.read([record.fault for record in records if record.fault], len(records), str(source))
     return records
 
 
-def _raw_records(source: Path) -> Iterator[tuple[str, Any]]:
-    text = source.read_text(encoding="utf-8")
-    if source.suffix == ".jsonl":
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield f"{source}, line {number}", json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{source}, line {number}: not JSON ({error})") from error
-        return
+def _record(raw: Any, where: str, root: Path, header_fault: Callable[[Source], str]) -> Record:
+    key = where
+    if isinstance(raw, dict) and raw.get("id") is not None:
+        key = str(raw["id"]).encode(errors="backslashreplace").decode()
+        where = f"{where} (id {key})"
     try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source}: not JSON ({error})") from error
-    if not isinstance(raw, list):
-        raise ValueError(f"{source}: a list of records is expected, not {type(raw).__name__}")
-    for number, record in enumerate(raw, start=1):
-        yield f"{source}, record {number}", record
-
-
-def _record(raw: Any, where: str, root: Path) -> Record:
-    if not isinstance(raw, dict) or not isinstance(raw.get("conversations"), list):
-        raise ValueError(f"{where}: an object with a list 'conversations' is expected")
-    key = str(raw.get("id", where))
-    where = f"{where} (id {key})"
-    turns = [_turn(spoken, where, number) for number, spoken in enumerate(raw["conversations"], start=1)]
-    if turns and turns[0].role == "assistant":
-        logger.warning("%s: left out the first turn, gpt's: it answers nothing", where)
-        turns = turns[1:]
-    named = raw.get("image", [])
-    names = [named] if isinstance(named, str) else named
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{where}, image: a name or a list of names is expected, not {named!r}")
-    try:
-        check_turns(turns, len(names), open_ended=False)
+        names, turns = read_shape(raw, where)
     except ValueError as error:
-        raise ValueError(f"{where}, conversations: {error}") from error
-    return Record(key, tuple(_picture(name, where, root) for name in names), tuple(turns))
+        return Record(key, (), (), str(error))
+    try:
+        sources = tuple(picture_source(name, root, f"{where}, image") for name in names)
+        fault = next((f"{where}, image: {reason}" for reason in map(header_fault, sources) if reason), "")
+    except ValueError as error:
+        # Never opened; that there are pictures has a say in the order.
+        sources, fault = tuple(root / "unknown" for _ in names), str(error)
+    return Record(key, sources, tuple(turns), fault)
 
 
-def _turn(spoken: Any, where: str, number: int) -> Turn:
-    if not isinstance(spoken, dict) or not isinstance(spoken.get("value"), str):
-        raise ValueError(f"{where}, turn {number}: an object with 'from' and a text 'value' is expected")
-    role = ROLES.get(spoken.get("from", ""))
-    if role is None:
-        raise ValueError(f"{where}, turn {number}: 'from' is {spoken.get('from')!r}, expected human or gpt")
-    return Turn(role, spoken["value"])  # type: ignore[arg-type]  # one of the three
-
-
-def _picture(name: str, where: str, root: Path) -> Path:
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"{where}, image: {name!r} lies outside of the image folder {root}")
-    if not path.is_file():
-        raise ValueError(f"{where}, image: there is no file {path}")
-    return path
+def _header_fault(source: Source) -> str:
+    """What the header of a picture tells against it."""
+    try:
+        image_size(source)
+    except BadImageError as error:
+        return str(error)
+    return ""

@@ -41,6 +41,7 @@ class Batch:
         views: [3, height, width] each, uint8; of all samples, one sample after the other.
         keys: the samples' names in messages.
         sizes: size of each picture, in the order of the views.
+        left_out: one message for each sample that cannot be used and is not in the batch.
     """
 
     input_ids: Tensor
@@ -49,6 +50,7 @@ class Batch:
     views: tuple[Tensor, ...]
     keys: tuple[str, ...]
     sizes: tuple[Size, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The batch on another device."""

@@ -57,7 +57,8 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Size:
     """The size of the upright picture, without decoding it.
 
-    The only exception is a PNG with text or EXIF after its pixels, which Pillow can only read by decoding them.
+    The only exception is a PNG with text or EXIF after its pixels, which Pillow can only read by decoding them. A PNG
+    that ends before its last chunk of pixels is refused.
 
     Raises:
         BadImageError: as for `read_image`, for what the header shows.
@@ -108,14 +109,21 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
 
 
 def _has_metadata_behind_pixels(source: str | Path | bytes) -> bool:
-    """Whether a PNG has text or EXIF after its pixels, as some programs write it."""
+    """Whether a PNG has text or EXIF after its pixels, as some programs write it.
+
+    Raises:
+        EOFError: if the file ends inside of the pixels.
+    """
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        end = file.seek(0, io.SEEK_END)
         file.seek(8)
         pixels_seen = False
         while len(header := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", header)
             if pixels_seen and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
                 return True
+            if kind == b"IDAT" and file.tell() + length > end:
+                raise EOFError("the file ends inside of its pixels")
             pixels_seen = pixels_seen or kind == b"IDAT"
             file.seek(length + 4, io.SEEK_CUR)
     return False

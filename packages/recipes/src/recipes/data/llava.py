@@ -1,0 +1,105 @@
+"""Conversations from files, as Lightning wants them."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import DataLoader
+
+from foveal.models import Batch
+from recipes.data.bad_samples import BadSamples, LeftOutCount
+from recipes.data.dataset import RecordDataset, RecordQuestions
+from recipes.data.eval_batch import EvalBatch
+from recipes.data.modules import ConversationData, DataIdentity, fingerprint
+from recipes.data.order import ModalityLengthOrder
+from recipes.data.records import read_records
+
+
+class LlavaData(ConversationData):
+    """Conversations and captions from files, in LLaVA's format and the others of docs/data.md.
+
+    Args:
+        path: JSON or JSONL to learn from.
+        images: folder that the pictures' names start from; default: the file's own.
+        val_path: JSON or JSONL to validate on; null: no validation.
+        val_images: folder for the pictures of `val_path`; default: as for `images`.
+        val_limit: validate on the first so many questions; null: on all.
+        group_by_modality: put samples of like length and kind together; false: plain random order.
+        on_bad_sample: what to do with a sample that cannot be used, in training and validation: `raise`, or `skip` and
+            log it.
+        max_bad: with `skip`, the share of a file's samples that may be left out; more is an error.
+        batch_size: conversations of a micro-batch.
+        val_batch_size: questions answered at a time.
+        workers: processes that read and cut pictures; 0: the training process does.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        images: str | None = None,
+        val_path: str | None = None,
+        val_images: str | None = None,
+        val_limit: int | None = None,
+        group_by_modality: bool = True,
+        on_bad_sample: Literal["raise", "skip"] = "raise",
+        max_bad: float = 0.001,
+        batch_size: int = 8,
+        val_batch_size: int = 8,
+        workers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, val_batch_size, workers, seed)
+        self.path, self.images, self.val_path, self.val_images = path, images, val_path, val_images
+        self.val_limit, self.group_by_modality = val_limit, group_by_modality
+        self.policy = BadSamples(on_bad_sample, max_bad)
+        self.has_validation = val_path is not None
+        for name, file in (("path", path), ("val_path", val_path)):
+            if file is not None and not Path(file).is_file():
+                found = "that is a folder; give a file in it" if Path(file).is_dir() else "there is no such file"
+                raise ValueError(f"--data.{name} {file}: {found} (JSON or JSONL in LLaVA's format)")
+        self.records = read_records(path, images, policy=self.policy)
+        known = sum(bool(record.fault) for record in self.records)
+        self.left_out = LeftOutCount(self.policy, len(self.records), path, known=known)
+        self.questions: RecordQuestions | None = None
+        if val_path is not None:
+            self.questions = RecordQuestions(read_records(val_path, val_images, policy=self.policy), policy=self.policy)
+            self.questions.places = self.questions.places[:val_limit]
+            self.val_left_out = LeftOutCount(self.policy, len(self.questions), val_path)
+
+    @cached_property
+    def identity(self) -> DataIdentity:
+        return DataIdentity(
+            len(self.records), fingerprint(self.seed, self.group_by_modality, *(each.turns for each in self.records))
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        dataset = RecordDataset(self.records, self.processor, policy=self.policy)
+        signed = [max(record.words, 1) * (1 if record.images else -1) for record in self.records]
+        lengths = signed if self.group_by_modality else [1] * len(signed)
+        return self._train_loader(dataset, ModalityLengthOrder(lengths, seed=self.seed))
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        return [] if self.questions is None else self._val_loader(self.questions, self.policy)
+
+    def on_after_batch_transfer(self, batch: Batch | EvalBatch, dataloader_idx: int) -> Batch | EvalBatch:
+        """Count what was left out of a batch, over all ranks, which get equally many batches.
+
+        Raises:
+            ValueError: on all ranks, if it is too much.
+        """
+        if self.policy.skips:
+            count, epoch = (
+                (self.left_out, self.trainer.current_epoch) if isinstance(batch, Batch) else (self.val_left_out, 0)
+            )
+            own = torch.tensor(count.add(batch.left_out, epoch), device=self.trainer.strategy.root_device)
+            count.check(int(self.trainer.strategy.reduce(own, reduce_op="sum")))
+        return batch
+
+    def teardown(self, stage: str) -> None:
+        """Say at the end how much was left out."""
+        counts = [self.left_out] if self.questions is None else [self.left_out, self.val_left_out]
+        for count in counts if self.trainer.is_global_zero else ():
+            count.conclude()

@@ -1,0 +1,150 @@
+"""The shapes in which people keep conversations and captions, as turns with the names of their pictures."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from foveal.models import Turn
+from foveal.models.prompts.templates import PLACEHOLDER, Role, check_turns, with_pictures
+from recipes.reading.keys import refuse_meant_keys
+from recipes.reading.pictures import named_pictures
+
+logger = logging.getLogger(__name__)
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+}
+TALKS, CAPTIONS = ("conversations", "messages"), ("caption", "text")
+KEYS = ("id", "image", "images", "system", *TALKS, *CAPTIONS)
+
+
+def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
+    """The names of a record's pictures, and its turns with `<image>` once for each.
+
+    - A conversation stands under `conversations` or `messages`: turns with `from` and `value` (LLaVA) or with `role`
+      and `content` (OpenAI, ShareGPT), the latter a text or a list of parts.
+    - A caption stands under `caption` or `text` of a record with pictures and no conversation.
+    - Pictures stand under `image` or `images`, or in the parts. If no text has a place for them, they come first.
+    - A leading turn of the assistant answers nothing and is left out, which is logged.
+
+    Args:
+        record: as it stands in the file.
+        where: its place, for messages.
+
+    Raises:
+        ValueError: naming place and key, for everything that is not understood: other shapes, unknown roles, keys that
+            look meant, turns out of order, empty answers, `<image>` not once per picture, and texts with a NUL or half
+            a character.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: an object is expected, not {type(record).__name__}")
+    refuse_meant_keys(record, KEYS, where)
+    pictures, talk = named_pictures(record, where), _only(record, TALKS, where)
+    if talk is None:
+        turns = _caption(record, pictures, where)
+    else:
+        turns, shown = _talk(record[talk], f"{where}, {talk}")
+        if shown and pictures:
+            raise ValueError(f"{where}: pictures both in the parts of {talk} and beside it: name each once")
+        pictures = shown or pictures
+    if not isinstance(system := record.get("system") or "", str):
+        raise ValueError(f"{where}, system: a text is expected, not {type(system).__name__}")
+    if system:
+        turns.insert(0, Turn("system", _clean(system, f"{where}, system")))
+    if turns and turns[0].role == "assistant":
+        logger.warning("%s: left out the first turn, the assistant's: it answers nothing", where)
+        turns = turns[1:]
+    _place(turns, len(pictures))
+    try:
+        check_turns(turns, len(pictures), open_ended=False)
+    except ValueError as error:
+        raise ValueError(f"{where}, {talk or 'caption'}: {error}") from error
+    return pictures, turns
+
+
+def _only(record: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str | None:
+    present = [key for key in keys if record.get(key) is not None]
+    if len(present) > 1:
+        raise ValueError(f"{where}: both {present[0]!r} and {present[1]!r}: which one is meant? Leave the other out")
+    return present[0] if present else None
+
+
+def _caption(record: Mapping[str, Any], pictures: list[str], where: str) -> list[Turn]:
+    key = _only(record, CAPTIONS, where)
+    if key is None or not pictures:
+        raise ValueError(f"{where}: expected 'conversations' or 'messages', or 'image' with a 'caption' or 'text'")
+    if not isinstance(record[key], str):
+        raise ValueError(f"{where}, {key}: a text is expected, not {type(record[key]).__name__}")
+    user = Turn("user", "\n".join([PLACEHOLDER] * len(pictures)))
+    return [user, Turn("assistant", _clean(record[key], f"{where}, {key}"))]
+
+
+def _talk(spoken: Any, where: str) -> tuple[list[Turn], list[str]]:
+    """Turns, and the pictures that are named in their parts."""
+    if not isinstance(spoken, list):
+        raise ValueError(f"{where}: a list of turns is expected, not {type(spoken).__name__}")
+    turns, pictures = [], []
+    for number, one in enumerate(spoken, start=1):
+        turn, shown = _turn(one, f"{where}, turn {number}")
+        turns.append(turn)
+        pictures += shown
+    return turns, pictures
+
+
+def _turn(spoken: Any, where: str) -> tuple[Turn, list[str]]:
+    for role_key, text_key in (("from", "value"), ("role", "content")):
+        if isinstance(spoken, dict) and role_key in spoken and text_key in spoken:
+            role, content = spoken[role_key], spoken[text_key]
+            break
+    else:
+        raise ValueError(f"{where}: an object with 'from' and 'value', or 'role' and 'content', is expected")
+    if not isinstance(role, str) or role not in ROLES:
+        raise ValueError(f"{where}: unknown role {role!r} in {role_key!r}, expected one of {', '.join(ROLES)}")
+    if isinstance(content, str):
+        return Turn(ROLES[role], _clean(content, where)), []
+    if not isinstance(content, list):
+        raise ValueError(f"{where}, {text_key}: a text or a list of parts is expected, not {type(content).__name__}")
+    texts, pictures = [], []
+    for number, part in enumerate(content, start=1):
+        text, shown = _part(part, f"{where}, part {number}")
+        texts.append(text)
+        pictures += shown
+    return Turn(ROLES[role], "\n".join(texts)), pictures
+
+
+def _part(part: Any, where: str) -> tuple[str, list[str]]:
+    """The text of a part, and the picture that it names; an image without a name is one of those beside the turns."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text" and isinstance(part.get("text"), str):
+        return _clean(part["text"], where), []
+    if kind in ("image", "image_url"):
+        named = part.get(kind)
+        name = named.get("url") if isinstance(named, dict) else named
+        if name is None and kind == "image":
+            return PLACEHOLDER, []
+        if isinstance(name, str) and name:
+            return PLACEHOLDER, [name]
+    raise ValueError(f"{where}: expected type 'text' with a text, or 'image' or 'image_url' with a name, not {kind!r}")
+
+
+def _place(turns: list[Turn], pictures: int) -> None:
+    """Pictures that no text has a place for come before the first user's text, each on a line of its own."""
+    if any(PLACEHOLDER in turn.text for turn in turns):
+        return
+    for position, turn in enumerate(turns):
+        if turn.role == "user":
+            turns[position] = Turn("user", with_pictures(turn.text, pictures))
+            return
+
+
+def _clean(text: str, where: str) -> str:
+    if "\0" in text:
+        raise ValueError(f"{where}: the text has a NUL at character {text.index(chr(0)) + 1}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: the text has half a character (a lone surrogate) at {error.start + 1}") from error
+    return text

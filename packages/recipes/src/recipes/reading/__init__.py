@@ -1,0 +1,1 @@
+"""Files that people bring: what `fit` learns from and what `predict` is asked."""
