@@ -185,9 +185,7 @@ def test_a_published_folder(tmp_path, run, pickled):
     assert torch.equal(opened.connector.layers[0].weight, tensors["model.mm_projector.0.weight"])
     save(opened, tmp_path / "ours")
     printed = run(export, tmp_path / "ours", tmp_path / "theirs")
-    assert printed.startswith(
-        f"{tmp_path / 'theirs'} holds a LlavaForConditionalGeneration; read back by transformers"
-    )
+    assert printed.startswith(f"{tmp_path / 'theirs'} holds a LlavaForConditionalGeneration; read back by transformers")
     theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "theirs")
     assert torch.equal(theirs.model.multi_modal_projector.linear_1.weight, tensors["model.mm_projector.0.weight"])
     assert "theirs exists and is not empty: choose another folder" in run(

@@ -188,7 +188,7 @@ def test_told_to_stop(start, tmp_path, whole, number, code):
     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     assert said(tmp_path).split("\n") == [
         "",
-        f"{name}: stopping after this step; once more stops at once",
+        f"{name}: stopping after this step; again to stop at once",
         f"stopped by {number.name} after step {int(newest.name[5:])}; go on with --ckpt_path {newest}",
         "",
     ]
@@ -235,7 +235,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path):
     until(lambda: len(family(process.pid)) > 3, 120)
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
-    until(lambda: "once more stops at once" in said(tmp_path) or process.poll() is not None)
+    until(lambda: "again to stop at once" in said(tmp_path) or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(5) == -signal.SIGINT
     assert "Traceback" not in said(tmp_path)

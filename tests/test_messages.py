@@ -126,7 +126,11 @@ WRONG = [
     ),
     ((*UHD, f"{CONNECTOR}=3"), 2, ["--model.network.connector: 3 is not the class_path of a Connector"]),
     ((*UHD, f"{ENCODER}=foveal.encoders.Encoder"), 2, ["cannot be built: it has no forward", "such as"]),
-    ((*UHD, f"{ENCODER}=VisionTransformr"), 2, ["not the class path", "did you mean foveal.encoders.VisionTransformer?"]),
+    (
+        (*UHD, f"{ENCODER}=VisionTransformr"),
+        2,
+        ["not the class path", "did you mean foveal.encoders.VisionTransformer?"],
+    ),
     ((*UHD, "--data=Llava"), 2, ["--data: 'Llava'", "did you mean recipes.data.LlavaData?"]),
     ((*UHD, "--data=foveal.connectors.MlpProjector"), 2, ["is a Connector; expected is a LightningDataModule"]),
     ((*UHD, "--trainer.logger=foveal.Nothing"), 2, ["--trainer.logger", "there is no Nothing in foveal"]),

@@ -109,8 +109,8 @@ def test_what_cannot_be_changed_is_refused(fit, tmp_path, capsys):
     for changes, words in (
         (["--model.optimizer=adamw"], ["optimizer muon", "--model.optimizer=muon"]),
         (["--model.encoder_lr=null"], ["encoder", "not trained in this run"]),
-        (["--data.pages=6"], ["8 samples", "6 now"]),
-        (["--data.seed=1"], ["not the same any more"]),
+        (["--data.pages=6"], ["8 samples", "now has 6"]),
+        (["--data.seed=1"], ["the data has changed"]),
     ):
         capsys.readouterr()
         assert fit(*SMALL, "--data.pages=8", *changes, "--ckpt_path=last") == 1

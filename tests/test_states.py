@@ -160,7 +160,7 @@ def test_damage(tmp_path, damage, earlier):
 def test_a_page_of_something_else(tmp_path, text):
     (tmp_path / "step-00000001").mkdir()
     (tmp_path / "step-00000001" / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
-    assert "it is no page of a training state" in refused(tmp_path)
+    assert "it is not the manifest of a training state" in refused(tmp_path)
 
 
 def test_a_page_that_points_outside(tmp_path):
@@ -181,7 +181,8 @@ def test_another_format(tmp_path):
     state = written(tmp_path)
     forged(state, format=2)
     assert (
-        refused(tmp_path) == f"{state / MANIFEST} has format 2, this version reads format 1: resume with the other one"
+        refused(tmp_path)
+        == f"{state / MANIFEST} has format 2, this version reads format 1: resume with the version that wrote it"
     )
 
 
