@@ -1,4 +1,4 @@
-"""Every precision trains, or is refused before anything is read; and where a run's files go."""
+"""Every precision trains or is refused before anything is read; and where a run's files go."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""A resumed run is bit for bit the run that was not interrupted; the command line decides, or is refused by name."""
+"""A resumed run equals the uninterrupted run bit for bit; the command line decides, or is refused by name."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ EACH = ("--states.every_steps=1", "--states.keep=99")
 
 
 def curve(run):
-    """The run's measurements without its speed."""
+    """The run's metrics without its speed."""
     with (run / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     return [{name: value for name, value in row.items() if not name.startswith("speed/") and value} for row in rows]
