@@ -120,7 +120,7 @@ def test_a_time_limit(fit, tmp_path, capsys):
     assert fit(*SMALL, "--data.pages=8", *limit, "--run=run") == 0
     step = int(newest_state(tmp_path / "run/states").name[5:])
     assert step < 4000
-    assert f"after step {step}; go on with --ckpt_path run/states/step-{step:08d}" in capsys.readouterr().err
+    assert f"after step {step}; resume with --ckpt_path run/states/step-{step:08d}" in capsys.readouterr().err
     assert weights(tmp_path / "run")
 
 

@@ -189,7 +189,7 @@ def test_told_to_stop(start, tmp_path, whole, number, code):
     assert said(tmp_path).split("\n") == [
         "",
         f"{name}: stopping after this step; again to stop at once",
-        f"stopped by {number.name} after step {int(newest.name[5:])}; go on with --ckpt_path {newest}",
+        f"stopped by {number.name} after step {int(newest.name[5:])}; resume with --ckpt_path {newest}",
         "",
     ]
     until(lambda: not family(process.pid), 15)
@@ -202,7 +202,7 @@ def test_told_to_stop_in_a_validation(start, tmp_path):
     until(lambda: (tmp_path / f"validating.{process.pid}").exists())
     process.terminate()
     assert ended(process) == 143
-    assert "after step 2; go on with --ckpt_path run/states/step-00000002" in said(tmp_path)
+    assert "after step 2; resume with --ckpt_path run/states/step-00000002" in said(tmp_path)
     process = start(*RUN, "--run=run", "--ckpt_path=last")
     assert ended(process) == 0
     assert steps_of(tmp_path / "run") == list(range(STEPS))

@@ -127,7 +127,7 @@ def test_stopped_in_every_epoch_and_resumed_on_other_ranks(fit, tmp_path, pages,
     for resumed, step in (((), 1), ((last,), 5)):
         process = started(tmp_path, "recipes.fit", *settings, *several, stop(step), *resumed)
         out, err = ended(process, 143)
-        assert f"stopped by SIGTERM after step {step}; go on with --ckpt_path runs/uhd/version_0/states" in err
+        assert f"stopped by SIGTERM after step {step}; resume with --ckpt_path runs/uhd/version_0/states" in err
         assert len(err.strip().splitlines()) == 2
         assert "checkpoint:" not in out
     assert fit(*settings, one, stop(7), last) == 143
