@@ -19,7 +19,7 @@ TINY = [
 
 @pytest.fixture
 def command(tmp_path):
-    """Runs `python -m recipes.NAME ...` in a folder of the test's own; expects the given exit code."""
+    """Runs `python -m recipes.NAME ...` in the test's own folder; expects the given exit code."""
 
     def run(name, *arguments, code=0, tiny=False):
         words = [sys.executable, "-m", f"recipes.{name}", *map(str, arguments), *(TINY if tiny else [])]

@@ -1,4 +1,4 @@
-"""`fit` inside of the test's own process: the same arguments, without the seconds that a process takes to begin."""
+"""`fit` in the test's own process: the same arguments, without the seconds that a process takes to start."""
 
 import random
 import sys
@@ -27,7 +27,7 @@ SEEN = ("--allow_import=seen", "--trainer.callbacks+=seen.Seen")
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
-    """Runs `fit` with the given arguments in a folder of the test's own; returns its exit code."""
+    """Runs `fit` with the given arguments in the test's own folder; returns its exit code."""
     from recipes.command_line.arguments import prepare
     from recipes.commands.fit import FitCommand
     from recipes.commands.lightning_cli import run
@@ -57,7 +57,7 @@ def seen(folder, ranks=1):
 
 
 def once_an_epoch(samples, epochs):
-    """What `seen` is if nothing is left out and nothing comes twice."""
+    """The value of `seen` if nothing is left out and nothing comes twice."""
     return Counter(f"{epoch} page {page}" for epoch in range(epochs) for page in range(samples))
 
 

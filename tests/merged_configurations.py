@@ -1,7 +1,7 @@
-"""Command lines on the shipped configurations, and what the parser makes of each.
+"""Command lines with the shipped configurations, and the settings that the parser merges from each.
 
-As a command it reads a JSON list of command lines and prints what each is merged to, in one process. With `--write` it
-writes the reference of `test_merged_configurations.py` anew, from what the parser says today.
+As a command it reads a JSON list of command lines and prints the merged settings of each, in one process. With
+`--write` it rewrites the reference of `test_merged_configurations.py` from the parser's current output.
 """
 
 import json
@@ -48,7 +48,7 @@ NAMES = (
     *OVERLAYS,
 )
 """Every name that could be typed after `--config` before configurations extended each other, without `.yaml`."""
-# What the files leave to the command line: folders with weights that are no hub name.
+# Left to the command line by the files: folders with weights that have no hub name.
 DECODER = ("--model.network.language_model.name_or_folder=there", "--model.network.tokenizer.name_or_folder=there")
 GIVEN = {
     "vary_tiny": ("--model.network.encoder.path=there",),
@@ -60,12 +60,12 @@ FROM_CHECKPOINT = ("finetune", "pretrain_jointly")
 
 
 def line(*names: str, more: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The command line on configurations by name."""
+    """A command line with configurations by name."""
     return (*(word for name in names for word in ("--config", f"{name}.yaml")), *more)
 
 
 def stage_line(method: str, size: str, stage: str) -> tuple[str, ...]:
-    """The command line of a stage as README and docs type it; an empty size is left out."""
+    """The command line of a stage as typed in README and docs; an empty size is left out."""
     given = (FOLDER,) if stage in FROM_CHECKPOINT else GIVEN.get(method, ()) if size else ()
     names = [method, *([f"{method}/{size}"] if size else []), f"{method}/{stage}"]
     return line(*names, more=(DATA, *given))
@@ -106,11 +106,11 @@ LINES = [
     line("uhd", "log/tensorboard"),
     line("uhd", "log/wandb"),
 ]
-"""Of every shipped method, size, stage and overlay the combinations that README and docs type, and their like."""
+"""Combinations of shipped methods, sizes, stages and overlays as typed in README and docs, and similar ones."""
 
 
 def merged(lines: list[tuple[str, ...]]) -> list[str]:
-    """What `--print_config` prints for every command line, from one parser."""
+    """The output of `--print_config` for every command line, from one parser."""
     from jsonargparse import set_parsing_settings
 
     from recipes.command_line.arguments import prepare
@@ -132,7 +132,7 @@ def merged(lines: list[tuple[str, ...]]) -> list[str]:
     command = Parsed("fit", first, Signals(), RunLog())
     found = []
     for words in lines:
-        print(*words, file=sys.stderr)  # the last one is that of an error
+        print(*words, file=sys.stderr)  # the last word is that of an error
         typed, parser = prepare(words), command._subcommand_parsers["fit"]
         parser.expanded = frozenset(typed.expanded)
         parsed = command.parser.parse_args(["fit", *typed.arguments])["fit"]
@@ -141,7 +141,7 @@ def merged(lines: list[tuple[str, ...]]) -> list[str]:
 
 
 def flat(settings, names=()):
-    """Every setting by its dotted name; the names inside of a list are numbers."""
+    """Every setting by its dotted name; names inside a list are numbers."""
     inner = settings.items() if isinstance(settings, dict) else enumerate(settings)
     result = {}
     for name, value in inner:
@@ -154,10 +154,10 @@ def flat(settings, names=()):
 
 
 def in_one_process(lines, folder):
-    """What every command line is merged to, flat, from a process of its own.
+    """The merged settings of every command line, flat, from a separate process.
 
     Raises:
-        AssertionError: with what the parser said, if it refused one.
+        AssertionError: with the parser's message, if it refused one.
     """
     done = subprocess.run(
         [sys.executable, "-m", "tests.merged_configurations"],
@@ -173,12 +173,12 @@ def in_one_process(lines, folder):
 
 
 def environment():
-    """That of a test, in which this module can be found from everywhere."""
+    """The environment of a test, in which this module can be imported from anywhere."""
     return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
 
 
 def reference():
-    """What every command line of `LINES` was merged to."""
+    """The stored merged settings of every command line of `LINES`."""
     stored, result = json.loads(REFERENCE.read_text(encoding="utf-8")), {}
     for name, change in stored.items():
         before = result.get(change["from"], {})
@@ -188,15 +188,15 @@ def reference():
 
 
 def change(name, before, settings):
-    """From one command line's settings to those of another."""
+    """The changes from one command line's settings to those of another."""
     gone = [key for key in before if key not in settings]
-    # True is no 1, and 1 no 1.0.
+    # True is not 1, and 1 is not 1.0.
     new = {key: value for key, value in settings.items() if key not in before or repr(before[key]) != repr(value)}
     return {"from": name, **({"without": gone} if gone else {}), "with": new}
 
 
 def written(found):
-    """The reference, in which every command line has what is not as in the nearest one before it."""
+    """The reference, in which every command line has its differences from the most similar one before it."""
     lines, before = [], {}
     for name, settings in found.items():
         changes = [change(other, before[other], settings) for other in before] or [{"from": "", "with": settings}]

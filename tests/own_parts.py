@@ -1,4 +1,4 @@
-"""Parts from outside of Foveal as a newcomer writes them: the files of a page, and a model of theirs."""
+"""Parts from outside Foveal as a newcomer writes them: the files of a page, and a model built from them."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ FILES = {"python": "mine.py", "yaml": "mine.yaml"}
 
 
 def files_of(page):
-    """What a page's section "One of your own" has as files, by their names."""
+    """The files in a page's section "One of your own", by name."""
     section = OWN_SECTION.search(page.read_text(encoding="utf-8"))
     blocks = re.findall(r"^```(python|yaml)\n(.*?)^```", section[1] if section else "", re.DOTALL | re.MULTILINE)
     return {FILES[kind]: text for kind, text in blocks}
@@ -30,7 +30,7 @@ def picture(width, height, seed=0):
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    """The network of a command line of `fit`, as the command builds it, in a folder where it finds the files given."""
+    """The network that `fit` builds for a command line, in a folder with the given files."""
     from jsonargparse import set_parsing_settings
 
     from recipes.command_line.arguments import prepare
@@ -74,8 +74,8 @@ def check_whole_way(module, folder, package):
 
     Args:
         module: a `Finetuning`.
-        folder: that is not there yet.
-        package: whose classes the checkpoint names.
+        folder: a folder that does not exist yet.
+        package: the package whose classes the checkpoint names.
     """
     from foveal.core import Size
     from foveal.models import Turn, answer, load, save

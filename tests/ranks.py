@@ -1,4 +1,4 @@
-"""Several processes that work together as the ranks of one run, on the CPU over gloo."""
+"""Several processes that act as the ranks of one run, on the CPU over gloo."""
 
 import multiprocessing
 import os
@@ -11,20 +11,20 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 HEAVY = ["lightning.pytorch", "transformers.models.llama", "transformers.models.qwen3", "recipes.sharding", "peft"]
-"""Imported once, by a process of which all ranks are copies."""
+"""Imported once, by the process from which all ranks are forked."""
 
 
 def on_ranks(size: int, function: Callable[..., Any], *arguments: Any, seconds: float = 240) -> list[Any]:
-    """What `function(*arguments)` returns on each of `size` ranks, as torchrun would start them; one rank is none.
+    """The results of `function(*arguments)` on each of `size` ranks, started like torchrun does.
 
     Args:
-        size: processes; each has one thread. With 1 there is no process group.
-        function: of a module, so that the processes find it; what it returns is pickled.
-        arguments: likewise.
-        seconds: after which ranks that still wait for each other are ended.
+        size: number of processes, with one thread each. With 1 there is no process group.
+        function: defined in a module, so that the processes can import it; its result is pickled.
+        arguments: pickled too.
+        seconds: time after which ranks that still wait for each other are ended.
 
     Raises:
-        AssertionError: with the trace of the first rank that failed, or if they did not end.
+        AssertionError: with the traceback of the first rank that failed, or if they did not end.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)

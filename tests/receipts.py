@@ -1,4 +1,4 @@
-"""Receipts in LLaVA's format, drawn: pictures of several shapes, questions about them, a record of text alone."""
+"""Drawn receipts in LLaVA's format: pictures of several shapes, questions about them, a text-only record."""
 
 import json
 import random
@@ -27,7 +27,7 @@ def turns(*texts):
 
 @pytest.fixture
 def receipts(tmp_path):
-    """A folder with images/, train.json and val.json with questions, and pages.json with all that is to be read."""
+    """A folder with images/, train.json and val.json with questions, and pages.json with the full texts."""
     folder, rng = tmp_path / "receipts", random.Random(0)
     (folder / "images").mkdir(parents=True)
     pages = []

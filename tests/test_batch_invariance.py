@@ -1,4 +1,4 @@
-"""Every shipped method: a sample gives the same numbers alone and in any batch."""
+"""Every shipped method gives the same numbers for a sample alone and in any batch."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ from recipes.command_line.configurations import merged, shipped_methods
 
 
 def network(method):
-    """As the recipes build it, in double precision, with weights behind which nothing hides."""
+    """The model as the recipes build it, in double precision, with all weights random, so that none hides an error."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--network", type=VisionLanguageModel)
@@ -36,7 +36,7 @@ def picture(width, height, seed):
 
 
 def samples(model):
-    """Pictures wide, tall and small; text alone; several pictures in a row. Lengths of text differ too."""
+    """Wide, tall and small pictures, text only, several pictures in a row; with texts of different lengths."""
     wide, tall, small = picture(190, 70, 1), picture(50, 220, 2), picture(20, 30, 3)
     conversations = [
         ([wide], "<image>\nWhat is written here?", "A word."),
@@ -107,7 +107,7 @@ def test_loss_and_gradients_of_a_batch_are_sums(model, each):
         model.zero_grad()
         loss = model.loss(batch)
         loss.total.backward()
-        # Text alone reaches neither encoder nor connector.
+        # Text-only samples reach neither encoder nor connector.
         gradients = {
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
             for name, weight in learnt.items()

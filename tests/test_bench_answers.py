@@ -1,4 +1,4 @@
-"""The bench of answers in 4 bits: that its models, prompts and cells are what the table says, on a CPU and small."""
+"""The benchmark of answers in 4 bits: its models, prompts and cells match the table, on a CPU at a small size."""
 
 import sys
 
@@ -29,7 +29,7 @@ def made(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_published_sizes_have_the_tokens_of_the_table(name):
-    """`shapes` refuses others; no weight is made."""
+    """`shapes` refuses others; no weight is created."""
     case = answers.CASES[name]
     built = answers.shapes(case, tiny=False)
     assert all(weight.is_meta for weight in built.parameters())
@@ -59,7 +59,7 @@ def test_a_model_is_made_in_4_bits_and_answers_to_the_end(name):
     for weight in (*kept, quantised):
         if weight.ndim > 1 and weight.numel() > 10_000:
             assert weight.std().item() == pytest.approx(1.0 if weight is table else 0.02, rel=0.1)
-    # Frequencies are those of a model that was made with its weights.
+    # Rotary frequencies are those of a model built with its weights.
     plain = llama(8, width=256, depth=1, heads=2, mlp_width=8).model.rotary_emb.inv_freq
     torch.testing.assert_close(language_model.model.rotary_emb.inv_freq, plain, rtol=0, atol=0)
     batch = answers.prompt(built, case)
@@ -97,7 +97,7 @@ def test_theirs_has_4_bits_but_for_the_output(published):
         assert packed == [f"{name}.weight" for name in linears if name != "lm_head"]
         answer = answers_theirs.answering(theirs, CPU, visual=576, text=8)
         ids = answer(3)
-        # Neither the model's own end of an answer nor that of its configuration counts.
+        # Neither the model's own end token nor that of its configuration ends the answer.
         theirs.generation_config.eos_token_id = theirs.config.text_config.eos_token_id = ids[0]
         assert answer(3) == ids
         assert len(ids) == 3
@@ -132,7 +132,7 @@ def test_a_row_without_a_gpu_says_why_there_are_no_graphs():
 
 @pytest.fixture
 def gpu(monkeypatch, counted):
-    """What a row asks of a GPU, without one: a capture runs nothing, a replay does the step, and memory is told."""
+    """Simulates a GPU for a row: a capture runs nothing, a replay does the step, and memory is reported."""
     monkeypatch.setattr(answers, "graphs_obstacle", lambda *_: None)
     monkeypatch.setattr(generation, "graphs_obstacle", lambda *_: None)
     monkeypatch.setattr(cuda_graphs.Steps.__init__, "__kwdefaults__", {"capture": lambda step: step})
@@ -143,7 +143,7 @@ def gpu(monkeypatch, counted):
 
 
 def graphs(monkeypatch, change):
-    """Let answers with graphs be `change` of what they are."""
+    """Make answers with graphs `change` of the true ones."""
     right = answers.answered
 
     def answered(built, batch, new_tokens, *, graphs=False):

@@ -1,4 +1,4 @@
-"""The bench of attention's kernels: what it compares, not how long it takes."""
+"""The benchmark of attention kernels: what it compares, not how long it takes."""
 
 import sys
 from dataclasses import replace

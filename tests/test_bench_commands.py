@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def defines_main(path):
-    """Whether the file is a command; the others help commands."""
+    """Whether the file is a command; the other files are helpers."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
 
@@ -37,7 +37,7 @@ def test_a_command_prints_its_table(name, tmp_path):
     assert rules, done.stdout
     for rule in rules:
         columns = lines[rule].count("|")
-        # A name between the bars and figures; or why there are none.
+        # A name between the bars, and figures, or the reason why there are none.
         assert lines[rule - 1].count("|") == columns
         assert lines[rule + 1].count("|") == columns, lines[rule + 1]
         assert any(character.isdigit() for character in lines[rule + 1])

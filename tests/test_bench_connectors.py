@@ -1,4 +1,4 @@
-"""The benches of connectors and deformable attention: what they count and compare, not how long it takes."""
+"""The benchmarks of connectors and deformable attention: what they count and compare, not how long they take."""
 
 from functools import partial
 

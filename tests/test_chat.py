@@ -1,4 +1,4 @@
-"""Conversations through a pipe and at a terminal, as processes; and in this one, what needs none of its own."""
+"""Conversations through a pipe and at a terminal, as processes, or in this process where that is enough."""
 
 import io
 import json
@@ -24,7 +24,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLU
 
 
 def parrot(**options):
-    """A model that says "a a a ..." to everything, as long as it may; a picture is one token."""
+    """A model that answers "a a a ..." up to the limit; a picture is one token."""
     tokenizer = byte_tokenizer()
     model = VisionLanguageModel(
         VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
@@ -37,7 +37,7 @@ def parrot(**options):
     letter, space = tokenizer.convert_tokens_to_ids(["a", "Ġ"])
     language_model = model.language_model
     with torch.no_grad():
-        # The layer adds nothing, so the next token follows from the last one only: "a" from any but "a".
+        # The layer adds nothing, so the next token depends only on the last one: "a" after any but "a".
         language_model.model.layers[0].self_attn.o_proj.weight.zero_()
         language_model.model.layers[0].mlp.down_proj.weight.zero_()
         tokens, words = language_model.model.embed_tokens.weight, language_model.lm_head.weight
@@ -50,7 +50,7 @@ def parrot(**options):
 
 @pytest.fixture
 def chat(tmp_path):
-    """Runs `python -m recipes.chat` in a folder of the test's own, with these lines in its standard input."""
+    """Runs `python -m recipes.chat` in the test's own folder, with these lines on its standard input."""
 
     def run(*arguments, typed=b"", code=0):
         words = [sys.executable, "-m", "recipes.chat", *map(str, arguments)]
@@ -64,14 +64,14 @@ def chat(tmp_path):
 
 @pytest.fixture
 def chat_here(tmp_path, monkeypatch, capsys):
-    """The same with a model that need not be loaded, and without a process."""
+    """The same with a model that is not loaded, and without a process."""
 
     def run(model, *arguments, typed):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(answering, "load", lambda folder, **_: model)
         monkeypatch.setattr(sys, "argv", ["chat", "--checkpoint", "here", *arguments])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
-        # What it silences would stay silent for other tests.
+        # What it silences would stay silenced for other tests.
         monkeypatch.setattr(dialogue, "calm", lambda: None)
         command.main()
         done = capsys.readouterr()
@@ -81,7 +81,7 @@ def chat_here(tmp_path, monkeypatch, capsys):
 
 
 def lines(*given):
-    """As they stand in a file."""
+    """The records as they are in a file."""
     return b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in given)
 
 
@@ -173,7 +173,7 @@ def test_pictures_elsewhere_and_a_template_without_turns(chat_here, pages, tmp_p
 def test_input_that_cannot_be_used(chat, pages):
     message, _ = chat("a.png", "--checkpoint", "nowhere", code=1)[1]
     assert message.startswith("error: there is no folder nowhere")
-    # The first to be read: no weights are waited for.
+    # Pictures are read first: the error does not wait for weights.
     message, _ = chat("none.png", "--checkpoint", "nowhere", code=1)[1]
     assert message == "error: none.png: there is no such file"
 
@@ -186,7 +186,7 @@ def test_wrong_usage(chat_here, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_at_a_terminal(tmp_path, pages):
-    """Tokens come one by one, Ctrl-C stops an answer and not the conversation, Ctrl-D ends it."""
+    """Tokens come one by one; Ctrl-C stops an answer but not the conversation, Ctrl-D ends it."""
     folder = save(parrot(), tmp_path / "checkpoint")
     ours, theirs = os.openpty()
     words = [sys.executable, "-m", "recipes.chat", "--checkpoint", str(folder), "--max_new_tokens", "90000", "a.png"]
@@ -196,7 +196,7 @@ def test_at_a_terminal(tmp_path, pages):
     seen = ""
 
     def until(text):
-        """What was shown up to `text`; the rest waits for the next call."""
+        """The output up to `text`; the rest is left for the next call."""
         nonlocal seen
         deadline = time.monotonic() + 120
         while text not in seen:

@@ -1,4 +1,4 @@
-"""The commands as processes: the whole way, and what goes wrong."""
+"""The commands as processes: from training to answers, and errors."""
 
 import json
 
@@ -90,7 +90,7 @@ def test_resuming_is_as_if_nothing_had_happened(command, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["llava", "uhd"])
 def test_published_sizes_and_stages_are_understood(command, method, tmp_path):
-    """Parsed only: neither the weights nor the GPUs are here."""
+    """Only parsed: neither the weights nor the GPUs are here."""
     size = "llava/7b.yaml" if method == "llava" else "uhd/13b.yaml"
     data = ["--data.path", "train.json"]
     command(
@@ -126,7 +126,7 @@ PLAN = "class_path: foveal.models.PadToSquare\ninit_args: {size: 64}\n"
 
 @pytest.mark.slow
 def test_a_method_of_ones_own_extends_the_laptop(command, tmp_path):
-    """It trains on the built-in pages, its files are found beside it, and what is saved extends nothing."""
+    """It trains on the built-in pages, files are found next to it, and the saved configuration extends nothing."""
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "mine.yaml").write_text(MINE)
     (tmp_path / "methods" / "plan.yaml").write_text(PLAN)

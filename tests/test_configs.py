@@ -1,4 +1,4 @@
-"""Every shipped method as a user runs it: trained on receipts, saved, asked; and Vary's vocabulary handed on."""
+"""Every shipped method as a user runs it: trained on receipts, saved, asked; and Vary's vocabulary passed on."""
 
 import pytest
 from safetensors.torch import load_file
@@ -18,7 +18,7 @@ BRIEF = [
 @pytest.mark.slow
 @pytest.mark.parametrize("method", shipped_methods())
 def test_receipts(command, receipts, tmp_path, method):
-    # Vary-tiny is asked nothing, it only reads.
+    # Vary-tiny answers no questions, it only reads.
     train, validation = ("pages.json", "pages.json") if method == "vary_tiny" else ("train.json", "val.json")
     data = ["--data.path", receipts / train, "--data.val_path", receipts / validation, "--data.val_limit=2"]
     data += ["--data.images", receipts, "--data.val_images", receipts, "--model.max_new_tokens=4"]

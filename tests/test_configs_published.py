@@ -1,4 +1,4 @@
-"""The published sizes and stages of every method: what is in the files, and that the command line understands them."""
+"""The published sizes and stages of every method: the contents of the files, and that the command line parses them."""
 
 import json
 import os
@@ -115,7 +115,7 @@ def test_a_stage_is_the_published_run(name):
     batch = trainer["devices"] * config["data"]["init_args"]["batch_size"] * trainer.get("accumulate_grad_batches", 1)
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
     assert Run(batch, trainer["max_epochs"], *rates) == RUNS[name]
-    # Everywhere AdamW without weight decay and a warm-up of 3 %; only large trained models are sharded.
+    # All use AdamW without weight decay and a warm-up of 3 %; only large trained models are sharded.
     assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", [0.9, 0.999], 0.0)
     assert model["warmup"] == 0.03
     assert not {"gradient_clip_val", "max_steps", "min_steps"} & set(trainer)
@@ -203,7 +203,7 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
 def test_what_a_stage_trains(files, parts, trained):
-    """Every weight of a tiny model of the same parts has the rate that the expected names give it."""
+    """In a tiny model with the same parts, every weight has the rate expected by its name."""
     model = {key: value for name in files for key, value in read(name)["model"].items()}
     merges = "merge" in read(files[0])["model"]["network"]
     network = nn.Module()
@@ -225,14 +225,14 @@ def test_what_a_stage_trains(files, parts, trained):
     assert set(expected.values()) >= set(trained.values())
 
 
-# What the files leave to the command line: folders with weights that are no hub name.
+# Left to the command line by the files: folders with weights that have no hub name.
 DEEPSEEK = ("--model.network.language_model.name_or_folder=there", "--model.network.tokenizer.name_or_folder=there")
 GIVEN = {
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DEEPSEEK,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DEEPSEEK),
 }
-# One process for all: it builds the real parser once and reads a list of command lines.
+# One process for all: it builds the real parser once and parses a list of command lines.
 PARSE = """
 import json, sys
 from jsonargparse import set_parsing_settings
@@ -287,7 +287,7 @@ PRESET_LINES = {name: line("mmfuser", "mmfuser/13b", f"mmfuser/layers_{name}", "
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory):
-    """The model of every command line, as the parser has understood it."""
+    """The model settings of every command line, as parsed."""
     lines = [*ALONE.values(), *ON_SMALL.values(), *(stage_line(*stage) for stage in STAGES), *PRESET_LINES.values()]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -306,7 +306,7 @@ def parsed(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "size"), SIZES)
 def test_nothing_of_the_small_model_is_left_in_a_size(parsed, method, size):
-    """The parser keeps arguments of the configuration before that fit the new class, such as a vocabulary of 260."""
+    """The parser keeps arguments of the previous configuration that fit the new class, such as a vocabulary of 260."""
     network = parsed[ON_SMALL[method, size]]["model"]["network"]
     assert network == parsed[ALONE[method, size]]["model"]["network"]
     assert network["class_path"] == "foveal.models.VisionLanguageModel"
@@ -316,7 +316,7 @@ def test_nothing_of_the_small_model_is_left_in_a_size(parsed, method, size):
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "size", "stage"), STAGES)
 def test_stages_are_understood(parsed, method, size, stage):
-    """Parsed only: neither the weights nor the GPUs are here."""
+    """Only parsed: neither the weights nor the GPUs are here."""
     model = parsed[stage_line(method, size, stage)]["model"]
     network, of_size = model["network"], parsed[ALONE[method, size]]["model"]["network"]["init_args"]
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]

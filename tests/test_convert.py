@@ -1,4 +1,4 @@
-"""Pickled weights made into safetensors, and models exported, as a user does it."""
+"""Converting pickled weights to safetensors, and exporting models, as a user does it."""
 
 import json
 import pickle
@@ -35,11 +35,11 @@ def same(found, expected):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs a command's `main`; what it printed, or the message that it stopped with."""
+    """Runs a command's `main`; returns its output, or the message with which it stopped."""
 
     def run(tool, *arguments):
         monkeypatch.setattr(sys, "argv", [tool.__name__, *map(str, arguments)])
-        # What it silences would stay silent for other tests.
+        # What it silences would stay silenced for other tests.
         monkeypatch.setattr("recipes.commands.export.calm", lambda: None)
         try:
             tool.main()
@@ -74,7 +74,7 @@ def test_a_projector_of_stage_1(tmp_path, run, is_zip):
 
 
 def test_wrapped_and_shared_tensors(tmp_path):
-    """Training files keep tensors under `model`; tied and transposed ones lie in one another's memory."""
+    """Training files keep tensors under `model`; tied and transposed ones share memory."""
     table = torch.randn(5, 3)
     tensors = {"embed.weight": table, "head.weight": table, "turned": table.T, "part": table[1:3]}
     for number, content in enumerate((tensors, {"model": tensors, "epoch": 3}, {"state_dict": tensors})):
@@ -115,7 +115,7 @@ def test_what_is_refused_leaves_nothing(tmp_path):
 
 @pytest.fixture
 def pickled(tmp_path):
-    """A LLaVA as it was published: shards with an index, a copy of the projector beside, everything pickled."""
+    """A LLaVA as it was published: shards with an index and a separate copy of the projector, all pickled."""
     model = small()
     for weight in model.parameters():
         nn.init.normal_(weight, std=0.2)
@@ -155,7 +155,7 @@ def pickled(tmp_path):
 
 
 def test_a_published_folder(tmp_path, run, pickled):
-    """Converted, with a tower that had to be converted too, opened, saved as ours, exported, opened by transformers."""
+    """Converted together with its tower, opened, saved in our layout, exported, opened by transformers."""
     folder, tensors = pickled
     with pytest.raises(ValueError, match=r"python -m recipes\.convert"):
         open_published(folder)
@@ -221,7 +221,7 @@ def test_folders_that_cannot_be_converted(tmp_path, run, pickled):
 
 
 def test_one_file_of_any_name(tmp_path):
-    """A folder of stage 1: configuration and projector; what a trainer leaves beside weights is none."""
+    """A folder of stage 1: configuration and projector; other files of a trainer are not weights."""
     folder = tmp_path / "stage1"
     folder.mkdir()
     (folder / "config.json").write_text("{}")

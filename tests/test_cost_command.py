@@ -1,4 +1,4 @@
-"""The cost command as a user starts it, and what refuses a model that does not fit before it is read."""
+"""The cost command as a user starts it, and refusing a model that does not fit before it is read."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def settings_of(name, **changes):
 
 
 def row(printed, title):
-    """The numbers of the last row of that title."""
+    """The numbers of the last row with that title."""
     (*_, line) = [line for line in printed.splitlines() if re.match(rf"│ {title} ", line)]
     return [cell.strip() for cell in line.strip("│").split("│")][1:]
 
@@ -245,7 +245,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def published(tmp_path):
-    """A LLaVA as transformers writes it."""
+    """A LLaVA as saved by transformers."""
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 1}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**sizes, image_size=28, patch_size=7),
@@ -258,7 +258,7 @@ def published(tmp_path):
 
 @pytest.fixture
 def adapter(checkpoint, tmp_path):
-    """Adapters on a decoder in 4 bits."""
+    """Adapters on a 4-bit decoder."""
     folder, _ = checkpoint
     model = load(folder, quantize="nf4-dq")
     add_lora(model, Lora(rank=4, alpha=8, dropout=0.0))

@@ -1,4 +1,4 @@
-"""Every command that README and docs give is one that the parser would look at: names, configurations, options."""
+"""Every command in README and docs is valid: names, configurations, options."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from recipes.command_line.spelling import COMMANDS, check_spelling
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 CONFIGURATION = re.compile(r"```yaml\n# (\S+\.yaml)\n(.*?)```", re.DOTALL)
-"""A configuration that a page gives in full, with its name in the first line."""
+"""A configuration given in full on a page, with its name in the first line."""
 MODULE = re.compile(r"\bpython -m ((?:recipes|tools)\.[\w.]*\w)(.*)|-m -- (recipes\.\w+)(.*)")
 
 
@@ -60,7 +60,7 @@ def test_a_command_of_the_docs(page, module, words, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_stop_and_go_on_with_a_configuration_of_ones_own(command, tmp_path):
-    """The way of training.md: an overlay, a folder for the run, a state, `last` with more steps, its checkpoint."""
+    """The steps of training.md: an overlay, a folder for the run, a state, `last` with more steps, its checkpoint."""
     (tmp_path / "mine.yaml").write_text("model:\n  connector_lr: 1.0e-3\nstates:\n  every_steps: 1\n")
     first = ("fit", "--config", "uhd.yaml", "--config", "mine.yaml", "--run", "runs/long", "--controls=false")
     command(*first, tiny=True)
@@ -76,7 +76,7 @@ def test_stop_and_go_on_with_a_configuration_of_ones_own(command, tmp_path):
 
 @pytest.mark.slow
 def test_torchrun_as_written(tmp_path):
-    """The way of scale.md; without the `--` torchrun would take `--run` for one of its own options."""
+    """The steps of scale.md; without the `--`, torchrun would read `--run` as one of its own options."""
     words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "--", "recipes.fit"]
     words += ["--config", "uhd.yaml", "--config", "scale/fsdp.yaml", "--run", "runs/two", "--controls=false", *TINY]
     done = subprocess.run(

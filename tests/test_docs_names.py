@@ -1,4 +1,4 @@
-"""Names that the pages use: classes with their arguments, dotted names, pages themselves."""
+"""Names used on the pages: classes with their arguments, dotted names, and the pages themselves."""
 
 import ast
 import inspect
@@ -14,14 +14,14 @@ PACKAGES = ("foveal.core", "foveal.encoders", "foveal.connectors", "foveal.model
 
 
 def exported(name):
-    """What one of the packages exports under a name."""
+    """The object that one of the packages exports under a name."""
     found = [getattr(module, name) for module in map(import_module, PACKAGES) if name in module.__all__]
     assert found, f"no package exports {name}"
     return found[0]
 
 
 def resolved(dotted):
-    """What a dotted name means: a module, or what lies in one."""
+    """The object that a dotted name refers to: a module, or something in one."""
     parts = dotted.split(".")
     for depth in range(len(parts), 0, -1):
         try:
@@ -35,7 +35,7 @@ def resolved(dotted):
 
 
 def cells(page):
-    """First cells of the rows of tables whose first column is headed `class`."""
+    """First cells of the rows in tables whose first column is titled `class`."""
     inside = False
     for line in page.read_text(encoding="utf-8").splitlines():
         if line.startswith("| class |"):

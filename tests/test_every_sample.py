@@ -4,7 +4,7 @@ import pytest
 from tests.fitting import SEEN, SMALL, once_an_epoch, seen
 
 SIZES = [(9, 1), (11, 2), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((8, 1), (8, 2), (9, 4)))]
-"""Pages and accumulated batches of two; sizes that divide and that don't."""
+"""Numbers of pages, and of accumulated batches of two; with sizes that divide evenly and that don't."""
 RESUMED = [
     (11, 2, True),
     *(pytest.param(*each, marks=pytest.mark.slow) for each in ((8, 1, False), (9, 1, False), (11, 2, False))),

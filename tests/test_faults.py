@@ -1,4 +1,4 @@
-"""What a run leaves when something goes wrong in it, and what it says."""
+"""What a run leaves and reports when something goes wrong."""
 
 import json
 import os
@@ -21,7 +21,7 @@ EACH = ("--states.every_steps=1", "--states.keep=99")
 
 @pytest.fixture
 def conversations(tmp_path):
-    """Writes NAME.json with so many questions about pictures; those whose numbers are given are damaged."""
+    """Writes NAME.json with the given number of questions about pictures; the listed pictures are damaged."""
 
     def make(name, number, damaged=()):
         records = []
@@ -128,7 +128,7 @@ def test_a_time_limit(fit, tmp_path, capsys):
     assert fit(*SMALL, "--data.pages=8", *limit, "--run=run") == 0
     step = int(newest_state(tmp_path / "run/states").name[5:])
     assert step < 4000
-    assert f"after step {step}; go on with --ckpt_path run/states/step-{step:08d}" in capsys.readouterr().err
+    assert f"after step {step}; resume with --ckpt_path run/states/step-{step:08d}" in capsys.readouterr().err
     assert weights(tmp_path / "run")
 
 
@@ -168,7 +168,7 @@ def test_a_full_disk(fit, tmp_path, capsys):
 
 
 def mutated(state, rng):
-    """Change one thing about a state; what was done."""
+    """Change one thing about a state; returns what was changed."""
     path = rng.choice(sorted(state.iterdir()))
     content = bytearray(path.read_bytes())
     kind = rng.choice(["flip", "flip", "cut", "grow", "delete", "value", "value"])

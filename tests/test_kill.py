@@ -1,4 +1,4 @@
-"""Runs that are killed or told to stop at any moment go on bit for bit, and leave no processes."""
+"""Runs that are killed or told to stop at any moment resume bit for bit, and leave no processes."""
 
 import csv
 import itertools
@@ -35,7 +35,7 @@ CALLS = ("fsync", "replace", "rmdir", "unlink", "open")
 
 
 def fitting(folder, arguments, dies_at=None):
-    """In a process of its own, and a group of its own: `fit`, which is killed at its so manieth call that writes."""
+    """Run `fit` in its own process and process group, killed at its `dies_at`-th call that writes."""
     import torch
 
     os.setsid()
@@ -65,7 +65,7 @@ def _dying(function, calls, dies_at):
 
 @pytest.fixture
 def start(tmp_path):
-    """Begins `fit` in the test's folder, as a copy of a process that has imported everything."""
+    """Starts `fit` in the test's folder, forked from a process that has imported everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["recipes.commands.fit", "transformers.models.qwen3", "lightning.pytorch"])
     started = []
@@ -108,7 +108,7 @@ def steps_of(run):
 
 
 def family(group):
-    """Processes of that group, without those that have ended."""
+    """Processes of that group that have not ended."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -122,13 +122,13 @@ def family(group):
 
 @pytest.fixture
 def whole(start, tmp_path):
-    """The weights of the run that nothing happened to."""
+    """The weights of the undisturbed run."""
     assert ended(start(*RUN, "--run=whole")) == 0, said(tmp_path)
     return weights(tmp_path / "whole")
 
 
 def check(folder, whole, kills=0):
-    """Nothing was lost; a killed run can miss the row of its last state's step, which is logged after it."""
+    """Check that nothing was lost; a killed run may lack the row of its last state's step, which is logged after it."""
     assert weights(folder / "run") == whole
     steps = steps_of(folder / "run")
     assert steps == sorted(set(steps))
@@ -138,7 +138,7 @@ def check(folder, whole, kills=0):
 
 
 def moment(kind, process, folder, newest):
-    """Wait until the run has gone on from its state, writes one, or validates; or has ended."""
+    """Wait until the run has resumed from its state, writes one, validates, or has ended."""
     states = folder / "run/states"
     come = {
         "time": lambda: newest_state(states) != newest,
@@ -188,8 +188,8 @@ def test_told_to_stop(start, tmp_path, whole, number, code):
     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     assert said(tmp_path).split("\n") == [
         "",
-        f"{name}: stopping after this step; once more stops at once",
-        f"stopped by {number.name} after step {int(newest.name[5:])}; go on with --ckpt_path {newest}",
+        f"{name}: stopping after this step; again to stop at once",
+        f"stopped by {number.name} after step {int(newest.name[5:])}; resume with --ckpt_path {newest}",
         "",
     ]
     until(lambda: not family(process.pid), 15)
@@ -202,7 +202,7 @@ def test_told_to_stop_in_a_validation(start, tmp_path):
     until(lambda: (tmp_path / f"validating.{process.pid}").exists())
     process.terminate()
     assert ended(process) == 143
-    assert "after step 2; go on with --ckpt_path run/states/step-00000002" in said(tmp_path)
+    assert "after step 2; resume with --ckpt_path run/states/step-00000002" in said(tmp_path)
     process = start(*RUN, "--run=run", "--ckpt_path=last")
     assert ended(process) == 0
     assert steps_of(tmp_path / "run") == list(range(STEPS))
@@ -220,7 +220,7 @@ def test_asked_for_a_state(start, tmp_path, whole):
 
 
 def typed(folder, *options):
-    """The command itself, in a session of its own."""
+    """The command itself, in its own session."""
     command = [sys.executable, "-m", "recipes.fit", *RUN, "--run=run", *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(OWN)}
     with (folder / "err.txt").open("w") as stream:
@@ -231,15 +231,15 @@ def typed(folder, *options):
 
 def test_ctrl_c_twice_ends_at_once(tmp_path):
     process = typed(tmp_path, "--data.workers=2", "--data.pages=400", "--trainer.accumulate_grad_batches=200")
-    # Its workers, and what multiprocessing keeps beside them.
+    # Its workers, and the helper processes of multiprocessing.
     until(lambda: len(family(process.pid)) > 3, 120)
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
-    until(lambda: "once more stops at once" in said(tmp_path) or process.poll() is not None)
+    until(lambda: "again to stop at once" in said(tmp_path) or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(5) == -signal.SIGINT
     assert "Traceback" not in said(tmp_path)
-    # A worker that is still importing finds out when it has.
+    # A worker that is still importing notices once it has finished.
     until(lambda: not family(process.pid), 60)
 
 

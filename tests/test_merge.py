@@ -1,4 +1,4 @@
-"""Merging adapters into their base: what comes out is checked, and what cannot be merged leaves nothing."""
+"""Merging adapters into their base: the result is checked, and a merge that fails leaves nothing."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ FAMILIES = {"llama": llama, "qwen3": qwen3, "opt": opt}
 
 @pytest.fixture
 def trained(tmp_path):
-    """Writes a base, and adapters as a training on it would have left them."""
+    """Writes a base, and adapters like those of a training on it."""
 
     def write(family="llama", *, dtype=torch.float32, stored=None, kind=None, stacked=False):
         torch.manual_seed(0)
@@ -165,7 +165,7 @@ def test_from_training_to_a_merged_checkpoint(command, tmp_path):
     assert again.returncode == 1
     assert "choose another folder" in again.stderr
 
-    # On a checkpoint the adapters know it as their base; only they and the connector are written.
+    # Adapters trained on a checkpoint refer to it as their base; only they and the connector are written.
     command("fit", "--config", "llava.yaml", "--config", "lora.yaml", "--checkpoint", run / "base", *rank, tiny=True)
     second = tmp_path / "runs" / "llava" / "version_1"
     assert not (second / "base").exists()

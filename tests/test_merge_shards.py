@@ -1,4 +1,4 @@
-"""A training state becomes the checkpoint that its run writes at that step, or is refused by name."""
+"""A training state gives the checkpoint that its run writes at that step, or is refused by name."""
 
 import shutil
 
@@ -16,13 +16,13 @@ SHORT = (*SMALL, "--data.pages=8", "--trainer.max_epochs=1", "--states.every_ste
 
 
 def content(folder):
-    """Every file's bytes."""
+    """The bytes of every file."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
 def run(fit, tmp_path):
-    """A training with a frozen encoder, which a state does not hold."""
+    """A training with a frozen encoder, which is not in the state."""
     assert fit(*SHORT, "--model.encoder_lr=null", "--run=run") == 0
     return tmp_path / "run"
 
@@ -33,7 +33,7 @@ def test_the_checkpoint_of_the_run(run, fit, tmp_path):
     assert merged == {"checkpoint": run / "checkpoint-step-00000004"}
     assert content(merged["checkpoint"]) == wanted
     assert content(merge("run/states/step-00000004", tmp_path / "there")["checkpoint"]) == wanted
-    # An earlier step, over what an earlier merging has written.
+    # An earlier step, replacing the output of an earlier merge.
     earlier = content(merge("run/states/step-00000002", tmp_path / "there")["checkpoint"])
     changed = {name for name in wanted if earlier[name] != wanted[name]}
     assert changed == {"connector.safetensors", "language_model/model.safetensors"}
@@ -65,7 +65,7 @@ def test_adapters_with_their_base(fit, tmp_path):
 
 
 def alike(adapter, other):
-    """Equal but for the name of the base's folder."""
+    """Equal except for the name of the base's folder."""
     ours, theirs = content(adapter), content(other)
     manifests = [yaml.safe_load(files.pop("manifest.yaml")) for files in (ours, theirs)]
     for manifest in manifests:

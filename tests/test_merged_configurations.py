@@ -1,4 +1,4 @@
-"""Every shipped method, alone, with size, stage and overlays, is merged to the settings that it always had.
+"""Every shipped method, alone or with size, stage and overlays, still merges to the same settings.
 
 The reference was written before configurations extended each other (`python -m tests.merged_configurations --write`).
 """
@@ -22,7 +22,7 @@ FEW = [
         "llava", "llava/finetune", "data/llava", "quant/nf4", "lora", more=("--checkpoint=there", "--data.path=there")
     ),
 ]
-"""Command lines for every day, and as processes."""
+"""Command lines for the fast tests, which also run as processes."""
 
 
 def same(settings, words):
@@ -31,7 +31,7 @@ def same(settings, words):
 
 
 def test_a_size_stands_alone(tmp_path):
-    """A size and a stage are the same with the small method before them and without."""
+    """A size and a stage give the same settings with and without the small method before them."""
     words = stage_line("uhd", "13b", "pretrain")
     alone = tuple(words[2:])
     (settings,) = in_one_process([alone], tmp_path)
@@ -62,7 +62,7 @@ def test_every_command_line(found, words):
 @pytest.mark.slow
 @pytest.mark.parametrize("words", FEW, ids=" ".join)
 def test_a_process_prints_the_same(tmp_path, words):
-    """What is read in one process for all is what a user gets."""
+    """Parsing all of them in one process gives what a user gets."""
     typed = [sys.executable, "-m", "recipes.fit", *words, "--print_config"]
     done = subprocess.run(typed, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
     same(flat(yaml.safe_load(done.stdout)), words)

@@ -1,4 +1,4 @@
-"""What is said about wrong command lines: what, where and what to do, in a few lines and in our own words."""
+"""Messages about wrong command lines: what, where and what to do, in a few lines and in our own words."""
 
 import os
 import subprocess
@@ -174,7 +174,7 @@ WRONG = [
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """A folder with all of `FILES`, in which the test is."""
+    """A folder with all of `FILES`, which becomes the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     for name, content in FILES.items():

@@ -176,7 +176,7 @@ def test_in_this_process(name, built, tmp_path):
 
 
 def test_tiles_are_those_of_internvl(built):
-    """Grids that the released code chooses, tiles before the thumbnail, and no thumbnail of a single tile."""
+    """The grids chosen by the released code, tiles before the thumbnail, and no thumbnail for a single tile."""
     network = built(files("tiles"), words("tiles")).network
     plan = network.processor.plan
     sizes = {(800, 400): (1, 2), (100, 300): (3, 1), (64, 64): (2, 2), (32, 32): (1, 1), (300, 200): (2, 3)}
@@ -214,7 +214,7 @@ def test_levels_are_those_of_qwen3_vl(built):
 @pytest.mark.slow
 @EVERY
 def test_by_commands(name, command, tmp_path):
-    """Costed, trained, resumed, measured, asked and talked to, from a folder outside of the repository."""
+    """Its cost, training, resuming, validation, answers and chat, from a folder outside the repository."""
     for file, text in files(name).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     picture(200, 120).save(tmp_path / "page.png")
@@ -255,7 +255,7 @@ def test_by_commands(name, command, tmp_path):
 
 @pytest.mark.slow
 def test_on_two_ranks(command, tmp_path):
-    """Further ranks are started with what was typed, and weights are sharded that a connector with levels has."""
+    """Further ranks are started with the typed arguments, and the weights of a connector with levels are sharded."""
     for file, text in files("deep").items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     sharded = ("--config", "scale/fsdp.yaml", "--trainer.devices=2", "--controls=false", *TINY)

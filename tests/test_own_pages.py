@@ -18,11 +18,11 @@ BRIEF = {
     "cost": (),
     "quantize": (),
 }
-"""Of every command what makes it short."""
+"""Options that make each command short."""
 
 
 def own_commands(page):
-    """Name and arguments of the commands of a page that take the reader's package."""
+    """Name and arguments of the commands on a page that use the reader's package."""
     return [(module.removeprefix("recipes."), words) for module, words in commands(page) if "mine" in words]
 
 
@@ -60,7 +60,7 @@ def test_the_commands_of_a_page(page, command, tmp_path):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_another_package_is_refused_by_every_command(command, tmp_path):
-    """In one message that names the package and the option; also without a file of that name anywhere."""
+    """Refused in one message that names the package and the option, even if no file of that name exists."""
     page = next(page for page in PAGES if page.stem == "connectors")
     for name, text in files_of(page).items():
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every package by itself: its wheel in an empty environment imports, and runs its README's example."""
+"""Every package on its own: its wheel imports in an empty environment, and runs its README's example."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def wheels(tmp_path_factory):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_in_it(package, wheels, tmp_path):
-    """The sources and no test, in the wheel and in the archive of the sources."""
+    """The sources and no tests, in the wheel and in the source distribution."""
     run("uv", "build", "--quiet", "--sdist", "--package", f"foveal-{package}", "--out-dir", tmp_path, cwd=ROOT)
     (wheel,), (archive,) = wheels.glob(f"foveal_{package}-*.whl"), tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
@@ -64,7 +64,7 @@ def test_alone(package, wheels, tmp_path):
 
 @pytest.fixture(scope="module")
 def installed(wheels, tmp_path_factory):
-    """The Python of an environment with all five wheels, and nothing of this checkout."""
+    """The Python of an environment with all five wheels and nothing from this checkout."""
     folder = tmp_path_factory.mktemp("installed")
     pins = re.search(r"constraint-dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.S)[1]
     (folder / "constraints.txt").write_text("\n".join(re.findall(r'"(.+?)"', pins)))
@@ -88,7 +88,7 @@ def installed(wheels, tmp_path_factory):
 
 
 def test_the_commands_of_an_installation(installed, tmp_path):
-    """From another folder, without this checkout on the path."""
+    """Run from another folder, without this checkout on the path."""
 
     def command(name, *words):
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

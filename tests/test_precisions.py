@@ -1,4 +1,4 @@
-"""Every precision trains, or is refused before anything is read; and where a run's files go."""
+"""Every precision trains or is refused before anything is read; and where a run's files go."""
 
 import csv
 
@@ -35,7 +35,7 @@ def test_precisions_that_run(fit, tmp_path, precision):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("--trainer.precision=16-true", "take bf16-true"),
+        ("--trainer.precision=16-true", "use bf16-true"),
         pytest.param("--trainer.precision=16-mixed", "needs a GPU", marks=NO_GPU),
         ("--trainer.strategy=fsdp", "scale/fsdp.yaml"),
         ("--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint", "--states.every_steps"),

@@ -1,4 +1,4 @@
-"""Names that people have in their code, configurations and checkpoints: they stay where they are."""
+"""Names that people use in code, configurations and checkpoints stay where they are."""
 
 import inspect
 import json
@@ -16,7 +16,7 @@ from foveal.core import describe
 from foveal.models import Turn, load, save
 
 NAMES = json.loads((Path(__file__).parent / "public_names.json").read_text(encoding="utf-8"))
-"""What every package exported when its files moved into rooms."""
+"""What every package exported when its files moved into folders."""
 SAVED = Path(__file__).parents[1] / "packages/models/tests/checkpoint_of_0_1"
 """Written by foveal-models 0.1 before that: DeepStack-L with six layers, and the logits of one picture."""
 

@@ -1,7 +1,7 @@
 """Whole models at their published sizes, as shapes on the meta device: parameters, tokens, and what a prefill costs.
 
-Figures are those of the papers, of the released files, or counted in the reference implementations. Our encoders end at
-the layer that is asked for and have no head; what the published ones have behind it is named and added.
+Figures come from the papers, the released files, or counts in the reference implementations. Our encoders end at the
+requested layer and have no head; what the published ones have after it is named and added.
 """
 
 import argparse
@@ -96,7 +96,7 @@ QWEN_7B = decoder(151_936, 4096, 32, 11008, bias=3 * 4096)
 OPT_125M = 125_239_296
 CLIP_BEHIND = CLIP_BLOCK + CLIP_NORM
 
-# Of each: the published encoder, what it has behind the layer that is asked for, connector and merge, language model.
+# For each: the published encoder, its parameters after the requested layer, connector and merge, language model.
 PARTS = {
     "LLaVA-1.5 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeCo 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
@@ -123,7 +123,7 @@ PARTS = {
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "LLaVA-UHD 13B, 64 queries": (CLIP_336, CLIP_BEHIND, resampler(5120, 64), VICUNA_13B),
     "LLaVA-UHD 13B, 144 queries": (CLIP_336, CLIP_BEHIND, resampler(5120, 144), VICUNA_13B),
-    # DINOv2 has a norm behind its last block, and a token that hides patches in pre-training.
+    # DINOv2 has a norm after its last block, and a mask token for pre-training.
     "Mixture of features 13B": (
         CLIP_336 + 304_368_640,
         CLIP_BEHIND + 2_048 + 1_024,
@@ -257,7 +257,7 @@ def test_the_tokens_made_are_those_counted(name, size):
 
 
 def by_products(language_model, length):
-    """TFLOP of weights and of attention, and MiB of the cache in 16 bits, for a sequence of so many tokens."""
+    """TFLOP of weights and of attention, and MiB of the cache in 16 bits, for a sequence of the given length."""
     embedded = torch.empty(1, length, language_model.config.hidden_size, device="meta")
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         output = language_model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1)
@@ -296,7 +296,7 @@ def deepstack_cost(name):
     ],
 )
 def test_cost_of_deepstack(name, length, weights, attention, views, encoder, projector, total, cache_mib):
-    """The reference runs all 24 blocks of CLIP, we 23; DeepStack-V's figure has 23 as well."""
+    """The reference runs all 24 blocks of CLIP, we run 23; DeepStack-V's figure also has 23."""
     found = deepstack_cost(name)
     spared = 0 if name == "DeepStack-V 7B" else views * one_clip_block()
     assert found.visual + methods.TEXT == length
@@ -310,7 +310,7 @@ def test_cost_of_deepstack(name, length, weights, attention, views, encoder, pro
 
 
 def test_cost_of_deepstack_hd():
-    """The sum that is printed, 53.5, is that of rounded parts; unrounded it is nearer to 53.6."""
+    """The published sum, 53.5, is that of rounded parts; unrounded it is closer to 53.6."""
     found = deepstack_cost("DeepStack-HD 7B")
     encoder, projector = found.flops.encoder + 25 * one_clip_block(), found.flops.connector
     assert (found.views, found.visual, found.stacked) == (25, 2928, 4 * 2928)
@@ -357,7 +357,7 @@ def test_llava_13b_as_the_paper_of_uhd_counts():
     ],
 )
 def test_multiply_adds_of_connectors(name, beside, billions):
-    """Counted in the references; beside them DeCo's averages, which are two products here, and MMFuser's MLP."""
+    """Counted in the references, plus DeCo's averages, which are two products here, and MMFuser's MLP."""
     assert round((cost(name, 672, 672).flops.connector / 2 - beside) / 1e9, 2) == billions
 
 
@@ -385,16 +385,16 @@ def test_multiply_adds_of_connectors(name, beside, billions):
     ],
 )
 def test_multiply_adds_of_encoders(build, size, head, billions):
-    """Counted in the references; SigLIP's have a pooling head that reads keys and values of all patches."""
+    """Counted in the references; SigLIP's include a pooling head with keys and values of all patches."""
     digits = 1 if billions < 100 else 0
     assert round((encoder_flops(build, size) / 2 + head) / 1e9, digits) == billions
 
 
 @pytest.mark.parametrize(("downsample", "billions"), [((), 486), ((512, 1024), 488)])
 def test_multiply_adds_of_sam(downsample, billions):
-    """Ours makes the relative positions part of the product, so that heads are wider than 64: by the rows and columns
-    of the view in 4 global blocks, of a window in 8 others of 25 windows, for queries with keys and for weights with
-    values.
+    """Ours folds the relative positions into the product, so heads are wider than 64: by the rows and columns of the
+    view in 4 global blocks, of a window in 8 others with 25 windows, in the products of queries with keys and of
+    weights with values.
     """
     wider = 2 * 12 * (4 * 4096**2 * (64 + 64) + 8 * 25 * 196**2 * (14 + 14))
     counted = encoder_flops(partial(SamViTDet, downsample=downsample), 1024) / 2
@@ -441,7 +441,7 @@ def test_the_page_has_the_tables_of_today():
 
 
 def test_the_page_has_every_method_and_its_sizes():
-    """Rows of the page by what it takes no FLOPs to count; the slow test looks at all of it."""
+    """Check the rows of the page that need no FLOP counts; the slow test checks all of it."""
     page = methods.PAGE.read_text(encoding="utf-8").partition("672x672")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
     sizes = {re.sub(r"\[(.*)\]\(.*\)", r"\1", name): cells for name, _, _, *cells in rows if name}

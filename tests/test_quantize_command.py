@@ -1,4 +1,4 @@
-"""A checkpoint is quantised by the command, and is asked and trained beside like any other."""
+"""A checkpoint quantised by the command answers, and is used in training, like any other."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A resumed run is bit for bit the run that was not interrupted; the command line decides, or is refused by name."""
+"""A resumed run equals the uninterrupted run bit for bit; the command line decides, or is refused by name."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ EACH = ("--states.every_steps=1", "--states.keep=99")
 
 
 def curve(run):
-    """The run's measurements without its speed."""
+    """The run's metrics without its speed."""
     with (run / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     return [{name: value for name, value in row.items() if not name.startswith("speed/") and value} for row in rows]
@@ -109,8 +109,8 @@ def test_what_cannot_be_changed_is_refused(fit, tmp_path, capsys):
     for changes, words in (
         (["--model.optimizer=adamw"], ["optimizer muon", "--model.optimizer=muon"]),
         (["--model.encoder_lr=null"], ["encoder", "not trained in this run"]),
-        (["--data.pages=6"], ["8 samples", "6 now"]),
-        (["--data.seed=1"], ["not the same any more"]),
+        (["--data.pages=6"], ["8 samples", "now has 6"]),
+        (["--data.seed=1"], ["the data has changed"]),
     ):
         capsys.readouterr()
         assert fit(*SMALL, "--data.pages=8", *changes, "--ckpt_path=last") == 1

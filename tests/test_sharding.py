@@ -1,4 +1,4 @@
-"""Two and four processes train what one trains: whole copies (DDP) and shards (FSDP2), built on the meta device."""
+"""Two and four processes train the same as one: whole copies (DDP) and shards (FSDP2), built on the meta device."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 STEPS = 5
 PAGES = STEPS * 4 * 2
-"""For four ranks, two pages of each at a time."""
+"""For four ranks, two pages each at a time."""
 CASES = {
     "adamw": {},
     "frozen encoder": {"encoder_lr": None},
@@ -80,7 +80,7 @@ def module(
 
 
 def batches(processor, pictures=True):
-    """Micro-batches of two pages of several shapes; without pictures every second is of text alone."""
+    """Micro-batches of two pages of several shapes; without pictures, every second one is text only."""
     from foveal.models import Turn
     from recipes.data.dataset import PageDataset
     from recipes.data.pages import PageSettings
@@ -108,7 +108,7 @@ def questions(processor, numbers):
 
 
 def built(strategy, options):
-    """On a sharded strategy as shapes, with a source of weights; what is quantised is always built whole."""
+    """With a sharded strategy as shapes, with a source of weights; quantised modules are always built whole."""
     if strategy == "fsdp2" and not options.get("quantized"):
         with torch.device("meta"):
             made = module(**options)
@@ -155,7 +155,7 @@ def fitted(strategy, size, options, folder, *, accumulated=1):
 
 
 def trained(strategy, size, cases, folder, accumulated=1):
-    """Per case the losses of this rank's micro-batches and, on the first rank, the whole weights."""
+    """For each case, the losses of this rank's micro-batches and, on the first rank, the whole weights."""
     results = {}
     for name, options in cases.items():
         made, state = fitted(strategy, size, options, folder, accumulated=accumulated)
@@ -165,7 +165,7 @@ def trained(strategy, size, cases, folder, accumulated=1):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Every case by one process that accumulates, and by two, with copies and with shards."""
+    """Every case with one process that accumulates, and with two, with copies and with shards."""
     folder = str(tmp_path_factory.mktemp("ranks"))
     (one,) = on_ranks(1, trained, "one", 1, CASES, folder, 2)
     return one, {strategy: on_ranks(2, trained, strategy, 2, CASES, folder) for strategy in ("ddp", "fsdp2")}
@@ -181,7 +181,7 @@ def compare(one, ranks, tolerance):
     assert all(state is None for _, state in ranks[1:])
     for name, tensor in state.items():
         if name.endswith("qkv_bias"):
-            # Softmax does not see the bias of keys: its gradient is rounding alone, which AdamW scales up.
+            # Softmax is invariant to the bias of keys: its gradient is only rounding, which AdamW scales up.
             (query, _, value), (own_query, _, own_value) = tensor.chunk(3), whole[name].chunk(3)
             whole[name], tensor = torch.cat([own_query, own_value]), torch.cat([query, value])
         torch.testing.assert_close(whole[name], tensor, rtol=0, atol=tolerance, msg=lambda text, name=name: name + text)
@@ -202,7 +202,7 @@ def test_two_copies_of_two_shards_each(tmp_path):
     copies = {name: options | {"shard_size": 2} for name, options in cases.items()}
     four = on_ranks(4, trained, "fsdp2", 4, copies, str(tmp_path))
     for name in cases:
-        # Four are not added in the order in which one process adds them.
+        # Four ranks do not add in the same order as one process.
         compare(one[name], [rank[name] for rank in four], 1e-5)
 
 
@@ -257,7 +257,7 @@ def test_ranks_whose_answers_end_at_other_times_wait_for_each_other(tmp_path):
 
 
 def faults():
-    """What is said on this rank where a network cannot be filled."""
+    """The error on this rank if a network cannot be filled."""
     from lightning.fabric.utilities.distributed import _init_dist_connection
     from lightning.pytorch.plugins.environments import TorchElasticEnvironment
     from torch.distributed.device_mesh import init_device_mesh

@@ -1,4 +1,4 @@
-"""How much memory it takes to build a sharded model: no rank but the first has all of it, and none in float32."""
+"""Memory to build a sharded model: only the first rank holds all of it, and none in float32."""
 
 import threading
 from pathlib import Path
@@ -11,7 +11,7 @@ MB = 2**20
 
 
 def stored_model(folder):
-    """Random weights in bfloat16; how many bytes they have."""
+    """Writes random weights in bfloat16; returns their size in bytes."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     with torch.device("meta"):
@@ -32,7 +32,7 @@ def stored_model(folder):
 
 
 def settings(folder):
-    """A configuration that wants float32 of what is stored in bfloat16."""
+    """A configuration that asks for float32 although the weights are stored in bfloat16."""
 
     def part(name, **arguments):
         return {"class_path": f"foveal.{name}", "init_args": arguments}
@@ -50,13 +50,13 @@ def settings(folder):
 
 
 def own_memory():
-    """Bytes of this process in memory, with the pages of files that it has mapped: weights are read by way of them."""
+    """Resident bytes of this process, including memory-mapped files, through which weights are read."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 class Peak:
-    """The most memory that was taken within."""
+    """Measures peak memory inside the context."""
 
     def __enter__(self):
         self.before, self.most, self.ended = own_memory(), 0, threading.Event()
@@ -74,7 +74,7 @@ class Peak:
 
 
 def taken(folder, logs):
-    """Bytes at most while the model is built, and of this rank's shards; the largest difference from what is stored."""
+    """Peak bytes while the model is built, bytes of this rank's shards, and the largest difference from the file."""
     import lightning.pytorch as pl
     from safetensors.torch import load_file
 
@@ -112,6 +112,6 @@ def test_one_copy_in_the_stored_dtype_at_most(tmp_path):
     print(f"stored {stored / MB:.0f} MB; first {first / MB:.0f} with {shards / MB:.0f} of shards; ", end="")
     print(f"second {second / MB:.0f} with {others / MB:.0f} of shards")
     assert shards + others == 2 * stored
-    # Beside its shards the second has one weight at a time, and the first what is stored: in float32 it would be twice.
+    # Besides shards, the second rank holds one weight at a time, the first the stored model (half of float32).
     assert second < others + 0.6 * stored
     assert first < shards + 1.6 * stored

@@ -1,4 +1,4 @@
-"""Every shipped method as shapes has the very tensors that it has with weights: what is sent finds its place."""
+"""Every shipped method has the same tensors as shapes and with weights, so that all weights can be sent."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Training states on disk: what was written comes back; what is damaged, foreign or does not fit is refused by name."""
+"""Training states on disk are read back exactly; damaged, foreign or unsuitable ones are refused by name."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def written(states, step=1, tensors=TENSORS):
 
 
 def refused(state):
-    """The message with which a state is refused when it is opened, compared with its checksums, and read."""
+    """The message with which a state is refused when it is opened, verified and read."""
 
     def read():
         stored = StoredState(find_state(state))
@@ -53,7 +53,7 @@ def refused(state):
 
 
 def forged(state, **changes):
-    """Change entries of a state's page, its checksum too."""
+    """Change entries of a state's manifest, and its checksum."""
     rewrite_manifest(state, changes)
 
 
@@ -160,7 +160,7 @@ def test_damage(tmp_path, damage, earlier):
 def test_a_page_of_something_else(tmp_path, text):
     (tmp_path / "step-00000001").mkdir()
     (tmp_path / "step-00000001" / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
-    assert "it is no page of a training state" in refused(tmp_path)
+    assert "it is not the manifest of a training state" in refused(tmp_path)
 
 
 def test_a_page_that_points_outside(tmp_path):
@@ -181,7 +181,8 @@ def test_another_format(tmp_path):
     state = written(tmp_path)
     forged(state, format=2)
     assert (
-        refused(tmp_path) == f"{state / MANIFEST} has format 2, this version reads format 1: resume with the other one"
+        refused(tmp_path)
+        == f"{state / MANIFEST} has format 2, this version reads format 1: resume with the version that wrote it"
     )
 
 
@@ -212,7 +213,7 @@ def test_the_newest_are_kept_and_a_history_that_was_left_goes(tmp_path):
         written(tmp_path, step)
     keep_newest(tmp_path, 3, 4)
     assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["2", "3", "4"]
-    # Step 2 was resumed: its run writes step 3 anew.
+    # Step 2 was resumed: its run rewrites step 3.
     again = written(tmp_path, 3, TENSORS | {"buffer/number": torch.tensor(8)})
     keep_newest(tmp_path, 3, 3)
     assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["2", "3"]
@@ -220,7 +221,7 @@ def test_the_newest_are_kept_and_a_history_that_was_left_goes(tmp_path):
 
 
 class Full:
-    """Lets so many of the calls through that write, then the disk is full."""
+    """Lets the given number of writing calls pass, then the disk is full."""
 
     def __init__(self, monkeypatch, calls):
         self.left = calls
@@ -258,7 +259,7 @@ def test_a_full_disk(tmp_path, monkeypatch, earlier):
         left = newest_state(states)
         what = f"the newest state is {left}" if left else "there is no state yet"
         assert message == f"disk full: {states / 'step-00000002'}; {what}"
-        # After the last replace there is nothing but syncing the folder: the state is there, and it is whole.
+        # After the last replace, only the folder is synced: the state is there and complete.
         if (states / "step-00000002").exists():
             StoredState(states / "step-00000002").verify(Ranks())
             shutil.rmtree(states / "step-00000002")

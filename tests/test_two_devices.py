@@ -1,4 +1,4 @@
-"""`fit` on several processes, as they are started: by itself, by torchrun, by SLURM, on two machines."""
+"""`fit` on several processes, started by itself, by torchrun, by SLURM, and on two machines."""
 
 import csv
 import os
@@ -16,16 +16,16 @@ from recipes.commands.merge_shards import merge
 pytestmark = pytest.mark.slow
 
 RATES = [f"--model.{part}_lr=1e-3" for part in ("encoder", "connector", "language_model")]
-"""Low ones: AdamW's first steps are as long as the rate, whatever the gradient, be it only rounding."""
+"""Low learning rates: AdamW's first steps are as large as the rate, even if the gradient is only rounding."""
 ADAMW = (*SMALL, "--model.optimizer=adamw", *RATES)
 TWO = ("--trainer.devices", "2")
 FSDP = ("--config", "scale/fsdp.yaml")
 SECONDS = 300
-"""After which processes that wait for each other are ended."""
+"""Time after which processes that wait for each other are ended."""
 
 
 def started(folder, *words, **environment):
-    """A process in a folder that holds the callbacks of one's own."""
+    """A process in a folder with custom callbacks."""
     for path in OWN.glob("*.py"):
         shutil.copy(path, folder)
     settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", **environment}
@@ -40,7 +40,7 @@ def started(folder, *words, **environment):
 
 
 def ended(process, code=0):
-    """What it has written; nothing on stderr, unless it was to end with a number."""
+    """The process's output; nothing on stderr, unless an exit code was expected."""
     try:
         out, err = process.communicate(timeout=SECONDS)
     finally:
@@ -51,7 +51,7 @@ def ended(process, code=0):
 
 
 def finished_once(out, run):
-    """The first process alone reports, and one checkpoint is left in one folder."""
+    """Only the first process reports, and one checkpoint is left in one folder."""
     assert out.count("checkpoint:") == out.count("ANLS ┃") == 1
     assert [path.name for path in run.parent.iterdir() if (path / "config.yaml").exists()] == [run.name]
     assert not [path for path in run.rglob("*") if path.name.endswith((".partial", ".foveal-writing"))]
@@ -76,7 +76,7 @@ def largest_difference(run, other):
 
 ANSWERING = ("--allow_import=answering", "--trainer.callbacks+=answering.Answering")
 ONE_EPOCH = (*ADAMW, *SEEN, *ANSWERING, "--data.pages=18", "--trainer.max_epochs=1")
-"""Five steps of four pages, the last of two; five questions, which two ranks do not divide."""
+"""Five steps of four pages, the last of two; five questions, which two ranks cannot share evenly."""
 VALIDATED = ("--data.val_pages=5", "--data.val_batch_size=2")
 TRAININGS = {
     "frozen": ("--model.encoder_lr=null", "--trainer.gradient_clip_val=0.05"),
@@ -127,7 +127,7 @@ def test_stopped_in_every_epoch_and_resumed_on_other_ranks(fit, tmp_path, pages,
     for resumed, step in (((), 1), ((last,), 5)):
         process = started(tmp_path, "recipes.fit", *settings, *several, stop(step), *resumed)
         out, err = ended(process, 143)
-        assert f"stopped by SIGTERM after step {step}; go on with --ckpt_path runs/uhd/version_0/states" in err
+        assert f"stopped by SIGTERM after step {step}; resume with --ckpt_path runs/uhd/version_0/states" in err
         assert len(err.strip().splitlines()) == 2
         assert "checkpoint:" not in out
     assert fit(*settings, one, stop(7), last) == 143
@@ -136,7 +136,7 @@ def test_stopped_in_every_epoch_and_resumed_on_other_ranks(fit, tmp_path, pages,
     run = finished_once(out, tmp_path / "runs" / "uhd" / "version_0")
     assert len(column(run, "train/loss")) == 9
     assert len(column(run, "val/anls")) == 3
-    # What all ranks refuse, one says.
+    # All ranks refuse, one reports.
     refused = started(tmp_path, "recipes.fit", *settings, *several, "--model.optimizer=muon", last)
     assert "optimizer adamw, this run has muon" in (err := ended(refused, 1)[1])
     assert len(err.splitlines()) <= 4
@@ -148,7 +148,7 @@ def test_stopped_in_every_epoch_and_resumed_on_other_ranks(fit, tmp_path, pages,
 
 
 def test_torchrun(tmp_path):
-    # torchrun has options that begin with --run: those after -- are not its own.
+    # torchrun has options that begin with --run; arguments after -- are not parsed by it.
     torchrun = ("torch.distributed.run", "--nproc_per_node", 2, "-m")
     settings = (*ADAMW, *SEEN, "--data.pages=9", *TWO)
     ended(started(tmp_path, *torchrun, "recipes.fit", *settings, "--trainer.max_epochs=1"))

@@ -1,4 +1,4 @@
-"""Two processes: one without pictures must not leave the other waiting, and both count as one step."""
+"""Two processes: one without pictures must not keep the other waiting, and both form one step."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from foveal.models import Batch, PadToSquare, Turn, VisionLanguageModel, byte_to
 
 
 class Loss(torch.nn.Module):
-    """`VisionLanguageModel.loss` as a forward, which is what DistributedDataParallel watches."""
+    """`VisionLanguageModel.loss` as a forward, which DistributedDataParallel hooks into."""
 
     def __init__(self, network: VisionLanguageModel) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What holds for every package: floors, files, versions, links."""
+"""Rules for every package: import layers, files, versions, links."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def sources(package):
 
 
 def imported(path):
-    """Dotted names that a file imports, wherever in it."""
+    """Dotted names imported anywhere in a file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -100,7 +100,7 @@ def test_links_between_pages():
 
 
 def test_reference_data():
-    """Small, readable without running code, and every file told about where it lies."""
+    """Reference data is small, readable without running code, and described in the README next to it."""
     folders = [*ROOT.glob("packages/*/tests/golden"), ROOT / "tests" / "golden"]
     assert len(folders) == 6
     size = 0

@@ -1,4 +1,4 @@
-"""A callback from outside of Foveal: gives the model answers whose scores are known, good and bad ones."""
+"""A callback from outside Foveal that gives the model answers with known scores, good and bad ones."""
 
 from lightning.pytorch import Callback
 
@@ -6,7 +6,7 @@ import recipes.module
 
 
 class Answering(Callback):
-    """A reference of one letter is answered as it is, one of two not at all, a longer one without its end."""
+    """Answers a reference of one letter exactly, one of two letters not at all, a longer one without its end."""
 
     def on_validation_start(self, trainer, pl_module):
         self.replaced, recipes.module.answers = recipes.module.answers, self.answers

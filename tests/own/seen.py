@@ -1,4 +1,4 @@
-"""A callback from outside of Foveal: writes down which samples were trained on, and ends the run when told."""
+"""A callback from outside Foveal that records which samples were trained on, and ends the run when told."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A callback from outside of Foveal: spoils a weight."""
+"""A callback from outside Foveal that spoils a weight."""
 
 import torch
 from lightning.pytorch import Callback
@@ -8,7 +8,7 @@ class Spoiling(Callback):
     """Sets a weight to nan.
 
     Args:
-        step: after so many optimizer steps.
+        step: number of optimizer steps after which it does so.
     """
 
     def __init__(self, step: int) -> None:

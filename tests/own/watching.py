@@ -1,4 +1,4 @@
-"""A callback from outside of Foveal: writes down what a run does, so that a test can kill it and compare."""
+"""A callback from outside Foveal that records what a run does, so that a test can kill it and compare."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from foveal.models import IGNORE_INDEX
 class Watching(Callback):
     """Writes a file `seen/N` with a line `epoch key` for every sample of optimizer step N, before the step is done.
 
-    So a step that is made again after a kill replaces its file, and no step of a state is without one.
+    So a step that is repeated after a kill replaces its file, and every step in a state has a file.
     """
 
     def __init__(self) -> None:

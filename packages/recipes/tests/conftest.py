@@ -1,4 +1,4 @@
-"""What several tests of the recipes share."""
+"""Fixtures shared by tests of the recipes."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def quiet_trainer(tmp_path):
-    """A Trainer on the CPU that writes and prints nothing of itself; called with what the test is about."""
+    """Makes a Trainer on the CPU that writes and prints nothing by itself; takes the settings under test."""
     return partial(
         pl.Trainer,
         accelerator="cpu",

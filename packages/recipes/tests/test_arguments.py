@@ -1,4 +1,4 @@
-"""What is done with the command line before the parser sees it."""
+"""Preparing the command line before the parser sees it."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ LAPTOP = ["every_run.yaml", "laptop.yaml", "laptop/decoder.yaml", "laptop/traini
 
 
 def configs(*arguments):
-    """The names of the configurations that the parser is given, in their order."""
+    """The names of the configurations passed to the parser, in order."""
     prepared = prepare(arguments).arguments
     return [shipped_name(Path(value)) for word, value in pairwise(prepared) if word == "--config"]
 
@@ -33,7 +33,7 @@ def test_bare_names(tmp_path, monkeypatch):
     (tmp_path / "uhd").mkdir()
     assert find_config("uhd") == str(CONFIGS / "methods/uhd.yaml")
     (tmp_path / "uhd.yaml").touch()
-    assert find_config("uhd.yaml") == find_config("uhd") == "uhd.yaml"  # one here comes first
+    assert find_config("uhd.yaml") == find_config("uhd") == "uhd.yaml"  # a local file comes first
 
 
 def test_arguments():
@@ -72,7 +72,7 @@ def test_the_laptop_comes_before_everything(tmp_path):
 
 
 def test_what_is_published_stands_alone():
-    """A size takes the place of the small network, a stage that of the laptop's training, and of nothing else."""
+    """A size replaces the small network, a stage the laptop training, and nothing else."""
     size, stage = ["clip_336.yaml", "vicuna_7b.yaml", "llava/7b.yaml"], ["published.yaml", "align.yaml"]
     of_laptop = ["every_run.yaml", "laptop/training.yaml", "laptop.yaml"]
     assert configs("--config", "llava", "--config", "llava/7b") == of_laptop + size
@@ -84,7 +84,7 @@ def test_what_is_published_stands_alone():
     assert {"laptop/decoder.yaml", "llava.yaml"} < set(small)
     assert "laptop/training.yaml" not in small
     assert configs("--config", "llava/7b", "--config", "llava/pretrain", "--config", "laptop")[2:] == both[2:]
-    # A part of a size is none, and what comes after a size is laid over it.
+    # A part shared by sizes is not a size, and what comes after a size overrides it.
     assert "llava.yaml" in configs("--config", "llava", "--config", "vicuna_7b")
     assert "llava.yaml" in configs("--config", "llava/7b", "--config", "llava")
 
@@ -99,7 +99,7 @@ def test_what_is_typed_wins_over_the_checkpoint():
 
 @pytest.mark.parametrize("overlay", ["quant/nf4.yaml", "quant/nf4_checkpoint.yaml"])
 def test_a_checkpoint_is_quantised_by_either_overlay(overlay):
-    """Left where it was, the overlay would be about the network that the checkpoint takes the place of."""
+    """Left where it was, the overlay would apply to the network that the checkpoint replaces."""
     found = configs("--config", "uhd", "--config", overlay, "--config", "lora", "--checkpoint=there")
     assert found[-5:] == ["uhd.yaml", "quant/frozen.yaml", "lora.yaml", "checkpoint.yaml", "quant/nf4_checkpoint.yaml"]
     assert Path(find_config(overlay)) in QUANTISED

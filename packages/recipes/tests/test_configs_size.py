@@ -1,4 +1,4 @@
-"""The shipped configurations say each thing once."""
+"""The shipped configurations state each thing once."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from recipes.command_line.configurations import CONFIGS
 
 RUN = 6
-"""Lines that make a run."""
+"""Smallest number of lines that make a run."""
 
 
 def lines(path):
@@ -14,7 +14,7 @@ def lines(path):
 
 
 def repeated(texts):
-    """How many lines stand in a run of `RUN` lines or more that stands somewhere else too, whatever its indentation."""
+    """The number of lines in runs of at least `RUN` lines that also occur elsewhere, whatever their indentation."""
     runs = [[tuple(text[start : start + RUN]) for start in range(len(text) - RUN + 1)] for text in texts]
     seen = Counter(run for of_text in runs for run in of_text)
     return sum(
@@ -32,7 +32,7 @@ def test_how_runs_are_counted():
 
 
 def test_each_thing_is_said_once():
-    """Before configurations extended each other: 2757 lines, 76 % of them in repeated runs."""
+    """Before configurations extended each other, there were 2757 lines, 76 % of them in repeated runs."""
     texts = [lines(Path(path)) for path in sorted(CONFIGS.rglob("*.yaml"))]
     total = sum(map(len, texts))
     assert total < 1000

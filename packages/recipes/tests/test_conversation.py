@@ -1,4 +1,4 @@
-"""What a conversation gives the model, keeps and saves."""
+"""What a conversation passes to the model, keeps and saves."""
 
 import json
 import sys

@@ -55,7 +55,7 @@ def test_pages_widen():
     easy = {draw_page(PageSettings(), 0, index, progress=0.0).image.size for index in range(50)}
     hard = {draw_page(PageSettings(), 0, index).image.size for index in range(200)}
     assert easy == {PageSettings().easy_size}
-    assert hard >= set(PageSettings().sizes)  # and some that had to grow
+    assert hard >= set(PageSettings().sizes)  # and some that were enlarged
 
 
 def test_pages_as_samples(processor):

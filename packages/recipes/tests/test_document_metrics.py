@@ -1,4 +1,4 @@
-"""Metrics of documents and charts against the reference functions' results and values worked out by hand."""
+"""Metrics of documents and charts against results of the reference functions and values computed by hand."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def ocr(predictions, texts):
 
 
 def stored(case, scores):
-    """Precision, recall and F1 of a case; where the reference divides by 0 one side is empty: 0, or 1 if both are."""
+    """Precision, recall and F1 of a case; where the reference divides by 0, one side is empty: 0, or 1 if both are."""
     both = float(not case["pred"] and not case["gt"])
     return [both if scores[name] is None else scores[name] for name in SCORES]
 
@@ -96,7 +96,7 @@ def test_tokens_are_the_references_but_for_chinese(golden):
 
 
 def test_page_means_are_the_references(golden):
-    """Over the pages whose words need no dictionary the metric itself, over all that are scored the functions."""
+    """The metric on pages whose words need no dictionary, and its functions on all scored pages."""
     meta = golden("vary/metrics").meta
     scored = [case for case in meta["ocr"] if case["pred"] and case["gt"]]
     means = meta["ocr_mean_over_scored_pages"]
@@ -130,7 +130,7 @@ def test_page_means_are_the_references(golden):
 
 
 def test_precision_is_of_the_prediction():
-    """Published scripts exchange the two; a loop costs precision only where repetitions count."""
+    """Published scripts swap the two; a loop costs precision only if repetitions count."""
     result = ocr(["a a a a"], ["a b"])
     assert (result["ocr_precision"], result["ocr_recall"]) == (1, 0.5)
     assert (result["ocr_bag_precision"], result["ocr_bag_recall"]) == (0.25, 0.5)
@@ -173,7 +173,7 @@ def test_nearest_text_is_taken():
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 200), (250, 350), (400, 600)])
 def test_a_missing_paragraph_costs_its_length(start, stop):
-    """An alignment that is sought near the diagonal only would cost up to twice as much."""
+    """An alignment searched only near the diagonal would cost up to twice as much."""
     generator = torch.Generator().manual_seed(0)
     page = "".join(map(chr, torch.randint(97, 123, (600,), generator=generator).tolist()))
     cut = page[:start] + page[stop:]
@@ -192,7 +192,7 @@ def test_bounds(pairs):
 
 @pytest.mark.parametrize("kind", [PageOcr, RelaxedAccuracy])
 def test_two_ranks_are_one(kind):
-    """States are sums, so that ranks add up."""
+    """States are sums, so the ranks' states can be added."""
     whole, first, second = kind(), kind(), kind()
     whole.update(["5.1", "a b"], [["5"], ["a c"]])
     first.update(["5.1"], [["5"]])

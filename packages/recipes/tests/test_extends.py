@@ -1,4 +1,4 @@
-"""What configurations extend: which files, in which order, and what is refused."""
+"""`extends` in configurations: which files, in which order, and what is refused."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from recipes.command_line.spelling import check_spelling
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes configurations into a folder that is the working directory."""
+    """Writes configurations into a folder that becomes the working directory."""
     monkeypatch.chdir(tmp_path)
 
     def write(**files):
@@ -61,7 +61,7 @@ def test_names_are_looked_for_beside_the_file_first(write, tmp_path):
 
 
 def test_shipped_ones_extend_shipped_ones_only(write):
-    """A file of the same name in the working directory is not theirs."""
+    """A file of the same name in the working directory is not used."""
     write(laptop={"a": 1}, vicuna_7b={"a": 1}, llava={"a": 1})
     assert all(file.is_relative_to(CONFIGS) for file in expand(Path(find_config("uhd"))))
     assert all(file.is_relative_to(CONFIGS) for file in expand(Path(find_config("uhd/13b"))))
@@ -94,7 +94,7 @@ def test_faults(write, files, said):
 @settings(max_examples=60, deadline=None)
 @given(edges=st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6))))
 def test_every_graph_is_put_in_order_or_refused(tmp_path_factory, edges):
-    """Without a cycle every file comes once, after all that it extends; with one it is refused."""
+    """Without a cycle, every file comes once, after everything that it extends; a cycle is refused."""
     folder = tmp_path_factory.mktemp("graph")
     for number in range(7):
         below = [str(other) for one, other in sorted(edges) if one == number]

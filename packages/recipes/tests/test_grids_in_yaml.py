@@ -1,4 +1,4 @@
-"""A grid among a part's arguments, as configurations have it: a list, as ever, or rows and columns by name."""
+"""A grid as an argument in configurations: a list, as before, or rows and columns by name."""
 
 from collections.abc import Callable
 

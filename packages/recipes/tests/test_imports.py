@@ -1,4 +1,4 @@
-"""Packages that were allowed by name: in every command, and in whatever opens a checkpoint."""
+"""Packages allowed by name: in every command, and in everything that opens a checkpoint."""
 
 import sys
 
@@ -24,7 +24,7 @@ OPENING = {
     "quantize": ("a", "b"),
     "merge_shards": ("a",),
 }
-"""What every command that opens a checkpoint needs beside the packages."""
+"""What every command that opens a checkpoint needs besides the packages."""
 
 
 @pytest.mark.parametrize("name", OPENING)
@@ -48,7 +48,7 @@ def test_what_is_no_package(name):
 
 
 class Parsed(FitCommand):
-    """The settings of a command line; nothing is built."""
+    """Parse the settings of a command line; nothing is built."""
 
     def before_instantiate_classes(self):
         pass
@@ -85,7 +85,7 @@ def test_an_encoder_inside_of_a_network():
     "path", ["foveal.models.load", "foveal.models.checkpoints.load.load", "recipes.estimates.room.load"]
 )
 def test_a_configuration_cannot_allow_anything_itself(tmp_path, capsys, path):
-    """Wherever it takes the function from."""
+    """Whatever module the configuration imports the function from."""
     network = {"class_path": path, "init_args": {"folder": "there", "allow": ["mine", "evil"]}}
     (tmp_path / "downloaded.yaml").write_text(yaml.safe_dump({"model": {"network": network}}))
     words = ("--config", "uhd.yaml", "--config", str(tmp_path / "downloaded.yaml"), "--allow_import", "mine")
@@ -100,7 +100,7 @@ def test_a_configuration_cannot_allow_anything_itself(tmp_path, capsys, path):
 
 
 def test_a_run_is_merged_only_with_what_was_allowed(tmp_path, monkeypatch):
-    """By merge_shards, whose settings come from the configuration that a run has saved."""
+    """In merge_shards, whose settings come from a run's saved configuration."""
     from recipes.command_line.imports import ImportsError
     from recipes.commands.sharded_module import instantiated
     from recipes.module import Finetuning

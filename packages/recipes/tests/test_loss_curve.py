@@ -1,4 +1,4 @@
-"""The picture of a run."""
+"""The figure of a run's curves."""
 
 import pytest
 from PIL import Image

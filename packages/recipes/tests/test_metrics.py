@@ -1,4 +1,4 @@
-"""Metrics of answers against values worked out by hand."""
+"""Metrics of answers against values computed by hand."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
         ("a", ["abcd"], 0.0),  # 0.25 is below the threshold
         ("abcx", ["wxyz", "abcd"], 0.75),
         ("", ["a"], 0.0),
-        ("the  cat", ["the bat"], 0.875),  # two spaces are no edit, but lengthen the text
+        ("the  cat", ["the bat"], 0.875),  # two spaces are not an edit, but lengthen the text
         (" \n", [""], 1.0),
     ],
 )
@@ -60,7 +60,7 @@ def test_bounds(pairs):
 
 
 def test_two_ranks_are_one(monkeypatch):
-    """States are sums, so that ranks add up."""
+    """States are sums, so the ranks' states can be added."""
     for kind in (ANLS, ExactMatch, CharacterErrorRate):
         whole, first, second = kind(), kind(), kind()
         whole.update(["ab", "cd"], [["ab"], ["ce"]])

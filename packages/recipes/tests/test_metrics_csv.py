@@ -1,4 +1,4 @@
-"""metrics.csv: rows, new columns, crashes, and going on."""
+"""metrics.csv: rows, new columns, crashes, and resuming."""
 
 import csv
 

@@ -225,5 +225,5 @@ def test_a_loaded_model_is_trained_in_training_mode(quiet_trainer):
 def test_a_tied_weight_has_one_rate():
     given = network()
     given.language_model = qwen3(260, width=16, depth=1, heads=2, mlp_width=16)
-    with pytest.raises(ValueError, match=r"language_model\.lm_head\.weight is one with a weight of another submodule"):
+    with pytest.raises(ValueError, match=r"language_model\.lm_head\.weight is tied to a weight of another submodule"):
         Finetuning(given, rates={"language_model.lm_head": 1e-4})

@@ -1,4 +1,4 @@
-"""Muon in batches against torch's Muon, and the optimizer that has it beside AdamW."""
+"""Batched Muon against torch's Muon, and the optimizer that combines it with AdamW."""
 
 import copy
 
@@ -88,7 +88,7 @@ def test_half_precision_weights():
 
 
 class Sharded(torch.Tensor):
-    """Stands for a shard, whose kind is not Tensor."""
+    """Stands in for a shard, whose type is not Tensor."""
 
 
 def test_weights_of_another_kind_are_left_to_torch(monkeypatch):
@@ -120,7 +120,7 @@ def test_both_kinds_of_weights_step_and_their_state_loads():
         for optimizer in torchs:
             optimizer.step()
     close(ours + same[0], theirs + same[1])
-    # A state of torch's own two loads, and its run goes on as theirs.
+    # A state of torch's own two optimizers loads, and training continues as with them.
     resumed = both((again, same[2]))
     with torch.no_grad():
         for weight, value in zip(again + same[2], theirs + same[1], strict=True):

@@ -29,7 +29,7 @@ def typed(monkeypatch):
 
 @pytest.fixture
 def refused(typed, capsys):
-    """What a command says instead of taking its options."""
+    """The error with which a command refuses its options."""
 
     def refused(name, *words):
         with pytest.raises(SystemExit) as end:
@@ -110,7 +110,7 @@ def test_help_of_the_commands_on_configurations(name, columns, monkeypatch, caps
     assert ({"--run", "--controls"} <= typed) == (name != "cost")
     assert ({"--ckpt_path", "--states.every_steps", "--states.keep"} <= typed) == (name == "fit")
     assert ({"--image", "--text", "--ranks"} <= typed) == (name == "cost")
-    # Every option says what it is.
+    # Every option has a help text.
     assert all(len(line.split()) > 2 for line in lines if line.startswith("  --"))
 
 

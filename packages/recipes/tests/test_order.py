@@ -11,7 +11,7 @@ LENGTHS = st.lists(st.integers(-30, 30).filter(bool), min_size=1, max_size=60)
 
 
 def check_invariants(lengths, order, batch_size, parts):
-    """The five rules beside the reference data."""
+    """The five rules that come with the reference data."""
     block = batch_size * parts
     assert sorted(order) == list(range(len(lengths)))
     pictures, texts = sum(x > 0 for x in lengths), sum(x < 0 for x in lengths)
@@ -70,7 +70,7 @@ def of_ranks(order, batch_size, accumulation, ranks, position=None):
 @settings(deadline=None)
 @given(SIZES, SIZES, st.integers(0, 40), st.booleans())
 def test_ranks_share_every_epoch_from_any_position_on(sizes, others, done, shuffled):
-    """Each sample once, in steps of equally many batches, also where ranks and batches change inside of an epoch."""
+    """Each sample once, in steps of equally many batches, even if ranks and batch size change within an epoch."""
     number, batch_size, accumulation, ranks = sizes
     order = ModalityLengthOrder(range(1, number + 1)) if shuffled else Curriculum(number)
     first = of_ranks(order, batch_size, accumulation, ranks)[0]

@@ -1,4 +1,4 @@
-"""The sheet, the curve, the table."""
+"""The figure of predictions, the loss curve, the table."""
 
 import pytest
 from PIL import Image

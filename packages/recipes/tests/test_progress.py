@@ -1,4 +1,4 @@
-"""The line that says how far a run is."""
+"""The progress line."""
 
 import io
 import math
@@ -35,7 +35,7 @@ def test_numbers():
 
 
 class Module(pl.LightningModule):
-    """Trains and validates and has something to show."""
+    """Trains, validates, and logs something to show."""
 
     def __init__(self):
         super().__init__()
@@ -87,7 +87,7 @@ def test_on_a_terminal_it_is_one_line(tmp_path, monkeypatch):
     assert "v_num" not in text
     assert "validating 3/3" in text
     assert re.search(r"6/6 · 0:00 left · loss \S+ · ANLS 0\.5", text)
-    # One line feed where each of the two runs' lines ends, none between: every drawing goes over the last one.
+    # One line feed at the end of each of the two runs' lines, none in between: every update overwrites the last one.
     assert text.count("\n") == 2
     shown = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", part) for part in re.split(r"[\r\n]", text)]
     assert max(map(len, shown)) <= 79

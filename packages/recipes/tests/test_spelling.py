@@ -1,4 +1,4 @@
-"""Misspelt settings, found without importing what they set."""
+"""Misspelt settings, found without importing the classes that they configure."""
 
 import contextlib
 import subprocess
@@ -22,7 +22,7 @@ def check(*arguments, command="fit"):
 
 
 def shorter(name):
-    """The name without its second letter, so that it begins no other (argparse takes beginnings of names)."""
+    """The name without its second letter, so that it abbreviates no other (argparse accepts abbreviations)."""
     return name[0] + name[2:]
 
 
@@ -64,7 +64,7 @@ def test_every_option_of_the_parser_is_known(name, command, subcommand):
 
 
 def test_every_setting_of_a_configuration_is_known():
-    """With and without `init_args`, as the parser takes them."""
+    """With and without `init_args`, as the parser accepts them."""
     typed, parser = prepare(["--config", "uhd.yaml"]), parser_of(FitCommand, "fit")
     parser.expanded = frozenset(typed.expanded)
     parsed = parser.parse_args(typed.arguments)
@@ -82,14 +82,14 @@ def test_every_setting_of_a_configuration_is_known():
 
 @pytest.mark.parametrize("name", shipped_configs())
 def test_shipped_configurations_are_spelled_right(name):
-    # What quantises does not fit the small language model, and the parser says so too.
+    # Quantisation does not fit the small language model, and the parser says so too.
     methods = dict(zip(QUANTISED, ("llava/7b.yaml", "llava/finetune.yaml"), strict=True))
     check("--config", methods.get(Path(find_config(name)), "laptop.yaml"), "--config", name)
     check("--config", "laptop.yaml", "--config", name, "--checkpoint", "folder")
 
 
 ACCEPTED = [
-    ["--trainer.max_step=3"],  # argparse takes the beginning of a name
+    ["--trainer.max_step=3"],  # argparse accepts abbreviations
     ["--conf", str(CONFIGS / "data/llava.yaml"), "--data.path=a.json"],
     ["--trainer.max_time.days=1"],
     ["--data=LlavaData", "--data.path=a.json", "--data.val_limit", "-1"],
@@ -176,7 +176,7 @@ def test_strange_files_are_left_to_the_parser(tmp_path, text):
 
 
 def test_classes_of_other_people(tmp_path, monkeypatch):
-    """What takes `**kwargs`, or is not written as a plain class, is left to the parser."""
+    """Classes that take `**kwargs` or are not plain are left to the parser."""
     (tmp_path / "strangers.py").write_text(
         "import functools\n"
         "class Plain:\n    def __init__(self, width: int = 1): ...\n"
@@ -190,7 +190,7 @@ def test_classes_of_other_people(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name, is_open in [("Plain", 0), ("Heir", 0), ("closed", 0), ("Open", 1), ("Twice", 1), ("wrapped", 1)]:
         words = ["--config", "uhd.yaml", f"--model.network.encoder=strangers.{name}", "--model.network.encoder.widht=3"]
-        # The configuration has an encoder of its own, whose names are let through as well.
+        # The configuration has its own encoder, whose names are accepted as well.
         with contextlib.nullcontext() if is_open else pytest.raises(UsageError, match=r"encoder\.width\?"):
             check(*words)
     assert "strangers" not in sys.modules

@@ -1,4 +1,4 @@
-"""What a training may be asked for, and weights in 16 bits."""
+"""Supported strategies and precisions, and weights in 16 bits."""
 
 import pytest
 import torch
@@ -22,9 +22,9 @@ def test_what_runs(strategy, precision):
 @pytest.mark.parametrize(
     ("strategy", "precision", "said"),
     [
-        ("fsdp", None, r"strategy fsdp is torch's first FSDP.* scale/fsdp\.yaml"),
-        ({"class_path": "lightning.pytorch.strategies.FSDPStrategy"}, None, "strategy FSDPStrategy is torch's first"),
-        ("model_parallel", None, "leaves it to the model"),
+        ("fsdp", None, r"strategy fsdp is torch's FSDP1.* scale/fsdp\.yaml"),
+        ({"class_path": "lightning.pytorch.strategies.FSDPStrategy"}, None, "strategy FSDPStrategy is torch's FSDP1"),
+        ("model_parallel", None, "leaves sharding to the model"),
         ("deepspeed_stage_2", "bf16-mixed", "strategy deepspeed_stage_2: DeepSpeed keeps gradients where"),
         ("auto", "16-true", "precision 16-true: in float16 AdamW's epsilon"),
         (SHARDED, 16, "precision 16-mixed scales losses"),

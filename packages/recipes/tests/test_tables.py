@@ -1,4 +1,4 @@
-"""Which weights Muon leaves to AdamW: tables that a module marks, embeddings and the readout."""
+"""Which weights Muon leaves to AdamW: tables marked by modules, embeddings and output embeddings."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ BY_SUFFIX = (
     *("positions", "query", "latents", "frames", "registers", "rows", "columns", "reference_points"),
     "lm_head.weight",
 )
-"""How it was decided before modules marked them, on names that happened to be alike."""
+"""How it was decided before modules marked them: by names that happened to be similar."""
 
 
 class Shapes(FitCommand):
@@ -53,7 +53,7 @@ def hidden_by_suffix(network):
 
 
 FAST = ("uhd", "vary_tiny")
-"""With queries, and with SAM; the others have the same parts, whose marks have tests of their own."""
+"""Methods with queries and with SAM; the others have the same parts, whose marks have their own tests."""
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -69,7 +69,7 @@ def test_shipped_methods_have_the_groups_that_they_had(method):
 
 
 class Mine(PerceiverResampler):
-    """A connector of one's own, with a table and a map of its own."""
+    """A custom connector with its own table and its own linear map."""
 
     tables = ("anchors",)
 
@@ -90,7 +90,7 @@ def network(connector):
 
 
 def test_a_connector_of_ones_own_marks_its_tables():
-    """Its own beside those of the class that it is derived from."""
+    """Its own tables in addition to those of its base class."""
     rates = Rates(network(Mine), {"connector": 1e-3})
     assert hidden_names(rates) == {
         "connector.qkv_weight",

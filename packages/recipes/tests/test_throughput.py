@@ -1,4 +1,4 @@
-"""How fast a training is: counted on a clock that the test moves."""
+"""Throughput of a training, measured with a clock that the test controls."""
 
 from types import SimpleNamespace
 
@@ -58,7 +58,7 @@ class SlowPages(Dataset):
 
 
 class Slow(Finetuning):
-    """A batch takes six seconds, of two pages two more in the loader; a validation a hundred."""
+    """A batch takes six seconds, plus two in the loader for its two pages; a validation takes a hundred."""
 
     def training_step(self, batch, batch_idx):
         self.clock.now += 6
@@ -136,7 +136,7 @@ def test_a_failed_training_gives_the_profiler_back(quiet_trainer):
 
 
 def counted(model):
-    """Forward FLOPs of encoder, connector and decoder without the vocabulary's layer, by operators."""
+    """Forward FLOPs of encoder, connector and decoder without the output layer, counted by operator."""
     with pretended(model) as copy:
         views = views_of(copy, [Size(672, 672)])
         encoder = flops(lambda: copy.encoder.encode_views(normalised(views, copy.encoder)))
@@ -189,7 +189,7 @@ def test_cards(name, peak):
 
 
 def test_mfu_and_ranks(monkeypatch, clock):
-    """Two ranks with the same batch: rates add up, shares stay."""
+    """Two ranks with the same batch: rates add up, shares stay the same."""
     monkeypatch.setattr("recipes.progress.throughput.peak_flops", lambda name: 1e6)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "card")
     model = network()

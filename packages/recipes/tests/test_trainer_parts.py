@@ -1,4 +1,4 @@
-"""What a configuration gives the Trainer beside what every run needs; its loggers in the run's folder."""
+"""Configured callbacks and loggers together with those of every run; loggers in the run's folder."""
 
 import lightning.pytorch as pl
 import pytest

@@ -99,7 +99,7 @@ def _configurations(columns: int) -> Iterator[Option]:
         "METHOD.yaml": methods,
         "METHOD/SIZE.yaml": [name for name in common if name[0].isdigit()],
         "METHOD/STAGE.yaml": [name for name in common if not name[0].isdigit()],
-        "laid over a method": OVERLAYS,
+        "overlays": OVERLAYS,
     }
     for title, names in listed.items():
         for number, line in enumerate(wrap(" ".join(names), columns - NAMES - 3)):

@@ -149,7 +149,7 @@ class FitCommand(MeasuringCommand):
             return find_state(folder)
         except StateError as error:
             anew = (
-                "leave it out to begin anew" if given is None else "to begin anew, leave it out and give another --run"
+                "leave it out to start over" if given is None else "to start over, leave it out and give another --run"
             )
             raise StateError(f"--ckpt_path last: {error}; {anew}") from error
 
@@ -183,4 +183,4 @@ class FitCommand(MeasuringCommand):
 
     def where_to_go_on(self) -> str:
         newest = self.states.newest
-        return "no state yet" if newest is None else f"go on with --ckpt_path {os.path.relpath(newest)}"
+        return "no state yet" if newest is None else f"resume with --ckpt_path {os.path.relpath(newest)}"

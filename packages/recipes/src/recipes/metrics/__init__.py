@@ -1,4 +1,4 @@
-"""How well answers and pages are read."""
+"""Metrics for answers and for whole pages."""
 
 from recipes.metrics.anls import ANLS
 from recipes.metrics.character_error_rate import CharacterErrorRate

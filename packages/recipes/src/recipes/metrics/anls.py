@@ -12,12 +12,12 @@ from recipes.metrics.answers import check_answers, distance, normalised
 class ANLS(Metric):
     """Average normalised Levenshtein similarity (Biten et al., ICDAR 2019, arXiv 1907.00490, equation 1).
 
-    An answer scores its similarity to the accepted answer that it is nearest to, and 0 if that is below `threshold`.
-    As in DocVQA's evaluation case and repeated white space are no edits, but the length is that of the answers as they
-    stand: "the  cat", with two spaces, is 1 edit in 8 characters away from "the bat".
+    An answer scores its similarity to the nearest accepted answer, or 0 if that is below `threshold`. As in DocVQA's
+    evaluation, case and repeated white space are ignored in the edits, but the length is that of the raw answers:
+    "the  cat", with two spaces, is 1 edit in 8 characters away from "the bat".
 
     Args:
-        threshold: least similarity that scores.
+        threshold: smallest similarity that scores.
     """
 
     higher_is_better = True
@@ -32,7 +32,7 @@ class ANLS(Metric):
         self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add answers, each with those accepted for it."""
+        """Add predictions, each with its accepted answers."""
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
             best = max(similarity(prediction, answer) for answer in accepted)
@@ -47,8 +47,8 @@ class ANLS(Metric):
 def similarity(first: str, second: str) -> float:
     """1 - edits / longer length; 1 for two empty texts.
 
-    Edits are counted between the normalised texts. The lengths are those of the raw texts in upper case, as the
-    reference (lmms-eval) takes them: white space at the ends counts, and "ß" is two letters.
+    Edits are counted between the normalised texts. Lengths are those of the raw texts in upper case, as in the
+    reference (lmms-eval): white space at the ends counts, and "ß" is two letters.
     """
     longest = max(len(first.upper()), len(second.upper()))
     return 1.0 if longest == 0 else 1 - distance(normalised(first), normalised(second)) / longest

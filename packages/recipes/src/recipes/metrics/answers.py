@@ -1,4 +1,4 @@
-"""What the metrics of answers share."""
+"""Functions shared by the metrics of answers."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,15 @@ def check_answers(predictions: Sequence[str], references: Sequence[Sequence[str]
 
 
 def normalised(text: str) -> str:
-    """Lower case, white space run together: what DocVQA's evaluation compares."""
+    """The text in lower case with white space collapsed, which is what DocVQA's evaluation compares."""
     return " ".join(text.lower().split())
 
 
 def distance(first: str, second: str) -> int:
     """Fewest insertions, deletions and replacements of characters that turn one text into the other (Levenshtein).
 
-    Exact for texts of any length, in time that grows with the product of the lengths: seconds for two of 4000
-    characters. torchmetrics' `edit_distance` is faster but looks only near the diagonal, and counts too many edits
-    where a paragraph is missing.
+    Exact for texts of any length, in time proportional to the product of the lengths: seconds for two of 4000
+    characters. torchmetrics' `edit_distance` is faster but searches only near the diagonal, and counts too many edits
+    if a paragraph is missing.
     """
     return round(float(char_error_rate(first, second)) * len(second)) if second else len(first)

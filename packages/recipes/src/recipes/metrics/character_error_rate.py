@@ -1,4 +1,4 @@
-"""How many characters must be corrected."""
+"""Character error rate."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from recipes.metrics.answers import check_answers, distance
 class CharacterErrorRate(Metric):
     """Edit distance over all answers, divided by the characters of their references; may exceed 1.
 
-    Every character counts, case and white space too. Of several accepted answers the nearest is taken.
+    Every character counts, including case and white space. Of several accepted answers, the nearest is used.
     """
 
     higher_is_better = False
@@ -26,7 +26,7 @@ class CharacterErrorRate(Metric):
         self.add_state("characters", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add answers, each with those accepted for it."""
+        """Add predictions, each with its accepted answers."""
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
             edits, length = min((distance(prediction, answer), len(answer)) for answer in accepted)

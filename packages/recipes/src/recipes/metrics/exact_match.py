@@ -1,4 +1,4 @@
-"""Answers that are right."""
+"""Exact match."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from recipes.metrics.answers import check_answers, normalised
 
 
 class ExactMatch(Metric):
-    """Share of answers that equal an accepted one; case and repeated white space do not count."""
+    """Share of answers that equal an accepted one; case and repeated white space are ignored."""
 
     higher_is_better = True
     full_state_update = False
@@ -23,7 +23,7 @@ class ExactMatch(Metric):
         self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add answers, each with those accepted for it."""
+        """Add predictions, each with its accepted answers."""
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
             self.right = self.right + (normalised(prediction) in {normalised(answer) for answer in accepted})

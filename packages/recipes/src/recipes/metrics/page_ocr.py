@@ -1,4 +1,4 @@
-"""How well whole pages are read."""
+"""OCR scores of whole pages."""
 
 import re
 from collections import Counter
@@ -17,13 +17,13 @@ SCORES = ("edit", "precision", "recall", "f1", "bag_precision", "bag_recall", "b
 class PageOcr(Metric):
     """Edit distance and overlap of words, averaged over pages (Vary, arXiv 2312.06109).
 
-    Case, width and white space count in the edit distance; overlap is of `page_tokens`. A page without a prediction is
-    scored, not left out. Of several accepted texts of a page the one nearest by edit distance is taken. Of the
-    scores `ocr_edit` is better the lower, the others the higher.
+    Case, width and white space count in the edit distance; overlap is computed on `page_tokens`. A page with an empty
+    prediction is scored, not left out. Of several accepted texts of a page, the nearest by edit distance is used.
+    Lower is better for `ocr_edit`, higher for the other scores.
 
-    The words of Vary's Chinese pages come from jieba's dictionary, ours are single characters: on such pages only
-    `ocr_edit` compares with published figures. The F1 that Vary prints is `ocr_f1_of_means`; the scripts of
-    GOT-OCR2.0 and Fox call recall what is precision here, and the reverse.
+    Vary segments Chinese pages into words with jieba, while we use single characters: on such pages only `ocr_edit` is
+    comparable with published figures. The F1 that Vary reports is `ocr_f1_of_means`; the scripts of GOT-OCR2.0 and Fox
+    swap the names of precision and recall.
     """
 
     full_state_update = False
@@ -36,7 +36,7 @@ class PageOcr(Metric):
         self.add_state("pages", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add pages, each with the texts accepted for it.
+        """Add predicted pages, each with its accepted texts.
 
         Raises:
             ValueError: if there are not as many references as predictions, or one has no accepted text.
@@ -52,9 +52,9 @@ class PageOcr(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Means over pages, 0 to 1.
 
-        `ocr_edit` is the edit distance; `ocr_precision`, `ocr_recall` and `ocr_f1` are of the sets of words, so that a
-        word said again costs nothing, `ocr_bag_...` of the words with their repetitions; `..._f1_of_means` is the
-        harmonic mean of the mean precision and the mean recall, as papers print it.
+        `ocr_edit` is the edit distance. `ocr_precision`, `ocr_recall` and `ocr_f1` compare sets of words, so repeated
+        words cost nothing; `ocr_bag_...` count repetitions. `..._f1_of_means` is the harmonic mean of mean precision
+        and mean recall, as reported in papers.
         """
         means = dict(zip(SCORES, self.totals / self.pages, strict=True))
         for kind in ("", "bag_"):
@@ -68,12 +68,12 @@ def page_edit(prediction: str, text: str) -> float:
 
 
 def page_tokens(text: str) -> list[str]:
-    """What stands between white space; Chinese characters (U+4E00 to U+9FA5) are one token each."""
+    """Split at white space; each Chinese character (U+4E00 to U+9FA5) is a token."""
     return TOKEN.findall(text)
 
 
 def overlap(predicted: Collection[str], true: Collection[str]) -> tuple[float, float, float]:
-    """Precision, recall and F1 of tokens, each counted as often as it is given: sets give those of sets.
+    """Precision, recall and F1 of tokens, counted with repetitions; pass sets to ignore repetitions.
 
     All are 0 if only one side is empty, 1 if both are.
     """
@@ -85,6 +85,6 @@ def overlap(predicted: Collection[str], true: Collection[str]) -> tuple[float, f
 
 
 def harmonic(first: Tensor, second: Tensor) -> Tensor:
-    """Harmonic mean; 0 of two zeros."""
+    """Harmonic mean; 0 for two zeros."""
     total = first + second
     return torch.where(total == 0, 0.0, 2 * first * second / total)

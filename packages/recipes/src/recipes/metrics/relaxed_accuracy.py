@@ -1,4 +1,4 @@
-"""Answers that are right or, as numbers, nearly so."""
+"""Relaxed accuracy: numbers may be slightly off."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from recipes.metrics.answers import check_answers
 
 
 class RelaxedAccuracy(Metric):
-    """Share of answers that match an accepted one, numbers up to a relative error (ChartQA).
+    """Share of answers that match an accepted one, with numbers matching up to a relative error (ChartQA).
 
-    Defined by Masry et al. (arXiv 2203.10244, end of section 5.1); what counts as a number, and how others are
-    compared, is as in lmms-eval: see `relaxed_match`. The figure that is printed for ChartQA is the mean of the shares
-    of its human and its augmented questions.
+    Defined by Masry et al. (arXiv 2203.10244, end of section 5.1). What counts as a number, and how texts are compared,
+    follows lmms-eval: see `relaxed_match`. The figure reported for ChartQA is the mean of the accuracies on its human
+    and its augmented questions.
 
     Args:
-        tolerance: largest relative error of a number, included.
+        tolerance: largest relative error of a number, inclusive.
 
     Raises:
         ValueError: if the tolerance is negative or not a number.
@@ -37,7 +37,7 @@ class RelaxedAccuracy(Metric):
         self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add answers, each with those accepted for it.
+        """Add predictions, each with its accepted answers.
 
         Raises:
             ValueError: if there are not as many references as predictions, or one has no accepted answer.
@@ -53,11 +53,11 @@ class RelaxedAccuracy(Metric):
 
 
 def relaxed_match(prediction: str, answer: str, tolerance: float) -> bool:
-    """Whether two numbers differ by at most a share of the answer, or two texts are equal but for case.
+    """Whether two numbers differ by at most `tolerance` times the answer, or two texts are equal except for case.
 
-    Texts are compared where one of the two is no number or the answer is 0; there white space counts, and "0.0" does
-    not match "0". A number is what `float` reads, or that with "%" behind it, a hundredth: "50%" matches "0.5", not
-    "50", and "1,000" is a text.
+    They are compared as texts if one of them is not a number or the answer is 0; then white space counts, and "0.0"
+    does not match "0". A number is anything `float` parses, or that followed by "%", which divides it by 100: "50%"
+    matches "0.5", not "50", and "1,000" is a text.
     """
     predicted, true = number(prediction), number(answer)
     if predicted is None or true is None or true == 0:
@@ -66,7 +66,7 @@ def relaxed_match(prediction: str, answer: str, tolerance: float) -> bool:
 
 
 def number(text: str) -> float | None:
-    """The number that a text is; None if it is none."""
+    """The text as a number; None if it is not one."""
     try:
         return float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:

@@ -1,1 +1,1 @@
-"""What is trained at which rate, and by which optimizer."""
+"""Learning rates of the parts, and optimizers."""

@@ -9,11 +9,11 @@ from foveal.core import tables_of
 
 
 class Rates:
-    """Peak learning rates of a network's submodules; the longest name that fits a weight decides.
+    """Peak learning rates of a network's submodules; for each weight, the longest matching name decides.
 
     Args:
         network: the model.
-        rates: from the name of a submodule to its rate; None: it is frozen.
+        rates: name of a submodule -> its learning rate; None: frozen.
 
     Raises:
         ValueError: if the network has no such submodule, its weights are tied to another's, or a rate is negative.
@@ -28,20 +28,20 @@ class Rates:
             if rate is not None and rate < 0:
                 raise ValueError(f"the learning rate of {name} is {rate}, expected at least 0")
         self.network, self.rates = network, dict(rates)
-        # Now, because a strategy that shards weights flattens them.
+        # Recorded now: strategies that shard weights flatten them.
         self.dimensions = {name: weight.ndim for name, weight in network.named_parameters()}
         for name in rates:
             tied = [each for each, _ in known[name].named_parameters() if f"{name}.{each}" not in self.dimensions]
             if tied:
-                raise ValueError(f"{name}.{tied[0]} is one with a weight of another submodule: give that one the rate")
+                raise ValueError(f"{name}.{tied[0]} is tied to a weight of another submodule: give that one the rate")
 
     def owner(self, name: str) -> str | None:
-        """The submodule whose rate the weight of that name has; None: no rate was given for it."""
+        """The submodule whose rate applies to the weight `name`; None if no rate was given for it."""
         fitting = [prefix for prefix in self.rates if name.startswith(f"{prefix}.")]
         return max(fitting, key=len, default=None)
 
     def freeze(self) -> None:
-        """Freeze the weights without a rate; the others stay as they are: some parts keep tables of their own fixed.
+        """Freeze the weights without a rate; the others stay as they are, since some parts keep own tables fixed.
 
         Raises:
             ValueError: if nothing is left to train.
@@ -54,11 +54,11 @@ class Rates:
             raise ValueError("every part is frozen: give at least one of encoder_lr, connector_lr, language_model_lr")
 
     def groups(self, *, weight_decay: float, muon: bool) -> dict[str, list[dict[str, Any]]]:
-        """Groups for optimizers: `hidden` matrices (only with `muon`), other `matrices`, and `vectors`.
+        """Parameter groups: `hidden` matrices (only with `muon`), other `matrices`, and `vectors`.
 
         Args:
-            weight_decay: of matrices; biases, norms and other vectors are left alone.
-            muon: whether the maps between layers are apart.
+            weight_decay: applies to matrices only; biases, norms and other vectors have none.
+            muon: whether matrices inside layers form their own groups.
 
         Raises:
             ValueError: as `tables_of`.
@@ -87,7 +87,7 @@ class Rates:
 
 
 def readouts_of(network: nn.Module) -> list[Tensor]:
-    """The weights of transformers' language models that turn hidden states into logits: a row for each token."""
-    # By its method, since naming transformers' base class would import its model code.
+    """The output embeddings of transformers' language models, [vocabulary, width], which give logits."""
+    # Found by their method, since naming transformers' base class would import its model code.
     models: list[Any] = [module for module in network.modules() if hasattr(module, "get_output_embeddings")]
     return [readout.weight for model in models if (readout := model.get_output_embeddings()) is not None]

@@ -1,4 +1,4 @@
-"""The step of torch's Muon, with matrices of one shape in one batch."""
+"""The step of torch's Muon, with matrices of the same shape batched."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.optim import Muon
 
 LARGEST_BATCH = 2**24
-"""Elements that are worked on together. Large matrices gain nothing from company, and a batch of all that a large model
-has would take several times the memory of its weights."""
+"""Most elements in a batch. Large matrices gain nothing from batching, and one batch of all matrices of a large model
+would take several times the memory of its weights."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """One weight that has a gradient.
+    """The update of one weight with a gradient.
 
     Attributes:
         group: its parameter group.
@@ -28,9 +28,9 @@ class Update:
     buffer: Tensor
 
     def wide(self) -> Tensor:
-        """What becomes orthogonal before it is added, in bfloat16, turned so that there are no more rows than columns.
+        """The update before orthogonalisation, bfloat16, transposed if it has more rows than columns.
 
-        The momentum moves on.
+        Advances the momentum.
         """
         gradient, momentum = self.weight.grad, self.group["momentum"]
         assert gradient is not None
@@ -41,10 +41,10 @@ class Update:
 
 @torch.no_grad()
 def step_together(muon: Muon) -> None:
-    """What `muon.step()` does, with the same state and the same numbers.
+    """Do the same as `muon.step()`, with the same state and the same numbers.
 
-    A small model's step is many small products, each of which costs more to start than to compute: matrices of one
-    shape take the Newton-Schulz iteration together. Sharded weights are left to `muon.step()`.
+    A small model's step consists of many small products, each of which costs more to launch than to compute. So
+    matrices of the same shape run the Newton-Schulz iteration as a batch. Sharded weights are left to `muon.step()`.
 
     Args:
         muon: with `adjust_lr_fn="match_rms_adamw"`.
@@ -67,13 +67,13 @@ def step_together(muon: Muon) -> None:
 def orthogonal(
     matrices: Tensor, coefficients: tuple[float, float, float], *, steps: int = 5, eps: float = 1e-7
 ) -> Tensor:
-    """The matrices with singular values near 1 (the Newton-Schulz iteration of Jordan et al., *Muon*, 2024).
+    """Move the singular values of matrices close to 1 (Newton-Schulz iteration of Jordan et al., *Muon*, 2024).
 
     Args:
-        matrices: [number, rows, columns], no more rows than columns, bfloat16; they are overwritten.
-        coefficients: of the quintic that is applied to singular values.
-        steps: how often.
-        eps: smallest norm that a matrix is divided by.
+        matrices: [number, rows, columns], no more rows than columns, bfloat16; overwritten.
+        coefficients: of the quintic polynomial applied to singular values.
+        steps: number of iterations.
+        eps: smallest norm by which a matrix is divided.
 
     Returns:
         The same shape.
@@ -87,7 +87,7 @@ def orthogonal(
 
 
 def _updates(muon: Muon, group: dict[str, Any]) -> Iterator[Update]:
-    """Those of the group's weights that have a gradient; as in torch's step, their state begins with the first."""
+    """Updates of the group's weights with a gradient; as in torch's step, the first gradient creates their state."""
     for weight in group["params"]:
         if weight.grad is None:
             continue
@@ -98,7 +98,7 @@ def _updates(muon: Muon, group: dict[str, Any]) -> Iterator[Update]:
 
 
 def _batches(updates: Sequence[Update]) -> Iterator[Sequence[Update]]:
-    """Updates that can be iterated together: same shape but for turning, same device, same settings."""
+    """Updates that can be batched: same shape up to transposition, same device, same settings."""
     alike: dict[Any, list[Update]] = {}
     for update in updates:
         settings = (update.group["ns_coefficients"], update.group["ns_steps"], update.group["eps"])

@@ -12,17 +12,17 @@ from recipes.optimization.muon import step_together
 class MuonAdamW(Optimizer):
     """Two optimizers that step together (Jordan et al., *Muon*, 2024; Liu et al., arXiv 2502.16982).
 
-    Muon makes the update of a hidden matrix orthogonal, which takes small models trained from nothing past plateaus on
-    which AdamW stays for long. Its updates are scaled to the size of AdamW's (arXiv 2502.16982, section 2.2), so that
+    Muon orthogonalises the update of a hidden matrix, which gets small models trained from scratch past plateaus where
+    AdamW stays for a long time. Its updates are scaled to the size of AdamW's (arXiv 2502.16982, section 2.2), so that
     both use the same learning rates.
 
     Args:
-        matrices: groups of 2-D weights inside of layers, for Muon.
+        matrices: groups of 2-D weights inside layers, for Muon.
         others: groups of all other weights, for AdamW.
-        betas: AdamW's moments.
+        betas: AdamW's betas.
 
     Raises:
-        ValueError: if a weight among `matrices` has not two dimensions.
+        ValueError: if a weight in `matrices` does not have two dimensions.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class MuonAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of both, after the closure has computed the gradients."""
+        """Step both optimizers, after the closure has computed the gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -53,5 +53,5 @@ class MuonAdamW(Optimizer):
         self._share_groups()
 
     def _share_groups(self) -> None:
-        """One list of the very groups of both, so that a schedule that changes a rate here changes it there."""
+        """Share the group objects of both, so that a schedule that changes a rate here also changes it there."""
         self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]

@@ -1,1 +1,1 @@
-"""What can be seen of a run while it trains."""
+"""Progress of a run: the progress line and throughput."""

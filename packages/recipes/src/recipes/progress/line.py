@@ -1,4 +1,4 @@
-"""One line that says how far a run is."""
+"""The progress of a run on one line."""
 
 import math
 import time
@@ -12,22 +12,22 @@ from rich.live import Live
 from rich.text import Text
 
 BETWEEN_LINES = 60.0
-"""Seconds between two lines where the output is no terminal."""
+"""Seconds between two lines if the output is not a terminal."""
 BETWEEN_LOOKS = 0.25
-"""Seconds between two looks at the metrics, for which a GPU must be waited for."""
+"""Seconds between two reads of the metrics, each of which waits for the GPU."""
 LONGEST_BAR = 30
 SHOWN = {"train/loss": "loss", "speed/samples_per_second": "samples/s", "val/anls": "ANLS"}
 
 
 class ProgressLine(ProgressBar):
-    """How far a training is, on one line at any width: step, time left, loss, samples/s, the latest ANLS.
+    """Shows the progress on one line of any width: step, time left, loss, samples/s, the latest ANLS.
 
-    On a terminal the line is drawn anew in its place and is gone at the end. Elsewhere a line is printed every minute,
-    after every validation, and at the end. Shown are the metrics of `SHOWN` that were logged; the time left is by the
-    mean of this run, its validations included.
+    On a terminal the line is updated in place and removed at the end. Elsewhere a line is printed every minute, after
+    every validation, and at the end. It shows the metrics of `SHOWN` that were logged; the time left is estimated from
+    the mean step time of this run, including validations.
 
     Args:
-        console: where to; None: standard output.
+        console: where to print; None: standard output.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -43,7 +43,7 @@ class ProgressLine(ProgressBar):
         self._enabled = True
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Above the line."""
+        """Print above the line."""
         self._console.print(*args, **kwargs)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,7 +92,7 @@ class ProgressLine(ProgressBar):
         self._close()
 
     def _start(self) -> None:
-        # The first line of a file comes after the first interval; a terminal shows something at once.
+        # A file gets its first line after the first interval; a terminal shows something at once.
         self._drawn_at = -math.inf if self._console.is_terminal else time.monotonic()
 
     @property
@@ -144,13 +144,13 @@ def progress_line(
     """`━━━━━──── 1200/1800 · 12:34 left · loss 0.123`, at most `width` characters.
 
     Args:
-        number: of steps done.
-        total: of steps; infinite: not known.
-        seconds_left: None: not known.
-        values: by their labels, the most important first.
-        width: what does not fit is left out: the bar is made short first, then values go from the end.
-        what: before the numbers.
-        bar: whether there is one.
+        number: number of steps done.
+        total: total number of steps; infinite if unknown.
+        seconds_left: None if unknown.
+        values: by label, the most important first.
+        width: in characters; to fit, values are dropped from the end, and the bar takes what remains.
+        what: text before the numbers.
+        bar: whether to draw a bar.
     """
     of = f"/{int(total)}" if math.isfinite(total) else ""
     parts = [f"{what}{number}{of}"]
@@ -177,5 +177,5 @@ def duration(seconds: float) -> str:
 
 
 def short(value: float) -> str:
-    """Three digits that count, without an exponent where that is short."""
+    """Three significant digits, without an exponent up to a million."""
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"

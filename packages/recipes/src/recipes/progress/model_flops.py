@@ -1,4 +1,4 @@
-"""The operations that a training step needs, from what was in it."""
+"""The operations that a training step needs, computed from its contents."""
 
 import copy
 from collections.abc import Iterable
@@ -12,25 +12,25 @@ from foveal.models.estimates.cost import flops, pretended, views_of
 from foveal.models.views.normalise import normalised
 
 REFERENCE = Size(672, 672)
-"""Size of the picture by which encoder and connector are measured."""
+"""Size of the picture with which encoder and connector are measured."""
 
 
 @dataclass(frozen=True)
 class ModelFlops:
-    """Forward and backward FLOPs of a model, linear in what a step holds; two for each multiply-add.
+    """Forward and backward FLOPs of a model, linear in the contents of a step; two for each multiply-add.
 
-    The convention is that of PaLM (arXiv 2204.02311, appendix B): what the model needs, so what is recomputed does not
-    count. Weights cost twice their number forward, as much again for the gradient of their inputs where they or
-    something before them is trained, and as much again for their own where they are; in the decoder something always
-    is, the connector or itself. Attention counts below the diagonal only. The vocabulary's layer counts at supervised
-    tokens, where it runs. Encoder and connector are counted operator by operator on one picture and taken as linear in
-    the views' pixels.
+    The convention is that of PaLM (arXiv 2204.02311, appendix B): what the model needs, so recomputation does not
+    count. Weights cost twice their number in the forward pass, the same again for the gradient of their inputs if they
+    or anything before them is trained, and the same again for their own gradient if they are trained. For the decoder
+    something always is: the connector or the decoder itself. Attention counts only below the diagonal. The output layer
+    counts at supervised tokens, where it runs. Encoder and connector are counted operator by operator on one picture
+    and assumed to be linear in the views' pixels.
 
     Attributes:
-        per_token: of the decoder's layers, for each token.
-        per_supervised: of the layer of the vocabulary, for each supervised token.
-        per_square: of attention, for the square of a sequence's length.
-        per_pixel: of encoder, connector and merge, for each pixel of a view.
+        per_token: decoder layers, per token.
+        per_supervised: output layer, per supervised token.
+        per_square: attention, per squared sequence length.
+        per_pixel: encoder, connector and merge, per pixel of a view.
     """
 
     per_token: float
@@ -39,7 +39,7 @@ class ModelFlops:
     per_pixel: float
 
     def step(self, *, tokens: float, supervised: float, squares: float, pixels: float) -> float:
-        """FLOPs of a step with so many tokens, supervised tokens, squares of lengths, and pixels of views."""
+        """FLOPs of a step with these numbers of tokens, supervised tokens, squared lengths, and view pixels."""
         return (
             self.per_token * tokens
             + self.per_supervised * supervised
@@ -49,7 +49,7 @@ class ModelFlops:
 
 
 def model_flops(network: VisionLanguageModel) -> ModelFlops:
-    """Of a model as it will be trained: what is frozen is known by `requires_grad`; its weights are not read."""
+    """Compute the FLOPs of a model as it will be trained; `requires_grad` tells what is frozen, no weight is read."""
     decoder = network.language_model
     config, head = decoder.config, decoder.get_output_embeddings()
     layers = [module for module in decoder.modules() if isinstance(module, nn.Linear) and module is not head]
@@ -61,14 +61,14 @@ def model_flops(network: VisionLanguageModel) -> ModelFlops:
     return ModelFlops(
         per_token=sum(_linear(layer) for layer in layers),
         per_supervised=_linear(head),
-        # Two products forward, four backward, half of the square.
+        # Two products forward, four backward, half of the square matrix.
         per_square=6.0 * config.num_hidden_layers * config.num_attention_heads * width,
         per_pixel=encoder * (1 + 2 * trained) + connector * (1 + own + (1 if trained else own)),
     )
 
 
 def _linear(layer: nn.Linear) -> float:
-    # By its sizes: four-bit weights are packed, and a sharded rank holds a part.
+    # From the layer's sizes, not its weight: four-bit weights are packed, and a rank may hold only a shard.
     passes = 3 if layer.weight.requires_grad else 2
     return 2.0 * passes * layer.in_features * layer.out_features
 
@@ -79,9 +79,9 @@ def _trained_share(parameters: Iterable[nn.Parameter]) -> float:
 
 
 def _vision(network: VisionLanguageModel) -> tuple[float, float]:
-    """Forward FLOPs per pixel of a view: of the encoder, and of connector and merge."""
+    """Forward FLOPs per pixel of a view: (encoder, connector and merge)."""
     seeing = copy.copy(network)
-    # Decoders can be huge and quantised, and are not asked here.
+    # Leave out the decoder: it can be huge and quantised, and is not needed here.
     seeing._modules = {**network._modules, "language_model": nn.Module()}
     with pretended(seeing) as pretence:
         views = views_of(pretence, [REFERENCE])

@@ -1,8 +1,8 @@
-"""What graphics cards can do at most."""
+"""Peak FLOP/s of graphics cards."""
 
 PEAK_BF16 = {
-    # NVIDIA's data sheets: tensor cores in bfloat16 with float32 accumulation, half of the figure where a sheet gives
-    # only the one "with sparsity". The longest name that is found in the device's counts, so "H100" is the SXM card.
+    # NVIDIA's data sheets: tensor cores in bfloat16 with float32 accumulation, or half of the figure if a sheet gives
+    # only the one "with sparsity". The longest name found in the device's name counts, so "H100" is the SXM card.
     "A10G": 70e12,
     "A30": 165e12,
     "A40": 149.7e12,
@@ -25,11 +25,11 @@ PEAK_BF16 = {
     "B200": 2250e12,
     "GB200": 2500e12,
 }
-"""Dense bfloat16 FLOP/s by a part of the name that `torch.cuda.get_device_name` gives."""
+"""Dense bfloat16 FLOP/s by a part of the name that `torch.cuda.get_device_name` returns."""
 
 
 def peak_flops(device: str) -> float | None:
-    """Dense bfloat16 FLOP/s of a device by its name, such as `NVIDIA H100 80GB HBM3`; None: not known."""
+    """Dense bfloat16 FLOP/s of a device by its name, such as `NVIDIA H100 80GB HBM3`; None if unknown."""
     words = device.replace("-", " ").split()
     found = [
         name

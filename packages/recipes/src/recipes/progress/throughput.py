@@ -1,4 +1,4 @@
-"""How fast a training is, and what it waits for."""
+"""Throughput of a training, and the time it waits for data."""
 
 import time
 from typing import Any
@@ -22,19 +22,19 @@ class Throughput(Callback):
 
     | name | what it is |
     |---|---|
-    | `speed/samples_per_second` | conversations |
-    | `speed/tokens_per_second` | real tokens, visual ones included |
-    | `speed/visual_tokens_per_second` | visual tokens |
-    | `speed/padding_share` | padding of all positions |
-    | `speed/data_wait_share` | time in which the process waited for the loader, of all time |
-    | `speed/mfu` | needed FLOP/s (`ModelFlops`) of the card's peak in bfloat16; only where `peak_flops` knows it |
+    | `speed/samples_per_second` | conversations per second |
+    | `speed/tokens_per_second` | real tokens per second, visual ones included |
+    | `speed/visual_tokens_per_second` | visual tokens per second |
+    | `speed/padding_share` | share of all positions that is padding |
+    | `speed/data_wait_share` | share of the time spent waiting for the loader |
+    | `speed/mfu` | required FLOP/s (`ModelFlops`) as a share of the card's bfloat16 peak, if `peak_flops` knows it |
 
-    Each covers the steps since it was last logged. Validating, saving states and what else happens between a batch's
-    end and a validation's do not count as time. On a GPU a wait counts also while queued work still runs, so
-    `data_wait_share` is an upper bound there.
+    Each value covers the steps since it was last logged. Validation, saving states and anything else between the end of
+    a batch and the end of a validation are excluded from the time. On a GPU, waiting also counts while queued work is
+    still running, so `data_wait_share` is an upper bound there.
 
-    Nothing waits for the device but the logging itself: counts are added up where the batch is, and the ranks' are put
-    together once, when they are logged.
+    Only the logging itself waits for the device: counts are accumulated on the batch's device, and summed over the
+    ranks once, when they are logged.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Throughput(Callback):
         self._flops: ModelFlops | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Operations are counted now, because a network that is sharded can be run by all ranks together only."""
+        """Count operations now, because a sharded network can only be run by all ranks together."""
         device = trainer.strategy.root_device
         if device.type == "cuda" and self._peak is None:
             self._peak = peak_flops(torch.cuda.get_device_name(device))
@@ -116,17 +116,17 @@ class Throughput(Callback):
 
 
 class TrainingClock(Profiler):
-    """Time in training, and of it the time in which the loader was waited for.
+    """Measures the time spent in training, and the part of it spent waiting for the loader.
 
-    It stands in the place of the Trainer's profiler and passes everything on to it: only a profiler is told when
-    Lightning asks the loader for a batch, and when it writes a state.
+    It replaces the Trainer's profiler and forwards everything to it: only a profiler is told when Lightning asks the
+    loader for a batch, and when it writes a state.
 
     Args:
-        inner: the profiler of the configuration.
+        inner: the configured profiler.
 
     Attributes:
-        seconds: of training, up to the end of the latest batch.
-        waited: of them in the loader.
+        seconds: seconds in training, up to the end of the latest batch.
+        waited: seconds of these spent waiting for the loader.
     """
 
     def __init__(self, inner: Profiler) -> None:
@@ -140,13 +140,13 @@ class TrainingClock(Profiler):
         self.seconds = self.waited = 0.0
 
     def batch_ended(self) -> None:
-        """What was since the last one is training."""
+        """Count the time since the last batch as training."""
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
 
     def forget_since_batch(self) -> None:
-        """What was since the last batch is no training."""
+        """Do not count the time since the last batch as training."""
         self._since = time.perf_counter()
 
     def start(self, action_name: str) -> None:

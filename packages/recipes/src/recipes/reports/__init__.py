@@ -1,1 +1,1 @@
-"""Pictures and tables at the end of a run."""
+"""Figures and tables at the end of a run."""

@@ -1,4 +1,4 @@
-"""A picture of what the model answers."""
+"""A figure of the model's answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class SheetRow:
 
 
 def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
-    """Draw pictures with question, answer and prediction below each, predictions green where right, red where not.
+    """Draw pictures, each with question, answer and prediction; right predictions are green, wrong ones red.
 
     Args:
         rows: at least one.
@@ -63,5 +63,5 @@ def _short(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Dollar signs would begin a formula."""
+    """Escape dollar signs, which would start a formula."""
     return text.replace("$", r"\$")

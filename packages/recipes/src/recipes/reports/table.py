@@ -11,11 +11,11 @@ TITLES = {"anls": "ANLS", "exact": "exact match", "cer": "character error rate"}
 
 
 def print_report(scores: Mapping[str, Mapping[str, float]], paths: Mapping[str, Path]) -> None:
-    """Print a table of metrics and, below it, where to look.
+    """Print a table of metrics and, below it, the files that were written.
 
     Args:
-        scores: for each row of the table its metrics by name.
-        paths: what was written, by what it is.
+        scores: row of the table -> its metrics by name.
+        paths: description -> file or folder that was written.
     """
     console = Console()
     if scores:

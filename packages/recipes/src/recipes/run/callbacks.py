@@ -1,4 +1,4 @@
-"""What happens around the training loop."""
+"""Callbacks that every run has."""
 
 import json
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from recipes.run.folder import CONFIG
 
 
 class RunFolder(Callback):
-    """Tells every rank the folder of the run, which the first one has chosen; calling it gives the folder.
+    """Tells every rank the run's folder, which the first rank has chosen; calling it returns the folder.
 
     Args:
-        folder: of the run, on the first rank; what other ranks give is not used.
+        folder: the run's folder, on the first rank; ignored on other ranks.
         save_config: writes the run's configuration into the folder.
     """
 
@@ -38,7 +38,7 @@ class RunFolder(Callback):
             self._save()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Only now is a resumed run known to take its state; one that is refused leaves the configuration as it was."""
+        """Save the configuration only now that the state is accepted; a refused resumption leaves the old one."""
         if trainer.is_global_zero and not self._saved:
             self._save()
 
@@ -48,7 +48,7 @@ class RunFolder(Callback):
 
 
 class NonFiniteReport(Callback):
-    """Writes the samples of the step whose loss was not finite to `non_finite_loss.rankN.json` in the run's folder.
+    """Writes the samples of a step with non-finite loss to `non_finite_loss.rankN.json` in the run's folder.
 
     Args:
         folder: called for the folder.
@@ -66,10 +66,10 @@ class NonFiniteReport(Callback):
 
 
 class SheetSamples(Callback):
-    """Keeps the first samples of the latest validation for the sheet of predictions.
+    """Keeps the first samples of the latest validation for the figure of predictions.
 
     Args:
-        limit: how many.
+        limit: largest number of samples.
 
     Attributes:
         rows: the samples.

@@ -1,4 +1,4 @@
-"""Where a run puts its files: one folder for its configuration, curves, states, checkpoint and pictures."""
+"""The run's folder, which holds its configuration, curves, states, checkpoint and pictures."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ CONFIG = "config.yaml"
 
 
 def new_run_folder(root: str | Path, name: str) -> Path:
-    """Make and return ROOT/NAME/version_N with the next free number; runs that begin at once get different ones."""
+    """Create and return ROOT/NAME/version_N with the next free number; runs that start together get different ones."""
     parent = Path(root) / name
     parent.mkdir(parents=True, exist_ok=True)
     number = max(versions(parent), default=-1) + 1
@@ -26,7 +26,7 @@ def new_run_folder(root: str | Path, name: str) -> Path:
 
 
 def latest_run_folder(root: str | Path, name: str) -> Path | None:
-    """The run of that name with the highest number; None: there is none."""
+    """The run of that name with the highest number; None if there is none."""
     parent = Path(root) / name
     found = versions(parent)
     return parent / f"{VERSION}{max(found)}" if found else None

@@ -1,4 +1,4 @@
-"""What the packages have to say about a run, in a file of its folder; warnings also where they are seen."""
+"""Log of our packages in the run's folder; warnings also go to the standard error."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ OURS = ("foveal", "recipes")
 
 
 class RunLog:
-    """Takes what the loggers `foveal` and `recipes` say from INFO on, until it is closed."""
+    """Collects messages of the loggers `foveal` and `recipes`, from level INFO, until it is closed."""
 
     def __init__(self) -> None:
         self._handlers: list[logging.Handler] = []
@@ -21,7 +21,7 @@ class RunLog:
         self._add(shown)
 
     def write_to(self, folder: Path) -> None:
-        """Write everything from now on into `run.log` in that folder, which is appended to."""
+        """From now on, append everything to `run.log` in `folder`."""
         file = logging.FileHandler(folder / NAME, delay=True, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         for name in OURS:
@@ -29,7 +29,7 @@ class RunLog:
         self._add(file)
 
     def close(self) -> None:
-        """Leave the loggers as they were."""
+        """Restore the loggers."""
         for name in OURS:
             logger = logging.getLogger(name)
             logger.setLevel(self._levels[name])
@@ -47,7 +47,7 @@ class RunLog:
 
 @contextmanager
 def run_log() -> Iterator[RunLog]:
-    """A log that is closed afterwards."""
+    """Open a log, and close it afterwards."""
     log = RunLog()
     try:
         yield log

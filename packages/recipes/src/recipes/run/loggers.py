@@ -1,4 +1,4 @@
-"""Loggers of a configuration, all of them in the folder of the run."""
+"""Make the configured loggers write into the run's folder."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,18 +12,18 @@ WANDB = "WandbLogger"
 
 
 def place_loggers(configured: Any, folder: Path) -> Any:
-    """`trainer.logger` as it was parsed, with the run's folder for whatever `save_dir` stood there.
+    """Replace every `save_dir` in the parsed `trainer.logger` by the run's folder.
 
-    TensorBoard's events come into `folder/tensorboard`, W&B's files into `folder/wandb`; a run that is resumed goes on
-    with the W&B run whose files lie there. Other loggers with a `save_dir` get the folder. Lightning's CSVLogger is
-    left out: every run has its `metrics.csv` already, from `MetricsCsv`.
+    TensorBoard's events go to `folder/tensorboard`, W&B's files to `folder/wandb`; a resumed run continues the W&B run
+    whose files are there. Other loggers with a `save_dir` get the folder. Lightning's CSVLogger is left out: every run
+    already has a `metrics.csv`, from `MetricsCsv`.
 
     Args:
-        configured: none, one, several (each with `class_path` and `init_args`), or a bool, which stays as it is.
-        folder: of the run.
+        configured: None, one logger, several (each with `class_path` and `init_args`), or a bool, which is kept.
+        folder: the run's folder.
 
     Returns:
-        A bool, or a list of the loggers that are left; `configured` is changed in place.
+        A bool, or a list of the remaining loggers; `configured` is changed in place.
 
     Raises:
         ImportError: if a logger's package is not installed; the message names the extra.
@@ -43,7 +43,7 @@ def place_loggers(configured: Any, folder: Path) -> Any:
             _need("wandb")
             settings["name"] = settings["name"] or "/".join(folder.parts[-2:])
             settings["version"] = settings["version"] or settings["id"] or wandb_run_in(folder)
-            # Otherwise W&B, finding no folder of this name, writes into the system's temporary one.
+            # If this folder does not exist, W&B writes into the system's temporary folder.
             (folder / "wandb").mkdir(parents=True, exist_ok=True)
         if "save_dir" in settings:
             settings["save_dir"] = str(folder)
@@ -52,9 +52,9 @@ def place_loggers(configured: Any, folder: Path) -> Any:
 
 
 def wandb_run_in(folder: Path) -> str | None:
-    """The id of the latest W&B run whose files lie in the folder of a run; None: there is none."""
+    """The id of the latest W&B run in a run's folder; None if there is none."""
     latest = folder / "wandb" / "latest-run"
-    # W&B names them run-DATE_TIME-ID and offline-run-DATE_TIME-ID, and an id may hold hyphens.
+    # W&B names them run-DATE_TIME-ID and offline-run-DATE_TIME-ID, and an id may contain hyphens.
     name = latest.resolve().name.removeprefix("offline-") if latest.is_symlink() else ""
     return name.split("-", 2)[2] if name.startswith("run-") and name.count("-") >= 2 else None
 

@@ -1,4 +1,4 @@
-"""A picture of a run: the loss, and what the validations said."""
+"""A figure of a run: the loss, and the validation scores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +10,16 @@ SMOOTHING = 0.1
 
 
 def draw_loss_curve(metrics: Path, path: Path) -> Path | None:
-    """Draw the training loss of a run, as it was and smoothed, and below it ANLS where it was validated.
+    """Draw the training loss of a run, raw and smoothed, and below it the validations' ANLS.
 
-    ANLS on blank pictures stands apart, dashed: what can be answered without seeing.
+    ANLS on blank pictures is drawn separately, dashed: it is what can be answered without seeing.
 
     Args:
         metrics: the run's `metrics.csv`, with a column `step`.
         path: PNG to write.
 
     Returns:
-        `path`; None: no loss was recorded.
+        `path`; None if no loss was recorded.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def draw_loss_curve(metrics: Path, path: Path) -> Path | None:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential moving averages without the bias to their beginning (Adam's, arXiv 1412.6980, section 3)."""
+    """Exponential moving averages with bias correction (as in Adam, arXiv 1412.6980, section 3)."""
     averages, total, weight = [], 0.0, 0.0
     for value in values:
         total += SMOOTHING * (value - total)
@@ -61,7 +61,7 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 
 def read_points(metrics: Path, column: str) -> list[tuple[int, float]]:
-    """(step, value) of every row that has something in `column`."""
+    """(step, value) of every row with a value in `column`."""
     if not metrics.is_file():
         return []
     return [(int(row["step"]), float(row[column])) for row in read_rows(metrics)[1] if row.get(column)]

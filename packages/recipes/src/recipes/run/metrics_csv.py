@@ -1,4 +1,4 @@
-"""A run's measurements as a table that survives crashes and grows on when the run is resumed."""
+"""A run's metrics as a table that survives crashes and continues when the run is resumed."""
 
 import csv
 import io
@@ -17,12 +17,12 @@ FIRST = ("step", "epoch")
 class MetricsCsv(Logger):
     """Writes `metrics.csv` into a folder, on the first rank only.
 
-    Every call of `log_metrics` is a row: Lightning logs training and validation apart, so a row has either. A row is
-    handed to the operating system at once; a new column rewrites the file beside itself and replaces it. Lightning's
-    own CSVLogger deletes the file when a run is resumed, which is why there is this one.
+    Every call of `log_metrics` writes a row. Lightning logs training and validation separately, so a row has one or the
+    other. A row is passed to the operating system at once; for a new column, a new file is written and replaces the old
+    one. This class exists because Lightning's CSVLogger deletes the file when a run is resumed.
 
     Args:
-        folder: of the run; made at the first row.
+        folder: the run's folder; created at the first row.
 
     Attributes:
         path: the file.
@@ -36,17 +36,17 @@ class MetricsCsv(Logger):
 
     @property
     def name(self) -> str:
-        """Nothing, so that Lightning's `save_dir/name/version` is the folder."""
+        """Empty, so that Lightning's `save_dir/name/version` is the folder."""
         return ""
 
     @property
     def version(self) -> str:
-        """Nothing, as `name`."""
+        """Empty, like `name`."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The folder, which `Trainer.log_dir` is too if this logger is the first."""
+        """The folder; also `Trainer.log_dir` if this logger is the first."""
         return str(self.path.parent)
 
     @property
@@ -60,14 +60,14 @@ class MetricsCsv(Logger):
         return self
 
     def resume_from(self, steps: int) -> None:
-        """Go on with the file of a run that is resumed: later rows and half a row at its end are dropped.
+        """Continue the file of a resumed run: drop later rows and an incomplete row at the end.
 
         Args:
-            steps: optimizer steps that the training state has done. Lightning's numbers begin at 0, so rows with a
-                step below it stay.
+            steps: optimizer steps done in the training state. Lightning counts from 0, so rows with a smaller step are
+                kept.
 
         Raises:
-            ValueError: if the file is no such table.
+            ValueError: if the file is not such a table.
         """
         self._began = True
         if rank_zero_only.rank or not self.path.is_file():
@@ -77,7 +77,7 @@ class MetricsCsv(Logger):
             kept = [row for row in rows if int(row["step"]) < steps]
         except (KeyError, ValueError) as error:
             raise ValueError(
-                f"{self.path} is not a table of this program ({error}): move it away to begin a new one"
+                f"{self.path} is not a table of this program ({error}): move it away to start a new one"
             ) from error
         self._rewrite(kept)
 
@@ -100,7 +100,7 @@ class MetricsCsv(Logger):
             stream.write(self._lines([row]))
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` beside it has them."""
+        """Do nothing: `config.yaml` next to the file has them."""
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ class MetricsCsv(Logger):
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a `metrics.csv`; what a crash left half-written at its end is left out."""
+    """Columns and rows of a `metrics.csv`, without an incomplete last line left by a crash."""
     with path.open(encoding="utf-8", newline="") as stream:
         whole = [line for line in stream if line.endswith("\n")]
     reader = csv.DictReader(whole)

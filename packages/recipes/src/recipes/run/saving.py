@@ -1,4 +1,4 @@
-"""What a training leaves of its model: a checkpoint, or with LoRA a folder of adapters and, if need be, their base."""
+"""Save a trained model: a checkpoint, or with LoRA an adapter folder and, if needed, its base."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from foveal.models.lora import base_state, has_lora
 
 
 def checkpoint_of(network: Mapping[str, Any]) -> str | None:
-    """The checkpoint that a network's settings open; None: they put the network together from its parts."""
+    """The checkpoint that a network's settings open; None if they build the network from parts."""
     if network["class_path"] not in ("foveal.models.load", "foveal.models.checkpoints.load.load"):
         return None
     folder: str = network["init_args"]["folder"]
@@ -28,18 +28,18 @@ def save_trained(
     base: str | None,
     state: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Path]:
-    """Write what was trained; with LoRA only that, and its base too if it is in no folder yet.
+    """Write the trained model; with LoRA only the adapters, and the base if no folder has it yet.
 
     Args:
-        network: that was trained.
-        checkpoint: folder for it as a whole, if it has no adapters.
-        adapter: folder for its adapters, if it has some.
-        own_base: folder for their base, if it is in none.
-        base: the checkpoint that the training began with; None: the network was put together from parts.
-        state: the weights by their names in `network`, where it holds only shards of them.
+        network: the trained network.
+        checkpoint: folder for the whole network, if it has no adapters.
+        adapter: folder for its adapters, if it has any.
+        own_base: folder for their base, if no folder has it yet.
+        base: the checkpoint that the training started from; None if the network was built from parts.
+        state: the weights by their names in `network`, if `network` holds only shards of them.
 
     Returns:
-        The folders that were written, by what they are: `checkpoint`, or `adapter` and perhaps `base`.
+        The folders that were written, by content: `checkpoint`, or `adapter` and possibly `base`.
 
     Raises:
         ValueError: if a folder holds something else.

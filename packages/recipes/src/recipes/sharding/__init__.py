@@ -1,4 +1,4 @@
-"""One model divided among several devices: FSDP2, built and filled without a whole copy on any rank but the first."""
+"""Shard one model across devices with FSDP2, without a whole copy on any rank but the first."""
 
 from recipes.sharding.answers import answers
 from recipes.sharding.build import as_now, divide

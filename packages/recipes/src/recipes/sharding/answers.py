@@ -1,4 +1,4 @@
-"""Answers of a network that may be sharded."""
+"""Generate answers with a network that may be sharded."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from foveal.models import Batch, VisionLanguageModel, generate
 
 
 def answers(network: VisionLanguageModel, batch: Batch, *, max_new_tokens: int) -> list[str]:
-    """As `generate`, greedily.
+    """Generate answers greedily, like `generate`.
 
-    Of a sharded network all ranks must ask equally often; a rank whose answers end early goes on until those of the
-    others have ended.
+    With a sharded network, all ranks must call this equally often; a rank whose answers end early continues until those
+    of the other ranks have ended.
 
     Args:
         network: whole, or sharded by `shard_network`.
@@ -21,7 +21,7 @@ def answers(network: VisionLanguageModel, batch: Batch, *, max_new_tokens: int) 
     """
     if not isinstance(network, FSDPModule):
         return generate(network, batch, max_new_tokens=max_new_tokens)
-    # Weights that are gathered for the first time in inference mode could not be trained afterwards.
+    # Weights first gathered in inference mode could not be trained afterwards.
     with torch.inference_mode(False), torch.no_grad():
         try:
             sharded: Any = network  # `shard_network` has given it this method

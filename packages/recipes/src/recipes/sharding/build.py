@@ -1,4 +1,4 @@
-"""A sharded network with weights, of which no rank but the first ever has all, and that one only in its host memory."""
+"""Shard a network with weights; only the first rank ever holds all of them, and only in host memory."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ COMPUTED_IN = {"bf16-mixed": torch.bfloat16}
 
 
 def as_now(build: Callable[[], T]) -> Callable[[], T]:
-    """`build` for a later time: it will draw the random numbers that it would draw now, and leave the others alone."""
+    """Defer `build`: later it draws the random numbers that it would draw now, without affecting the generator."""
     state = torch.get_rng_state()
 
     def built() -> T:
@@ -31,12 +31,12 @@ def as_now(build: Callable[[], T]) -> Callable[[], T]:
 def divide(
     network: VisionLanguageModel, strategy: Sharded, source: Callable[[], VisionLanguageModel] | None = None
 ) -> None:
-    """Shard the network; one without weights is given those that `source` builds on the first rank.
+    """Shard the network; one without weights gets those that `source` builds on the first rank.
 
     Args:
-        network: the same on all ranks: whole (then the first rank's weights count), or on the meta device. One that is
-            sharded already stays as it is.
-        strategy: whose processes have found each other.
+        network: the same on all ranks: whole (then the first rank's weights are used), or on the meta device. An
+            already sharded network is left unchanged.
+        strategy: the strategy, after its processes have connected.
         source: builds the network with weights, if it is on the meta device.
 
     Raises:
@@ -61,14 +61,15 @@ def divide(
 
 @torch.no_grad()
 def fill(network: VisionLanguageModel, source: Callable[[], VisionLanguageModel]) -> None:
-    """Copy weights and buffers, one at a time, from a network that the first rank builds into a sharded one.
+    """Copy weights and buffers, one at a time, from a network built on the first rank into a sharded one.
 
     Args:
-        network: sharded; whatever it holds is overwritten, also what no state dict has, as the angles of positions.
-        source: called on the first rank alone; it is emptied on the way. Its weights may have other dtypes.
+        network: sharded; everything it holds is overwritten, including buffers outside the state dict such as rotary
+            angles.
+        source: called only on the first rank; its result is emptied on the way and may have other dtypes.
 
     Raises:
-        ValueError: on all ranks, if the source cannot be built, or has other names or shapes than the network.
+        ValueError: on all ranks, if the source cannot be built, or its names or shapes differ from the network's.
     """
     first = distributed.get_rank() == 0
     wanted = dict(tensors_of(network))
@@ -85,7 +86,7 @@ def fill(network: VisionLanguageModel, source: Callable[[], VisionLanguageModel]
             _let_go(built, name)
         whole = sent(whole)
         if isinstance(target, DTensor):
-            # Without a source rank: each cuts its own part out of what all have.
+            # Without a source rank: every rank has the whole tensor and cuts out its own shard.
             own = distribute_tensor(whole, target.device_mesh, target.placements, src_data_rank=None)
             target.to_local().copy_(own.to_local())
         else:
@@ -94,13 +95,13 @@ def fill(network: VisionLanguageModel, source: Callable[[], VisionLanguageModel]
 
 
 def tensors_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All parameters and buffers with their names; of those that are tied the first name."""
+    """All parameters and buffers with their names; tied ones appear once, under their first name."""
     yield from network.named_parameters()
     yield from network.named_buffers()
 
 
 def sent(tensor: Tensor) -> Tensor:
-    """The first rank's `tensor` on all ranks; the others' own are overwritten."""
+    """Send the first rank's `tensor` to all ranks, overwriting theirs."""
     # As bytes: not every backend knows every dtype.
     whole = tensor.contiguous()
     distributed.broadcast(whole.view(-1).view(torch.uint8), src=0)
@@ -108,7 +109,7 @@ def sent(tensor: Tensor) -> Tensor:
 
 
 def _attempt(source: Callable[[], VisionLanguageModel]) -> tuple[VisionLanguageModel | None, Exception | None]:
-    """What it builds, or why it does not: the other ranks wait and must be told."""
+    """The network that `source` builds, or its error, since the waiting ranks must be told."""
     try:
         return source(), None
     except Exception as error:
@@ -119,7 +120,7 @@ def _broadcast(shapes: dict[str, Any], error: Exception | None) -> dict[str, Any
     """The first rank's `shapes` on all ranks.
 
     Raises:
-        ValueError: on all ranks, if the first one has an error instead; there it is the error itself.
+        ValueError: on all ranks, if the first one failed; on the first rank, its own error.
     """
     told: list[Any] = [shapes, None if error is None else str(error)]
     distributed.broadcast_object_list(told, src=0)
@@ -137,7 +138,7 @@ def _check_same(given: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]])
     if faults:
         raise ValueError(
             f"the model as shapes and the model with weights differ in {len(faults)} tensors, among them {faults[:5]}: "
-            "something in it is built in another way on the meta device"
+            "some part is built differently on the meta device"
         )
 
 
@@ -149,7 +150,7 @@ def _let_go(network: nn.Module, name: str) -> None:
 
 
 def _check_nothing_missing(network: nn.Module) -> None:
-    """Refuse what cannot be filled: a tensor that is neither parameter nor buffer is not sent.
+    """Refuse a network with tensors that cannot be filled, being neither parameters nor buffers.
 
     Raises:
         ValueError: naming the module and the attribute.

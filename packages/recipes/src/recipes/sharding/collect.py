@@ -1,4 +1,4 @@
-"""The whole weights of a sharded network."""
+"""Gather the whole weights of a sharded network."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ def whole_state(network: VisionLanguageModel) -> dict[str, Tensor] | None:
     All ranks must call it. Tied weights are gathered once and stay one tensor.
 
     Args:
-        network: any.
+        network: sharded or not.
 
     Returns:
-        None on the other ranks, and if the network is not sharded: then every rank has it all.
+        None on the other ranks, and on all ranks if the network is not sharded: then each rank has all weights.
     """
     if not isinstance(network, FSDPModule):
         return None
@@ -29,7 +29,7 @@ def whole_state(network: VisionLanguageModel) -> dict[str, Tensor] | None:
     for name, tensor in held.items():
         if isinstance(tensor, DTensor):
             if id(tensor) not in gathered:
-                # All ranks take part, but only one keeps what comes out.
+                # All ranks take part, but only the first keeps the result.
                 sharded: Any = tensor.detach()
                 whole: Tensor = sharded.full_tensor()
                 gathered[id(tensor)] = whole.cpu() if first else whole.new_empty(0)

@@ -1,4 +1,4 @@
-"""Which weights are gathered together, and when."""
+"""Shard a network: which weights are gathered together, and when."""
 
 from types import MethodType
 
@@ -11,17 +11,17 @@ from foveal.models.language_models.injection import decoder_layers
 
 
 def shard_network(network: VisionLanguageModel, mesh: DeviceMesh, *, computed_in: torch.dtype | None = None) -> None:
-    """Divide the weights among the ranks of `mesh`, in place; each is gathered only while it is needed.
+    """Shard the weights across the ranks of `mesh`, in place; they are gathered only while they are needed.
 
-    Every decoder layer is gathered and let go on its own. All the rest is gathered once for a whole step: an encoder
-    runs once for each shape of view, ranks have different numbers of shapes, and would wait for each other's layers in
-    vain. Weights that are no floating-point numbers (4 and 8 bits) stay whole on every rank.
+    Every decoder layer is gathered and freed separately. Everything else is gathered once per step: an encoder runs
+    once per shape of view, the ranks have different numbers of shapes, and they would wait forever for each other's
+    layers. Weights that are not floating-point (4 and 8 bits) stay whole on every rank.
 
     Args:
         network: on the meta device, on the CPU, or on the rank's own device; the same on all ranks.
-        mesh: of one dimension, or two: copies, and ranks that share one.
-        computed_in: dtype in which autocast multiplies; decoder layers are gathered in it, which halves what is sent.
-            Their gradients are added up in float32.
+        mesh: of one dimension, or of two: copies, and ranks that share a copy.
+        computed_in: dtype in which autocast multiplies; decoder layers are gathered in it, which halves the traffic.
+            Their gradients are reduced in float32.
 
     Raises:
         ValueError: if trained weights that are gathered together have several dtypes.
@@ -29,14 +29,14 @@ def shard_network(network: VisionLanguageModel, mesh: DeviceMesh, *, computed_in
     layers = list(decoder_layers(network.language_model))
     _check_dtypes(network, layers)
     whole = {weight for weight in network.parameters() if not weight.is_floating_point()}
-    # Inputs stay as they are: autocast casts them where it multiplies, and what is added from layer to layer keeps
-    # its precision, as on one device.
+    # Inputs are not cast: autocast casts them where it multiplies, and the residual stream keeps its precision, as on
+    # one device.
     halves = MixedPrecisionPolicy(param_dtype=computed_in, reduce_dtype=torch.float32, cast_forward_inputs=False)
     policy = MixedPrecisionPolicy() if computed_in is None else halves
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy, ignored_params=whole)
     fully_shard(network, mesh=mesh, ignored_params=whole)
-    # A prompt does not pass through the network's `forward` when it is answered.
+    # Generation does not go through the network's `forward`.
     network.generate = MethodType(generate, network)  # type: ignore[assignment]  # nn.Module types it as a submodule
     register_fsdp_forward_method(network, "generate")
 

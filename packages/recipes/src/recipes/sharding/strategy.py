@@ -1,4 +1,4 @@
-"""The Trainer's strategy for one model that is divided among devices."""
+"""The Trainer's strategy for a model sharded across devices."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,13 +9,13 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 
 class Sharded(ModelParallelStrategy):
-    """Parameters, gradients and optimizer are divided among ranks (FSDP2; ZeRO stage 3, arXiv 1910.02054, section 5).
+    """Shards parameters, gradients and optimizer across ranks (FSDP2; ZeRO stage 3, arXiv 1910.02054, section 5).
 
     Args:
-        shard_size: ranks that share one copy of the model; with fewer than there are, every so many ranks in a row
-            hold a copy, and gradients are averaged over the copies (HSDP). On several machines with a slow network
-            give the number of devices of a machine. null: all ranks share one copy.
-        timeout_minutes: how long a rank waits for the others, as while the first one reads the weights.
+        shard_size: number of ranks that share one copy of the model. If it is smaller than the number of ranks, each
+            group of that many consecutive ranks holds a copy, and gradients are averaged over the copies (HSDP). On
+            several machines with a slow network, give the number of devices per machine. null: all ranks share one.
+        timeout_minutes: how long a rank waits for the others, for example while the first one reads the weights.
 
     Raises:
         ValueError: if `shard_size` is below 2, or on several ranks does not divide their number.
@@ -30,13 +30,13 @@ class Sharded(ModelParallelStrategy):
 
     @property
     def mesh(self) -> DeviceMesh:
-        """Ranks as [sharing a copy], or [copies, sharing a copy]; known once processes have found each other."""
+        """Ranks as [sharing a copy], or [copies, sharing a copy]; known once the processes have connected."""
         if self._mesh is None:
-            raise RuntimeError("the ranks have not found each other yet: ask for the mesh in configure_model or later")
+            raise RuntimeError("the ranks are not connected yet: use the mesh in configure_model or later")
         return self._mesh
 
     def setup_environment(self) -> None:
-        """Let the processes find each other, and lay out their ranks."""
+        """Connect the processes, and lay out their ranks."""
         self._data_parallel_size = ranks = self.num_nodes * self.num_processes
         if self.shard_size is not None and ranks > 1 and ranks % self.shard_size:
             raise ValueError(f"shard_size {self.shard_size} does not divide the {ranks} ranks of this run")
@@ -55,5 +55,5 @@ class Sharded(ModelParallelStrategy):
 
 
 def is_sharded(strategy: Any) -> bool:
-    """Whether a Trainer's `strategy`, as the command line has parsed it, is `Sharded`."""
+    """Whether a Trainer's `strategy`, as parsed, is `Sharded`."""
     return isinstance(strategy, Mapping) and str(strategy["class_path"]).rpartition(".")[2] == Sharded.__name__

@@ -1,4 +1,4 @@
-"""Training states: everything that a run needs to go on exactly where it was, on any number of ranks."""
+"""Training states: everything a run needs to resume exactly where it was, on any number of ranks."""
 
 from recipes.states.callback import TrainingStates
 from recipes.states.folder import StateError, find_state, newest_state, step_of

@@ -1,4 +1,4 @@
-"""When training states are written: every so often, when asked, and at every end, always at the boundary of a step."""
+"""Write training states at intervals, on request, and at every end, always at the boundary of a step."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from recipes.states.writing import keep_newest, write_state
 
 @dataclass(frozen=True)
 class _Boundary:
-    """The moment after an optimizer step; until the next one nothing that a state holds changes but the generators."""
+    """The moment after an optimizer step; until the next step, only the random generators change."""
 
     step: int
     position: Position
@@ -39,12 +39,12 @@ class TrainingStates(Callback):
     """Writes training states into `states` in the run's folder, and resumes from one.
 
     Args:
-        settings: how often.
-        folder: called when the run's folder is known to all ranks.
-        signals: that may ask for a state or for the end.
+        settings: how often states are written.
+        folder: returns the run's folder; called once all ranks know it.
+        signals: signals that may ask for a state or for the end.
         last_step: called on all ranks at the boundary of the last step, before the validation that may follow.
-        resume_from: the state's folder, on the first rank; what other ranks give is not used.
-        resumed_at: called with the steps of the state when it has been taken.
+        resume_from: the state's folder, on the first rank; ignored on other ranks.
+        resumed_at: called with the number of steps of the state, once it is loaded.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class TrainingStates(Callback):
 
     @property
     def newest(self) -> Path | None:
-        """The newest complete state of this run; None: there is none yet."""
+        """The newest complete state of this run; None if there is none yet."""
         return newest_state(self.states)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Only now can the first rank tell the others which state it has found."""
+        """Tell the other ranks which state the first one has found; they are connected only now."""
         if stage != "fit":
             return
         found = trainer.strategy.broadcast(None if self._resume_from is None else str(self._resume_from))
@@ -97,7 +97,7 @@ class TrainingStates(Callback):
             self._resumed_at(self._written)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The generators are set at the last moment: what runs until then may draw numbers of its own."""
+        """Set the random generators at the last moment, since anything before may draw random numbers."""
         if self.resumed is not None:
             own = self.resumed.names(f"random/{self._ranks.rank}/")
             if own:
@@ -122,14 +122,14 @@ class TrainingStates(Callback):
         if self._whole:
             return
         self._whole = self._pending = True
-        # Now: when the next batch begins, Lightning's counters are already those of that one.
+        # Now, since Lightning's counters are already those of the next batch when that begins.
         self._last = self._is_last_step(trainer)
         loop = trainer.fit_loop.epoch_loop
         if self._data is not None:
             assert self._data.batches is not None
             position = self._data.batches.after(loop.batch_progress.current.ready)
             if loop._num_ready_batches_reached():
-                # Also where the epoch was cut short, by limit_train_batches.
+                # Also if limit_train_batches has cut the epoch short.
                 position = replace(position, samples=self._data.identity.samples)
             self._boundary = _Boundary(trainer.global_step, position, random_state())
 
@@ -163,14 +163,14 @@ class TrainingStates(Callback):
         self.signals.deferred = False
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """What one process has learnt is kept; of several, each can fail alone, and a state takes all of them."""
+        """Write a state on a single process; of several, one can fail alone, and writing a state takes all of them."""
         whole = self._whole or isinstance(exception, NonFiniteLossError)
         if whole and self._ranks.world == 1 and not isinstance(exception, StateError):
             self.write(trainer, pl_module)
         self.signals.deferred = False
 
     def _at_boundary(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """After a step, once it has been logged: a state that holds a step never lacks its row in the log."""
+        """Act after a step, once it is logged, so that every step in a state has its row in the log."""
         if not self._pending:
             return
         self._pending = False
@@ -188,13 +188,13 @@ class TrainingStates(Callback):
             raise Interrupted(stop)
 
     def write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the state of the latest boundary, unless it is written or worth nothing; on all ranks together."""
+        """Write the state of the latest boundary, unless already written or not finite; on all ranks together."""
         boundary = self._boundary
         if self.settings.keep == 0 or boundary is None or boundary.step == self._written:
             return
         assert self._data is not None
         if not all_finite(module.network, self._ranks):
-            return  # it would push out those that are; the next step's loss ends the run
+            return  # it would displace finite states; the next step's loss ends the run
         if self._frozen is None:
             self._frozen = frozen_sum(module.network, self._ranks)
         manifest = {
@@ -218,7 +218,7 @@ class TrainingStates(Callback):
     def _is_due(self, step: int) -> bool:
         by_steps = self.settings.every_steps is not None and step % self.settings.every_steps == 0
         minutes = (time.monotonic() - self._since) / 60
-        # The clock of the first rank alone decides for all.
+        # The first rank's clock decides for all ranks.
         by_time = (
             self.settings.every_minutes is not None and self._ranks.rank == 0 and minutes >= self.settings.every_minutes
         )
@@ -233,6 +233,6 @@ class TrainingStates(Callback):
         return ended and epochs is not None and epochs != -1 and trainer.current_epoch + 1 >= epochs
 
     def _asked_to_stop(self) -> int:
-        """The signal by which any rank was asked to stop; 0: none was."""
+        """The signal by which any rank was asked to stop; 0 if none was."""
         asked = self._ranks.sums(*(self.signals.stop == number for number in STOPPING))
         return max((number for number, ranks in zip(STOPPING, asked, strict=True) if ranks), default=0)

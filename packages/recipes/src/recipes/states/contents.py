@@ -1,12 +1,12 @@
-"""What a training state holds of a model and its optimizer, and how both get it back.
+"""The contents of a training state, how they are collected from model and optimizer, and how they are restored.
 
-weight/NAME            every weight that is trained
-buffer/NAME            every buffer that belongs to the model's state
-optimizer/NAME/KEY     what the optimizer keeps for a weight: moments, numbers of steps
+weight/NAME            every trained weight
+buffer/NAME            every buffer in the model's state dict
+optimizer/NAME/KEY     what the optimizer keeps for a weight: moments, step counts
 random/RANK/KEY        a rank's random number generators
 
-Frozen weights are not in it: they come from where the run took them at its beginning, and a sum over them tells whether
-they still are what they were. Nor are learning rates and other settings: those are the command line's.
+Frozen weights are not included: they come from where the run originally took them, and a checksum tells whether they
+are unchanged. Learning rates and other settings are not included either: they come from the command line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,18 +24,18 @@ from recipes.states.stored import StoredState
 
 
 def trained_weights(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that are trained, by their names; one that is used twice comes once."""
+    """The trained weights by name; shared weights appear once."""
     return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
 
 
 def stateful_buffers(network: nn.Module) -> dict[str, Tensor]:
-    """The buffers that belong to the network's state."""
+    """The buffers in the network's state dict."""
     stateful = set(network.state_dict())
     return {name: buffer for name, buffer in network.named_buffers() if name in stateful}
 
 
 def all_finite(network: nn.Module, ranks: Ranks) -> bool:
-    """Whether no trained weight, on any rank, is infinite or not a number."""
+    """Whether all trained weights are finite on all ranks."""
     rows = (piece_of(weight, ranks.rank).rows for weight in trained_weights(network).values())
     (broken,) = ranks.sums(sum(not bool(each.isfinite().all()) for each in rows))
     return not broken
@@ -44,9 +44,9 @@ def all_finite(network: nn.Module, ranks: Ranks) -> bool:
 def pieces(
     network: nn.Module, optimizer: Optimizer, random: Mapping[str, Tensor], rank: int
 ) -> Iterator[tuple[str, Tensor, int]]:
-    """What this rank has to write: name, rows, number of the first row.
+    """What this rank has to write: name, rows, index of the first row.
 
-    Of what several ranks hold alike, the first of them writes it.
+    If several ranks hold the same rows, the first of them writes them.
     """
     names = {id(weight): name for name, weight in trained_weights(network).items()}
     held: dict[str, Tensor] = {f"weight/{name}": weight for name, weight in trained_weights(network).items()}
@@ -64,7 +64,7 @@ def pieces(
 
 
 def restore(network: nn.Module, optimizer: Optimizer, state: StoredState) -> None:
-    """Give a network and its optimizer what `pieces` wrote, on whatever ranks and devices they are now.
+    """Restore a network and its optimizer from what `pieces` wrote, on any ranks and devices.
 
     Raises:
         StateError: if other weights are trained now, or by another optimizer.
@@ -80,7 +80,7 @@ def restore(network: nn.Module, optimizer: Optimizer, state: StoredState) -> Non
 
 
 def fill_network(network: nn.Module, state: StoredState) -> None:
-    """Give a network the trained weights and the buffers of a state.
+    """Load the trained weights and the buffers of a state into a network.
 
     Raises:
         StateError: if other weights are trained now.
@@ -95,14 +95,14 @@ def fill_network(network: nn.Module, state: StoredState) -> None:
 
 
 def single_optimizers(optimizer: Optimizer) -> dict[str, Optimizer]:
-    """The optimizers of torch that `optimizer` is made of, by their names in its state."""
+    """The torch optimizers that `optimizer` consists of, by their names in its state."""
     if isinstance(optimizer, MuonAdamW):
         return {"muon": optimizer.muon, "adamw": optimizer.adamw}
     return {"adamw": optimizer}
 
 
 def frozen_sum(network: nn.Module, ranks: Ranks) -> list[int]:
-    """Number of the frozen weights, and a sum over the bits of all of their values; the same for any sharding."""
+    """The number of frozen weights, and a sum over the bits of all their values; the same for any sharding."""
     total, number = 0, 0
     for weight in network.parameters():
         if weight.requires_grad:
@@ -131,7 +131,7 @@ def check_trained(names: set[str], state: StoredState) -> None:
         if those:
             raise StateError(
                 f"{state.folder}: {min(those)} ({len(those)} weights in all) is {verb} when the state was written; "
-                "resume with the settings of that time, or begin a new run from its checkpoint with --checkpoint"
+                "resume with the original settings, or start a new run from its checkpoint with --checkpoint"
             )
 
 

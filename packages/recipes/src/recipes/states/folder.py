@@ -1,11 +1,11 @@
-"""A training state on disk: a folder of safetensors with a page that says what is in them, there as a whole or not.
+"""A training state on disk: a folder of safetensors with a manifest, complete or absent.
 
 step-00000120/
-  state.json                     where the run was, every tensor's place, every file's checksum; written last
-  rank-00000-000.safetensors     what the first rank held; more files where it is more than `FILE_BYTES`
+  state.json                     the run's position, every tensor's location, every file's checksum; written last
+  rank-00000-000.safetensors     the first rank's tensors; in several files if larger than `FILE_BYTES`
   rank-00001-000.safetensors
 
-A state is written into a hidden folder, which gets its name when everything is on disk: what has a name is complete.
+A state is written into a hidden folder, which is renamed when everything is on disk: a named state is complete.
 """
 
 import hashlib
@@ -22,29 +22,29 @@ NAME = re.compile(r"step-(\d{8,})")
 
 
 class StateError(ValueError):
-    """A training state cannot be written, read or used; the message says which one and what to do."""
+    """A training state cannot be written, read or used; the message says which one, and what to do."""
 
 
 def step_of(state: Path) -> int:
-    """Optimizer steps of the state in that folder; -1: its name is no state's."""
+    """Optimizer steps of the state in a folder, from its name; -1 if it is not the name of a state."""
     matched = NAME.fullmatch(state.name)
     return int(matched[1]) if matched else -1
 
 
 def states_in(folder: Path) -> list[Path]:
-    """The complete states in a folder, the newest last."""
+    """The complete states in a folder, newest last."""
     found = [path for path in folder.glob("step-*") if step_of(path) >= 0 and (path / MANIFEST).is_file()]
     return sorted(found, key=step_of)
 
 
 def newest_state(folder: Path) -> Path | None:
-    """The newest complete state in a folder; None: there is none."""
+    """The newest complete state in a folder; None if there is none."""
     found = states_in(folder)
     return found[-1] if found else None
 
 
 def find_state(path: str | Path) -> Path:
-    """The state that a path means: the folder of one, or the newest one of a run or of a folder of states.
+    """Find the state that a path refers to: a state's folder, or the newest state of a run or folder of states.
 
     Raises:
         StateError: if there is none.
@@ -54,7 +54,7 @@ def find_state(path: str | Path) -> Path:
         return given
     if given.is_file():
         raise StateError(
-            f"{given} is no training state: a state is a folder such as runs/uhd/version_0/states/step-00000120; "
+            f"{given} is not a training state: a state is a folder such as runs/uhd/version_0/states/step-00000120; "
             "pickled files are not read"
         )
     newest = newest_state(given / "states") or newest_state(given)
@@ -67,7 +67,7 @@ def find_state(path: str | Path) -> Path:
 
 
 def rewrite_manifest(state: Path, changes: Mapping[str, Any]) -> None:
-    """Change entries of a complete state's page, in one step."""
+    """Change entries in a complete state's manifest atomically."""
     described = json.loads((state / MANIFEST).read_text(encoding="utf-8"))
     write_manifest(state, described | dict(changes))
 
@@ -92,7 +92,7 @@ def _checksum(described: Mapping[str, Any]) -> str:
 
 
 def read_manifest(state: Path) -> dict[str, Any]:
-    """A state's page.
+    """Read a state's manifest.
 
     Raises:
         StateError: if it is damaged, or of another format.
@@ -105,9 +105,11 @@ def read_manifest(state: Path) -> dict[str, Any]:
     except OSError as error:
         raise StateError(damaged(path, str(error.strerror))) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StateError(damaged(path, "it is no page of a training state")) from error
+        raise StateError(damaged(path, "it is not the manifest of a training state")) from error
     if version != FORMAT:
-        raise StateError(f"{path} has format {version}, this version reads format {FORMAT}: resume with the other one")
+        raise StateError(
+            f"{path} has format {version}, this version reads format {FORMAT}: resume with the version that wrote it"
+        )
     if checksum != _checksum(described):
         raise StateError(damaged(path, "its checksum is wrong"))
     if outside:
@@ -116,7 +118,7 @@ def read_manifest(state: Path) -> dict[str, Any]:
 
 
 def damaged(path: Path, reason: str) -> str:
-    """A message about a file of a state, with an earlier state to take instead if there is one."""
+    """A message about a damaged file of a state, with an earlier state to use instead if there is one."""
     state = path.parent
     earlier = [each for each in states_in(state.parent) if step_of(each) < step_of(state)]
     advice = f"resume from an earlier one: --ckpt_path {earlier[-1]}" if earlier else "there is no earlier state"

@@ -1,4 +1,4 @@
-"""Tensors as the rows that this rank holds of them, whole or sharded by FSDP2."""
+"""The rows of a tensor that this rank holds, whole or sharded by FSDP2."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ class Piece:
 
     Attributes:
         rows: [rows, ...], or the whole tensor if it has no dimensions.
-        first: number of the first row in the whole tensor.
-        shape: of the whole tensor.
-        copy: which of several equal copies on different ranks this is; the first is 0.
+        first: index of the first row in the whole tensor.
+        shape: shape of the whole tensor.
+        copy: index of this copy among equal copies on different ranks, from 0.
     """
 
     rows: Tensor
@@ -25,21 +25,21 @@ class Piece:
 
 
 def piece_of(tensor: Tensor, rank: int) -> Piece:
-    """What this rank holds of `tensor`; `rows` shares its memory.
+    """The rows of `tensor` that this rank holds; `rows` shares its memory.
 
     Args:
-        tensor: a plain one, of which every rank has a copy, or FSDP2's.
-        rank: this one.
+        tensor: a plain tensor, of which every rank has a copy, or one of FSDP2.
+        rank: this rank.
 
     Raises:
-        ValueError: if the tensor is sharded in another dimension than the first.
+        ValueError: if the tensor is sharded in a dimension other than the first.
     """
     plain = tensor.detach()
     if not isinstance(plain, DTensor):
         return Piece(plain, 0, tuple(plain.shape), rank)
     mesh, placements = plain.device_mesh, plain.placements
     if any(not isinstance(each, Replicate) and each != Shard(0) for each in placements):
-        raise ValueError(f"a tensor placed as {placements}: training states take shards of the first dimension only")
+        raise ValueError(f"a tensor has placements {placements}: training states need shards of the first dimension")
     _, offset = compute_local_shape_and_global_offset(plain.shape, mesh, placements)
     coordinate = mesh.get_coordinate() or [0] * mesh.ndim
     copy = sum(at for at, each in zip(coordinate, placements, strict=True) if isinstance(each, Replicate))

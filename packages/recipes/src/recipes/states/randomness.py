@@ -1,4 +1,4 @@
-"""The random number generators as tensors: a resumed run draws what the first would have drawn."""
+"""The states of the random number generators as tensors, so that a resumed run draws the same numbers."""
 
 import random
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def random_state() -> dict[str, Tensor]:
-    """The states of Python's, NumPy's and torch's generators, the latter for the CPU and every CUDA device."""
+    """The states of Python's, NumPy's and torch's generators; torch's for the CPU and every CUDA device."""
     version, words, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state = {
@@ -25,7 +25,7 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: Mapping[str, Tensor]) -> None:
-    """Let the generators go on from what `random_state` gave; CUDA devices that are not here are left out."""
+    """Restore the generators from `random_state`; CUDA devices that do not exist here are skipped."""
     version, *words = state["python"].tolist()
     gauss = state["python_gauss"].tolist()
     random.setstate((version, tuple(words), gauss[0] if gauss else None))

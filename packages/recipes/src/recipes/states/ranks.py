@@ -1,4 +1,4 @@
-"""What the ranks of a training tell each other beside gradients: on the CPU, without waiting for a GPU."""
+"""Communication between the ranks of a training besides gradients: on the CPU, without waiting for a GPU."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from torch import distributed
 
 
 class Ranks:
-    """All ranks of a training; all of them call every method together.
+    """The ranks of a training; all of them must call every method together.
 
     Args:
-        rank: this one.
-        world: their number; with 1 nothing is sent.
+        rank: this rank.
+        world: number of ranks; with 1 nothing is sent.
     """
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
         self.rank, self.world = rank, world
-        # Not the training's own group: NCCL would make every question wait for the GPU.
+        # Not the training's own group: with NCCL every exchange would wait for the GPU.
         self._group: Any = distributed.new_group(backend="gloo") if world > 1 else None
 
     def gathered(self, value: Any) -> list[Any]:

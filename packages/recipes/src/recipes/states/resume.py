@@ -1,4 +1,4 @@
-"""A Trainer put where a state was: weights, optimizer, schedule, loops, data."""
+"""Resume a Trainer from a state: weights, optimizer, schedule, loops, data."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from recipes.states.stored import StoredState
 
 
 def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, ranks: Ranks) -> None:
-    """Let the training of `trainer`, which is set up and has not begun, go on from a state.
+    """Resume the training of `trainer`, which is set up but has not begun, from a state.
 
-    Settings are those of this run: learning rates, schedule, numbers of steps and epochs. What cannot differ is
-    refused.
+    Settings are those of this run: learning rates, schedule, numbers of steps and epochs. Differences that are not
+    allowed are refused.
 
     Raises:
         StateError: on all ranks, if the state is damaged, or belongs to other data, weights or another optimizer.
@@ -33,7 +33,7 @@ def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, 
     if manifest["precision"] == trainer.precision and manifest["frozen"] != frozen_sum(module.network, ranks):
         raise StateError(
             f"{state.folder}: the frozen weights are not those with which the state was written; "
-            "give the checkpoint and the settings with which that run was begun"
+            "give the checkpoint and the settings with which that run began"
         )
     if manifest["scaler"]:
         trainer.precision_plugin.load_state_dict(manifest["scaler"])
@@ -47,30 +47,30 @@ def conversation_data(trainer: pl.Trainer) -> ConversationData:
     """The Trainer's data module.
 
     Raises:
-        StateError: if it is of another kind, which does not tell how far it is.
+        StateError: if it is of another class, which does not track its position.
     """
     data = trainer.datamodule
     if not isinstance(data, ConversationData):
         raise StateError(
-            f"{type(data).__name__} does not tell how far an epoch is, which a training state needs: derive it from "
-            "recipes.data.modules.ConversationData, or switch states off with --states.keep=0"
+            f"{type(data).__name__} does not track its position in an epoch, which a training state needs: derive it "
+            "from recipes.data.modules.ConversationData, or switch states off with --states.keep=0"
         )
     return data
 
 
 def set_progress(trainer: pl.Trainer, step: int, data: ConversationData, *, validated: bool) -> None:
-    """Let Lightning's loops go on after `step` optimizer steps, at the position of `data`.
+    """Make Lightning's loops continue after `step` optimizer steps, at the position of `data`.
 
-    Lightning's own resuming counts a micro-batch inside of an accumulated step, or an epoch that was cut short, as
-    done; so its counters are set here, from what was counted at the boundary of a step.
+    Lightning's own resuming counts a micro-batch in the middle of an accumulated step, or an epoch that was cut short,
+    as done. So its counters are set here, from what was counted at the boundary of a step.
 
     Args:
         trainer: before its first batch.
-        step: optimizer steps that are done.
-        data: whose position is set.
-        validated: whether a validation that is due at this step has been done.
+        step: optimizer steps done.
+        data: data module whose position is set.
+        validated: whether a validation due at this step has been done.
     """
-    steps_expected = trainer.estimated_stepping_batches  # makes the loader, which begins at the position
+    steps_expected = trainer.estimated_stepping_batches  # creates the loader, which starts at the position
     assert steps_expected
     assert data.batches is not None
     assert data.position is not None
@@ -90,14 +90,14 @@ def set_progress(trainer: pl.Trainer, step: int, data: ConversationData, *, vali
     steps.total.ready = steps.total.completed = step
     epochs._batches_that_stepped = step - 1
     if not validated:
-        # As if the validation had been begun: then it is run before the next batch, if it is due.
+        # As if the validation had begun: then it is run before the next batch, if it is due.
         again = epochs.val_loop.batch_progress.total
         again.ready = again.started = 1
     fit.restarting = True
 
 
 def _restore_together(module: pl.LightningModule, optimizer: Any, state: StoredState, ranks: Ranks) -> None:
-    """`restore`, with the same error on all ranks where it fails on one."""
+    """Call `restore`; if it fails on one rank, raise the same error on all ranks."""
     fault = None
     try:
         restore(module.network, optimizer, state)
@@ -115,30 +115,30 @@ def _check_settings(
     if wanted != manifest["optimizer"]:
         raise StateError(
             f"{state.folder} was written with the optimizer {manifest['optimizer']}, this run has {wanted}: set "
-            f"--model.optimizer={manifest['optimizer']}, or begin a new run from its checkpoint with --checkpoint"
+            f"--model.optimizer={manifest['optimizer']}, or start a new run from its checkpoint with --checkpoint"
         )
     identity, inside = data.identity, 0 < position.samples < manifest["data"]["samples"]
     if inside and identity.samples != manifest["data"]["samples"]:
         raise StateError(
-            f"{state.folder} is inside of an epoch of {manifest['data']['samples']} samples, the data has "
-            f"{identity.samples} now: resume with the same data"
+            f"{state.folder} is in the middle of an epoch of {manifest['data']['samples']} samples, the data now has "
+            f"{identity.samples}: resume with the same data"
         )
     if inside and identity.fingerprint != manifest["data"]["fingerprint"]:
         raise StateError(
-            f"{state.folder} is inside of an epoch, and the data is not the same any more (its texts, its order's seed "
-            "or its settings): resume with the same data"
+            f"{state.folder} is in the middle of an epoch, and the data has changed (its texts, its order's seed or "
+            "its settings): resume with the same data"
         )
 
 
 def optimizer_name(trainer: pl.Trainer) -> str:
-    """As in `--model.optimizer`."""
+    """The name of the optimizer, as in `--model.optimizer`."""
     return "muon" if isinstance(trainer.optimizers[0], MuonAdamW) else "adamw"
 
 
 def _begun_or_next(
     position: Position, manifest: dict[str, Any], data: ConversationData, trainer: pl.Trainer
 ) -> Position:
-    """The position, or the next epoch's beginning where nothing is left to do in its epoch."""
+    """The position, or the start of the next epoch if its epoch has nothing left to do."""
     ended = position.samples >= manifest["data"]["samples"]
     if position.samples and not ended:
         return position
@@ -150,7 +150,7 @@ def _begun_or_next(
 
 
 def _scheduled_step(trainer: pl.Trainer, step: int) -> int:
-    """Where the schedule is: where the data is, so that it ends with it, if other ranks or batches make other steps."""
+    """The schedule's step: it follows the data, so that both end together even if ranks or batch size change."""
     if trainer.max_epochs in (None, -1) or trainer.estimated_stepping_batches == trainer.max_steps:
         return step
     fit, accumulation = trainer.fit_loop, int(trainer.accumulate_grad_batches)

@@ -1,16 +1,16 @@
-"""How often training states are written."""
+"""Settings of training states."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class StateSettings:
-    """How often training states are written, beside the end of the run, Ctrl-C, SIGTERM and SIGUSR1.
+    """How often training states are written, in addition to the end of the run, Ctrl-C, SIGTERM and SIGUSR1.
 
     Attributes:
-        every_steps: optimizer steps from one to the next; null: only by time.
-        every_minutes: minutes from one to the next; null: only by steps.
-        keep: the newest so many are kept; 0: none is ever written.
+        every_steps: optimizer steps between states; null: only by time.
+        every_minutes: minutes between states; null: only by steps.
+        keep: number of newest states to keep; 0: none is ever written.
     """
 
     every_steps: int | None = None
@@ -19,8 +19,8 @@ class StateSettings:
 
     def __post_init__(self) -> None:
         if self.every_steps is not None and self.every_steps < 1:
-            raise ValueError(f"states.every_steps is at least 1, not {self.every_steps}")
+            raise ValueError(f"states.every_steps must be at least 1, not {self.every_steps}")
         if self.every_minutes is not None and self.every_minutes <= 0:
-            raise ValueError(f"states.every_minutes is above 0, not {self.every_minutes}")
+            raise ValueError(f"states.every_minutes must be above 0, not {self.every_minutes}")
         if self.keep < 0:
-            raise ValueError(f"states.keep is at least 0, not {self.keep}")
+            raise ValueError(f"states.keep must be at least 0, not {self.keep}")

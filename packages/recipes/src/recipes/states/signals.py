@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: noted, and acted upon where the training is whole."""
+"""Note Ctrl-C, SIGTERM and SIGUSR1, to be handled between two steps."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop by a signal; its exit code says by which, as the shell's do."""
+    """A signal asked the run to stop; the exit code tells which, following the shell's convention."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -19,15 +19,16 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """Within, signals are noted instead of ending the process; a second one of the same kind ends it at once.
+    """A context in which signals are noted instead of ending the process; the same signal again ends it at once.
 
     Args:
-        loud: whether to say that a signal was noted; of several ranks one is enough.
+        loud: whether to print that a signal was noted; one rank of several is enough.
 
     Attributes:
-        stop: the signal that asks the run to end; 0: none.
+        stop: the signal that asks the run to end; 0 if none.
         state: whether a state was asked for (SIGUSR1).
-        deferred: whether a loop runs that looks here at its boundaries; until then a signal that stops raises at once.
+        deferred: whether a loop is running that checks `stop` at its boundaries; otherwise a stopping signal raises at
+            once.
     """
 
     def __init__(self, *, loud: bool = True) -> None:
@@ -57,9 +58,9 @@ class Signals:
             raise Interrupted(number)
         if not self.loud:
             return
-        # Not print: the handler may have interrupted one.
+        # Not print: the handler may have interrupted a print.
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        os.write(2, f"\n{name}: stopping after this step; once more stops at once\n".encode())
+        os.write(2, f"\n{name}: stopping after this step; again to stop at once\n".encode())
 
     def _wants_state(self, _number: int, _frame: FrameType | None) -> None:
         self.state = True

@@ -1,4 +1,4 @@
-"""Reading tensors of a state, whole or by rows, wherever the ranks that wrote it had them."""
+"""Read tensors of a state, whole or by rows, however they were distributed over the ranks that wrote it."""
 
 import hashlib
 from pathlib import Path
@@ -17,10 +17,10 @@ class StoredState:
     """A complete state, opened for reading.
 
     Args:
-        folder: of the state.
+        folder: the state's folder.
 
     Raises:
-        StateError: if its page is damaged or of another format.
+        StateError: if its manifest is damaged or of another format.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +29,7 @@ class StoredState:
         self._open: dict[str, Any] = {}
 
     def verify(self, ranks: Ranks) -> None:
-        """Compare every file with its checksum; the ranks share the work and all call this together.
+        """Compare every file with its checksum; the ranks share the work, and all must call this together.
 
         Raises:
             StateError: on all ranks, naming the damaged file.
@@ -43,24 +43,24 @@ class StoredState:
             raise StateError(faults[0])
 
     def names(self, prefix: str) -> list[str]:
-        """Names that begin with `prefix`, without it."""
+        """Names of tensors that begin with `prefix`, without the prefix."""
         return [name.removeprefix(prefix) for name in self.manifest["tensors"] if name.startswith(prefix)]
 
     def whole(self, name: str) -> Tensor:
-        """A tensor with all of its rows.
+        """A tensor with all its rows.
 
         Raises:
-            StateError: if the state has no such tensor, or misses rows of it.
+            StateError: if the state has no such tensor, or some of its rows are missing.
         """
         pieces = self._pieces(name)
         parts = [self._file(piece["file"]).get_tensor(name) for piece in pieces]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def fill(self, tensor: Tensor, name: str) -> None:
-        """Copy the stored values into what this rank holds of `tensor`.
+        """Copy the stored values into the rows of `tensor` that this rank holds.
 
         Raises:
-            StateError: if the state has no such tensor, or one of another shape.
+            StateError: if the state has no such tensor, or it has another shape.
         """
         own = piece_of(tensor, 0)
         pieces = self._pieces(name)

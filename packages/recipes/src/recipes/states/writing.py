@@ -1,4 +1,4 @@
-"""Writing training states: whole or not at all, on all ranks together, and no more of them than are wanted."""
+"""Write training states, whole or not at all, on all ranks together, and remove old ones."""
 
 import errno
 import hashlib
@@ -16,22 +16,22 @@ from recipes.states.folder import FORMAT, StateError, newest_state, states_in, s
 from recipes.states.ranks import Ranks
 
 FILE_BYTES = 1 << 30
-"""A file is closed when it has this many: so much is held in memory beside the state itself."""
+"""A file is closed at this size, which bounds the extra memory that writing takes."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_state(
     folder: Path, manifest: Mapping[str, Any], tensors: Iterable[tuple[str, Tensor, int]], ranks: Ranks
 ) -> Path:
-    """Write the state of `manifest["step"]` steps; afterwards it is complete, or nothing of it is left.
+    """Write the state after `manifest["step"]` steps; afterwards it is complete, or nothing of it is left.
 
-    All ranks call it together.
+    All ranks must call it together.
 
     Args:
-        folder: of the run's states.
-        manifest: where the run is, in plain values.
-        tensors: this rank's: name, rows, number of the first row. They are copied from their device one by one.
-        ranks: all of them.
+        folder: folder of the run's states.
+        manifest: the run's position, as plain values.
+        tensors: those of this rank: name, rows, index of the first row. They are copied from their device one by one.
+        ranks: the ranks of the training.
 
     Returns:
         The state's folder.
@@ -55,7 +55,7 @@ def write_state(
     def complete() -> None:
         if ranks.rank == 0:
             write_manifest(partial, described)
-            if target.exists():  # of a history that was left: an earlier state was resumed
+            if target.exists():  # from an abandoned history: an earlier state was resumed
                 discard(target)
             os.replace(partial, target)
             sync_folder(folder)
@@ -65,9 +65,10 @@ def write_state(
 
 
 def keep_newest(folder: Path, number: int, step: int) -> None:
-    """Remove all complete states but the newest `number` up to `step`, and what killed runs have left half written.
+    """Remove all complete states except the newest `number` up to `step`, and incomplete ones left by killed runs.
 
-    Later ones are of a history that was left when an earlier state was resumed: they would pass for the newest.
+    Later states belong to a history that was abandoned when an earlier state was resumed; they would be mistaken for
+    the newest.
     """
     found = states_in(folder)
     kept = [state for state in found if step_of(state) <= step][-number:]
@@ -79,7 +80,7 @@ def keep_newest(folder: Path, number: int, step: int) -> None:
 
 
 def discard(state: Path) -> None:
-    """Remove a state; killed half-way it leaves nothing that looks complete."""
+    """Remove a state so that, if killed half-way, nothing that looks complete is left."""
     hidden = state.with_name(f".{state.name}.discarded")
     shutil.rmtree(hidden, ignore_errors=True)
     os.replace(state, hidden)
@@ -87,7 +88,7 @@ def discard(state: Path) -> None:
 
 
 def _together(ranks: Ranks, action: Any, target: Path, partial: Path | None = None) -> list[Any]:
-    """Every rank's result of its `action`; if one fails, all of them raise and the half-written folder is removed."""
+    """Run `action` and return every rank's result; if one fails, all raise, and the incomplete folder is removed."""
     result, failure = None, None
     try:
         result = action()
@@ -104,8 +105,8 @@ def _together(ranks: Ranks, action: Any, target: Path, partial: Path | None = No
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether something could not be written because there is no room, or no more is allowed."""
-    if isinstance(error, SafetensorError):  # which has the number only in its text
+    """Whether something could not be written because the disk is full or a quota is reached."""
+    if isinstance(error, SafetensorError):  # it has the number only in its text
         return any(f"os error {number})" in str(error) for number in FULL)
     return isinstance(error, OSError) and error.errno in FULL
 
@@ -124,7 +125,7 @@ def _emptied(partial: Path) -> None:
 def _write_files(
     partial: Path, tensors: Iterable[tuple[str, Tensor, int]], rank: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The files with their sizes and checksums, and for every tensor its piece's place."""
+    """Write this rank's files; return their sizes and checksums, and the location of every tensor's piece."""
     files: dict[str, Any] = {}
     pieces: dict[str, Any] = {}
     held: dict[str, Tensor] = {}

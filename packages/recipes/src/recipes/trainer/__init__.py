@@ -1,1 +1,1 @@
-"""Settings of Lightning's Trainer: completed, or refused."""
+"""Complete the settings of Lightning's Trainer, or refuse them."""

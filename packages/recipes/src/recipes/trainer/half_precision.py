@@ -1,4 +1,4 @@
-"""Weights in 16 bits, but for what must keep its precision."""
+"""Weights in 16 bits, except those that must keep their precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -7,11 +7,11 @@ from lightning.pytorch.plugins.precision import HalfPrecision
 from torch.nn import Module
 
 ANGLES = "inv_freq"
-"""End of the names of the buffers from which positions are computed: in bf16 position 2047 is off by 2.5 rad."""
+"""Suffix of the buffers from which rotary angles are computed: in bf16, position 2047 is off by 2.5 rad."""
 
 
 class HalfWeights(HalfPrecision):
-    """As Lightning's `bf16-true` and `16-true`, with exact positions and batches as they are.
+    """Lightning's `bf16-true` and `16-true`, but with exact rotary angles and unconverted batches.
 
     Args:
         precision: `bf16-true` or `16-true`.
@@ -22,13 +22,13 @@ class HalfWeights(HalfPrecision):
 
     @classmethod
     def of(cls, precision: str) -> "list[HalfWeights]":
-        """The plugin for a Trainer of this precision; none for others, which are Lightning's."""
+        """The plugin for this precision; empty for other precisions, which are left to Lightning."""
         if precision == "bf16-true":
             return [cls("bf16-true")]
         return [cls("16-true")] if precision == "16-true" else []
 
     def convert_module(self, module: Module) -> Module:
-        """Cast `module` in place, but for the buffers of `ANGLES`."""
+        """Cast `module` in place, except the buffers of `ANGLES`."""
         kept = {name: buffer for name, buffer in module.named_buffers() if name.endswith(ANGLES)}
         module.to(dtype=self._desired_input_dtype)
         for name, buffer in kept.items():
@@ -37,9 +37,9 @@ class HalfWeights(HalfPrecision):
         return module
 
     def tensor_init_context(self) -> AbstractContextManager[Any]:
-        """Nothing: new weights are drawn in float32, as with any other precision, and cast afterwards."""
+        """Do nothing: new weights are drawn in float32, as with any other precision, and cast afterwards."""
         return nullcontext()
 
     def convert_input(self, data: Any) -> Any:
-        """The same: pixels and ids are whole numbers, and the encoder casts pixels itself."""
+        """Return the data unchanged: pixels and ids are integers, and the encoder casts pixels itself."""
         return data

@@ -1,4 +1,4 @@
-"""What a configuration gives the Trainer, together with what every run needs."""
+"""Combine the configured callbacks and loggers with those that every run needs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 
 
 def as_list(configured: Any) -> list[Any]:
-    """The objects of a setting that may be missing, one object, or several."""
+    """A setting that may be None, one object, or several, as a list."""
     if configured is None:
         return []
     return list(configured) if isinstance(configured, list | tuple) else [configured]
@@ -21,10 +21,9 @@ def callbacks_with(
     """All callbacks, the configured ones first.
 
     Args:
-        ours: what every run has, its progress bar among them.
+        ours: callbacks of every run, including its progress bar.
         configured: `trainer.callbacks`.
-        progress_bar: `trainer.enable_progress_bar`; false: no bar is left, whoever asked for it. Otherwise a configured
-            one takes the place of ours.
+        progress_bar: `trainer.enable_progress_bar`; false removes every bar. Otherwise a configured one replaces ours.
     """
     theirs = as_list(configured)
     bars = [callback for callback in [*theirs, *ours] if isinstance(callback, ProgressBar)]
@@ -36,8 +35,8 @@ def loggers_with(ours: Logger, configured: Logger | Sequence[Logger] | bool | No
     """All loggers, ours first: the first one's folder is the Trainer's `log_dir`.
 
     Args:
-        ours: writes what every run leaves.
-        configured: `trainer.logger`; false: none at all.
+        ours: the logger of every run.
+        configured: `trainer.logger`; false: no logger at all.
     """
     if configured is False:
         return []

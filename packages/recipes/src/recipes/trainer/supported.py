@@ -1,4 +1,4 @@
-"""Which strategies and precisions a training can have, asked before anything is read."""
+"""Refuse unsupported strategies and precisions before anything is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,46 +11,46 @@ SHORT = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true
 
 
 def check_supported(trainer: Mapping[str, Any]) -> None:
-    """Refuse a training that would stop at its first batch, or would go wrong without stopping.
+    """Refuse a training that would stop at its first batch, or silently go wrong.
 
     Args:
-        trainer: the Trainer's settings, as the command line has parsed them.
+        trainer: the Trainer's settings, as parsed.
 
     Raises:
-        ValueError: saying what to take instead.
+        ValueError: with what to use instead.
     """
     strategy, precision = strategy_name(trainer), precision_of(trainer)
     if strategy.startswith(("fsdp", "FSDP")):
         raise ValueError(
-            f"strategy {strategy} is torch's first FSDP, which gathers a whole model at once and rounds the angles of "
-            "positions: give --config scale/fsdp.yaml, its second, instead of --trainer.strategy"
+            f"strategy {strategy} is torch's FSDP1, which gathers the whole model at once and rounds rotary angles: "
+            "give --config scale/fsdp.yaml, which is FSDP2, instead of --trainer.strategy"
         )
     if strategy.startswith(("model_parallel", "ModelParallel")):
         raise ValueError(
-            f"strategy {strategy} leaves it to the model how it is divided: give --config scale/fsdp.yaml instead of "
+            f"strategy {strategy} leaves sharding to the model: give --config scale/fsdp.yaml instead of "
             "--trainer.strategy"
         )
     if strategy.startswith(("deepspeed", "DeepSpeed")):
         raise ValueError(
-            f"strategy {strategy}: DeepSpeed keeps gradients where the division by the step's tokens does not reach "
-            "them, and losses would be weighted wrongly: give --config scale/fsdp.yaml, which shards as ZeRO-3 does"
+            f"strategy {strategy}: DeepSpeed keeps gradients where they cannot be divided by the step's tokens, so "
+            "losses would be weighted wrongly: give --config scale/fsdp.yaml, which shards like ZeRO-3"
         )
     if precision == "16-true":
         raise ValueError(
             "precision 16-true: in float16 AdamW's epsilon (1e-8) is 0, and weights become nan in the first step: "
-            "take bf16-true, or on GPUs without bfloat16 16-mixed"
+            "use bf16-true, or 16-mixed on GPUs without bfloat16"
         )
     if precision == "16-mixed" and is_sharded(trainer["strategy"]):
         raise ValueError(
-            "precision 16-mixed scales losses, and no scaler knows sharded gradients: take bf16-mixed, or ddp"
+            "precision 16-mixed scales losses, and no scaler supports sharded gradients: use bf16-mixed, or ddp"
         )
     if precision == "16-mixed" and not on_gpu(trainer):
-        raise ValueError("precision 16-mixed needs a GPU: take bf16-mixed or 32-true on a CPU")
+        raise ValueError("precision 16-mixed needs a GPU: use bf16-mixed or 32-true on a CPU")
     if any(name.rpartition(".")[2] == "ModelCheckpoint" for name in callback_names(trainer)):
         raise ValueError(
             "trainer.callbacks has a ModelCheckpoint, whose states do not resume exactly: leave it out; "
-            "--states.every_steps and --states.keep say how often states are written, and recipes.merge_shards makes a "
-            "checkpoint of any of them"
+            "--states.every_steps and --states.keep set how often states are written, and recipes.merge_shards turns "
+            "any of them into a checkpoint"
         )
 
 
@@ -66,7 +66,7 @@ def callback_names(trainer: Mapping[str, Any]) -> list[str]:
 
 
 def strategy_name(trainer: Mapping[str, Any]) -> str:
-    """What Lightning calls the strategy, or its class without the package."""
+    """Lightning's name of the strategy, or its class name."""
     strategy = trainer["strategy"]
     return strategy["class_path"].rpartition(".")[2] if isinstance(strategy, Mapping) else str(strategy)
 
