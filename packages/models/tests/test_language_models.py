@@ -247,5 +247,5 @@ def test_partial_matches_are_refused(tmp_path):
 
 def test_a_damaged_configuration_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
-    with pytest.raises(OSError, match=r"config\.json"):
+    with pytest.raises(ValueError, match=r"config\.json"):
         pretrained_language_model(str(tmp_path))

@@ -1,5 +1,6 @@
 """The base of Foveal: sizes and grids, attention with several kernels, packing, key maps, weights, descriptions."""
 
+from foveal.core.annotations import check_values, fits, hints_of
 from foveal.core.attention import attention, runs_packed
 from foveal.core.describe import build, describe
 from foveal.core.folders import whole_file, whole_folder
@@ -34,9 +35,12 @@ __all__ = [
     "build",
     "check_fit",
     "check_named",
+    "check_values",
     "describe",
     "files_of",
+    "fits",
     "group_by",
+    "hints_of",
     "in_float32",
     "load_exact",
     "mosaic",

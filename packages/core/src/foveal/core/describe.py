@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from foveal.core.annotations import check_values, hints_of
+
 
 def describe(part: object) -> dict[str, Any]:
     """Describe a part as `{"class_path": ..., "init_args": {...}}` with plain values, as in a configuration.
@@ -37,7 +39,7 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
 
     Raises:
         ValueError: if the description is malformed, names a class that is not allowed or does not exist, or has
-            arguments that the class does not take.
+            arguments that the class does not take, or not of their types.
     """
     if not isinstance(description, Mapping) or set(description) != {"class_path", "init_args"}:
         raise ValueError(f"a description has the keys class_path and init_args, not {description!r}")
@@ -63,6 +65,7 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
         inspect.signature(kind).bind(**arguments)
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from error
+    check_values(hints_of(kind), arguments, source=path)
     return kind(**arguments)
 
 

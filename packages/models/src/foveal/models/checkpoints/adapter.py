@@ -16,12 +16,13 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foveal.core import load_exact, read_tensors, whole_folder
+from foveal.core import check_values, hints_of, load_exact, read_tensors, whole_folder
 from foveal.encoders.hub import folder_of, only_shapes
 from foveal.limited_yaml import read_yaml
 from foveal.models.checkpoints.fingerprint import weights_hash
 from foveal.models.checkpoints.folder import described_prompts, part_of
-from foveal.models.language_models.quantize import recorded_kind
+from foveal.models.checkpoints.settings import SETTINGS
+from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
 from foveal.models.model import VisionLanguageModel
 
@@ -86,8 +87,10 @@ def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
     source = Path(folder)
     path = source / "adapter.yaml"
     try:
-        lora = Lora(**read_yaml(path))
-    except (TypeError, ValueError) as error:
+        described = read_yaml(path)
+        check_values(hints_of(Lora), described, source="adapters")
+        lora = Lora(**described)
+    except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} does not give rank, alpha and dropout of adapters ({error})") from error
     if only_shapes():
         add_lora(model, lora)
@@ -117,7 +120,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if manifest["format"] != FORMAT:
         raise ValueError(f"{path}: format {manifest['format']}, this version reads format {FORMAT}")
     if not isinstance(manifest["base"], dict) or set(manifest["base"]) != {"folder", "sha256", "quantize"}:
-        raise ValueError(f"{path}: base must have folder, sha256 and quantize, not {manifest['base']!r}")
+        raise ValueError(f"{path}: base must have folder, sha256 and quantize, not {manifest['base']!r:.200}")
+    check_values({"folder": str, "sha256": str, "quantize": Kind | None}, manifest["base"], source=f"{path}: base")
+    check_values(SETTINGS, manifest, source=str(path))
     return manifest
 
 

@@ -19,15 +19,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
-from foveal.core import StoredTensors, build, describe, load_exact, read_tensors, whole_folder
+from foveal.core import StoredTensors, build, check_fit, check_values, describe, load_exact, read_tensors, whole_folder
 from foveal.encoders import Encoder
 from foveal.encoders.hub import only_shapes
 from foveal.limited_yaml import read_yaml
 from foveal.models.checkpoints.overrides import Overrides
+from foveal.models.checkpoints.settings import SETTINGS
 from foveal.models.language_models.build import pretrained_language_model
 from foveal.models.lora import has_lora
 from foveal.models.merges.merge import Merge
 from foveal.models.model import VisionLanguageModel
+from foveal.models.on_meta import built_on_meta
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
 
@@ -124,12 +126,16 @@ def built(config: Mapping[str, Any], part: str, source: Path, *, allow: Sequence
     """Build the part that a file describes.
 
     Raises:
-        ValueError: as for `foveal.core.build`; the message names the file.
+        ValueError: as for `foveal.core.build`, or if the class cannot be built with its arguments; the message names
+            the file.
     """
     try:
         return build(config[part], allow=allow)
     except ValueError as error:
         raise ValueError(f"{source}: the {part} {error}") from error
+    except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        # What constructors raise for sizes that do not go together, such as no heads at all.
+        raise ValueError(f"{source}: the {part} cannot be built ({type(error).__name__}: {error!s:.200})") from error
 
 
 def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -177,7 +183,10 @@ def load_encoder(folder: str | Path, *, allow: Sequence[str] = ()) -> Encoder:
 
 def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[str]) -> nn.Module:
     path = source / f"{part}.safetensors"
-    tensors = StoredTensors(path).described if only_shapes() else read_tensors(path)
+    tensors = StoredTensors(path).described
+    if not only_shapes():
+        _compare(config, part, source, tensors, allow)
+        tensors = read_tensors(path)
     module = built(config, part, source / CONFIG, allow=allow)
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:
@@ -186,6 +195,22 @@ def _read_part(source: Path, config: dict[str, Any], part: str, allow: Sequence[
         load_exact(module, tensors, source=str(path))
     result: nn.Module = module
     return result
+
+
+def _compare(
+    config: dict[str, Any], part: str, source: Path, tensors: Mapping[str, Tensor], allow: Sequence[str]
+) -> None:
+    """Refuse a part whose description and weights do not go together, before memory is taken for it."""
+    try:
+        module = built_on_meta(lambda: build(config[part], allow=allow), tensors)
+    except ValueError as error:
+        raise ValueError(f"{source / CONFIG}: the {part} {error}") from error
+    except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError):
+        # Somebody's own part may need values while it is built. If it is something else, `built` says so.
+        return
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{source / CONFIG}: '{part}' describes something else")
+    check_fit(module, tensors, source=f"{source / CONFIG}: the {part} does not go with its weights: {part}.safetensors")
 
 
 def _read_config(source: Path) -> dict[str, Any]:
@@ -204,6 +229,7 @@ def _read_config(source: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
     if config["format"] != FORMAT:
         raise ValueError(f"{path}: format {config['format']}, this version reads format {FORMAT}")
+    check_values(SETTINGS, config, source=str(path))
     return config
 
 

@@ -14,6 +14,8 @@ from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.language_models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
 from foveal.models.language_models.resize import add_rows, stretch_positions
+from foveal.models.language_models.stored_sizes import check_sizes
+from foveal.models.library_errors import told_of
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -165,13 +167,15 @@ def pretrained_language_model(
     Raises:
         ValueError: if a tensor is missing, unexpected or of another shape (nothing is newly initialised instead); if
             `vocabulary` or `context` is smaller than the model's, or there are no learned positions to stretch; if the
-            model cannot be quantised as requested.
-        OSError: if there is no such folder or name.
+            model cannot be quantised as requested; if the folder's configuration is damaged or describes other sizes
+            than are stored, which is found before memory is allocated for them.
+        OSError: if there is no such name.
         ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
     from transformers import AutoModelForCausalLM
 
-    config = _config_of(name_or_folder)
+    with told_of(name_or_folder, "its config.json is damaged or describes no language model"):
+        config = _config_of(name_or_folder)
     model: Any
     if torch.get_default_device().type == "meta":
         model = AutoModelForCausalLM.from_config(config, dtype=_torch_dtype(dtype) or config.dtype)
@@ -184,7 +188,7 @@ def pretrained_language_model(
             **({"rename": partial(qwen2_tensors, source=name_or_folder)} if is_qwen1(name_or_folder) else {}),
         )
     else:
-        model = _load_as_stored(name_or_folder, _torch_dtype(dtype))
+        model = _load_as_stored(name_or_folder, config, _torch_dtype(dtype))
     if vocabulary is not None:
         add_rows(model, vocabulary, name_or_folder)
     if context is not None:
@@ -206,7 +210,7 @@ def _config_of(name_or_folder: str) -> Any:
     return AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
 
 
-def _load_as_stored(name_or_folder: str, dtype: torch.dtype | None) -> Any:
+def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None) -> Any:
     from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
 
     options: dict[str, Any] = {
@@ -218,11 +222,16 @@ def _load_as_stored(name_or_folder: str, dtype: torch.dtype | None) -> Any:
     model: Any
     if is_qwen1(name_or_folder):
         config, tensors = read_qwen1(name_or_folder)
+        check_sizes(config, tensors, name_or_folder)
         model, loading = Qwen2ForCausalLM.from_pretrained(None, config=config, state_dict=tensors, **options)
     else:
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            name_or_folder, use_safetensors=True, trust_remote_code=False, **options
-        )
+        # Weights that were quantised by others are packed: their shapes are not those of the layers.
+        if Path(name_or_folder).is_dir() and getattr(config, "quantization_config", None) is None:
+            check_sizes(config, StoredTensors(name_or_folder).described, name_or_folder)
+        with told_of(name_or_folder, "it cannot be loaded"):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                name_or_folder, use_safetensors=True, trust_remote_code=False, **options
+            )
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading[fault]:
             names = sorted(str(name) for name in loading[fault])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from foveal.models.library_errors import told_of
 from foveal.models.prompts.tokenize import add_special_tokens
 
 
@@ -19,17 +20,19 @@ def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> Pre
         tokens: special tokens to add; those that the tokenizer already has keep their ids.
 
     Raises:
-        ValueError: if it has neither a padding nor an unknown token, or does not accept one of `tokens`.
-        OSError: if there is no such folder or name.
+        ValueError: if it has neither a padding nor an unknown token, does not accept one of `tokens`, or the folder's
+            files cannot be read.
+        OSError: if there is no such name.
     """
     from transformers import AutoTokenizer, LlamaTokenizer
 
     folder = Path(name_or_folder)
     tokenizer: PreTrainedTokenizerBase
-    if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").exists():
-        tokenizer = LlamaTokenizer.from_pretrained(name_or_folder, add_bos_token=True)
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
+    with told_of(name_or_folder, "the tokenizer's files are damaged, or there are none"):
+        if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").exists():
+            tokenizer = LlamaTokenizer.from_pretrained(name_or_folder, add_bos_token=True)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
     if tokenizer.pad_token is None:
         if tokenizer.unk_token is None:
             raise ValueError(f"{name_or_folder}: the tokenizer has neither a padding nor an unknown token to pad with")

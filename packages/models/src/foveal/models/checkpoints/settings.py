@@ -1,0 +1,7 @@
+"""How a checkpoint's page says that pictures and conversations become tokens."""
+
+from foveal.models.prompts.processor import Overlong
+from foveal.models.prompts.templates import TemplateName
+
+SETTINGS = {"template": TemplateName, "system": str | None, "max_length": int, "overlong": Overlong}
+"""Types of the settings in `config.yaml` and `manifest.yaml`."""

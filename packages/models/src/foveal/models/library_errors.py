@@ -1,0 +1,31 @@
+"""What libraries raise for a damaged folder, in one sentence of ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LONGEST_REASON = 200
+
+
+@contextmanager
+def told_of(name_or_folder: str, fault: str) -> Iterator[None]:
+    """Name a folder when something in it cannot be read; of a hub name the library's own words say more.
+
+    Args:
+        name_or_folder: what is being read.
+        fault: what is wrong if anything is.
+
+    Raises:
+        ValueError: for whatever a library raises but a missing package.
+    """
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        # They raise all kinds, as bare exceptions for a tokenizer and KeyError for an unknown activation.
+        is_ours = isinstance(error, ValueError) and str(error).startswith(name_or_folder)
+        if is_ours or not Path(name_or_folder).is_dir():
+            raise
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise ValueError(f"{name_or_folder}: {fault} ({type(error).__name__}: {reason})") from error
