@@ -74,7 +74,7 @@ WRONG = [
     ((*UHD, "--config", "within.yaml"), 2, ["within.yaml, line 2: refused (*a is within itself"]),
     ((*UHD, "--config", "levels.yaml"), 2, ["levels.yaml, line 1: refused (more than 50 levels"]),
     ((*UHD, "--model", "levels.yaml"), 2, ["levels.yaml", "more than 50 levels"]),
-    ((*UHD, "--config", "large.yaml"), 2, ["large.yaml: refused (more than 1,000,000 characters"]),
+    ((*UHD, "--config", "large.yaml"), 2, ["large.yaml: refused (more than 1,000,000 bytes"]),
     ((*UHD, "--config", "list.yaml"), 2, ["list.yaml", "expected named settings", "[1]"]),
     ((*UHD, "--config", "text.yaml"), 2, ["text.yaml", "expected named settings", "hello"]),
     (("--config", "empty.yaml"), 2, ["empty.yaml is empty"]),

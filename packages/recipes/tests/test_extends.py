@@ -116,6 +116,12 @@ def test_every_graph_is_put_in_order_or_refused(tmp_path_factory, edges):
     assert all(found.index(other) < found.index(one) for one, other in inside)
 
 
+def test_a_chain_that_is_too_long(write):
+    write(**{f"a{number}": f"extends: a{number + 1}" for number in range(60)}, a60="")
+    with pytest.raises(UsageError, match=r"a0\.yaml: more than 50 configurations extend each other"):
+        names("a0")
+
+
 @pytest.mark.parametrize("text", ["", "- 1", "{", "extends: [", "model:\n  extends: laptop\n"])
 def test_strange_files_are_left_to_the_parser(write, text):
     write(a=text)
@@ -124,6 +130,8 @@ def test_strange_files_are_left_to_the_parser(write, text):
 
 def test_what_a_file_says_itself():
     assert yaml.safe_load(without_extends("extends: laptop\na: {extends: 1}\n", "a.yaml")) == {"a": {"extends": 1}}
+    quoted = "a: '1e5'\nb: &b [1, '2']\nc: *b\n"
+    assert yaml.safe_load(without_extends(f"extends: laptop\n{quoted}", "a.yaml")) == yaml.safe_load(quoted)
     for text in ("a: extends  # as it is\n", "- extends\n", ""):
         assert without_extends(text, "a.yaml") == text
 

@@ -63,7 +63,7 @@ class LimitedLoader(yaml.SafeLoader):
         except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
             # The loader's own constructors raise these, as for the date 2020-99-99.
             raise yaml.constructor.ConstructorError(
-                None, None, f"no value of the kind {node.tag.rpartition(':')[2]}", node.start_mark
+                None, None, f"not a valid {node.tag.rpartition(':')[2]}", node.start_mark
             ) from error
 
     def _count(self, values: int, levels: int, mark: yaml.Mark) -> None:
@@ -81,7 +81,7 @@ def load_yaml(text: str, *, source: str) -> Any:
     """The values of a text; `source` is named in errors.
 
     Raises:
-        ValueError: if it is no YAML, or beyond one of the limits above; with the line.
+        ValueError: if it is not YAML, or beyond one of the limits above; with the line.
     """
     try:
         return yaml.load(text, Loader=LimitedLoader)
@@ -97,14 +97,17 @@ def read_yaml(path: Path, *, source: str | None = None) -> Any:
     """The values of a file, which errors call `source` (by default its path).
 
     Raises:
-        ValueError: as `load_yaml`, or if it cannot be read or is no text in UTF-8.
+        ValueError: as `load_yaml`, or if it cannot be read or is not UTF-8 text.
     """
     source = str(path) if source is None else source
     try:
         with path.open("rb") as stream:
-            text = stream.read(MAX_BYTES + 1).decode("utf-8")
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"{source}: refused (more than {MAX_BYTES:,} bytes)")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{source} is no text in UTF-8: a text file in YAML is expected") from error
+        raise ValueError(f"{source} is not UTF-8 text: a text file in YAML is expected") from error
     except OSError as error:
         raise ValueError(f"{source} cannot be read: {error.strerror}") from error
     return load_yaml(text, source=source)

@@ -146,12 +146,13 @@ class StoredTensors:
     def _read_header(self, file: Path) -> None:
         try:
             with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 - it is not a mapping
-                    if name in self._file_of:
-                        raise ValueError(f"{name} is in {self._file_of[name].name} too")
-                    self.described[name], self._file_of[name] = opened.get_tensor(name).to("meta"), file
+                found = {name: opened.get_tensor(name).to("meta") for name in opened.keys()}  # noqa: SIM118
         except (SafetensorError, ValueError) as error:
             raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
+        for name, tensor in found.items():
+            if name in self._file_of:
+                raise ValueError(f"{file}: {name} is in {self._file_of[name].name} too")
+            self.described[name], self._file_of[name] = tensor, file
 
 
 def load_exact(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:

@@ -14,6 +14,8 @@ CONFIGS = Path(str(files("recipes") / "configs")).resolve()
 FOLDERS = ("methods", "sizes", "stages", "extras")
 """Folders of `CONFIGS` that names of shipped configurations leave out: `uhd.yaml` is `methods/uhd.yaml`."""
 EXTENDS = "extends"
+LONGEST_CHAIN = 50
+"""Configurations that extend each other one by one; the shipped ones need five."""
 
 
 class UsageError(ValueError):
@@ -96,6 +98,8 @@ def expand(file: Path, before: set[Path] | None = None) -> list[Path]:
 def _extended(file: Path, before: set[Path], chain: tuple[Path, ...]) -> Iterator[Path]:
     """The files that `file` extends, without those in `before`; `chain` leads from the first file to this one."""
     chain = (*chain, file)
+    if len(chain) > LONGEST_CHAIN:
+        raise UsageError(f"{shipped_name(chain[0])}: more than {LONGEST_CHAIN} configurations extend each other")
     for name in _names(file):
         try:
             base = Path(find_config(name, beside=file))
@@ -142,7 +146,11 @@ def without_extends(content: str, source: str) -> str:
         raise UsageError(str(error)) from error
     if not isinstance(described, dict) or EXTENDS not in described:
         return content
-    return yaml.safe_dump({key: value for key, value in described.items() if key != EXTENDS}, sort_keys=False)
+    # Not dumped from its values: a quoted '1e5' would become a number.
+    node: Any = yaml.compose(content, Loader=yaml.SafeLoader)
+    node.value = [(key, value) for key, value in node.value if key.value != EXTENDS]
+    text: str = yaml.serialize(node, Dumper=yaml.SafeDumper)
+    return text
 
 
 def merged(*names: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def allow_in(settings: Any, packages: Sequence[str]) -> None:
     Raises:
         ImportsError: if the configuration itself names others.
     """
-    for where, path, arguments in _opened(settings, ()):
+    for where, path, arguments in _opened(settings, (), ""):
         if others := [name for name in arguments["allow"] or () if name not in packages]:
             raise ImportsError(
                 f"{where}: {path} would import from {', '.join(others)}, which a configuration cannot allow; "
@@ -44,24 +44,31 @@ def allow_in(settings: Any, packages: Sequence[str]) -> None:
         arguments["allow"] = list(packages)
 
 
-def _opened(settings: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, str, Any]]:
-    """Key path, class path and arguments of every part with an argument `allow`."""
+def _opened(settings: Any, keys: tuple[str, ...], part: str) -> Iterator[tuple[str, str, Any]]:
+    """Key path, class path and arguments of everything in a part of Foveal that has an argument `allow`.
+
+    `part` is the class path of the part that `settings` belong to, or empty outside Foveal. `load` takes `allow`;
+    other functions take it inside another argument.
+    """
     if isinstance(settings, list | tuple):
         for place, each in enumerate(settings):
-            yield from _opened(each, (*keys, f"[{place}]"))
+            yield from _opened(each, (*keys, f"[{place}]"), part)
     if not isinstance(settings, Mapping | Namespace):
         return
     # Iterating over jsonargparse's namespace descends into nested values; `vars` does not.
     inside: Mapping[str, Any] = vars(settings) if isinstance(settings, Namespace) else settings
-    path, arguments = inside.get("class_path"), inside.get("init_args")
-    if isinstance(path, str) and arguments is not None and "allow" in arguments and _is_ours(path):
-        yield ".".join(keys), path, arguments
+    if isinstance(path := inside.get("class_path"), str):
+        part = path if _is_ours(path) else ""
+        if part and any(name.startswith("_") for name in path.split(".")):
+            raise ImportsError(f"{'.'.join(keys)}: {path} is private: a configuration names public classes only")
+    if part and "allow" in inside:
+        yield ".".join(keys), part, settings
     for key, value in inside.items():
-        yield from _opened(value, keys if key == "init_args" else (*keys, key))
+        yield from _opened(value, keys if key == "init_args" else (*keys, key), part)
 
 
 def _is_ours(path: str) -> bool:
     """Whether the object is defined in Foveal, whatever module names it; the parser has imported that module."""
     module, _, name = path.rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
-    return found is None or str(getattr(found, "__module__", "")).startswith("foveal.")
+    return found is None or str(getattr(found, "__module__", "")).startswith(("foveal.", "recipes."))

@@ -32,6 +32,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.on_meta import built_on_meta
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
+from foveal.models.views.plan import ViewPlan
 
 CONFIG = "config.yaml"
 FORMAT = 1
@@ -130,12 +131,15 @@ def built(config: Mapping[str, Any], part: str, source: Path, *, allow: Sequence
             the file.
     """
     try:
-        return build(config[part], allow=allow)
+        found = build(config[part], allow=allow)
     except ValueError as error:
         raise ValueError(f"{source}: the {part} {error}") from error
     except (TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         # What constructors raise for sizes that do not go together, such as no heads at all.
         raise ValueError(f"{source}: the {part} cannot be built ({type(error).__name__}: {error!s:.200})") from error
+    if part == "plan" and not isinstance(found, ViewPlan):
+        raise ValueError(f"{source}: the plan is a {type(found).__name__}, not a ViewPlan")
+    return found
 
 
 def part_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
