@@ -29,7 +29,9 @@ def conversations(tmp_path):
             picture = tmp_path / f"{name}{index}.png"
             Image.new("RGB", (40, 30), (index * 20, 0, 0)).save(picture)
             if index in damaged:
-                picture.write_bytes(picture.read_bytes()[:40])
+                # Its header and chunks are whole, so that only decoding tells.
+                content = picture.read_bytes()
+                picture.write_bytes(content[:45] + bytes(10) + content[55:])
             turns = [{"from": "human", "value": "<image>\nA?"}, {"from": "gpt", "value": "red"}]
             records.append({"id": f"{name}{index}", "image": picture.name, "conversations": turns})
         (tmp_path / f"{name}.json").write_text(json.dumps(records))

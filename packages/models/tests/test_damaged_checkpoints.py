@@ -151,3 +151,14 @@ def test_damaged_files(folder, name, message, fault):
         {"cut": content[: len(content) // 2], "empty": b"", "noise": b"\xff\x00" + content[2:], "list": b"[]"}[fault]
     )
     refused(folder, message)
+
+
+def test_a_plan_that_is_something_else(folder):
+    described = {"class_path": "foveal.core.Size", "init_args": {"width": 1, "height": 1}}
+    change_page(folder, ("plan",), described)
+    refused(folder, "the plan is a Size, not a ViewPlan")
+
+
+def test_the_folder_of_a_run(tmp_path):
+    (tmp_path / "config.yaml").write_text("model: {}\ntrainer: {}\n")
+    refused(tmp_path, r"is the folder of a run: its model is in .*checkpoint")

@@ -111,7 +111,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise ValueError(f"{folder} is not an adapter folder: it has no {MANIFEST} (`recipes.fit` writes one)")
+        raise ValueError(
+            f"{folder} is not an adapter folder: it has no {MANIFEST}, as `recipes.fit` writes it with LoRA"
+        )
     manifest = read_yaml(path)
     expected = {"format", "base", "plan", "template", "system", "max_length", "overlong"}
     if not isinstance(manifest, dict) or set(manifest) != expected:

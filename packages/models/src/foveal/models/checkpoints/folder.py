@@ -229,6 +229,8 @@ def _read_config(source: Path) -> dict[str, Any]:
     config = read_yaml(path)
     expected = {"format", "encoder", "connector", "plan", "template", "system", "max_length"}
     if not isinstance(config, dict) or set(config) - OPTIONAL != expected:
+        if isinstance(config, dict) and {"model", "trainer"} <= set(config):
+            raise ValueError(f"{source} is the folder of a run: its model is in {source / 'checkpoint'}")
         found = sorted(config) if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
     if config["format"] != FORMAT:

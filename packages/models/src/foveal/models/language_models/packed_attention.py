@@ -133,11 +133,11 @@ def _starts(sees: Callable[..., Tensor], batch_size: int, tokens: int, device: t
     def look(keys: Tensor) -> Tensor:
         return sees(rows, head, here, keys).expand(batch_size, tokens)
 
-    behind = (here + 1).clamp(max=tokens - 1)
+    following = (here + 1).clamp(max=tokens - 1)
     starts = ~look((here - 1).clamp(min=0))
     starts[:, 0] = True
     first = torch.where(starts, here, 0).cummax(dim=1).values
-    agrees = look(first) & ~(look(behind) & (behind > here))
+    agrees = look(first) & ~(look(following) & (following > here))
     return starts if bool(agrees.all()) else None
 
 

@@ -46,7 +46,7 @@ def projector_of(
     """
     if "0.gamma1" in shapes:
         fuser = _fuser(shapes, in_width, source)
-        return Chain(in_width, out_width, stages=[fuser], last=_mlp(_behind_fuser(shapes), fuser.out_width, out_width))
+        return Chain(in_width, out_width, stages=[fuser], last=_mlp(_after_fuser(shapes), fuser.out_width, out_width))
     if "query" in shapes and "attn.in_proj_weight" in shapes:
         if kind not in RESAMPLERS:
             raise ValueError(f"{source}: mm_projector_type is {kind!r}, expected one of {', '.join(RESAMPLERS)}")
@@ -68,7 +68,7 @@ def read_projector(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, T
     if "0.gamma1" in tensors:
         fuser = {name[2:]: tensor for name, tensor in tensors.items() if name.startswith("0.")}
         read = {f"stages.0.{name}": tensor for name, tensor in MMFUSER.read(fuser, source=source).items()}
-        last = LLAVA.read(_behind_fuser(tensors), source=source)
+        last = LLAVA.read(_after_fuser(tensors), source=source)
         return read | {f"last.{name}": tensor for name, tensor in last.items()}
     marks = {"query": UHD, "weight": LLAVA_LINEAR, "linear_1.weight": TRANSFORMERS}
     table = next((table for mark, table in marks.items() if mark in tensors), LLAVA)
@@ -133,14 +133,14 @@ def _fuser(shapes: Shapes, in_width: Any, source: str) -> MMFuser:
     return MMFuser(in_width, heads=heads, points=FUSER_POINTS, use_self_attention="0.gamma2" in shapes)
 
 
-def _behind_fuser(named: Mapping[str, Any]) -> dict[str, Any]:
+def _after_fuser(named: Mapping[str, Any]) -> dict[str, Any]:
     """The names of the MLP after a fuser as if it stood alone: the leading index is lowered by one."""
-    behind = {}
+    after = {}
     for name, value in named.items():
         number, _, rest = name.partition(".")
         if number != "0":
-            behind[f"{int(number) - 1}.{rest}" if number.isdigit() else name] = value
-    return behind
+            after[f"{int(number) - 1}.{rest}" if number.isdigit() else name] = value
+    return after
 
 
 def _count(names: Iterable[str], pattern: str) -> int:

@@ -67,7 +67,7 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> S
     with _opened(source, name, max_pixels) as picture:
         size = Size.of(picture.size)
         try:
-            if picture.format == "PNG" and _has_metadata_behind_pixels(source):
+            if picture.format == "PNG" and _has_metadata_after_pixels(source):
                 picture.load()
             # Not picture.getexif(): for a PNG it would decode the pixels to search for what the line above ruled out.
             orientation = Image.getexif(picture).get(ORIENTATION, 1)
@@ -108,7 +108,7 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
     return picture
 
 
-def _has_metadata_behind_pixels(source: str | Path | bytes) -> bool:
+def _has_metadata_after_pixels(source: str | Path | bytes) -> bool:
     """Whether a PNG has text or EXIF after its pixels, as some programs write it.
 
     Raises:
