@@ -46,6 +46,12 @@ def test_from_training_to_an_answer(command, fitted, tmp_path):
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [answer["id"] for answer in answers] == ["7", "2"]
     assert all(isinstance(answer["answer"], str) for answer in answers)
+    whole = (tmp_path / "answers.jsonl").read_bytes()
+    (tmp_path / "answers.jsonl").write_bytes(whole[:-5])
+    again = ("--data", "questions.jsonl", "--output", "answers.jsonl", "--max_new_tokens", "4")
+    command("predict", folder / "checkpoint", *again)
+    assert (tmp_path / "answers.jsonl").read_bytes() == whole
+    assert "has all answers already" in command("predict", folder / "checkpoint", *again).stderr
 
     measured = command(
         "validate",

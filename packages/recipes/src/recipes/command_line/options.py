@@ -23,7 +23,9 @@ def predict_options() -> argparse.Namespace:
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
     parser.add_argument("--data", type=Path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
     parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own folder)")
-    parser.add_argument("--output", type=Path, help="JSONL file for the answers (default: the screen)")
+    parser.add_argument(
+        "--output", type=Path, help="JSONL file for the answers, which a second start completes (default: the screen)"
+    )
     add_options(parser)
     options = parser.parse_args()
     if (options.folder is None) == (options.checkpoint is None):

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -41,6 +42,9 @@ def main(options: argparse.Namespace) -> None:
             questions = [Question("", options.question, tuple(options.image))]
         else:
             questions = list(read_questions(options.data, options.images or options.data.parent))
+        if options.output is not None and not (questions := unanswered(questions, options.output)):
+            sys.stderr.write(f"{options.output} has all answers already\n")
+            return
         first = questions[0]
         model = opened(options, [image_size(path) for path in first.images], first.text)
         options.cuda_graphs = takes_graphs(model, options)
@@ -49,7 +53,7 @@ def main(options: argparse.Namespace) -> None:
         elif options.output is None:
             _write_answers(model, questions, options, None)
         else:
-            with options.output.open("w", encoding="utf-8") as stream:
+            with options.output.open("a", encoding="utf-8") as stream:
                 _write_answers(model, questions, options, stream)
 
 
@@ -70,6 +74,32 @@ def read_questions(path: Path, images: Path) -> Iterator[Question]:
     if not questions:
         raise ValueError(f"{path} has no questions")
     return iter(questions)
+
+
+def unanswered(questions: Sequence[Question], output: Path) -> list[Question]:
+    """The questions that `output` does not answer yet; a line that a killed process has left incomplete is removed.
+
+    Raises:
+        ValueError: if the file holds anything else than answers to some of the questions.
+        OSError: if it cannot be read or written.
+    """
+    if not output.exists():
+        return list(questions)
+    asked, answered = {(each.key, each.text) for each in questions}, set()
+    *lines, cut = output.read_bytes().split(b"\n")
+    for line in lines:
+        try:
+            record = json.loads(line)
+            found = str(record["id"]), str(record["question"])
+        except (ValueError, TypeError, LookupError):
+            found = None
+        if found not in asked:
+            raise ValueError(f"{output} holds something else than answers to these questions: give another --output")
+        answered.add(found)
+    if cut:
+        with output.open("rb+") as stream:
+            stream.truncate(output.stat().st_size - len(cut))
+    return [each for each in questions if (each.key, each.text) not in answered]
 
 
 def _question(record: Any, where: str, images: Path, number: int) -> Question:
