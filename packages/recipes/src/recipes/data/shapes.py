@@ -28,7 +28,7 @@ def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
       `content` (OpenAI, ShareGPT), where `content` is a text or a list of parts.
     - A caption is under `caption` or `text` of a record with pictures and no conversation.
     - Pictures are under `image` or `images`, or in the parts. If no text has a placeholder for them, they come first.
-    - An assistant's turn at the beginning answers nothing; it is left out, which is logged.
+    - An assistant turn at the beginning answers nothing; it is left out, which is logged.
 
     Args:
         record: as parsed from the file.
