@@ -1,8 +1,8 @@
-"""YAML that a stranger may have written: the values of `yaml.safe_load`, within limits.
+"""Read untrusted YAML: the same values as `yaml.safe_load`, within limits.
 
-Without them a file of a kilobyte stands for more values than there is memory, a list can hold itself, and thirty
-thousand brackets end the process. Not in `foveal.models`: the command line reads configurations in a moment, before it
-imports torch.
+Without limits, a file of a kilobyte can expand to more values than fit into memory, a list can contain itself, and
+thirty thousand brackets end the process. This module is not in `foveal.models`, so that the command line can read
+configurations at once, before it imports torch.
 """
 
 from pathlib import Path
@@ -12,21 +12,21 @@ import yaml
 
 MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000
-"""Of values with all that their aliases repeat; the longest configuration that is shipped has some hundreds."""
+"""Most values, including those that aliases repeat; the longest shipped configuration has a few hundred."""
 MAX_DEPTH = 50
 MAX_DIGITS = 1000
-"""Of one number; YAML's sixties (1:30:00) take quadratic time."""
+"""Most digits of a number; numbers in base 60 (1:30:00) take quadratic time."""
 
 
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class LimitError(yaml.MarkedYAMLError):
-    """YAML that is well-formed, but beyond the limits."""
+    """The YAML is well-formed, but exceeds a limit."""
 
 
 class LimitedLoader(yaml.SafeLoader):
-    """Counts values and levels while they are read, and those that an alias repeats once more."""
+    """Counts values and levels while they are read; an alias counts as much as the values that it repeats."""
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_BYTES:
@@ -78,10 +78,10 @@ class LimitedLoader(yaml.SafeLoader):
 
 
 def load_yaml(text: str, *, source: str) -> Any:
-    """The values of a text; `source` is named in errors.
+    """The values of a text; errors name `source`.
 
     Raises:
-        ValueError: if it is not YAML, or beyond one of the limits above; with the line.
+        ValueError: if it is not YAML, or exceeds one of the limits above; with the line.
     """
     try:
         return yaml.load(text, Loader=LimitedLoader)
@@ -94,10 +94,10 @@ def load_yaml(text: str, *, source: str) -> Any:
 
 
 def read_yaml(path: Path, *, source: str | None = None) -> Any:
-    """The values of a file, which errors call `source` (by default its path).
+    """The values of a file; errors name `source` (by default its path).
 
     Raises:
-        ValueError: as `load_yaml`, or if it cannot be read or is not UTF-8 text.
+        ValueError: as for `load_yaml`, or if it cannot be read or is not UTF-8 text.
     """
     source = str(path) if source is None else source
     try:

@@ -1,4 +1,4 @@
-"""Whether plain values are what a signature asks for."""
+"""Check plain values against the type annotations of a signature."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def hints_of(kind: type) -> dict[str, Any]:
-    """The types of a constructor's arguments by name; none where they cannot be told."""
+    """The types of a constructor's arguments by name; empty if they cannot be determined."""
     try:
         return get_type_hints(kind.__init__)  # type: ignore[misc]
     except (NameError, TypeError, AttributeError):
@@ -15,10 +15,10 @@ def hints_of(kind: type) -> dict[str, Any]:
 
 
 def check_values(hints: Mapping[str, Any], values: Mapping[str, Any], *, source: str) -> None:
-    """Refuse values that are not of their annotated types; `source` is named.
+    """Refuse values that are not of their annotated types.
 
     Raises:
-        ValueError: naming the first of them, its value and what is expected.
+        ValueError: naming `source`, the first such argument, its value and the expected type.
     """
     for name, value in values.items():
         if name in hints and not fits(value, hints[name]):
@@ -26,7 +26,7 @@ def check_values(hints: Mapping[str, Any], values: Mapping[str, Any], *, source:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type, as far as that is made of numbers, texts, sequences and classes."""
+    """Whether a value is of an annotated type; only numbers, strings, sequences and classes are checked."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -43,10 +43,10 @@ def fits(value: Any, hint: Any) -> bool:
     kind = origin or hint
     if inspect.isclass(kind) and issubclass(kind, Sequence):
         if not isinstance(value, list | tuple):
-            # Another kind of sequence, as a list of modules.
+            # Another type of sequence, such as nn.ModuleList.
             return not isinstance(value, str | int | float | NoneType)
         return _elements_fit(value, kind, inner)
-    # Of other classes only what is plain can be told from them: a part may be built by another one's rules.
+    # For other classes, only plain values are refused: the class of a part may differ from the annotation.
     return not (inspect.isclass(hint) and hint is not object and isinstance(value, str | int | float | NoneType))
 
 

@@ -39,7 +39,7 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
 
     Raises:
         ValueError: if the description is malformed, names a class that is not allowed or does not exist, or has
-            arguments that the class does not take, or not of their types.
+            arguments that the class does not take, or values of the wrong type.
     """
     if not isinstance(description, Mapping) or set(description) != {"class_path", "init_args"}:
         raise ValueError(f"a description has the keys class_path and init_args, not {description!r}")

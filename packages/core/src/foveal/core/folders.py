@@ -1,11 +1,11 @@
 """Files and folders that are written completely or not at all.
 
-Everything happens in a hidden folder beside the target, `.TARGET.foveal-writing`:
+All work is done in a hidden folder next to the target, `.TARGET.foveal-writing`, which contains:
 
-lock        held by the process at work, and free again when that ends in whatever way
-new         what is being written
-old         what it replaces, on file systems that cannot exchange two names; put back if the target is missing
-rest        what is being deleted
+lock        held by the process that writes; released when that process ends, however it ends
+new         the content being written
+old         the content being replaced, if the file system cannot exchange two names; restored if the target is missing
+rest        content being deleted
 """
 
 import ctypes
@@ -21,10 +21,10 @@ WORKPLACE = ".{}.foveal-writing"
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder next to `target` that replaces it at the end, or is removed if anything goes wrong.
+    """Yield an empty folder that replaces `target` at the end, or is removed if anything goes wrong.
 
-    Readers find the old or the new one at any time, also after the process was killed. Where the file system cannot
-    exchange two names, a kill between two renames leaves none; the next writing puts the old one back.
+    Readers always find the old or the new folder, even after the process is killed. If the file system cannot exchange
+    two names, a kill between two renames leaves neither; the next write restores the old one.
 
     Raises:
         ValueError: if `target` is a file, or another process is writing it.
@@ -49,7 +49,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Give the path of a file that becomes `target` at the end, or is removed if anything goes wrong.
+    """Yield the path of a file that becomes `target` at the end, or is removed if anything goes wrong.
 
     Raises:
         ValueError: if another process is writing it.
@@ -66,7 +66,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _workplace(target: Path) -> Iterator[Path]:
-    """The hidden folder beside `target`, for this process alone, tidy before and removed after."""
+    """Yield the hidden folder next to `target`, locked for this process; it is cleaned before and removed after."""
     place = target.with_name(WORKPLACE.format(target.name))
     lock = _locked(place / "lock", target)
     try:
@@ -75,7 +75,7 @@ def _workplace(target: Path) -> Iterator[Path]:
     finally:
         try:
             _tidy(place, target)
-            # The lock goes last: from then on everything in here is another's.
+            # The lock is removed last: after that, everything in the folder may belong to another process.
             (place / "lock").unlink(missing_ok=True)
             with suppress(OSError):
                 place.rmdir()
@@ -84,8 +84,8 @@ def _workplace(target: Path) -> Iterator[Path]:
 
 
 def _locked(path: Path, target: Path) -> int:
-    """The descriptor of a lock that ends with the process, even a killed one."""
-    # Not above: it is missing where the rest of this package works.
+    """The descriptor of a lock that is released when the process ends, even if it is killed."""
+    # Not at the top: fcntl is missing on some systems where the rest of this package works.
     import fcntl
 
     while True:
@@ -93,7 +93,7 @@ def _locked(path: Path, target: Path) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
-            # Another one has just finished and removed the folder.
+            # Another process has just finished and removed the folder.
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,30 +109,30 @@ def _locked(path: Path, target: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        # Locked, but removed in between: a lock that nobody else would see.
+        # Locked, but the file was removed in the meantime: no other process would see this lock.
         os.close(descriptor)
 
 
 def _tidy(place: Path, target: Path) -> None:
-    """Remove what was not finished, and put back what was moved aside for it."""
+    """Remove unfinished content, and restore the content that was moved aside for it."""
     new, old, rest = (place / name for name in ("new", "old", "rest"))
     shutil.rmtree(rest, ignore_errors=True)
     if old.exists():
-        # What is called old is whole: it is renamed before it is deleted.
+        # A folder called old is complete: it is renamed to rest before it is deleted.
         os.replace(old, rest if target.exists() else target)
     for folder in (new, rest):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settle(path: Path, mode: int) -> None:
-    """Bring a file onto the disk, with the permissions that a new file gets (libraries write some as 0600)."""
+    """Flush a file to disk, with the permissions of a new file (libraries write some files as 0600)."""
     path.chmod(mode)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 def _exchanged(new: Path, target: Path) -> bool:
-    """Let two folders swap their names in one step; False where there is no such step or no `target`."""
+    """Exchange the names of two folders atomically; False if the system cannot, or there is no `target`."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)

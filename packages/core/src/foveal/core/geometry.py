@@ -1,4 +1,4 @@
-"""Sizes in pixels and grids of cells: two pairs of integers that cannot be mistaken for each other."""
+"""Sizes in pixels and grids of cells: two separate types, so that they are not confused."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +10,8 @@ class Size(NamedTuple):
     """Size of a picture, view or canvas in pixels: width first, as in Pillow.
 
     Attributes:
-        width: pixels along a row.
-        height: pixels along a column.
+        width: number of pixels in a row.
+        height: number of pixels in a column.
     """
 
     width: int
@@ -28,7 +28,7 @@ class Size(NamedTuple):
 
     @classmethod
     def of_view(cls, pixels: Tensor) -> "Size":
-        """The size of a view, or of views of one size: [..., height, width]."""
+        """The size of a view, or of several views of the same size: [..., height, width]."""
         height, width = pixels.shape[-2:]
         return cls(width, height)
 
@@ -45,8 +45,8 @@ class Grid(NamedTuple):
     """Rows and columns of cells (tokens, patches or tiles): rows first, as in the shape of a tensor.
 
     Attributes:
-        rows: cells along a column.
-        columns: cells along a row.
+        rows: number of rows.
+        columns: number of columns.
     """
 
     rows: int

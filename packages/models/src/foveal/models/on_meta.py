@@ -1,4 +1,4 @@
-"""Modules as shapes only, which are compared with stored weights before any memory is taken for them."""
+"""Build modules as shapes only, to compare them with stored weights before any memory is allocated."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,11 +9,13 @@ from torch.overrides import TorchFunctionMode
 
 CALLS = 10_000
 CALLS_PER_TENSOR = 50
-"""Calls of torch while a module is built; encoders, connectors and language models need three to seven a tensor."""
+"""Most calls of torch while a module is built, for each stored tensor and in addition to `CALLS`.
+
+Encoders, connectors and language models need three to seven per tensor."""
 
 
 class _Bounded(TorchFunctionMode):
-    """Ends a construction that goes on for ever, as with a depth of a billion."""
+    """Stops a construction that would not end, such as one with a depth of a billion."""
 
     def __init__(self, tensors: int) -> None:
         super().__init__()
@@ -27,10 +29,10 @@ class _Bounded(TorchFunctionMode):
 
 
 def built_on_meta(build: Callable[[], Any], stored: Mapping[str, Tensor]) -> nn.Module:
-    """What `build` makes, on the meta device.
+    """Call `build` on the meta device, and return its module.
 
     Raises:
-        ValueError: if it goes on for far more tensors than those of `stored`, or as `build`.
+        ValueError: if it would have far more tensors than `stored`; also whatever `build` raises.
     """
     with torch.device("meta"), _Bounded(len(stored)):
         module: nn.Module = build()

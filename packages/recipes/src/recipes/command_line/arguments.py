@@ -12,11 +12,11 @@ ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "t
 CONFIG = ("--config", "--confi", "--conf", "-c")
 """Spellings of the option that names a configuration; shorter ones also abbreviate other options."""
 LAPTOP = CONFIGS / "extras/laptop.yaml"
-"""Comes before everything else, so that methods and overlays can be typed in any order."""
+"""Placed before everything else, so that methods and overlays can be typed in any order."""
 SMALL = {"sizes": CONFIGS / "methods", "stages": CONFIGS / "stages/laptop"}
-"""What published configurations replace: sizes the small networks, stages the laptop training."""
+"""What published configurations replace: sizes replace the small networks, stages the laptop training."""
 CHECKPOINT = CONFIGS / "extras/checkpoint.yaml"
-"""Makes the network a checkpoint."""
+"""Sets the network to a checkpoint."""
 QUANTISED = (CONFIGS / "extras/quant/nf4.yaml", CONFIGS / "extras/quant/nf4_checkpoint.yaml")
 """The same quantisation for a network built from parts and for a checkpoint."""
 
@@ -26,10 +26,10 @@ class Prepared:
     """The command line, ready for the parser.
 
     Attributes:
-        arguments: for the parser.
+        arguments: arguments for the parser.
         allowed: names of packages that class paths may import.
-        name: of the run: the name of the first configuration, without its suffix.
-        expanded: the configurations among the arguments; whatever one of them extends comes before it.
+        name: name of the run: that of the first configuration, without its suffix.
+        expanded: the configurations among the arguments, each after those that it extends.
     """
 
     arguments: tuple[str, ...]
@@ -47,7 +47,8 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     removed.
 
     Raises:
-        UsageError: if an option has no value, `--allow_import` names no package, or as `find_config` and `expand`.
+        UsageError: if an option has no value, or `--allow_import` names no package; also as for `find_config` and
+            `expand`.
     """
     words: list[str | Path] = []
     before: set[Path] = set()

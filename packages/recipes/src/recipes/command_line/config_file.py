@@ -8,10 +8,10 @@ from recipes.command_line.configurations import UsageError, shipped_name
 
 
 def read_config(path: str) -> dict[Any, Any]:
-    """The settings of a configuration file.
+    """The settings in a configuration file.
 
     Raises:
-        UsageError: if it is not a mapping in YAML, with the file and, where known, the line.
+        UsageError: naming the file and, if known, the line, if it is not a mapping in YAML.
     """
     name = shipped_name(Path(path))
     try:

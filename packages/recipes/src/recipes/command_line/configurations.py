@@ -1,4 +1,4 @@
-"""Find configurations by name, and resolve what they extend into files in the order in which the parser reads them."""
+"""Find configurations by name, and list the files that they extend in the order in which the parser reads them."""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ FOLDERS = ("methods", "sizes", "stages", "extras")
 """Folders of `CONFIGS` that names of shipped configurations leave out: `uhd.yaml` is `methods/uhd.yaml`."""
 EXTENDS = "extends"
 LONGEST_CHAIN = 50
-"""Configurations that extend each other one by one; the shipped ones need five."""
+"""Most configurations in a chain of `extends`; the shipped ones need five."""
 
 
 class UsageError(ValueError):
@@ -44,7 +44,7 @@ def find_config(name: str, beside: Path | None = None) -> str:
     """The file that `--config name` or `extends: name` means, a local or a shipped one; `.yaml` is optional.
 
     Args:
-        name: of the configuration.
+        name: name of the configuration.
         beside: the file that extends it. Names are looked up relative to it, then to the working directory; shipped
             files extend only shipped ones.
 
@@ -83,11 +83,11 @@ def expand(file: Path, before: set[Path] | None = None) -> list[Path]:
 
     Args:
         file: the configuration; it is included even if it is in `before`.
-        before: resolved paths of the files that came before, which are not repeated; updated in place.
+        before: resolved paths of earlier files, which are not repeated; updated in place.
 
     Raises:
-        UsageError: if `extends` is not a name or a list of names, a name is not found, or a file extends itself; with
-            the chain of files that leads there.
+        UsageError: if `extends` is not a name or a list of names, a name is not found, or a file extends itself;
+            naming the chain of files that leads there.
     """
     before = set() if before is None else before
     found = [*_extended(file, before, ()), file]
@@ -138,7 +138,7 @@ def without_extends(content: str, source: str) -> str:
     """The text of a configuration without its `extends`.
 
     Raises:
-        UsageError: if it is not YAML within limits; `source` is named.
+        UsageError: naming `source`, if it is not YAML, or exceeds a limit.
     """
     try:
         described = load_yaml(content, source=source)
@@ -146,7 +146,7 @@ def without_extends(content: str, source: str) -> str:
         raise UsageError(str(error)) from error
     if not isinstance(described, dict) or EXTENDS not in described:
         return content
-    # Not dumped from its values: a quoted '1e5' would become a number.
+    # Not dumped from the loaded values: a quoted '1e5' would become a number.
     node: Any = yaml.compose(content, Loader=yaml.SafeLoader)
     node.value = [(key, value) for key, value in node.value if key.value != EXTENDS]
     text: str = yaml.serialize(node, Dumper=yaml.SafeDumper)
@@ -156,13 +156,13 @@ def without_extends(content: str, source: str) -> str:
 def merged(*names: str) -> dict[str, Any]:
     """Merge configurations and everything they extend, without the parser's defaults.
 
-    Unlike in the parser, a new class keeps no arguments of the class before it.
+    Unlike in the parser, a new class does not keep arguments of the previous class.
 
     Args:
-        names: of the configurations, as after `--config`.
+        names: names of the configurations, as after `--config`.
 
     Raises:
-        UsageError: as `find_config` and `expand`.
+        UsageError: as for `find_config` and `expand`.
     """
     before: set[Path] = set()
     together: dict[str, Any] = {}

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 PARSERS_WORDS = ("Does not validate against any of the Union subtypes", "Problem with given class_path", "Parser key")
-"""How jsonargparse begins the message that it wraps around a constructor's error."""
+"""Beginnings of the message that jsonargparse wraps around a constructor's error."""
 CLASS_PATH = re.compile("Problem with given class_path '(.+?)'")
 
 
 def stop(message: str, advice: str = "") -> NoReturn:
-    """Print what was wrong and exit with code 2, wrong usage."""
+    """Print what is wrong, and exit with code 2 (wrong usage)."""
     sys.stderr.write(f"error: {message}\n" + (f"{advice}\n" if advice else ""))
     raise SystemExit(2)
 
@@ -40,7 +40,7 @@ def _said(error: Exception) -> str:
         named = CLASS_PATH.match(str(error))
         error = error.__cause__
         if named and isinstance(error, AttributeError | AssertionError):
-            where = f"{named[1]}: "  # an error in the part's code: the message alone does not tell where
+            where = f"{named[1]}: "  # an error in the part's code; the message alone does not say where
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     message = where + str(error)
@@ -50,7 +50,7 @@ def _said(error: Exception) -> str:
 
 
 def calm() -> None:
-    """Silence what libraries print unasked; warnings about the user's own run stay."""
+    """Silence routine output of libraries; warnings about the user's own run are kept."""
     # Imported here, so that wrong usage is reported without importing transformers.
     import transformers
 

@@ -1,4 +1,4 @@
-"""Start the commands that take configurations: check the command line first, then import what is slow."""
+"""Start the commands that take configurations: check the command line before slow imports."""
 
 import gc
 import sys
@@ -22,7 +22,7 @@ def main(command: str) -> None:
     """Run a command, one of `CLASSES`, on `sys.argv`.
 
     Raises:
-        SystemExit: with 2 for wrong usage, 1 for unusable input, 128 + its number after a signal.
+        SystemExit: with 2 for wrong usage, 1 for unusable input, and 128 + the signal's number after a signal.
     """
     module, name, subcommand = CLASSES[command]
     arguments = sys.argv[1:]

@@ -26,7 +26,7 @@ OVERLAYS = (
     *("data/llava.yaml", "lora.yaml", "quant/nf4.yaml", "scale/ddp.yaml", "scale/fsdp.yaml"),
     *("log/tensorboard.yaml", "log/wandb.yaml"),
 )
-"""Shipped configurations that go with every method."""
+"""Shipped configurations that can be combined with every method."""
 NETWORK = "foveal.models.VisionLanguageModel"
 PARTS = ("encoder", "connector", "language_model", "tokenizer", "plan", "merge")
 MODEL = "recipes.module.Finetuning"
@@ -46,7 +46,7 @@ class Option:
     default: str = ""
 
     def line(self, columns: int) -> str:
-        """The option in one line of `columns` characters."""
+        """The option as one line of at most `columns` characters."""
         end = f" [{self.default}]" if self.default else ""
         room = columns - NAMES - 3 - len(end)
         text = self.text if len(self.text) <= room else f"{self.text[: room - 3].rsplit(' ', 1)[0]} .."

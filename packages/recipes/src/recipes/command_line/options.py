@@ -1,4 +1,4 @@
-"""Options of the commands without a configuration, parsed before models are imported, so errors appear at once."""
+"""Options of commands without a configuration, parsed before models are imported so that errors appear at once."""
 
 import argparse
 from pathlib import Path

@@ -8,14 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HARMLESS = ("_defaults_from_env_vars",)
-"""Decorators that keep a signature as written: Lightning's around the Trainer."""
+"""Decorators that do not change a signature: the one that Lightning uses on the Trainer."""
 LONGEST_CHAIN = 20
 """Most imports followed to a definition, so that circular ones end."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter: its annotation as written in `module`; None if that does not tell what it takes."""
+    """A parameter, with its annotation as written in `module`; None if that does not determine what it accepts."""
 
     module: str
     annotation: ast.expr | None = None

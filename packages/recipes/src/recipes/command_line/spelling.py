@@ -1,7 +1,7 @@
-"""Find misspelt settings at once: the parser, which knows everything, takes ten seconds to import.
+"""Find misspelt settings at once: importing the parser, which knows all settings, takes ten seconds.
 
-The parser may still refuse what is accepted here, but never the other way round: where the sources do not determine
-the names, nothing is refused.
+The parser may still refuse what is accepted here, but never the other way round: if the sources do not determine the
+names, nothing is refused.
 """
 
 import ast
@@ -64,7 +64,7 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
         command: one of `COMMANDS`.
 
     Raises:
-        UsageError: with the setting's location and the most similar name.
+        UsageError: naming the setting's location and the most similar name.
     """
     settings = list(settings_of(arguments))
     classes: dict[Keys, set[str]] = {}
@@ -73,7 +73,7 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
             place = setting.place[:-1] if setting.place[-1] == "class_path" else setting.place
             classes.setdefault(place, set()).add(_full_name(place, setting.value))
     if any(setting.where and setting.keys == ("config",) and setting.value for setting in settings):
-        # A file includes another one, which is not read here.
+        # A file includes another file, which is not read here.
         return
     top = _top(command)
     for setting in settings:
@@ -87,7 +87,7 @@ def settings_of(arguments: Sequence[str]) -> Iterator[Setting]:
         arguments: as `prepare` returns them.
 
     Raises:
-        UsageError: as `read_config`.
+        UsageError: as for `read_config`.
     """
     rest = list(arguments)
     while rest:
@@ -193,7 +193,7 @@ def _inside(place: Keys, candidates: Sequence[Parameter], classes: Mapping[Keys,
 
 
 def _is_short(setting: Setting, depth: int, known: Parameters) -> bool:
-    """Whether it is a command-line-only name or may be an abbreviated option, which the parser accepts."""
+    """Whether a name is only for the command line, or may be an abbreviated option, which the parser accepts."""
     key = setting.keys[depth]
     if setting.where or depth > 1:
         return False

@@ -32,7 +32,7 @@ def given_in_calls(annotation: Any) -> int:
 
 
 def inner(annotation: Any, key: str) -> Any:
-    """The type of the entries of a list or mapping; None if it is neither."""
+    """The type of the entries of a list or mapping; None if the type is neither."""
     for each in members(annotation):
         origin, arguments = get_origin(each), get_args(each)
         if inspect.isclass(origin) and arguments:
@@ -70,7 +70,7 @@ def accepts(annotation: Any, value: Any) -> bool:
 
 
 def described(annotation: Any) -> str:
-    """The type in words."""
+    """Describe a type in words."""
     words = [str(word) for each in members(annotation) if get_origin(each) is Literal for word in get_args(each)]
     named = [f"one of {', '.join(dict.fromkeys(words))}"] if words else []
     return " or ".join([*named, *(_described(each) for each in members(annotation) if get_origin(each) is not Literal)])
@@ -95,7 +95,7 @@ def a(name: str) -> str:
 
 
 def parts(wanted: Iterable[type]) -> list[str]:
-    """Class paths of our public parts that are a subclass of `wanted`, or functions that return one."""
+    """Class paths of Foveal's public parts: concrete subclasses of one in `wanted`, and functions that return one."""
     found = []
     for package in SHOWN:
         module = import_module(package)

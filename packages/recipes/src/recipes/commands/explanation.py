@@ -27,7 +27,7 @@ from recipes.commands.expected import (
 )
 
 SUGGESTED = 3
-"""Parts that are suggested if none is similar to the given one."""
+"""Number of parts suggested if none is similar to the given one."""
 UNKNOWN = "unrecognized arguments: "
 NOISE = re.compile(
     "Does not validate|Subtypes:|Errors:|Given value|- Expected a path but|Problem with given class_path"
@@ -53,7 +53,7 @@ def explained(arguments: Sequence[str], types: Mapping[str, tuple[Any, bool]], a
 
 
 def unannotated(settings: Any, place: str = "") -> str:
-    """Describe the first custom part with a required argument without type, which the parser would leave out.
+    """Describe the first custom part whose required argument has no type annotation; the parser would leave it out.
 
     Args:
         settings: as parsed.
@@ -66,7 +66,7 @@ def unannotated(settings: Any, place: str = "") -> str:
     path, given = settings.get("class_path"), dict(settings.get("init_args") or {})
     if isinstance(path, str) and path.partition(".")[0] not in ALLOWED_IMPORTS:
         module, _, name = path.rpartition(".")
-        # The parser has already imported what may be imported; import nothing else.
+        # The parser has already imported everything that may be imported; import nothing else.
         part = getattr(sys.modules.get(module), name, None)
         for argument, (kind, is_required) in takes(part).items() if callable(part) else ():
             by_us = argument in ("in_width", "out_width")  # a connector's widths, which the model passes
@@ -77,7 +77,7 @@ def unannotated(settings: Any, place: str = "") -> str:
 
 
 def shortened(message: str) -> str:
-    """The parser's message without the parser's own jargon."""
+    """The parser's message without its jargon."""
     if message.startswith(UNKNOWN):
         return f"unexpected argument: {message.removeprefix(UNKNOWN)}; settings are typed as --NAME VALUE"
     keys = re.findall(r'Parser key "(.+?)"', message)

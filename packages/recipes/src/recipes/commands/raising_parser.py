@@ -11,7 +11,7 @@ from recipes.command_line.configurations import UsageError, without_extends
 
 
 class RaisingParser(LightningArgumentParser):
-    """Raises errors instead of printing them after two hundred lines of usage.
+    """A parser that raises errors instead of printing them after two hundred lines of usage.
 
     Attributes:
         expanded: configurations for which everything they extend has already been parsed.

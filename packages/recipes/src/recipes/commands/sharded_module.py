@@ -1,4 +1,4 @@
-"""Build a configuration's module for a sharded run: at first only as shapes."""
+"""Build a configuration's module for a sharded run, first as shapes only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from recipes.sharding import as_now
 
 
 def with_source(module: Finetuning, settings: Mapping[str, Any]) -> Finetuning:
-    """The module on the meta device, with a source that builds it with weights; if quantised, the whole module.
+    """Give a module a source that builds it with weights, and return it; if quantised, return the whole module.
 
-    A quantised module cannot be built as shapes, and is small: every rank reads all of it.
+    A quantised module cannot be built as shapes only, and is small: every rank reads all of it.
 
     Args:
         module: built from `settings` on the meta device.
@@ -30,7 +30,7 @@ def with_source(module: Finetuning, settings: Mapping[str, Any]) -> Finetuning:
 def stored_dtypes(settings: Any) -> Any:
     """A model's settings, changed so that weights to be converted to float32 are read in their stored dtype.
 
-    They serve as a source just as well: received weights are cast on the device, which takes no host memory.
+    They work equally well as a source: received weights are cast on the device, which needs no host memory.
     """
     if isinstance(settings, Mapping):
         reads = {"folder", "name_or_folder"} & settings.keys() and settings.get("dtype") == "float32"
@@ -47,7 +47,7 @@ def _asks_for_quantization(settings: Any) -> bool:
 def instantiated(
     kind: type[Finetuning], settings: Mapping[str, Any], *, packages: Sequence[str] | None = None
 ) -> Finetuning:
-    """Build the module that the settings under `model` describe, like the command line.
+    """Build the module that `settings` describe, as the command line does with those under `model`.
 
     Args:
         kind: class of the module.

@@ -12,15 +12,14 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class BadSamples:
-    """The one policy for training and validation, at reading and later.
+    """The policy for samples that cannot be used, in training and validation, when files are read and later.
 
     Attributes:
-        on_bad_sample: `raise`, or `skip`: leave a sample that cannot be used out and log why. Nothing is put in its
-            place.
+        on_bad_sample: `raise`, or `skip`: leave out a sample that cannot be used, and log why. It is not replaced.
         max_bad: with `skip`, the share of the samples that may be left out; more is an error.
 
     Raises:
-        ValueError: if `max_bad` is no share.
+        ValueError: if `max_bad` is not between 0 and 1.
     """
 
     on_bad_sample: Policy = "raise"
@@ -35,15 +34,15 @@ class BadSamples:
         return self.on_bad_sample == "skip"
 
     def read(self, faults: Sequence[str], samples: int, source: str) -> None:
-        """What is done about the faults that were found at reading; those that are left out are logged.
+        """Raise an error for faults found when a file was read, or log them if their samples are left out.
 
         Args:
-            faults: a message for each.
-            samples: out of so many.
+            faults: a message for each faulty sample.
+            samples: number of samples in the file.
             source: the file.
 
         Raises:
-            ValueError: with their number and the first of them, if they are not to be left out, or are too many.
+            ValueError: with the number of faults and the first of them, if they may not be left out or are too many.
         """
         if len(faults) == 1 and not self.skips:
             raise ValueError(faults[0])
@@ -55,16 +54,16 @@ class BadSamples:
             logger.warning("left out: %s", fault)
 
     def check(self, bad: int, samples: int, source: str) -> None:
-        """Refuse to leave out so many.
+        """Refuse to leave out too many samples.
 
         Raises:
-            ValueError: if they are too many.
+            ValueError: if `bad` of `samples` are more than the policy allows.
         """
         if reason := self._too_many(bad, samples):
             raise ValueError(f"{bad} of {samples} samples of {source} cannot be used{reason}; run.log names each")
 
     def _too_many(self, bad: int, samples: int) -> str:
-        """Why so many are not left out, and what to do."""
+        """Why this many samples may not be left out, and what to do; empty if they may."""
         if not self.skips:
             return "; mend them, or leave them out with --data.on_bad_sample skip"
         if bad == samples:
@@ -78,13 +77,13 @@ class LeftOutCount:
     """Counts the samples of one file that are left out in an epoch or a validation; logs each message once.
 
     Args:
-        policy: with its limit.
-        samples: of the file.
+        policy: says how many samples may be left out.
+        samples: number of samples in the file.
         source: the file.
-        known: of the samples, those that were found bad at reading.
+        known: number of samples that were found bad when the file was read.
 
     Attributes:
-        most: of all epochs so far the largest number, over all ranks.
+        most: the largest number in any epoch so far, over all ranks.
     """
 
     def __init__(self, policy: BadSamples, samples: int, source: str, *, known: int = 0) -> None:
@@ -94,7 +93,7 @@ class LeftOutCount:
         self._epoch, self._found = 0, set[str]()
 
     def add(self, messages: Sequence[str], epoch: int) -> int:
-        """Take those of a batch in; returns how many this rank has found in the epoch."""
+        """Count the messages of a batch; return how many different ones this rank has found in the epoch."""
         if epoch != self._epoch:
             self._epoch, self._found = epoch, set()
         for message in messages:
@@ -105,10 +104,10 @@ class LeftOutCount:
         return len(self._found)
 
     def check(self, found: int) -> None:
-        """Take in how many all ranks have found in the epoch.
+        """Check the number of samples that all ranks have found in the epoch.
 
         Raises:
-            ValueError: if with those that were known they are too many.
+            ValueError: if they are too many, together with the known ones.
         """
         self.most = max(self.most, self.known + found)
         if found:

@@ -1,4 +1,4 @@
-"""Samples by number: conversations from files, and pages made on the fly."""
+"""Data sets of conversations from files, and of pages made on the fly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ _BLANK_QUESTION = EvalItem("blank", (_BLANK,), (_NOTHING,), ("",), counted=False
 
 
 class Filled(Dataset[Any]):
-    """A data set in which `~index` is item `index` as a filler: it keeps a rank busy and counts for nothing.
+    """A data set in which `~index` is item `index` as a filler, which keeps a rank busy and does not count.
 
     Args:
-        dataset: of anything.
-        filler: makes a filler of an item.
+        dataset: a data set of any items.
+        filler: turns an item into a filler.
     """
 
     def __init__(self, dataset: Dataset[Any], filler: Callable[[Any], Any]) -> None:
@@ -38,10 +38,10 @@ class Filled(Dataset[Any]):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """In the place of a sample or a question that cannot be used.
+    """Stands in for a sample or a question that cannot be used.
 
     Attributes:
-        message: why; empty: it was said before, or is said on another rank.
+        message: the reason; empty: it was already logged, or another rank logs it.
     """
 
     message: str = ""
@@ -55,7 +55,7 @@ def untrained(sample: Sample | LeftOut) -> Sample | LeftOut:
 
 
 def as_filler(item: EvalItem | LeftOut) -> EvalItem | LeftOut:
-    """The same question, whose answer is not counted."""
+    """The same question, with an answer that is not counted."""
     return LeftOut() if isinstance(item, LeftOut) else replace(item, counted=False)
 
 
@@ -63,9 +63,9 @@ class RecordDataset(Dataset[Sample | LeftOut]):
     """Conversations from files, as samples to learn from.
 
     Args:
-        records: of `read_records`.
+        records: from `read_records`.
         processor: makes samples.
-        policy: for samples that cannot be used, such as those with a damaged picture, or that do not fit.
+        policy: for samples that cannot be used, such as those with a damaged picture or with too many tokens.
     """
 
     def __init__(self, records: Sequence[Record], processor: Processor, *, policy: BadSamples = BadSamples()) -> None:
@@ -90,7 +90,7 @@ class RecordQuestions(Dataset[EvalItem | LeftOut]):
     """Every answered question of conversations from files.
 
     Args:
-        records: of `read_records`; those with a fault have no questions.
+        records: from `read_records`; those with a fault have no questions.
         policy: for questions whose pictures cannot be used.
     """
 
@@ -117,15 +117,15 @@ class RecordQuestions(Dataset[EvalItem | LeftOut]):
 
 
 class PageDataset(Dataset[Sample]):
-    """Built-in pages as samples to learn from; they get harder with their number.
+    """Built-in pages as samples to learn from; the higher the index, the harder the page.
 
     Args:
-        settings: of the pages.
+        settings: how pages look.
         processor: makes samples.
         seed: of the stream.
         size: number of pages.
-        easy_until: share of the pages that are the easiest.
-        hard_from: share of the pages after which all are as `settings` say.
+        easy_until: share of the pages, from the first, that are the easiest.
+        hard_from: share of the pages after which all are at full difficulty, as in `settings`.
     """
 
     def __init__(
@@ -159,10 +159,10 @@ class PageQuestions(Dataset[EvalItem]):
 
 
 class SampleCollator:
-    """Samples to batches, in loader workers; those that are left out leave no gap.
+    """Collates samples into batches, in loader workers; samples that are left out leave no gap.
 
-    Where nothing is left, the batch has a blank picture on which nothing is learnt: a rank without a batch would keep
-    the others waiting.
+    If nothing is left, the batch is a blank picture without supervised tokens: a rank without a batch would keep the
+    others waiting.
     """
 
     def __init__(self, processor: Processor) -> None:
@@ -177,11 +177,11 @@ class SampleCollator:
 
 
 class QuestionCollator:
-    """Questions to batches of prompts, in loader workers; what is left out becomes a blank one that is not counted.
+    """Collates questions into batches of prompts; if nothing is left, into a blank question that is not counted.
 
     Args:
         processor: makes prompts.
-        policy: for questions that do not fit.
+        policy: for questions with too many tokens.
     """
 
     def __init__(self, processor: Processor, policy: BadSamples = BadSamples()) -> None:
@@ -206,7 +206,7 @@ class QuestionCollator:
 
 
 def pictures_of(record: Record) -> list[Image]:
-    """The record's pictures.
+    """Read the record's pictures.
 
     Raises:
         BadImageError: naming the record and the file.

@@ -24,18 +24,18 @@ class EvalItem:
 
 @dataclass
 class EvalBatch:
-    """Prompts with what belongs to them.
+    """A batch of prompts with their references, questions and pictures.
 
     It is not frozen because Lightning sets the fields of a copy when it changes the dtype of a batch.
 
     Attributes:
         batch: prompts padded on the left.
-        references: accepted answers of each.
-        questions: what was asked, for people.
-        pictures: the first picture of each, small, for people; None: text only.
-        keys: names in messages.
-        counted: the first so many are; those after them only keep a rank busy.
-        left_out: a message for every question that was to be in it and cannot be used.
+        references: accepted answers of each prompt.
+        questions: text of each question, to display.
+        pictures: thumbnail of the first picture of each prompt, to display; None: text only.
+        keys: names for messages.
+        counted: number of prompts, from the first, whose answers are counted; the others only keep a rank busy.
+        left_out: a message for every question that is missing because it cannot be used.
     """
 
     batch: Batch
@@ -47,11 +47,11 @@ class EvalBatch:
     left_out: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "EvalBatch":
-        """The same with its prompts on another device."""
+        """The same batch with its prompts on another device."""
         return replace(self, batch=self.batch.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "EvalBatch":
-        """The same with its prompts in page-locked memory."""
+        """The same batch with its prompts in page-locked memory."""
         return replace(self, batch=self.batch.pin_memory())
 
 
@@ -68,7 +68,7 @@ def questions_of(key: str, pictures: Sequence[Image], turns: Sequence[Turn]) -> 
 
 
 def collate_questions(items: Sequence[EvalItem], processor: Processor) -> EvalBatch:
-    """Items as a batch of prompts."""
+    """Collate items into a batch of prompts."""
     samples = [processor.encode_prompt(item.pictures, item.turns, key=item.key) for item in items]
     return EvalBatch(
         processor.collate(samples, side="left"),
@@ -81,7 +81,7 @@ def collate_questions(items: Sequence[EvalItem], processor: Processor) -> EvalBa
 
 
 def blanked(batch: EvalBatch) -> EvalBatch:
-    """The same questions with white views: what can be answered without seeing."""
+    """The same questions with white views: they show what can be answered without seeing the pictures."""
     views = tuple(torch.full_like(view, 255) for view in batch.batch.views)
     return replace(batch, batch=replace(batch.batch, views=views))
 

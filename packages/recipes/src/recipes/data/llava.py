@@ -1,4 +1,4 @@
-"""Conversations from files, as Lightning wants them."""
+"""Conversations from files, as a Lightning data module."""
 
 from functools import cached_property
 from pathlib import Path
@@ -17,22 +17,22 @@ from recipes.data.records import read_records
 
 
 class LlavaData(ConversationData):
-    """Conversations and captions from files, in LLaVA's format and the others of docs/data.md.
+    """Conversations and captions from files, in LLaVA's format and the others in docs/data.md.
 
     Args:
         path: JSON or JSONL to learn from.
-        images: folder that the pictures' names start from; default: the file's own.
+        images: folder that the names of pictures are relative to; default: the file's own.
         val_path: JSON or JSONL to validate on; null: no validation.
         val_images: folder for the pictures of `val_path`; default: as for `images`.
-        val_limit: validate on the first so many questions; null: on all.
-        group_by_modality: put samples of like length and kind together; false: plain random order.
+        val_limit: number of questions to validate on, from the first; null: all.
+        group_by_modality: put samples of similar length and the same modality together; false: plain random order.
         on_bad_sample: what to do with a sample that cannot be used, in training and validation: `raise`, or `skip` and
             log it.
         max_bad: with `skip`, the share of a file's samples that may be left out; more is an error.
-        batch_size: conversations of a micro-batch.
+        batch_size: conversations per micro-batch.
         val_batch_size: questions answered at a time.
-        workers: processes that read and cut pictures; 0: the training process does.
-        seed: of the order.
+        workers: processes that read and slice pictures; 0: the training process does it.
+        seed: seed of the order.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class LlavaData(ConversationData):
         return [] if self.questions is None else self._val_loader(self.questions, self.policy)
 
     def on_after_batch_transfer(self, batch: Batch | EvalBatch, dataloader_idx: int) -> Batch | EvalBatch:
-        """Count what was left out of a batch, over all ranks, which get equally many batches.
+        """Count what was left out of a batch, over all ranks; every rank gets the same number of batches.
 
         Raises:
-            ValueError: on all ranks, if it is too much.
+            ValueError: on all ranks, if too many samples were left out.
         """
         if self.policy.skips:
             count, epoch = (
@@ -99,7 +99,7 @@ class LlavaData(ConversationData):
         return batch
 
     def teardown(self, stage: str) -> None:
-        """Say at the end how much was left out."""
+        """Log at the end how many samples were left out."""
         counts = [self.left_out] if self.questions is None else [self.left_out, self.val_left_out]
         for count in counts if self.trainer.is_global_zero else ():
             count.conclude()

@@ -1,4 +1,4 @@
-"""A loader whose workers leave signals to the trainer, and end when it ends."""
+"""A data loader whose workers leave signals to the trainer, and end when it ends."""
 
 import signal
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ LEFT_TO_THE_TRAINER = ("SIGINT", "SIGTERM", "SIGUSR1")
 
 
 class TrainLoader(DataLoader[Any]):
-    """As torch's; signals that are sent to all processes, as by Ctrl-C, do not reach its workers."""
+    """A `DataLoader` whose workers do not receive signals sent to all processes, as by Ctrl-C."""
 
     def __iter__(self) -> Any:
         if self.num_workers:
-            resource_tracker.ensure_running()  # which unblocks signals when it begins
+            resource_tracker.ensure_running()  # it unblocks signals when it starts
         with blocked():
             return super().__iter__()
 
     def end_workers(self) -> None:
-        """End the workers now: Lightning leaves them alone where a run ends inside of a validation."""
+        """End the workers now: Lightning does not end them if a run stops during a validation."""
         iterator = self._iterator
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
@@ -30,7 +30,7 @@ class TrainLoader(DataLoader[Any]):
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Within, signals wait; processes that are started here never get them, not even while they begin."""
+    """Block signals in this context; processes started in it never receive them, not even during start-up."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -1,4 +1,4 @@
-"""Data for training and validation, as Lightning wants it."""
+"""Data for training and validation, as Lightning data modules."""
 
 import hashlib
 from abc import abstractmethod
@@ -29,11 +29,11 @@ from recipes.data.ranks import Position, RankBatches, rank_questions, start_work
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """What tells whether a training goes on with the data that it was begun with.
+    """Identifies the training data, so that a resumed run can check that the data is unchanged.
 
     Attributes:
-        samples: of an epoch.
-        fingerprint: of the samples and of what decides their order.
+        samples: number of samples in an epoch.
+        fingerprint: hash of the samples and of everything that determines their order.
     """
 
     samples: int
@@ -44,8 +44,8 @@ class ConversationData(pl.LightningDataModule):
     """What all data modules share: the model's processor, and loaders that give every rank its own samples.
 
     Attributes:
-        position: where the next training begins; None: at the beginning.
-        batches: of the training, once its loader was asked for.
+        position: where the next training starts; None: at the beginning.
+        batches: micro-batches of this rank; None until the training loader is created.
     """
 
     has_validation = True
@@ -63,11 +63,11 @@ class ConversationData(pl.LightningDataModule):
     @property
     @abstractmethod
     def identity(self) -> DataIdentity:
-        """Of the samples to learn from."""
+        """The identity of the training data."""
 
     @property
     def processor(self) -> Processor:
-        """The model's own: it knows tokenizer, plan and token counts."""
+        """The model's processor, which knows its tokenizer, view plan and token counts."""
         processor: Processor = self.trainer.lightning_module.network.processor
         return processor
 
@@ -89,13 +89,13 @@ class ConversationData(pl.LightningDataModule):
             persistent_workers=self.workers > 0,
             worker_init_fn=start_worker,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
-            # Otherwise every iterator would draw a number from the global generator, a resumed run one more.
+            # Without it, every iterator would draw a number from the global generator, and a resumed run one more.
             generator=torch.Generator().manual_seed(self.seed % 2**63),
         )
         return self._loader
 
     def on_exception(self, exception: BaseException) -> None:
-        """Leave no worker behind."""
+        """End the loader's workers."""
         if self._loader is not None:
             self._loader.end_workers()
 
@@ -115,7 +115,7 @@ class ConversationData(pl.LightningDataModule):
 
 
 def fingerprint(*parts: object) -> str:
-    """A hash of what `parts` print."""
+    """A hash of the text of `parts`."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{part}\n".encode("utf-8", errors="surrogatepass"))
@@ -126,15 +126,15 @@ class PagesData(ConversationData):
     """Built-in pages of text, made on the fly: runs anywhere, downloads nothing.
 
     Args:
-        pages: number of pages to learn from; they get harder on the way.
+        pages: number of pages to learn from; they get harder during training.
         val_pages: number of pages to validate on, all at full difficulty; 0: no validation.
         settings: how pages look.
         easy_until: share of `pages` that are the easiest.
         hard_from: share of `pages` after which all are at full difficulty.
-        batch_size: pages of a micro-batch.
+        batch_size: pages per micro-batch.
         val_batch_size: questions answered at a time.
-        workers: processes that make pages; 0: the training process does.
-        seed: of the pages; those of the validation are others.
+        workers: processes that make pages; 0: the training process does it.
+        seed: seed of the pages; validation uses different pages.
     """
 
     def __init__(

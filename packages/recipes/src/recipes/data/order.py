@@ -1,4 +1,4 @@
-"""In which order an epoch's samples come: a pure function of the seed and the epoch, the same on every rank."""
+"""The order of an epoch's samples: a pure function of the seed and the epoch, the same on every rank."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ class Order(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Samples of an epoch."""
+        """Number of samples in an epoch."""
 
     @abstractmethod
     def indices(self, epoch: int, *, batch_size: int, parts: int) -> list[int]:
         """All samples of an epoch, each once; every `batch_size * parts` in a row are one optimizer step.
 
         Args:
-            epoch: from 0.
-            batch_size: samples of a micro-batch.
-            parts: micro-batches of an optimizer step, over all ranks.
+            epoch: number of the epoch, from 0.
+            batch_size: samples per micro-batch.
+            parts: micro-batches per optimizer step, over all ranks.
         """
 
 
 class Curriculum(Order):
-    """The samples as they are numbered, in every epoch.
+    """The samples in the order of their numbers, in every epoch.
 
     Args:
         size: number of samples.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there are none.
     """
 
     def __init__(self, size: int) -> None:
@@ -47,17 +47,17 @@ class Curriculum(Order):
 
 
 class ModalityLengthOrder(Order):
-    """LLaVA's `group_by_modality_length` (arXiv 2310.03744's code): blocks of one modality, sorted by length inside.
+    """LLaVA's `group_by_modality_length` (arXiv 2310.03744's code): blocks of one modality, each sorted by length.
 
-    An optimizer step's samples are all with pictures or all without, except in a mixed tail; inside a block they are
-    dealt to ranks and micro-batches so that each has about the same length.
+    Either all samples of an optimizer step have pictures or none has, except in a mixed tail. The samples of a block
+    are distributed over ranks and micro-batches so that the total lengths are about the same.
 
     Args:
-        lengths: of every sample; negative: it has no picture. All equal: a plain random order.
-        seed: of the order.
+        lengths: length of every sample; negative: it has no picture. All equal: a plain random order.
+        seed: seed of the order.
 
     Raises:
-        ValueError: if a length is 0, whose modality is unknown, or there is none.
+        ValueError: if a length is 0, which leaves the modality unknown, or if there are no samples.
     """
 
     def __init__(self, lengths: Sequence[int], *, seed: int = 0) -> None:
@@ -92,7 +92,7 @@ class ModalityLengthOrder(Order):
 def _blocks(
     indices: Sequence[int], lengths: Sequence[int], block: int, parts: int, generator: torch.Generator
 ) -> list[list[int]]:
-    """Random blocks of a whole step, each sorted by length and dealt to its parts."""
+    """Random blocks of one optimizer step each, sorted by length and distributed over the step's parts."""
     shuffled = [indices[number] for number in torch.randperm(len(indices), generator=generator).tolist()]
     blocks = [shuffled[start : start + block] for start in range(0, len(shuffled), block)]
     return [
@@ -102,7 +102,7 @@ def _blocks(
 
 
 def _dealt(descending: list[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
-    """Equally many for each part, and about equally long: the next longest goes to the shortest part with room."""
+    """Parts of equal number and similar total length: the next longest sample goes to the shortest part with room."""
     if len(descending) % parts:
         return [descending[part::parts] for part in range(parts)]
     room = len(descending) // parts

@@ -1,4 +1,4 @@
-"""Pages of text made on the fly: nothing to download, and every answer can only be read."""
+"""Pages of text made on the fly: nothing to download, and answers that can only be found by reading."""
 
 import random
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ QUESTION = "<image>\nRead."
 
 @dataclass(frozen=True)
 class Page:
-    """A picture and what is asked about it."""
+    """A picture, and a question about it with its answer."""
 
     image: Image
     turns: tuple[Turn, ...]
@@ -26,11 +26,11 @@ class PageSettings:
     """How pages look at the end of the curriculum.
 
     Attributes:
-        sizes: (width, height) in pixels that pages have; a page grows where its number needs more room.
+        sizes: (width, height) of pages in pixels; a page grows if its number needs more room.
         font_sizes: smallest and largest font size in pixels.
         digits: fewest and most digits of a number.
-        easy_size: (width, height) of the first pages.
-        easy_font_size: font size of the first pages.
+        easy_size: (width, height) of the first pages, in pixels.
+        easy_font_size: font size of the first pages, in pixels.
     """
 
     sizes: tuple[tuple[int, int], ...] = (
@@ -62,15 +62,15 @@ class PageSettings:
 def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float = 1.0) -> Page:
     """Page number `index` of the stream `seed`; the same arguments give the same page.
 
-    A number stands somewhere on the page. Learning to read from nothing begins with finding out where to look, so at
-    `progress` 0 all pages have one size and the number one place and size; towards 1 everything is let loose. On the
-    way easy and hard pages are mixed.
+    A number is somewhere on the page. A model that learns to read from scratch must first find out where to look. So at
+    `progress` 0 all pages have the same size, and the number has the same position and font size; towards 1 all of
+    them vary freely. In between, easy and hard pages are mixed.
 
     Args:
         settings: how pages look at `progress` 1.
-        seed: of the stream.
-        index: in the stream.
-        progress: 0 (easiest) to 1 (as `settings` say).
+        seed: seed of the stream.
+        index: number of the page in the stream.
+        progress: 0 (easiest) to 1 (full difficulty, as in `settings`).
     """
     rng = random.Random(f"{seed}/{index}")
     difficulty = rng.uniform(max(0.0, 2 * progress - 1), min(1.0, 2 * progress))

@@ -1,4 +1,4 @@
-"""Which samples a rank gets: in training each once per epoch from any position on, in validation each once."""
+"""Distribute samples over ranks: each once per epoch in training, from any position, and each once in validation."""
 
 import ctypes
 import os
@@ -18,13 +18,13 @@ DIES_WITH_PARENT = 1
 
 @dataclass(frozen=True)
 class Position:
-    """How far a training is: every sample of the earlier epochs was trained on, and the first `samples` of this one.
+    """How far training has come: all samples of earlier epochs are done, and the first `samples` of this one.
 
     Attributes:
-        epoch: from 0.
-        samples: of the epoch's order that are done, over all ranks.
-        batch_size: with which the order of the epoch was made.
-        parts: micro-batches of an optimizer step over all ranks, with which it was made.
+        epoch: number of the epoch, from 0.
+        samples: number of samples done in the epoch's order, over all ranks.
+        batch_size: samples per micro-batch that the epoch's order was made for.
+        parts: micro-batches per optimizer step, over all ranks, that the epoch's order was made for.
     """
 
     epoch: int
@@ -34,21 +34,21 @@ class Position:
 
 
 class RankBatches(Sampler[list[int]]):
-    """One rank's micro-batches of every epoch: over all ranks each sample once.
+    """One rank's micro-batches of every epoch; over all ranks, each sample comes once.
 
-    Where the last micro-batch has fewer samples than there are ranks, the ranks without one get a filler: a sample of
-    that batch once more, marked by its complement `~index`, on which nothing is learnt. So all ranks make equally many
-    steps.
+    Where the last micro-batch has fewer samples than there are ranks, the ranks without one get a filler: a repeated
+    sample of that batch, marked by its complement `~index`, on which nothing is learnt. So all ranks make the same
+    number of steps.
 
-    An epoch that was begun with another batch size or number of ranks is finished in the order in which it was begun.
+    An epoch that was started with another batch size or number of ranks is finished in its original order.
 
     Args:
-        order: of the samples.
-        batch_size: samples of a micro-batch.
-        accumulation: micro-batches of a step on one rank.
+        order: order of the samples.
+        batch_size: samples per micro-batch.
+        accumulation: micro-batches per optimizer step on one rank.
         ranks: number of ranks.
-        rank: this one.
-        position: where to begin; None: at the beginning.
+        rank: index of this rank.
+        position: where to start; None: at the beginning.
 
     Raises:
         ValueError: if the position is beyond the samples.
@@ -72,12 +72,12 @@ class RankBatches(Sampler[list[int]]):
 
     @property
     def sampler(self) -> "RankBatches":
-        """Itself: Lightning tells the epoch to the sampler of a batch sampler."""
+        """This object: Lightning sets the epoch on the sampler of a batch sampler."""
         return self
 
     @property
     def begun(self) -> int:
-        """Micro-batches of this rank that count as done in the epoch of the position."""
+        """Number of this rank's micro-batches that count as done in the position's epoch."""
         return len(self) - self._batches(len(self.order) - self.position.samples)
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class RankBatches(Sampler[list[int]]):
             yield share[self.rank * size : (self.rank + 1) * size] or [~share[0]]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that comes next; the one of the position goes on where it is."""
+        """Choose the epoch that comes next; the position's own epoch resumes at the position."""
         if epoch != self.position.epoch:
             self.position = self._begin(epoch)
 
@@ -111,7 +111,7 @@ class RankBatches(Sampler[list[int]]):
 
 
 def rank_questions(number: int, *, batch_size: int, ranks: int, rank: int) -> list[list[int]]:
-    """One rank's batches of questions 0 to `number` - 1: over all ranks each once, equally many batches on every rank.
+    """One rank's batches of questions 0 to `number` - 1: each once over all ranks, the same number of batches on each.
 
     A rank that would have fewer questions than the others gets question 0 as a filler, marked as `~0`.
     """
@@ -121,14 +121,14 @@ def rank_questions(number: int, *, batch_size: int, ranks: int, rank: int) -> li
 
 
 def start_worker(_number: int) -> None:
-    """In a loader worker: it ends when its trainer does."""
+    """Make a loader worker end when its trainer does."""
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """Let this process be killed when the one that started it dies, where the system can (Linux)."""
+    """Have this process killed when the process that started it dies, where the system supports it (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     starter = parent_process()
     if starter is not None and not starter.is_alive():
-        os._exit(1)  # it died while this process was beginning, and nobody else would notice
+        os._exit(1)  # it died while this process was starting, and nothing else would notice

@@ -18,10 +18,10 @@ class Record:
     """One conversation.
 
     Attributes:
-        key: its id, or its place in the file.
+        key: its id, or its position in the file.
         images: its pictures.
-        turns: of it; none if they could not be read.
-        fault: why it cannot be used; empty: nothing is known against it.
+        turns: its turns; empty if they could not be read.
+        fault: why it cannot be used; empty: no fault is known.
     """
 
     key: str
@@ -31,27 +31,27 @@ class Record:
 
     @property
     def words(self) -> int:
-        """Words of all turns, pictures not counted."""
+        """Number of words in all turns, without pictures."""
         return sum(len(turn.text.replace("<image>", " ").split()) for turn in self.turns)
 
 
 def read_records(
     path: str | Path, images: str | Path | None = None, *, policy: BadSamples = BadSamples()
 ) -> list[Record]:
-    """The conversations of a JSON list or a JSONL file, in any of the shapes of `read_shape`.
+    """Read the conversations of a JSON list or a JSONL file, in any of the shapes of `read_shape`.
 
-    Headers of all pictures are read. A record with a fault keeps its place, so that the order of the others does not
-    depend on what is mended meanwhile.
+    The headers of all pictures are read. A record with a fault keeps its position, so that the order of the others does
+    not change when it is repaired later.
 
     Args:
-        path: the file; its content tells which of the two it is.
-        images: folder that the pictures' names start from; default: the file's own.
+        path: the file; its content shows whether it is JSON or JSONL.
+        images: folder that the names of pictures are relative to; default: the file's own.
         policy: for records that cannot be used.
 
     Raises:
-        ValueError: for JSON that is none; naming file, record and key, unless the policy leaves them out: for all that
-            `read_shape` refuses, and pictures that are missing, lie outside of `images`, or whose header tells that
-            they are damaged or too large.
+        ValueError: if the file is not JSON or has no records, or there is no image folder. Unless the policy leaves
+            them out, also for records that `read_shape` refuses, and for pictures that are missing, outside `images`,
+            or damaged or too large according to their header; naming file, record and key.
         OSError: if the file cannot be read.
     """
     source = Path(path)
@@ -79,13 +79,13 @@ def _record(raw: Any, where: str, root: Path, header_fault: Callable[[Source], s
         sources = tuple(picture_source(name, root, f"{where}, image") for name in names)
         fault = next((f"{where}, image: {reason}" for reason in map(header_fault, sources) if reason), "")
     except ValueError as error:
-        # Never opened; that there are pictures has a say in the order.
+        # Never opened, but the order depends on whether a record has pictures.
         sources, fault = tuple(root / "unknown" for _ in names), str(error)
     return Record(key, sources, tuple(turns), fault)
 
 
 def _header_fault(source: Source) -> str:
-    """What the header of a picture tells against it."""
+    """What is wrong with a picture according to its header; empty if nothing is."""
     try:
         image_size(source)
     except BadImageError as error:

@@ -1,4 +1,4 @@
-"""The shapes in which people keep conversations and captions, as turns with the names of their pictures."""
+"""Read conversations and captions in their common shapes as turns and names of pictures."""
 
 import logging
 from collections.abc import Mapping
@@ -22,22 +22,22 @@ KEYS = ("id", "image", "images", "system", *TALKS, *CAPTIONS)
 
 
 def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
-    """The names of a record's pictures, and its turns with `<image>` once for each.
+    """Return the names of a record's pictures, and its turns with one `<image>` for each picture.
 
-    - A conversation stands under `conversations` or `messages`: turns with `from` and `value` (LLaVA) or with `role`
-      and `content` (OpenAI, ShareGPT), the latter a text or a list of parts.
-    - A caption stands under `caption` or `text` of a record with pictures and no conversation.
-    - Pictures stand under `image` or `images`, or in the parts. If no text has a place for them, they come first.
-    - A leading turn of the assistant answers nothing and is left out, which is logged.
+    - A conversation is under `conversations` or `messages`: turns with `from` and `value` (LLaVA) or with `role` and
+      `content` (OpenAI, ShareGPT), where `content` is a text or a list of parts.
+    - A caption is under `caption` or `text` of a record with pictures and no conversation.
+    - Pictures are under `image` or `images`, or in the parts. If no text has a placeholder for them, they come first.
+    - An assistant turn at the beginning answers nothing; it is left out, which is logged.
 
     Args:
-        record: as it stands in the file.
-        where: its place, for messages.
+        record: as parsed from the file.
+        where: its location, for messages.
 
     Raises:
-        ValueError: naming place and key, for everything that is not understood: other shapes, unknown roles, keys that
-            look meant, turns out of order, empty answers, `<image>` not once per picture, and texts with a NUL or half
-            a character.
+        ValueError: naming location and key, for everything that is not understood: other shapes, unknown roles, keys
+            that look like a misspelt or renamed known one, turns out of order, empty answers, a number of `<image>`
+            that differs from the number of pictures, and texts with a NUL or half a character.
     """
     if not isinstance(record, dict):
         raise ValueError(f"{where}: an object is expected, not {type(record).__name__}")
@@ -83,7 +83,7 @@ def _caption(record: Mapping[str, Any], pictures: list[str], where: str) -> list
 
 
 def _talk(spoken: Any, where: str) -> tuple[list[Turn], list[str]]:
-    """Turns, and the pictures that are named in their parts."""
+    """The turns, and the pictures that are named in their parts."""
     if not isinstance(spoken, list):
         raise ValueError(f"{where}: a list of turns is expected, not {type(spoken).__name__}")
     turns, pictures = [], []
@@ -116,7 +116,7 @@ def _turn(spoken: Any, where: str) -> tuple[Turn, list[str]]:
 
 
 def _part(part: Any, where: str) -> tuple[str, list[str]]:
-    """The text of a part, and the picture that it names; an image without a name is one of those beside the turns."""
+    """The text of a part, and the picture it names; an image without a name is one that the record names elsewhere."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text" and isinstance(part.get("text"), str):
         return _clean(part["text"], where), []
@@ -131,7 +131,7 @@ def _part(part: Any, where: str) -> tuple[str, list[str]]:
 
 
 def _place(turns: list[Turn], pictures: int) -> None:
-    """Pictures that no text has a place for come before the first user's text, each on a line of its own."""
+    """Put pictures before the first user's text, each on a separate line, if no text has a placeholder."""
     if any(PLACEHOLDER in turn.text for turn in turns):
         return
     for position, turn in enumerate(turns):

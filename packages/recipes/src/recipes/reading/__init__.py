@@ -1,1 +1,1 @@
-"""Files that people bring: what `fit` learns from and what `predict` is asked."""
+"""Read the user's own files: training data for `fit` and questions for `predict`."""

@@ -1,4 +1,4 @@
-"""The values of a JSON list or of a file with a JSON value on every line."""
+"""Read the values of a JSON list or of a file with a JSON value on every line."""
 
 import json
 from collections.abc import Iterator
@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 WHITE = " \t\r\n"
-"""White space of JSON (RFC 8259, section 2); U+2028, U+2029 and U+0085 are text."""
+"""White space in JSON (RFC 8259, section 2); U+2028, U+2029 and U+0085 are text."""
 
 
 def read_values(source: Path) -> Iterator[tuple[int, str, Any]]:
-    """Every value of a JSON list or a JSONL file: its number or line, its place for messages, and itself.
+    """Yield every value of a JSON list or a JSONL file, as (number or line, location for messages, value).
 
-    Which of the two a file is, its content tells: a list begins with `[`. A byte order mark is left out.
+    The format is recognised by the content: a list begins with `[`. A byte order mark is skipped.
 
     Args:
-        source: UTF-8, of any suffix.
+        source: a file in UTF-8, with any suffix.
 
     Raises:
         ValueError: with file and line, if it is not UTF-8 or not JSON.

@@ -1,4 +1,4 @@
-"""Keys of a record that nobody reads: remarks are fine, what looks meant is refused."""
+"""Unknown keys of a record: they are ignored, unless they look like a mistake."""
 
 from collections.abc import Mapping
 from difflib import SequenceMatcher
@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 ALIKE = 0.8
-"""Of difflib's ratio, from which a key with the same first letter is a known one misspelt."""
+"""Smallest ratio (difflib's) at which a key counts as a misspelt known one with the same first letter."""
 OTHER_NAMES = {
     ("image", "images"): (
         *("img", "pic", "pics", "picture", "pictures", "photo", "photos", "file_name", "filename"),
@@ -19,15 +19,15 @@ NOT_READ = ("video", "videos", "audio", "audios")
 
 
 def refuse_meant_keys(record: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    """Refuse a key that is not read but looks as if it should be; every other unknown key is a remark.
+    """Refuse an unknown key that looks like a mistake; all others are ignored.
 
-    A key with an empty value is a remark too. One that is spelt almost as a known key is refused, and one that is
-    another name for what the record lacks: `picture` without `image`.
+    A key is refused if it is spelt almost like a known one, or is another name for something that the record lacks:
+    `picture` without `image`. `video` and `audio` are refused too. Unknown keys with an empty value are ignored.
 
     Args:
-        record: with its keys.
-        known: those that are read.
-        where: its place, for messages.
+        record: as parsed from the file.
+        known: keys that are read.
+        where: the record's location, for messages.
 
     Raises:
         ValueError: naming the key and the nearest known one.

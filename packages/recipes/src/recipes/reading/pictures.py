@@ -1,4 +1,4 @@
-"""Which pictures a record names, and where they lie."""
+"""The pictures that a record names, and where they are."""
 
 import base64
 import binascii
@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 20_000_000
-"""Of a picture that stands in the file itself."""
+"""Largest size of a picture that is embedded in a record."""
 BASE64_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 
 Source = Path | bytes
-"""A picture's file or, where it stands in the record, its encoded bytes."""
+"""A picture's file or, if it is embedded in the record, its encoded bytes."""
 
 
 def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
-    """What a record has under `image` or `images`: a name or a list of names; null and an empty name are no picture.
+    """The pictures under `image` or `images`: a name or a list of names; null and an empty name mean no picture.
 
     Args:
-        record: as it stands in the file.
-        where: its place, for messages.
+        record: as parsed from the file.
+        where: its location, for messages.
 
     Raises:
-        ValueError: if it is anything else, one name of a list is empty, or both keys name pictures and not the same.
+        ValueError: if it is anything else, a name in a list is empty, or the two keys name different pictures.
     """
     single, several = (_names(record.get(key), f"{where}, {key}") for key in ("image", "images"))
     if single and several and single != several:
@@ -33,16 +33,16 @@ def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
 
 
 def picture_source(name: str, root: Path, where: str) -> Source:
-    """The file of a picture, or the bytes of one that is written out as `data:image/...;base64,`.
+    """The file of a picture, or its bytes if it is embedded as `data:image/...;base64,`.
 
     Args:
-        name: relative to `root`.
-        root: folder that no picture may leave, links included.
-        where: the place of the name, for messages.
+        name: file name relative to `root`, or a `data:` URI.
+        root: folder that all pictures must be inside, after links are resolved.
+        where: location of the name, for messages.
 
     Raises:
-        ValueError: if it is an address on the network, lies outside of the folder or is not there; if what is written
-            out is not base64 or larger than `MAX_BYTES`.
+        ValueError: if the name is a URL, or the file is missing or outside the folder; if an embedded picture is not
+            base64, or larger than `MAX_BYTES`.
     """
     if name.startswith("data:"):
         return _written_out(name, where)

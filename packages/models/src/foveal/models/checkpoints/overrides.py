@@ -16,12 +16,12 @@ class Overrides:
     """The options of `load` as one object; every default leaves the checkpoint as it is.
 
     Attributes:
-        plan: overrides the checkpoint's plan, as between the stages of a training.
+        plan: overrides the checkpoint's plan, as between training stages.
         template: overrides the checkpoint's prompt template and its system text.
         max_length: overrides the longest sequence, in tokens.
-        overlong: overrides how over-long samples are handled, see `Processor`.
-        dtype: dtype of all weights that are not quantised; `auto`: as they were saved.
-        quantize: how the language model's decoder is quantised while it is read; None: not, or as it was saved.
+        overlong: overrides how samples longer than `max_length` are handled, see `Processor`.
+        dtype: dtype of all weights that are not quantised; `auto`: as saved.
+        quantize: how the language model's decoder is quantised while it is read; None: as saved.
         encoder: folder or hub name of the image tower, for published checkpoints without one.
         attention: attention kernel of the language model, see `VisionLanguageModel`.
         allow: packages other than Foveal that the checkpoint's parts may come from; they are imported.

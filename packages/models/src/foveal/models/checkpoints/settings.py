@@ -1,4 +1,4 @@
-"""How a checkpoint's page says that pictures and conversations become tokens."""
+"""The settings in a checkpoint that determine how pictures and conversations become tokens."""
 
 from foveal.models.prompts.processor import Overlong
 from foveal.models.prompts.templates import TemplateName

@@ -1,4 +1,4 @@
-"""Bytes of the tensors that are alive while code runs on tensors without numbers."""
+"""Count the bytes of live tensors while code runs on fake tensors, which have shapes but no values."""
 
 import weakref
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ from foveal.models.estimates.few_layers import Phases
 
 
 class Alive(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive: `held` ones and those that are made within.
+    """Counts the bytes of all live tensors: those in `held`, and those created inside this context.
 
     Attributes:
-        now: bytes at this moment.
-        phases: the most that there were in each of its stretches.
+        now: bytes that are live now.
+        phases: peak bytes of each phase of the run.
     """
 
     def __init__(self, held: Iterable[Tensor]) -> None:
@@ -32,7 +32,7 @@ class Alive(TorchDispatchMode):
         self, operation: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
     ) -> Any:
         if operation is torch.ops.prim.device.default:
-            # Asked for by every operation, many times: nine of ten calls.
+            # Every operation asks for it many times: these are nine of ten calls.
             return arguments[0].fake_device
         results = operation(*arguments, **(options or {}))
         for result in tree_iter(results):
@@ -42,7 +42,7 @@ class Alive(TorchDispatchMode):
 
     def _see(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key = storage._cdata  # tensors that are views of each other share it
+        key = storage._cdata  # shared by tensors that are views of each other
         if key not in self._known:
             self._known[key] = storage.nbytes()
             self.now += self._known[key]

@@ -1,4 +1,4 @@
-"""A decoder of many equal layers judged by a few of them: what each layer adds is the same, and is measured."""
+"""Estimate the memory of a decoder of identical layers from a few of them: every layer adds the same amount."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from foveal.models.language_models.injection import decoder_layers
 from foveal.models.model import VisionLanguageModel
 
 RUN = 5
-"""Layers that are run: the first, the last, and three in between whose differences must agree."""
+"""Number of layers that are run: the first, the last, and three in between whose differences must agree."""
 
 
 @contextmanager
 def few_layers(model: VisionLanguageModel) -> Iterator[int]:
-    """Leave only `RUN` layers in the decoder for a while, if all are equal; gives how many are left out.
+    """Keep only `RUN` layers of the decoder in this context, if all are equal; yield the number left out.
 
     Args:
         model: on the meta device.
@@ -34,7 +34,7 @@ def few_layers(model: VisionLanguageModel) -> Iterator[int]:
 
 
 def _described(layer: nn.Module) -> tuple[object, ...]:
-    """All of a layer that its memory depends on."""
+    """Everything in a layer that its memory depends on."""
     tensors = [*layer.named_parameters(), *layer.named_buffers()]
     shapes = [(name, tensor.shape, tensor.dtype, tensor.requires_grad) for name, tensor in tensors]
     settings = [getattr(layer, name, None) for name in ("attention_type", "gradient_checkpointing", "training")]
@@ -42,17 +42,17 @@ def _described(layer: nn.Module) -> tuple[object, ...]:
 
 
 class UnequalLayersError(Exception):
-    """Layers look equal and do not take equal memory: all of them must be run."""
+    """The layers look equal but do not need equal memory, so all of them must be run."""
 
 
 class Phases:
-    """The most memory in each stretch of a run, from one decoder layer to the next, forwards and backwards.
+    """Peak memory in each phase of a run; a phase lasts from one decoder layer to the next, forward or backward.
 
-    Every stretch of a model with more layers is one of these, higher by what each further layer keeps; so the most
-    memory there is, is that of a stretch at one of the ends.
+    A model with more layers has the same phases, each higher by the memory that the further layers keep. So its peak is
+    in a phase at one of the two ends.
 
     Args:
-        now: gives the bytes that are alive.
+        now: returns the number of live bytes.
     """
 
     def __init__(self, now: Callable[[], int]) -> None:
@@ -62,22 +62,22 @@ class Phases:
         self.begin("before")
 
     def begin(self, name: str) -> None:
-        """A stretch begins, and ends the one before."""
+        """Start a phase, which ends the previous one."""
         self._current = name
         self.see(self._now())
 
     def begin_backwards(self) -> None:
-        """The forward pass is over; layers that run once more belong to their stretch of the backward pass."""
+        """Start the backward pass; layers that are recomputed belong to their phase of the backward pass."""
         self._backwards = True
         self.begin("backwards")
 
     def see(self, alive: int) -> None:
-        """So many bytes are alive."""
+        """Record a number of live bytes in the current phase."""
         self._peaks[self._current] = max(alive, self._peaks.get(self._current, 0))
 
     @contextmanager
     def of(self, layers: nn.ModuleList) -> Iterator[None]:
-        """Within, running the layers begins stretches."""
+        """In this context, running each of `layers` starts a phase."""
         hooks = [
             layer.register_forward_pre_hook(self._entering(number), with_kwargs=True)
             for number, layer in enumerate(layers)
@@ -90,10 +90,10 @@ class Phases:
                 hook.remove()
 
     def peak(self, left_out: int) -> int:
-        """The most bytes, had there been so many layers more in the middle.
+        """Peak bytes of the run if `left_out` more layers had been in the middle.
 
         Raises:
-            UnequalLayersError: if the layers that were run differ.
+            UnequalLayersError: if the layers that were run need different amounts of memory.
         """
         if not left_out:
             return max(self._peaks.values())
@@ -108,7 +108,7 @@ class Phases:
         return max(peak + higher.get(name, 0) for name, peak in self._peaks.items())
 
     def _step(self, direction: str) -> int:
-        """What a layer adds to the stretch of the next one."""
+        """Bytes that a layer adds to the peak of the next layer's phase."""
         peaks = [self._peaks.get(f"{direction} {number}", 0) for number in range(1, RUN - 1)]
         steps = {after - before for before, after in pairwise(peaks)}
         if len(steps) > 1:
@@ -124,7 +124,7 @@ class Phases:
         return enter
 
     def _left(self, hidden: Any, number: int) -> None:
-        """`hidden` enters the layer of that number; its gradient ends that layer's stretch of the backward pass."""
+        """Note that `hidden` enters layer `number`; its gradient ends that layer's phase of the backward pass."""
         if self._backwards:
             return
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden

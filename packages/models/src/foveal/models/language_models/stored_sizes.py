@@ -1,4 +1,4 @@
-"""A language model's configuration and its weights, compared before any memory is taken."""
+"""Compare a language model's configuration with its weights before any memory is allocated."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +10,20 @@ from foveal.models.on_meta import built_on_meta
 
 SHOWN = 3
 LARGEST_RATIO = 2
-"""Of weights that are described to those that are stored; names may differ, which the loading itself finds."""
+"""Largest ratio of described to stored weights; differences in names are found when the weights are loaded."""
 
 
 def check_sizes(config: Any, stored: Mapping[str, Tensor], source: str) -> None:
-    """Refuse a configuration that describes other shapes than the stored ones, or far more weights.
+    """Refuse a configuration that describes shapes other than the stored ones, or far more weights.
 
     Args:
         config: transformers' configuration of the model.
-        stored: tensors by their names in the model; only shapes are looked at.
-        source: named in errors.
+        stored: tensors by their names in the model; only their shapes are read.
+        source: folder or hub name, for errors.
 
     Raises:
-        ValueError: naming tensors with both shapes, or some of those that are missing.
+        ValueError: if shapes differ, naming tensors with both shapes; if far more weights are described, naming some of
+            the missing tensors; if no model can be built from `config`.
     """
     from transformers import AutoModelForCausalLM
 
