@@ -58,6 +58,8 @@ def built(tmp_path, monkeypatch):
         for name, text in files.items():
             (tmp_path / name).write_text(text, encoding="utf-8")
             names.add(name.removesuffix(".py"))
+            # Another test may have imported its own file of that name.
+            sys.modules.pop(name.removesuffix(".py"), None)
         typed = prepare(words)
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(typed.allowed))
         with torch.random.fork_rng():

@@ -283,7 +283,7 @@ def test_what_is_refused():
 
 def test_without_peft(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(ImportError, match=r"foveal-recipes\[lora\]"):
+    with pytest.raises(ImportError, match=r"foveal-models\[lora\]"):
         add_lora(network(), SMALL)
 
 
