@@ -22,7 +22,7 @@ FEW = [
         "llava", "llava/finetune", "data/llava", "quant/nf4", "lora", more=("--checkpoint=there", "--data.path=there")
     ),
 ]
-"""Command lines for the fast tests, which also run as processes."""
+"""Some of them, which also run as processes."""
 
 
 def same(settings, words):
@@ -30,6 +30,7 @@ def same(settings, words):
     assert {key: repr(value) for key, value in settings.items()} == {key: repr(expected[key]) for key in expected}
 
 
+@pytest.mark.slow
 def test_a_size_stands_alone(tmp_path):
     """A size and a stage give the same settings with and without the small method before them."""
     words = stage_line("uhd", "13b", "pretrain")
@@ -41,11 +42,6 @@ def test_a_size_stands_alone(tmp_path):
 def test_every_old_name_is_found():
     for name in NAMES:
         assert find_config(f"{name}.yaml").endswith(".yaml")
-
-
-def test_a_few_command_lines(tmp_path):
-    for words, settings in zip(FEW, in_one_process(FEW, tmp_path), strict=True):
-        same(settings, words)
 
 
 @pytest.fixture(scope="module")
