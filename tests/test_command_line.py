@@ -144,7 +144,9 @@ def test_a_method_of_ones_own_extends_the_laptop(command, tmp_path):
     again = ("--config", "runs/mine/version_0/config.yaml", "--run", "again")
     command("fit", *again)
     (tmp_path / "included.yaml").write_text("config: methods/mine.yaml\n")
-    assert "mine.yaml: a file that extends others" in short(command("fit", "--config", "included.yaml", code=2))
+    assert "mine.yaml: name a file that extends others with --config" in short(
+        command("fit", "--config", "included.yaml", code=2)
+    )
 
 
 def short(done):

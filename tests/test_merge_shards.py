@@ -115,4 +115,4 @@ def test_the_command(run, command):
     assert done.stderr == ""
     failed = command("merge_shards", "run", "run", code=1)
     assert len(failed.stderr.splitlines()) == 2
-    assert "usage" in command("merge_shards", code=2).stderr
+    assert "the following arguments are required: state" in command("merge_shards", code=2).stderr

@@ -17,7 +17,7 @@ from recipes.command_line.console import calm, short_errors, stop
 from recipes.command_line.imports import ImportsError, allow_in
 from recipes.commands.explanation import explained, shortened, unannotated
 from recipes.commands.parser_limits import limit_parser
-from recipes.commands.raising_parser import RaisingParser
+from recipes.commands.raising_parser import IncludedError, RaisingParser
 from recipes.commands.sharded_module import with_source
 from recipes.data.ranks import end_with_parent
 from recipes.module import Finetuning
@@ -89,6 +89,8 @@ class CommandLine(LightningCLI):
         """
         try:
             self.config = parser.parse_args(self._arguments)
+        except IncludedError as error:
+            stop(str(error))
         except Exception as error:
             # Any exception: importing a user's module may raise anything.
             if "FOVEAL_TRACEBACK" in os.environ:

@@ -10,6 +10,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 from recipes.command_line.configurations import UsageError, without_extends
 
 
+class IncludedError(UsageError):
+    """A file that extends others is included by another file."""
+
+
 class RaisingParser(LightningArgumentParser):
     """A parser that raises errors instead of printing them after two hundred lines of usage.
 
@@ -23,7 +27,9 @@ class RaisingParser(LightningArgumentParser):
         """Parse a text; for a file, only its own settings, without its `extends`."""
         own = without_extends(content, str(path) or content[:40])
         if own != content and Path(path).resolve() not in self.expanded:
-            self.error(f"{path}: name a file that extends others with --config or extends, not with config in a file")
+            raise IncludedError(
+                f"{path}: name a file that extends others with --config or extends, not with config in a file"
+            )
         parsed: Namespace = super().parse_string(own, path, *args, **kwargs)
         return parsed
 
