@@ -10,6 +10,7 @@ from pathlib import Path
 from foveal.core import Size
 from foveal.models import VisionLanguageModel, generate, read_image
 from recipes.answering.conversation import Conversation, Picture
+from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 
@@ -89,20 +90,23 @@ def _ask(model: VisionLanguageModel, conversation: Conversation, question: str, 
     pictures, turns = conversation.prompt(question)
     shown: list[str] = []
 
-    def show(text: str) -> None:
-        shown.append(text)
-        print(text, end="", flush=True)
-
     try:
-        sample = model.processor.encode_prompt(pictures, turns)
-        (answer,) = generate(
-            model,
-            model.processor.collate([sample], side="left"),
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            cuda_graphs=options.cuda_graphs,
-            on_text=show,
-        )
+        with interruptible() as check:
+
+            def show(text: str) -> None:
+                check()
+                shown.append(text)
+                print(text, end="", flush=True)
+
+            sample = model.processor.encode_prompt(pictures, turns)
+            (answer,) = generate(
+                model,
+                model.processor.collate([sample], side="left"),
+                max_new_tokens=options.max_new_tokens,
+                temperature=options.temperature,
+                cuda_graphs=options.cuda_graphs,
+                on_text=show,
+            )
     except KeyboardInterrupt:
         if not _at_terminal():
             raise
