@@ -100,7 +100,8 @@ def _standing_alone(words: list[str | Path]) -> list[str | Path]:
         if isinstance(word, Path):
             if replaced.intersection(word.parents):
                 continue
-            replaced |= {SMALL[kind] for kind in SMALL if word.parent in [CONFIGS / kind / each for each in methods]}
+            kind, method = word.parent.parent, word.parent.name
+            replaced |= {small for name, small in SMALL.items() if kind == CONFIGS / name and method in methods}
         kept.append(word)
     return kept[::-1]
 

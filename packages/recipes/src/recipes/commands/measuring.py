@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
 
 from recipes.commands.lightning_cli import CommandLine
+from recipes.data.modules import validates
 
 
 def scores_of(trainer: pl.Trainer, group: str = "val") -> dict[str, float]:
@@ -38,7 +39,7 @@ class MeasuringCommand(CommandLine):
     @property
     def validates(self) -> bool:
         """Whether there is validation data, and the Trainer's options leave some of it."""
-        return bool(self.datamodule.has_validation and self.trainer.limit_val_batches != 0)
+        return validates(self.datamodule, self.trainer)
 
     def scores(self) -> dict[str, float]:
         """The validation metrics; measured unless the latest validation already used these weights."""

@@ -40,6 +40,11 @@ class DataIdentity:
     fingerprint: str
 
 
+def validates(data: pl.LightningDataModule, trainer: pl.Trainer) -> bool:
+    """Whether one of our data modules has validation data, and the Trainer's options leave some of it."""
+    return bool(data.has_validation and trainer.limit_val_batches != 0)
+
+
 class ConversationData(pl.LightningDataModule):
     """What all data modules share: the model's processor, and loaders that give every rank its own samples.
 

@@ -5,7 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 
-from recipes.data.modules import ConversationData
+from recipes.data.modules import ConversationData, validates
 from recipes.data.ranks import Position
 from recipes.optimization.optimizer import MuonAdamW
 from recipes.states.contents import frozen_sum, restore
@@ -144,7 +144,7 @@ def _begun_or_next(
         return position
     parts = trainer.world_size * trainer.accumulate_grad_batches
     begin = Position(position.epoch + ended, 0, data.batch_size, parts)
-    if ended and not manifest["validated"] and data.has_validation and trainer.limit_val_batches != 0:
+    if ended and not manifest["validated"] and validates(data, trainer):
         return Position(position.epoch, data.identity.samples, data.batch_size, parts)
     return begin
 
