@@ -73,8 +73,8 @@ def changed(**changes):
         (changed(image=["images/a.png", "images/a.png"]), "1 <image> in the text, 2 pictures"),
         ({"id": "a", "conversations": TALK}, "1 <image> in the text, 0 pictures"),
         (changed(image="images/b.png"), r"image: there is no file .*b\.png"),
-        (changed(image="../secret.png"), r"'\.\./secret\.png' lies outside of the image folder"),
-        (changed(image="/etc/passwd"), "lies outside of the image folder"),
+        (changed(image="../secret.png"), r"'\.\./secret\.png' is outside the image folder"),
+        (changed(image="/etc/passwd"), "is outside the image folder"),
         (changed(image=3), "a name or a list of names is expected, not 3"),
         (changed(conversations=["Hi"]), "turn 1: an object with 'from' and 'value', or 'role' and 'content', is"),
         (changed(conversations="Hi"), "conversations: a list of turns is expected, not str"),
@@ -108,7 +108,7 @@ def test_a_link_that_leaves_the_folder(folder, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "b.png"
     Image.new("RGB", (8, 8)).save(outside)
     (folder / "images" / "b.png").symlink_to(outside)
-    with pytest.raises(ValueError, match="lies outside of the image folder"):
+    with pytest.raises(ValueError, match="is outside the image folder"):
         read_records(written(folder, [changed(image="images/b.png")]))
 
 

@@ -13,7 +13,7 @@ from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.json_file import read_values
 from recipes.reading.keys import refuse_meant_keys
-from recipes.reading.pictures import Source, named_pictures, picture_source
+from recipes.reading.pictures import PictureFolder, Source, named_pictures
 
 KEYS = ("id", "image", "images", "question")
 
@@ -70,7 +70,8 @@ def read_questions(path: Path, images: Path) -> Iterator[Question]:
             that it cannot be used; the message has file and line.
         OSError: if the file cannot be read.
     """
-    questions = [_question(record, where, images, number) for number, where, record in read_values(path)]
+    folder = PictureFolder(images)
+    questions = [_question(record, where, folder, number) for number, where, record in read_values(path)]
     if not questions:
         raise ValueError(f"{path} has no questions")
     return iter(questions)
@@ -102,12 +103,12 @@ def unanswered(questions: Sequence[Question], output: Path) -> list[Question]:
     return [each for each in questions if (each.key, each.text) not in answered]
 
 
-def _question(record: Any, where: str, images: Path, number: int) -> Question:
+def _question(record: Any, where: str, folder: PictureFolder, number: int) -> Question:
     if not isinstance(record, dict) or not isinstance(record.get("question"), str):
         raise ValueError(f'{where}: expected an object with a text "question"')
     refuse_meant_keys(record, KEYS, where)
     names = named_pictures(record, where)
-    sources = tuple(picture_source(name, images, f"{where}, image") for name in names)
+    sources = tuple(folder.find(name, f"{where}, image") for name in names)
     for source in sources:
         try:
             image_size(source)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from foveal.models import BadImageError, Turn, image_size
+from foveal.models import BadImageError, Turn
 from recipes.data.bad_samples import BadSamples
 from recipes.data.shapes import read_shape
-from recipes.reading.json_file import read_values
-from recipes.reading.pictures import Source, picture_source
+from recipes.reading.open_reader import open_reader
+from recipes.reading.pictures import Source, picture_size
+from recipes.reading.reader import RawRecord, Reader
 
 
 @dataclass(frozen=True)
@@ -54,40 +54,38 @@ def read_records(
             or damaged or too large according to their header; naming file, record and key.
         OSError: if the file cannot be read.
     """
-    source = Path(path)
-    root = Path(images) if images is not None else source.parent
-    if not root.is_dir():
-        raise ValueError(f"there is no image folder {root}")
+    reader = open_reader(path, images)
     checked = cache(_header_fault)
-    records = [_record(raw, where, root, checked) for _, where, raw in read_values(source)]
+    records = [_record(raw, reader, checked) for raw in reader.records()]
     if not records:
-        raise ValueError(f"{source} has no records")
-    policy.read([record.fault for record in records if record.fault], len(records), str(source))
+        raise ValueError(f"{path} has no records")
+    policy.read([record.fault for record in records if record.fault], len(records), str(path))
     return records
 
 
-def _record(raw: Any, where: str, root: Path, header_fault: Callable[[Source], str]) -> Record:
+def _record(raw: RawRecord, reader: Reader, header_fault: Callable[[Source], str]) -> Record:
+    value, where = raw.value, raw.where
     key = where
-    if isinstance(raw, dict) and raw.get("id") is not None:
-        key = str(raw["id"]).encode(errors="backslashreplace").decode()
+    if isinstance(value, dict) and value.get("id") is not None:
+        key = str(value["id"]).encode(errors="backslashreplace").decode()
         where = f"{where} (id {key})"
     try:
-        names, turns = read_shape(raw, where)
+        names, turns = read_shape(value, where)
     except ValueError as error:
         return Record(key, (), (), str(error))
     try:
-        sources = tuple(picture_source(name, root, f"{where}, image") for name in names)
+        sources = tuple(reader.picture(name, f"{where}, image") for name in names)
         fault = next((f"{where}, image: {reason}" for reason in map(header_fault, sources) if reason), "")
     except ValueError as error:
         # Never opened, but the order depends on whether a record has pictures.
-        sources, fault = tuple(root / "unknown" for _ in names), str(error)
+        sources, fault = tuple(b"" for _ in names), str(error)
     return Record(key, sources, tuple(turns), fault)
 
 
 def _header_fault(source: Source) -> str:
     """What is wrong with a picture according to its header; empty if nothing is."""
     try:
-        image_size(source)
+        picture_size(source)
     except BadImageError as error:
         return str(error)
     return ""
