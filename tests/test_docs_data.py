@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from recipes.commands.predict import read_questions
-from recipes.data.records import read_records
+from recipes.data.index.open_records import open_records
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```(json|jsonl|questions)\n(.*?)^```$", PAGE, flags=re.S | re.M)
@@ -24,7 +24,7 @@ def read(tmp_path):
         path.write_text(text, encoding="utf-8")
         if kind == "questions":
             return [([path.name for path in each.images], [each.text]) for each in read_questions(path, tmp_path)]
-        records = read_records(path)
+        records = open_records(path)
         return [([path.name for path in each.images], [turn.text for turn in each.turns]) for each in records]
 
     return of

@@ -41,6 +41,9 @@ class JsonReader(Reader):
     def location(self, number: int) -> str:
         return f"{self.path}, {self._unit} {number}"
 
+    def file(self, name: str) -> Path:
+        return self.folder.file(name, name)
+
     def picture(self, name: str, where: str) -> Source:
         return self.folder.find(name, where)
 

@@ -85,12 +85,21 @@ class PictureFolder:
             where: location of the name, for messages.
 
         Raises:
-            OutsideError: if the file is outside the folder.
-            ValueError: if the name is a URL, or the file is missing; if an embedded picture is not base64, or larger
-                than `MAX_BYTES`.
+            ValueError: as for `file`; if an embedded picture is not base64, or larger than `MAX_BYTES`.
         """
-        if name.startswith("data:"):
-            return _written_out(name, where)
+        return _written_out(name, where) if name.startswith("data:") else self.file(name, where)
+
+    def file(self, name: str, where: str) -> Path:
+        """The file of a picture.
+
+        Args:
+            name: file name relative to the folder.
+            where: location of the name, for messages.
+
+        Raises:
+            OutsideError: if the file is outside the folder.
+            ValueError: if the name is a URL, or the file is missing.
+        """
         if ADDRESS.match(name):
             raise ValueError(f"{where}: {name[:100]!r} is not fetched: download it, and name its file")
         path = self.root / name

@@ -51,6 +51,18 @@ class Reader(ABC):
     def location(self, number: int) -> str:
         """The location of a record, for messages."""
 
+    def holds(self, name: str) -> bool:
+        """Whether a picture is stored in the records' own files, so that it cannot change without them."""
+        return name.startswith("data:")
+
+    @abstractmethod
+    def file(self, name: str) -> Path:
+        """The file of a picture that the records' own files do not hold.
+
+        Raises:
+            ValueError: as for `picture`.
+        """
+
     @abstractmethod
     def picture(self, name: str, where: str) -> Source:
         """A picture that a record names.
