@@ -41,6 +41,38 @@ def test_the_examples(read):
     ]
 
 
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """Runs the Python examples of a section in a folder with their pictures; returns the folder."""
+
+    def run(section):
+        (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, flags=re.S | re.M)
+        for name in re.findall(r"\w+\.png", text):
+            Image.new("RGB", (8, 8)).save(tmp_path / name)
+        monkeypatch.chdir(tmp_path)
+        for script in re.findall(r"^```python\n(.*?)^```$", text, flags=re.S | re.M):
+            exec(script, {})
+        return tmp_path
+
+    return run
+
+
+def texts(records):
+    return [(len(each.images), [turn.text for turn in each.turns]) for each in records]
+
+
+THREE = [
+    (1, ["<image>\nRead.", "No smoking"]),
+    (1, ["<image>\nWhat is this?", "A cat."]),
+    (0, ["Are you there?", "Yes."]),
+]
+
+
+def test_parquet(scripts):
+    folder = scripts("Parquet")
+    assert texts(read_records(folder / "mine.parquet")) == texts(read_records(folder)) == THREE
+
+
 def test_the_numbers():
     from foveal.models.views.read_image import MAX_PIXELS
     from recipes.data.bad_samples import SHOWN, BadSamples
