@@ -11,12 +11,11 @@ QUESTIONS, ANSWERS = ("question", "query"), ("answer", "answers", "label", "labe
 EMBEDDED = re.compile(r"embedded:([0-9]{1,18})/(image|images)/([0-9]{1,9})")
 
 
-def columns_to_read(schema: Any, where: str) -> list[str]:
+def columns_to_read(schema: Any) -> list[str]:
     """The columns that records are made of; the others are never read.
 
     Args:
         schema: of the table (a `pyarrow.Schema`).
-        where: the file, for messages.
 
     Raises:
         ValueError: naming the column, if one has a type that cannot be used, is there twice or cannot be read although
@@ -24,24 +23,24 @@ def columns_to_read(schema: Any, where: str) -> list[str]:
     """
     wanted = [name for name in schema.names if name in KNOWN]
     if double := [name for name in wanted if schema.names.count(name) > 1]:
-        raise ValueError(f"{where}: there are several columns {double[0]!r}: rename or leave out all but one")
-    _refuse_questions(schema.names, where)
+        raise ValueError(f"there are several columns {double[0]!r}: rename or leave out all but one")
+    _refuse_questions(schema.names)
     for name in wanted:
         kind = schema.field(name).type
         if name in PICTURES and not _holds_pictures(kind):
             raise ValueError(
-                f"{where}: the column {name!r} holds {kind}; expected are encoded pictures: bytes, a struct of bytes "
+                f"the column {name!r} holds {kind}; expected are encoded pictures: bytes, a struct of bytes "
                 "and path, or the name of a file, or a list of these"
             )
         if name not in PICTURES and not _is_plain(kind):
             raise ValueError(
-                f"{where}: the column {name!r} holds {kind}; expected are texts, numbers, lists and structs of them"
+                f"the column {name!r} holds {kind}; expected are texts, numbers, lists and structs of them"
                 ", and pictures only under 'image' or 'images'"
             )
     for position, name in enumerate(schema.names):
         if name not in KNOWN:
             try:
-                refuse_meant_keys(dict.fromkeys([*wanted, name], True), KNOWN, where)
+                refuse_meant_keys(dict.fromkeys([*wanted, name], True), KNOWN, "columns")
             except ValueError:
                 if not _is_plain(schema.field(position).type):
                     raise
@@ -107,12 +106,12 @@ def embedded_picture(batch: Any, position: int, name: str) -> bytes | str:
     return bytes(plain) if isinstance(plain, bytes) else str(plain)
 
 
-def _refuse_questions(names: list[str], where: str) -> None:
+def _refuse_questions(names: list[str]) -> None:
     """Data sets of questions often have a column for each part; which of several answers to learn, only users know."""
     question, answer = (next((name for name in some if name in names), None) for some in (QUESTIONS, ANSWERS))
     if question and answer and not set(names) & {"conversations", "messages", "caption", "text"}:
         raise ValueError(
-            f"{where}: {question!r} and {answer!r} are no conversation. Make them a column 'messages':\n"
+            f"{question!r} and {answer!r} are no conversation. Make them a column 'messages':\n"
             f"  rows.map(lambda row: {{'messages': [{{'role': 'user', 'content': row[{question!r}]}},\n"
             f"                                      {{'role': 'assistant', 'content': row[{answer!r}]}}]}})"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from recipes.reading.json_file import JsonReader
 from recipes.reading.parquet_file import ParquetReader
 from recipes.reading.reader import Reader
+from recipes.reading.saved_dataset import SPLITS, STATE, SavedDatasetReader
 
 PART = re.compile(r"(.*?)-?([0-9]+)-of-([0-9]+)")
 """How the parts of a data set are called, such as train-00003-of-00010."""
@@ -15,7 +16,7 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
     """The reader of a file or a folder of records.
 
     Args:
-        path: a JSON list, a JSONL file, a Parquet file or a folder of them.
+        path: a JSON list, a JSONL file, a Parquet file or a folder of them, or a saved data set.
         images: folder that the names of pictures are relative to; default: the file's own, or the folder.
 
     Raises:
@@ -33,6 +34,8 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
 
 
 def _of_folder(source: Path, images: Path) -> Reader:
+    if (source / STATE).is_file() or (source / SPLITS).is_file():
+        return SavedDatasetReader(source, images)
     parquet = sorted(source.glob("*.parquet"))
     if not parquet:
         raise ValueError(f"{source} is a folder without Parquet files: give a file in it")
