@@ -73,6 +73,12 @@ def test_parquet(scripts):
     assert texts(read_records(folder / "mine.parquet")) == texts(read_records(folder)) == THREE
 
 
+def test_tars(scripts):
+    found = [(1, ["<image>\nRead.", "No smoking"]), (1, ["<image>", "A cat on a wall."])]
+    folder = scripts("WebDataset tars")
+    assert texts(read_records(folder / "mine-00000.tar")) == texts(read_records(folder)) == found
+
+
 def test_the_numbers():
     from foveal.models.views.read_image import MAX_PIXELS
     from recipes.data.bad_samples import SHOWN, BadSamples
