@@ -70,13 +70,13 @@ THREE = [
 
 def test_parquet(scripts):
     folder = scripts("Parquet")
-    assert texts(read_records(folder / "mine.parquet")) == texts(read_records(folder)) == THREE
+    assert texts(open_records(folder / "mine.parquet")) == texts(open_records(folder)) == THREE
 
 
 def test_tars(scripts):
     found = [(1, ["<image>\nRead.", "No smoking"]), (1, ["<image>", "A cat on a wall."])]
     folder = scripts("WebDataset tars")
-    assert texts(read_records(folder / "mine-00000.tar")) == texts(read_records(folder)) == found
+    assert texts(open_records(folder / "mine-00000.tar")) == texts(open_records(folder)) == found
 
 
 def test_the_numbers():

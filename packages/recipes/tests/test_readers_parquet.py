@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from recipes.data.records import read_records
+from recipes.data.index.open_records import open_records
 from recipes.reading.open_reader import open_reader
 from recipes.reading.pictures import picture_size
 
@@ -101,9 +101,9 @@ def test_what_has_no_bytes(tmp_path):
     assert picture_size(reader.picture("a.png", "here")) == (8, 4)
     for name, message in {
         "../a.png": "here: .* is outside",
-        "embedded:2/image/0": "here: neither bytes nor a path",
-        "embedded:1/image/1": "here: neither bytes nor a path",
-        "embedded:1/images/0": "here: neither bytes nor a path",
+        "embedded:2/image/0": "here: no bytes of a picture",
+        "embedded:1/image/1": "here: no bytes of a picture",
+        "embedded:1/images/0": "here: no bytes of a picture",
         "embedded:9/image/0": "here: there is no row 9",
     }.items():
         with pytest.raises(ValueError, match=message):
@@ -114,7 +114,7 @@ def test_a_damaged_picture_is_named(records, tmp_path):
     rows = with_bytes(records)
     rows[2]["image"]["bytes"] = b"<html>"
     with pytest.raises(ValueError, match=r"a\.parquet, row 3 \(id c\), image: .* not a picture of a known kind"):
-        read_records(written(tmp_path / "a.parquet", rows))
+        open_records(written(tmp_path / "a.parquet", rows))
 
 
 @pytest.mark.parametrize(

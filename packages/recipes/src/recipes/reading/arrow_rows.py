@@ -81,8 +81,8 @@ def embedded_number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def embedded_picture(batch: Any, position: int, name: str) -> bytes | str:
-    """The bytes of an embedded picture, or the name of its file if the row has only that.
+def embedded_picture(batch: Any, position: int, name: str) -> bytes:
+    """The bytes of an embedded picture.
 
     Args:
         batch: rows (a `pyarrow.RecordBatch`).
@@ -95,15 +95,13 @@ def embedded_picture(batch: Any, position: int, name: str) -> bytes | str:
     found = EMBEDDED.fullmatch(name)
     assert found is not None
     column, place = found[2], int(found[3])
-    value = batch.column(column)[position] if column in batch.schema.names else None
-    pictures = value if value is not None and _is_list(value.type) and value.is_valid else [value]
-    value = pictures[place] if place < len(pictures) else None
-    plain = value.as_py() if value is not None else None
-    if isinstance(plain, dict):
-        plain = plain["bytes"] if plain["bytes"] is not None else plain.get("path")
-    if plain is None:
-        raise ValueError(f"neither bytes nor a path of a picture are in column {column!r}")
-    return bytes(plain) if isinstance(plain, bytes) else str(plain)
+    value = batch.column(column)[position].as_py() if column in batch.schema.names else None
+    pictures = value if isinstance(value, list) else [value]
+    picture = pictures[place] if place < len(pictures) else None
+    content = picture["bytes"] if isinstance(picture, dict) else picture
+    if not isinstance(content, bytes):
+        raise ValueError(f"no bytes of a picture are in column {column!r}")
+    return content
 
 
 def _refuse_questions(names: list[str]) -> None:

@@ -57,6 +57,12 @@ class TableReader(Reader):
         table = bisect_right(self.starts, number - 1) - 1
         return f"{self.tables[table]}, row {number - self.starts[table]}"
 
+    def holds(self, name: str) -> bool:
+        return embedded_number(name) is not None or super().holds(name)
+
+    def file(self, name: str) -> Path:
+        return self.folder.file(name, name)
+
     def picture(self, name: str, where: str) -> Source:
         number = embedded_number(name)
         if number is None:
@@ -64,8 +70,7 @@ class TableReader(Reader):
         if not 0 < number <= self.starts[-1]:
             raise ValueError(f"{where}: there is no row {number}")
         with named_errors(where):
-            found = embedded_picture(*self.row(number), name)
-        return found if isinstance(found, bytes) else self.folder.find(found, where)
+            return embedded_picture(*self.row(number), name)
 
 
 @contextmanager

@@ -65,6 +65,12 @@ class TarReader(Reader):
             stream.seek((number - 1 - self._starts[place]) * BLOCK)
             return f"{file}, record {next(read_members(stream, file)).key}"
 
+    def holds(self, name: str) -> bool:
+        return SPAN.fullmatch(name) is not None or super().holds(name)
+
+    def file(self, name: str) -> Path:
+        return self.folder.file(name, name)
+
     def picture(self, name: str, where: str) -> Source:
         span = SPAN.fullmatch(name)
         if span is None:
