@@ -1,5 +1,6 @@
 """Every example of docs/data.md is read as the page says."""
 
+import math
 import re
 from pathlib import Path
 
@@ -13,6 +14,10 @@ PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-
 EXAMPLES = re.findall(r"^```(json|jsonl|questions)\n(.*?)^```$", PAGE, flags=re.S | re.M)
 
 
+def names(pictures):
+    return [str(picture).rpartition("/")[2] for picture in pictures]
+
+
 @pytest.fixture
 def read(tmp_path):
     """Reads an example whose pictures are there: their names, and texts."""
@@ -20,12 +25,15 @@ def read(tmp_path):
     def of(kind, text):
         for name in re.findall(r"\w+\.png", text):
             Image.new("RGB", (8, 8)).save(tmp_path / name)
+        pages = [Image.new("RGB", (595, 842)) for _ in range(3)]
+        pages[0].save(tmp_path / "report.pdf", save_all=True, append_images=pages[1:], resolution=72)
+        pages[0].save(tmp_path / "letter.pdf", resolution=72)
         path = tmp_path / "example"
         path.write_text(text, encoding="utf-8")
         if kind == "questions":
-            return [([path.name for path in each.images], [each.text]) for each in read_questions(path, tmp_path)]
+            return [(names(each.images), [each.text]) for each in read_questions(path, tmp_path)]
         records = open_records(path)
-        return [([path.name for path in each.images], [turn.text for turn in each.turns]) for each in records]
+        return [(names(each.images), [turn.text for turn in each.turns]) for each in records]
 
     return of
 
@@ -38,6 +46,10 @@ def test_the_examples(read):
         [(["cat.png"], ["<image>", "A cat on a wall."]), (["dog.png"], ["<image>", "A dog under a table."])],
         [([], ["What is OCR?", "Reading by machine."]), ([], ["Are you there?", "Yes."])],
         [(["page.png"], ["Read."]), (["left.png", "right.png"], ["What differs?"])],
+        [
+            (["report.pdf#page=3"], ["<image>\nRead.", "Sales"]),
+            (["letter.pdf"], ["<image>\nWho wrote it?", "Ann"]),
+        ],
     ]
 
 
@@ -82,8 +94,17 @@ def test_tars(scripts):
 def test_the_numbers():
     from foveal.models.views.read_image import MAX_PIXELS
     from recipes.data.bad_samples import SHOWN, BadSamples
+    from recipes.reading.pdf import DPI
     from recipes.reading.pictures import MAX_BYTES
 
     assert (MAX_PIXELS, MAX_BYTES, BadSamples().max_bad, SHOWN) == (50_000_000, 20_000_000, 0.001, 5)
-    for words in ("50 million pixels", "up to 20 MB", "0.001 by default", "the first five"):
+    assert (DPI, [math.ceil(side / 25.4 * DPI) for side in (210, 297)]) == (200, [1654, 2339])
+    for words in (
+        "1654 x 2339",
+        "at 200 dpi",
+        "50 million pixels",
+        "up to 20 MB",
+        "0.001 by default",
+        "the first five",
+    ):
         assert words in PAGE
