@@ -8,6 +8,7 @@ from PIL import Image
 
 from recipes.commands.predict import read_questions
 from recipes.data.index.open_records import open_records
+from recipes.data.mixture import read_mixture
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```(json|jsonl|questions)\n(.*?)^```$", PAGE, flags=re.S | re.M)
@@ -38,6 +39,18 @@ def test_the_examples(read):
         [(["cat.png"], ["<image>", "A cat on a wall."]), (["dog.png"], ["<image>", "A dog under a table."])],
         [([], ["What is OCR?", "Reading by machine."]), ([], ["Are you there?", "Yes."])],
         [(["page.png"], ["Read."]), (["left.png", "right.png"], ["What differs?"])],
+    ]
+
+
+def test_the_mixture(tmp_path):
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.S | re.M)
+    (tmp_path / "mix.yaml").write_text(example)
+    assert [
+        (part.path.relative_to(tmp_path).as_posix(), part.weight) for part in read_mixture(tmp_path / "mix.yaml")
+    ] == [
+        ("receipts/train.json", 2),
+        ("pages.jsonl", 0.5),
+        ("text.jsonl", 1),
     ]
 
 
