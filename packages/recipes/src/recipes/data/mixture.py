@@ -38,13 +38,15 @@ class Part:
     weight: float
 
 
-def open_data(path: str | Path, images: str | Path | None = None, *, policy: BadSamples = BadSamples()) -> Records:
+def open_data(
+    path: str | Path, images: str | Path | None = None, *, policy: BadSamples | None = BadSamples()
+) -> Records:
     """Open the conversations of a file, or of all files that a mixture in YAML names.
 
     Args:
         path: as for `open_records`, or a mixture: `.yaml` or `.yml`.
         images: as for `open_records`; a mixture names its own folders.
-        policy: for records that cannot be used; it holds for each file of a mixture by itself.
+        policy: as for `open_records`; it holds for each file of a mixture by itself.
 
     Raises:
         ValueError: as for `open_records`; if the mixture is not as `read_mixture` wants it.
