@@ -9,6 +9,7 @@ from PIL import Image
 
 from recipes.commands.predict import read_questions
 from recipes.data.index.open_records import open_records
+from recipes.data.mixture import read_mixture
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```(json|jsonl|questions)\n(.*?)^```$", PAGE, flags=re.S | re.M)
@@ -89,6 +90,18 @@ def test_tars(scripts):
     found = [(1, ["<image>\nRead.", "No smoking"]), (1, ["<image>", "A cat on a wall."])]
     folder = scripts("WebDataset tars")
     assert texts(open_records(folder / "mine-00000.tar")) == texts(open_records(folder)) == found
+
+
+def test_the_mixture(tmp_path):
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.S | re.M)
+    (tmp_path / "mix.yaml").write_text(example)
+    assert [
+        (part.path.relative_to(tmp_path).as_posix(), part.weight) for part in read_mixture(tmp_path / "mix.yaml")
+    ] == [
+        ("receipts/train.json", 2),
+        ("pages.jsonl", 0.5),
+        ("text.jsonl", 1),
+    ]
 
 
 def test_the_numbers():

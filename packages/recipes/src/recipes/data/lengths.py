@@ -16,6 +16,7 @@ from recipes.data.dataset import RecordQuestions
 from recipes.data.eval_batch import questions_of
 from recipes.data.index.open_records import alone
 from recipes.data.index.stored import IndexedRecords
+from recipes.data.mixture import MixedRecords
 from recipes.data.parallel import in_chunks
 from recipes.data.records import Array, Records
 
@@ -49,6 +50,10 @@ def measure(records: Records, processor: Processor) -> Measured:
         records: the conversations.
         processor: makes samples of them.
     """
+    if isinstance(records, MixedRecords):
+        parts = [measure(part, processor) for part in records.parts]
+        numbers = records.joined([part.numbers for part in parts])
+        return Measured(numbers, records.numbered([part.faults for part in parts]))
     if not isinstance(records, IndexedRecords):
         return _measured(records, processor)
     known = fingerprint_of(processor)

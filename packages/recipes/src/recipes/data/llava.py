@@ -13,8 +13,8 @@ from foveal.models import Batch
 from recipes.data.bad_samples import BadSamples, LeftOutCount
 from recipes.data.dataset import RecordDataset, RecordQuestions
 from recipes.data.eval_batch import EvalBatch
-from recipes.data.index.open_records import open_records
 from recipes.data.lengths import Measured, measure, measure_questions
+from recipes.data.mixture import open_data
 from recipes.data.modules import ConversationData, DataIdentity, fingerprint
 from recipes.data.order import ModalityLengthOrder
 
@@ -23,9 +23,9 @@ class LlavaData(ConversationData):
     """Conversations and captions from files, in LLaVA's format and the others in docs/data.md.
 
     Args:
-        path: JSON or JSONL to learn from.
+        path: JSON or JSONL to learn from, or a mixture of such files in YAML.
         images: folder that the names of pictures are relative to; default: the file's own.
-        val_path: JSON or JSONL to validate on; null: no validation.
+        val_path: the same to validate on; null: no validation.
         val_images: folder for the pictures of `val_path`; default: as for `images`.
         val_limit: number of questions to validate on, from the first; null: all.
         group_by_modality: put samples of similar length and the same modality together; false: plain random order.
@@ -63,12 +63,12 @@ class LlavaData(ConversationData):
             if file is not None and not Path(file).is_file():
                 found = "that is a folder; give a file in it" if Path(file).is_dir() else "there is no such file"
                 raise ValueError(f"--data.{name} {file}: {found} (JSON or JSONL in LLaVA's format)")
-        self.records = open_records(path, images, policy=self.policy)
+        self.records = open_data(path, images, policy=self.policy)
         self.measured: Measured | None = None
         self.left_out = LeftOutCount(self.policy, len(self.records), path, known=len(self.records.faults))
         self.questions: RecordQuestions | None = None
         if val_path is not None:
-            asked = open_records(val_path, val_images, policy=self.policy)
+            asked = open_data(val_path, val_images, policy=self.policy)
             self.questions = RecordQuestions(asked, limit=val_limit, policy=self.policy)
             self.val_left_out = LeftOutCount(self.policy, len(self.questions), val_path)
 

@@ -27,7 +27,7 @@ LOOKED_AT = 20_000
 
 
 def open_records(
-    path: str | Path, images: str | Path | None = None, *, policy: BadSamples = BadSamples()
+    path: str | Path, images: str | Path | None = None, *, policy: BadSamples | None = BadSamples()
 ) -> IndexedRecords:
     """Open the conversations of a file in any of the shapes of `read_shape`, from its index.
 
@@ -38,7 +38,7 @@ def open_records(
     Args:
         path: as for `open_reader`.
         images: folder that the names of pictures are relative to; default: the file's own.
-        policy: for records that cannot be used.
+        policy: for records that cannot be used; None: they are neither raised nor logged.
 
     Raises:
         ValueError: as for `open_reader`, if the file has no records, or the index cannot be written. Unless the policy
@@ -56,7 +56,8 @@ def open_records(
                 records = IndexedRecords(new, reader)
                 (new / ABOUT).write_text(json.dumps({**records.about, "pictures": _pictures(records)}, indent=1))
             records = IndexedRecords(folder, reader)
-    policy.read([records.faults[number] for number in sorted(records.faults)], len(records), records.source)
+    if policy is not None:
+        policy.read([records.faults[number] for number in sorted(records.faults)], len(records), records.source)
     return records
 
 
