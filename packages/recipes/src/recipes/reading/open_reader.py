@@ -8,6 +8,7 @@ from recipes.reading.json_file import JsonReader
 from recipes.reading.parquet_file import ParquetReader
 from recipes.reading.reader import Reader
 from recipes.reading.saved_dataset import SPLITS, STATE, SavedDatasetReader
+from recipes.reading.shards import INDEX, ShardReader
 from recipes.reading.tar_file import TarReader
 
 PARTS: dict[str, Callable[[Path, list[Path], Path], Reader]] = {".parquet": ParquetReader, ".tar": TarReader}
@@ -39,6 +40,8 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
 def _of_folder(source: Path, images: Path) -> Reader:
     if (source / STATE).is_file() or (source / SPLITS).is_file():
         return SavedDatasetReader(source, images)
+    if (source / INDEX).is_file():
+        return ShardReader(source)
     found = {suffix: sorted(source.glob(f"*{suffix}")) for suffix in PARTS}
     kinds = [suffix for suffix in PARTS if found[suffix]]
     if len(kinds) != 1:
