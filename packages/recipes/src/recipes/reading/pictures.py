@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,20 @@ from PIL.Image import Image
 
 from foveal.core import Size
 from foveal.models import image_size, read_image
+from recipes.reading.pdf import PdfPage, page_size, pdf_page, render_page
 
 MAX_BYTES = 20_000_000
 """Largest size of a picture that is embedded in a record."""
 BASE64_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 
-Source = Path | bytes
-"""A picture's file or, if it is embedded in the record, its encoded bytes."""
+Source = Path | PdfPage | bytes
+"""A picture's file, a page of a file or, if it is embedded in the record, its encoded bytes."""
+
+
+def picture_at(path: Path) -> Source:
+    """The picture that a user has typed: a file, or a page such as `a.pdf#page=3`."""
+    return pdf_page(str(path)) or path
 
 
 def picture_size(source: Source) -> Size:
@@ -28,8 +35,9 @@ def picture_size(source: Source) -> Size:
 
     Raises:
         BadImageError: if its header shows that it cannot be used.
+        ImportError: for a page without pypdfium2.
     """
-    return image_size(source)
+    return page_size(source) if isinstance(source, PdfPage) else image_size(source)
 
 
 def read_picture(source: Source) -> Image:
@@ -37,8 +45,9 @@ def read_picture(source: Source) -> Image:
 
     Raises:
         BadImageError: if it cannot be used.
+        ImportError: for a page without pypdfium2.
     """
-    return read_image(source)
+    return render_page(source) if isinstance(source, PdfPage) else read_image(source)
 
 
 def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
@@ -78,22 +87,25 @@ class PictureFolder:
         self._parents: dict[str, str] = {}
 
     def find(self, name: str, where: str) -> Source:
-        """The file of a picture, or its bytes if it is embedded as `data:image/...;base64,`.
+        """The file of a picture, a page of it, or its bytes if it is embedded as `data:image/...;base64,`.
 
         Args:
-            name: file name relative to the folder, or a `data:` URI.
+            name: file name relative to the folder, also as `a.pdf#page=3`, or a `data:` URI.
             where: location of the name, for messages.
 
         Raises:
             ValueError: as for `file`; if an embedded picture is not base64, or larger than `MAX_BYTES`.
         """
-        return _written_out(name, where) if name.startswith("data:") else self.file(name, where)
+        if name.startswith("data:"):
+            return _written_out(name, where)
+        path, page = self.file(name, where), pdf_page(name)
+        return replace(page, path=path) if page else path
 
     def file(self, name: str, where: str) -> Path:
-        """The file of a picture.
+        """The file of a picture, or of a page.
 
         Args:
-            name: file name relative to the folder.
+            name: file name relative to the folder, also as `a.pdf#page=3`.
             where: location of the name, for messages.
 
         Raises:
@@ -102,7 +114,8 @@ class PictureFolder:
         """
         if ADDRESS.match(name):
             raise ValueError(f"{where}: {name[:100]!r} is not fetched: download it, and name its file")
-        path = self.root / name
+        page = pdf_page(name)
+        path = self.root / (page.path if page else name)
         try:
             real = self._real(path)
             if real != self._resolved and not real.startswith(self._resolved.rstrip(os.sep) + os.sep):
