@@ -60,9 +60,10 @@ class LlavaData(ConversationData):
         self.policy = BadSamples(on_bad_sample, max_bad)
         self.has_validation = val_path is not None
         for name, file in (("path", path), ("val_path", val_path)):
-            if file is not None and not Path(file).is_file():
-                found = "that is a folder; give a file in it" if Path(file).is_dir() else "there is no such file"
-                raise ValueError(f"--data.{name} {file}: {found} (JSON or JSONL in LLaVA's format)")
+            if file is not None and not Path(file).exists():
+                raise ValueError(
+                    f"--data.{name} {file}: there is no such file or folder; docs/data.md says what is read"
+                )
         self.records = open_data(path, images, policy=self.policy)
         self.measured: Measured | None = None
         self.left_out = LeftOutCount(self.policy, len(self.records), path, known=len(self.records.faults))
