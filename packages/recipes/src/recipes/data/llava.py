@@ -68,6 +68,7 @@ class LlavaData(ConversationData):
         self.measured: Measured | None = None
         self.left_out = LeftOutCount(self.policy, len(self.records), path, known=len(self.records.faults))
         self.questions: RecordQuestions | None = None
+        self._asked = False
         if val_path is not None:
             asked = open_data(val_path, val_images, policy=self.policy)
             self.questions = RecordQuestions(asked, limit=val_limit, policy=self.policy)
@@ -86,7 +87,8 @@ class LlavaData(ConversationData):
         if stage == "fit" and self.measured is None:
             self.measured = measure(self.records, self.processor)
             self._report(self.measured.faults, self.left_out)
-        if self.questions is not None and not self.questions.known:
+        if self.questions is not None and not self._asked:
+            self._asked = True
             faults = measure_questions(self.questions, self.processor)
             self._report(faults, self.val_left_out)
             self.questions.known = faults.keys()
