@@ -60,13 +60,15 @@ class LlavaData(ConversationData):
         self.policy = BadSamples(on_bad_sample, max_bad)
         self.has_validation = val_path is not None
         for name, file in (("path", path), ("val_path", val_path)):
-            if file is not None and not Path(file).is_file():
-                found = "that is a folder; give a file in it" if Path(file).is_dir() else "there is no such file"
-                raise ValueError(f"--data.{name} {file}: {found} (JSON or JSONL in LLaVA's format)")
+            if file is not None and not Path(file).exists():
+                raise ValueError(
+                    f"--data.{name} {file}: there is no such file or folder; docs/data.md says what is read"
+                )
         self.records = open_data(path, images, policy=self.policy)
         self.measured: Measured | None = None
         self.left_out = LeftOutCount(self.policy, len(self.records), path, known=len(self.records.faults))
         self.questions: RecordQuestions | None = None
+        self._asked = False
         if val_path is not None:
             asked = open_data(val_path, val_images, policy=self.policy)
             self.questions = RecordQuestions(asked, limit=val_limit, policy=self.policy)
@@ -85,7 +87,8 @@ class LlavaData(ConversationData):
         if stage == "fit" and self.measured is None:
             self.measured = measure(self.records, self.processor)
             self._report(self.measured.faults, self.left_out)
-        if self.questions is not None and not self.questions.known:
+        if self.questions is not None and not self._asked:
+            self._asked = True
             faults = measure_questions(self.questions, self.processor)
             self._report(faults, self.val_left_out)
             self.questions.known = faults.keys()
