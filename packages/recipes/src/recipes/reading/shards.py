@@ -1,7 +1,7 @@
 """Read records from the shards that `python -m recipes.shard` writes, in litdata's chunk format.
 
 A chunk begins with n, the number of its items, and n + 1 positions: where each item begins, and the end. An item has
-two parts, after the size of each: JSON of a record and of the sizes of its pictures; and the pictures one after another.
+two parts, after the size of each: JSON of a record and of the sizes of its pictures; and the pictures.
 All numbers are little-endian uint32 (litdata 0.2.76, streaming/writer.py and item_loader.py).
 
 litdata itself is not needed for reading. Its own reader would take the kinds of parts from the index, and one kind is
