@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
+from foveal.models.prompts.fitting import TooLongError, longest_fitting
 from foveal.models.prompts.templates import (
     PLACEHOLDER,
     TemplateName,
@@ -156,36 +158,46 @@ class Processor:
     ) -> tuple[list[int], list[int]]:
         """Ids and labels, including all placeholders."""
         where = f"{key}: " if key else ""
-        kept = list(turns)
         try:
-            check_turns(kept, len(sizes), open_ended=open_ended)
+            check_turns(turns, len(sizes), open_ended=open_ended)
             pictures = [self.picture_ids(size) for size in sizes]
-            while True:
-                segments = render(
-                    kept,
-                    self.template,
-                    bos=self.tokenizer.bos_token or "",
-                    eos=self.tokenizer.eos_token or "",
-                    system=self.system,
-                )
-                ids, labels = self._expanded(*tokenize(segments, self.tokenizer), pictures)
-                if len(ids) <= self.max_length:
-                    break
-                droppable = sum(turn.role == "user" for turn in kept) > 1 and not open_ended
-                if self.overlong == "raise" or not droppable or PLACEHOLDER in kept[-2].text:
-                    visual = ids.count(IMAGE_TOKEN_ID)
-                    raise ValueError(
-                        f"the sample has {len(ids)} tokens ({visual} of them visual), the limit is {self.max_length}: "
-                        "raise max_length, use smaller pictures or shorten the text"
-                    )
-                kept = kept[:-2]
+            drops = self.overlong == "drop_turns" and not open_ended
+
+            def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
+                return self._encoded(kept, pictures)
+
+            (ids, labels), dropped = longest_fitting(turns, encode) if drops else (encode(turns), 0)
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
-        if len(kept) < len(turns):
-            logger.warning("%sleft out the last %d of %d turns to fit", where, len(turns) - len(kept), len(turns))
+        if dropped:
+            logger.warning("%sleft out the last %d of %d turns to fit", where, dropped, len(turns))
         if not open_ended and all(label == IGNORE_INDEX for label in labels):
             raise ValueError(f"{where}nothing in the sample is supervised: its answers have no tokens")
         return ids, labels
+
+    def _encoded(self, turns: Sequence[Turn], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
+        tokenizer = self.tokenizer
+        bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
+        segments = render(turns, self.template, bos=bos, eos=eos, system=self.system)
+        # Ten million characters would take a minute and two gigabytes before their tokens were found too many.
+        characters = sum(len(each.text) - len(PLACEHOLDER) * each.text.count(PLACEHOLDER) for each in segments)
+        if characters > self.max_length and characters > self.max_length * self._longest_token:
+            raise TooLongError(
+                f"the sample has {characters:,} characters, more than {self.max_length} tokens can have, at most "
+                f"{self._longest_token} each: raise max_length or shorten the text"
+            )
+        ids, labels = self._expanded(*tokenize(segments, tokenizer), pictures)
+        if len(ids) > self.max_length:
+            raise TooLongError(
+                f"the sample has {len(ids)} tokens ({ids.count(IMAGE_TOKEN_ID)} of them visual), the limit is "
+                f"{self.max_length}: raise max_length, use smaller pictures or shorten the text"
+            )
+        return ids, labels
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Characters of the longest token. A token that stands for bytes is written with at least one for each."""
+        return max(map(len, self.tokenizer.get_vocab()))
 
     def picture_ids(self, size: Size) -> list[int]:
         """The ids that represent a picture of the given size: placeholders and separators.
