@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from foveal.models import BadImageError, VisionLanguageModel, answer, image_size, read_image
+from foveal.models import BadImageError, VisionLanguageModel, answer, image_size
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.json_file import read_values
@@ -141,7 +141,7 @@ def _answer(
 ) -> str:
     return answer(
         model,
-        [read_image(path) for path in question.images],
+        [model.processor.read(path) for path in question.images],
         question.text,
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,

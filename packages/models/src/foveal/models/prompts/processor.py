@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,7 +26,9 @@ from foveal.models.prompts.templates import (
     render,
 )
 from foveal.models.prompts.tokenize import separator_id, tokenize
+from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
+from foveal.models.views.read_image import read_image
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
@@ -96,11 +99,20 @@ class Processor:
             stops.add(self.tokenizer.get_added_vocab()[end])
         return sorted(stop for stop in stops if stop is not None)
 
-    def encode(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def read(self, source: str | Path | bytes) -> Image | Draft:
+        """Read a picture as upright RGB for the plan, which may want a JPEG at a reduced scale only.
+
+        Raises:
+            BadImageError: as for `read_image`.
+            ValueError: if the plan cannot cut a picture of that size.
+        """
+        return read_draft(source, self.plan.sharpest) if self.plan.draft else read_image(source)
+
+    def encode(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
         """Encode a conversation for training: it ends with an answer.
 
         Args:
-            pictures: RGB, in the order of their `<image>`.
+            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them.
             turns: an optional system turn, then user and assistant alternating.
             key: the sample's name in messages.
 
@@ -110,7 +122,7 @@ class Processor:
         """
         return self._sample(pictures, turns, key, open_ended=False)
 
-    def encode_prompt(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode_prompt(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
         """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`."""
         return self._sample(pictures, turns, key, open_ended=True)
 
@@ -143,7 +155,9 @@ class Processor:
         """The text of an answer's ids, without special tokens or surrounding whitespace."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def _sample(self, pictures: Sequence[Image], turns: Sequence[Turn], key: str, *, open_ended: bool) -> Sample:
+    def _sample(
+        self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], key: str, *, open_ended: bool
+    ) -> Sample:
         for picture in pictures:
             if picture.mode != "RGB":
                 where = f"{key}: " if key else ""
@@ -215,9 +229,10 @@ class Processor:
                 ids.append(self._separators[item])
         return ids
 
-    def _views(self, picture: Image) -> list[Tensor]:
+    def _views(self, picture: Image | Draft) -> list[Tensor]:
         """The views of a picture in the order of the prompt; views that are seen together stay together."""
-        cut, inputs = self.plan.cut(picture), self.plan.inputs
+        cut = self.plan.cut_draft(picture) if isinstance(picture, Draft) else self.plan.cut(picture)
+        inputs = self.plan.inputs
         order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
         return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]
