@@ -19,7 +19,9 @@ def predict_options() -> argparse.Namespace:
     # The checkpoint used to be a positional argument.
     parser.add_argument("folder", type=local_path, nargs="?", help=argparse.SUPPRESS)
     _add_checkpoint(parser)
-    parser.add_argument("--image", type=local_path, nargs="+", default=[], help="one or more pictures")
+    parser.add_argument(
+        "--image", type=local_path, nargs="+", default=[], help="one or more pictures, also a.pdf#page=3"
+    )
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
     parser.add_argument("--data", type=local_path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
     parser.add_argument(

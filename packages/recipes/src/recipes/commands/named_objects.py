@@ -91,7 +91,7 @@ def _said(keys: Sequence[str]) -> str:
 @cache
 def _public() -> list[Any]:
     """Everything that a configuration may name of Foveal."""
-    return [vars(module)[name] for module in map(import_module, PUBLIC) for name in module.__all__]
+    return [getattr(module, name) for module in map(import_module, PUBLIC) for name in module.__all__]
 
 
 def _returns_part(function: Any) -> bool:

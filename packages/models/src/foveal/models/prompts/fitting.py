@@ -1,16 +1,37 @@
-"""Drop exchanges from the end of a conversation until it fits."""
+"""Find what fits into a sequence: refuse texts that cannot, and drop exchanges from the end of a conversation."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from foveal.models.prompts.templates import PLACEHOLDER, Turn
+from foveal.models.prompts.templates import PLACEHOLDER, Segment, Turn
 
 T = TypeVar("T")
 
 
 class TooLongError(ValueError):
     """A conversation has more tokens than a sequence may have."""
+
+
+def check_characters(segments: Sequence[Segment], max_length: int, longest_token: Callable[[], int]) -> None:
+    """Refuse a text that has too many tokens however it is split into them.
+
+    Ten million characters would take a minute and two gigabytes before their tokens were found too many.
+
+    Args:
+        segments: the text; `<image>` is not counted.
+        max_length: most tokens.
+        longest_token: characters of the longest token; asked for long texts only.
+
+    Raises:
+        TooLongError: if even the longest tokens are too many.
+    """
+    characters = sum(len(each.text) - len(PLACEHOLDER) * each.text.count(PLACEHOLDER) for each in segments)
+    if characters > max_length and characters > max_length * (longest := longest_token()):
+        raise TooLongError(
+            f"the sample has {characters:,} characters, more than {max_length} tokens can have, at most {longest} "
+            "each: raise max_length or shorten the text"
+        )
 
 
 def longest_fitting(turns: Sequence[Turn], encode: Callable[[Sequence[Turn]], T]) -> tuple[T, int]:

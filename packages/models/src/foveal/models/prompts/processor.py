@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
-from foveal.models.prompts.fitting import TooLongError, longest_fitting
+from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.templates import (
     PLACEHOLDER,
     TemplateName,
@@ -25,13 +25,21 @@ from foveal.models.prompts.templates import (
     find_template,
     render,
 )
-from foveal.models.prompts.tokenize import separator_id, tokenize
+from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
 from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import read_image
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
+
+
+class Measure(NamedTuple):
+    """Numbers of a sample: its tokens, those of pictures among them, and those that are supervised."""
+
+    tokens: int
+    visual: int
+    supervised: int
 
 
 class Processor:
@@ -130,6 +138,17 @@ class Processor:
         """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of these sizes."""
         return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
 
+    def measure(self, sizes: Sequence[Size], turns: Sequence[Turn], *, key: str = "") -> Measure:
+        """Measure the sample that `encode` makes of pictures of these sizes, without the pictures.
+
+        Exchanges that `encode` drops are not counted, and not logged here.
+
+        Raises:
+            ValueError: as for `encode`.
+        """
+        ids, labels = self._sequence(sizes, turns, key, open_ended=False, quiet=True)
+        return Measure(len(ids), ids.count(IMAGE_TOKEN_ID), len(labels) - labels.count(IGNORE_INDEX))
+
     def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:
         """Collate samples into a batch, padded on the right for training, on the left for generation.
 
@@ -168,9 +187,9 @@ class Processor:
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
 
     def _sequence(
-        self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool
+        self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool, quiet: bool = False
     ) -> tuple[list[int], list[int]]:
-        """Ids and labels, including all placeholders."""
+        """Ids and labels, including all placeholders; if `quiet`, dropped exchanges are not logged."""
         where = f"{key}: " if key else ""
         try:
             check_turns(turns, len(sizes), open_ended=open_ended)
@@ -183,24 +202,17 @@ class Processor:
             (ids, labels), dropped = longest_fitting(turns, encode) if drops else (encode(turns), 0)
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
-        if dropped:
+        if dropped and not quiet:
             logger.warning("%sleft out the last %d of %d turns to fit", where, dropped, len(turns))
         if not open_ended and all(label == IGNORE_INDEX for label in labels):
             raise ValueError(f"{where}nothing in the sample is supervised: its answers have no tokens")
         return ids, labels
 
     def _encoded(self, turns: Sequence[Turn], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
-        tokenizer = self.tokenizer
-        bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
+        bos, eos = self.tokenizer.bos_token or "", self.tokenizer.eos_token or ""
         segments = render(turns, self.template, bos=bos, eos=eos, system=self.system)
-        # Ten million characters would take a minute and two gigabytes before their tokens were found too many.
-        characters = sum(len(each.text) - len(PLACEHOLDER) * each.text.count(PLACEHOLDER) for each in segments)
-        if characters > self.max_length and characters > self.max_length * self._longest_token:
-            raise TooLongError(
-                f"the sample has {characters:,} characters, more than {self.max_length} tokens can have, at most "
-                f"{self._longest_token} each: raise max_length or shorten the text"
-            )
-        ids, labels = self._expanded(*tokenize(segments, tokenizer), pictures)
+        check_characters(segments, self.max_length, lambda: self._longest_token)
+        ids, labels = expanded(*tokenize(segments, self.tokenizer), pictures)
         if len(ids) > self.max_length:
             raise TooLongError(
                 f"the sample has {len(ids)} tokens ({ids.count(IMAGE_TOKEN_ID)} of them visual), the limit is "
@@ -236,15 +248,3 @@ class Processor:
         order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
         return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]
-
-    @staticmethod
-    def _expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
-        """Replace every single `IMAGE_TOKEN_ID` by its picture's ids."""
-        rest = iter(pictures)
-        expanded_ids: list[int] = []
-        expanded_labels: list[int] = []
-        for token, label in zip(ids, labels, strict=True):
-            standing = next(rest) if token == IMAGE_TOKEN_ID else [token]
-            expanded_ids += standing
-            expanded_labels += [label] * len(standing)
-        return expanded_ids, expanded_labels

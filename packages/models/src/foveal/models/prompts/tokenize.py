@@ -54,6 +54,18 @@ def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) ->
     return ids, labels
 
 
+def expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Replace every single `IMAGE_TOKEN_ID` by its picture's ids."""
+    rest = iter(pictures)
+    expanded_ids: list[int] = []
+    expanded_labels: list[int] = []
+    for token, label in zip(ids, labels, strict=True):
+        standing = next(rest) if token == IMAGE_TOKEN_ID else [token]
+        expanded_ids += standing
+        expanded_labels += [label] * len(standing)
+    return expanded_ids, expanded_labels
+
+
 def separator_id(text: str, tokenizer: PreTrainedTokenizerBase) -> int:
     """The id of a separator around or between views: an added token like `<img>`, or a comma or newline.
 
