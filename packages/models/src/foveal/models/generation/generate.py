@@ -13,6 +13,7 @@ from foveal.models.language_models.injection import injected
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch
 from foveal.models.prompts.templates import Turn, with_pictures
+from foveal.models.views.draft import Draft
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,7 +123,7 @@ def generate(
 
 def answer(
     model: VisionLanguageModel,
-    pictures: Sequence[Image],
+    pictures: Sequence[Image | Draft],
     question: str,
     *,
     max_new_tokens: int = 128,

@@ -21,6 +21,8 @@ TWELVE_BITS = 4095
 STRIP = 1_000_000
 """Pixels that are converted at a time, where the conversion takes several times their memory."""
 ORIENTATION = 0x0112
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError)
+"""What Pillow raises for a picture that it cannot decode."""
 
 
 class BadImageError(ValueError):
@@ -45,13 +47,8 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
             `MAX_SIDE`.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
-    with _opened(source, name, max_pixels) as picture:
-        try:
-            picture.load()
-            ImageOps.exif_transpose(picture, in_place=True)
-            return _as_rgb(picture)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
+    with opened(source, name, max_pixels) as picture:
+        return upright_rgb(picture, name)
 
 
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Size:
@@ -64,20 +61,49 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> S
         BadImageError: as for `read_image`, for what the header shows.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
-    with _opened(source, name, max_pixels) as picture:
+    with opened(source, name, max_pixels) as picture:
         size = Size.of(picture.size)
         try:
             if picture.format == "PNG" and _has_metadata_after_pixels(source):
                 picture.load()
-            # Not picture.getexif(): for a PNG it would decode the pixels to search for what the line above ruled out.
-            orientation = Image.getexif(picture).get(ORIENTATION, 1)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except DAMAGED as error:
             raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
-        return Size(size.height, size.width) if orientation in (5, 6, 7, 8) else size
+        return Size(size.height, size.width) if orientation_of(picture, name) in (5, 6, 7, 8) else size
 
 
-def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
-    """Open the picture: read its header, decode nothing."""
+def orientation_of(picture: Image, name: str) -> int:
+    """The EXIF orientation of an opened picture, 1 if it has none.
+
+    Raises:
+        BadImageError: if its EXIF is damaged.
+    """
+    try:
+        # Not picture.getexif(): for a PNG it would decode the pixels to search for more.
+        return int(Image.getexif(picture).get(ORIENTATION, 1))
+    except DAMAGED as error:
+        raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def upright_rgb(picture: Image, name: str) -> Image:
+    """Decode an opened picture as upright RGB.
+
+    Raises:
+        BadImageError: if it is damaged.
+    """
+    try:
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _as_rgb(picture)
+    except DAMAGED as error:
+        raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
+    """Open the picture: read its header, decode nothing.
+
+    Raises:
+        BadImageError: as for `read_image`, for what the header shows.
+    """
     if not isinstance(source, bytes):
         path = Path(source)
         try:
@@ -96,7 +122,7 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
         raise BadImageError(f"{name}: not a picture of a known kind ({', '.join(FORMATS)})") from error
     except Pillow.DecompressionBombError as error:
         raise BadImageError(f"{name}: more pixels than the limit of {max_pixels} ({error})") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise BadImageError(f"{name}: cannot be read ({error})") from error
     size = Size.of(picture.size)
     if size.area > max_pixels:
