@@ -109,12 +109,12 @@ def shard_options() -> argparse.Namespace:
         description="Write conversations and their pictures, as they are encoded, into a few large files.",
     )
     parser.add_argument(
-        "--data.path", dest="path", type=Path, required=True, help="any file or folder of conversations"
+        "--data.path", dest="path", type=local_path, required=True, help="any file or folder of conversations"
     )
     parser.add_argument(
-        "--data.images", dest="images", type=Path, help="folder of the pictures (default: the file's own)"
+        "--data.images", dest="images", type=local_path, help="folder of the pictures (default: the file's own)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder")
+    parser.add_argument("--out", type=local_path, required=True, metavar="FOLDER", help="new folder")
     options = parser.parse_args()
     if options.out.exists():
         stop(f"{options.out} exists", "choose a folder that does not")
