@@ -1,7 +1,6 @@
 """Training: the loss of a step, groups of weights, the schedule, what is frozen."""
 
 import json
-import math
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from foveal.encoders import VisionTransformer
 from foveal.models import AnyResMerge, AnyResPlan, PadToSquare, VisionLanguageModel, byte_tokenizer, llama, qwen3
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
-from recipes.module import Finetuning, NonFiniteLossError, warmup_cosine
+from recipes.module import Finetuning, NonFiniteLossError
 from recipes.optimization.groups import Rates
 from recipes.run.callbacks import NonFiniteReport
 
@@ -101,20 +100,6 @@ def test_groups_of_weights():
         assert all((weight.ndim > 1) == group["name"].endswith("matrices") for weight in group["params"])
     trained_weights = sum(len(group["params"]) for group in groups)
     assert trained_weights == sum(weight.requires_grad for weight in ours.network.parameters())
-
-
-def test_schedule_of_the_published_run():
-    warmup_steps = math.ceil(0.03 * 5198)
-    assert warmup_steps == 156
-
-    def share(step):
-        return warmup_cosine(step, warmup_steps, 5198)
-
-    assert share(0) == 0
-    assert 2e-5 * share(22) == pytest.approx(2.82e-6, rel=1e-3)
-    assert share(156) == 1
-    assert share(156 + (5198 - 156) // 2) == pytest.approx(0.5)
-    assert share(5198) == pytest.approx(0)
 
 
 @pytest.mark.filterwarnings("ignore")
