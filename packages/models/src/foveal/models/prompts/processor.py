@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
+from foveal.models.prompts.packed_rows import collate_rows
 from foveal.models.prompts.templates import (
     PLACEHOLDER,
     TemplateName,
@@ -136,6 +137,14 @@ class Processor:
             tuple(sample.key for sample in samples),
             tuple(size for sample in samples for size in sample.sizes),
         )
+
+    def collate_packed(self, rows: Sequence[Sequence[Sample]], length: int) -> Batch:
+        """Collate samples into rows of `length` tokens, one sample after the other and then padding, for training.
+
+        Raises:
+            ValueError: if there is no sample, or a row is too long.
+        """
+        return collate_rows(rows, length, self.pad_id)
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
         """The text of an answer's ids, without special tokens or surrounding whitespace."""
