@@ -1,7 +1,9 @@
 """Fixtures for every test of the workspace."""
 
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,13 @@ from safetensors.torch import load_file
 pytest_plugins = ["tests.fitting", "tests.receipts"]
 
 ROOT = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what commands cache away from the user's own cache."""
+    cache = tempfile.TemporaryDirectory(prefix="foveal-cache-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["FOVEAL_CACHE"] = cache.name
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llam
 from recipes import chat as command
 from recipes.answering import model as answering
 from recipes.commands import chat as dialogue
-from recipes.data.records import read_records
+from recipes.data.index.open_records import open_records
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120", "TERM": "dumb"}
 
@@ -121,14 +121,14 @@ def test_through_a_pipe(chat, pages, tmp_path):
         assert line.startswith("error: ")
         assert words in line
     assert (tmp_path / "taken.json").read_text() == "[]"
-    (first,) = read_records(tmp_path / "first.json")
+    (first,) = open_records(tmp_path / "first.json")
     assert [path.name for path in first.images] == ["a.png", "b.png", "my page.png"]
     assert [turn.text for turn in first.turns] == [
         *("<image>\n<image>\nWhich of them?", "a a"),
         *("<image>\nAnd this?", "a a"),
         *("/etc/hosts is a file?", "a a"),
     ]
-    (second,) = read_records(tmp_path / "second.json")
+    (second,) = open_records(tmp_path / "second.json")
     assert not second.images
     assert [turn.text for turn in second.turns] == ["Hello?", "a a"]
 
@@ -162,7 +162,7 @@ def test_pictures_elsewhere_and_a_template_without_turns(chat_here, pages, tmp_p
     assert "pictures only" in first
     assert first == second
     assert elsewhere.endswith(f"--data.images {tmp_path.anchor}")
-    records = read_records(tmp_path / "talks" / "talk.json", tmp_path.anchor)
+    records = open_records(tmp_path / "talks" / "talk.json", tmp_path.anchor)
     assert [(record.key, [path.name for path in record.images]) for record in records] == [
         ("talk-1", ["a.png"]),
         ("talk-2", ["b.png"]),

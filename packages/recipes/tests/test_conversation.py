@@ -9,7 +9,7 @@ from PIL import Image
 
 from foveal.models import Turn
 from recipes.answering.conversation import Conversation, Picture
-from recipes.data.records import read_records
+from recipes.data.index.open_records import open_records
 
 
 def picture(folder, name):
@@ -106,7 +106,7 @@ def saved(conversation, path):
 
 
 def test_records_can_be_trained_on(talk, folder):
-    (record,) = read_records(saved(talk, folder / "talk.json"))
+    (record,) = open_records(saved(talk, folder / "talk.json"))
     assert record.key == "talk"
     assert record.images == tuple(folder / name for name in ("a.png", "b.png", "more/c.png"))
     assert list(record.turns) == talk.prompt("?")[1][:-1]
@@ -118,7 +118,7 @@ def test_pictures_elsewhere_are_named_by_their_whole_path(talk, folder):
     assert not talk.lies_in(folder / "more")
     path = saved(talk, folder / "more" / "talk.json")
     assert json.loads(path.read_text())[0]["image"] == [f"{folder}/{name}" for name in ("a.png", "b.png", "more/c.png")]
-    (record,) = read_records(path, path.anchor)
+    (record,) = open_records(path, path.anchor)
     assert record.images == tuple(folder / name for name in ("a.png", "b.png", "more/c.png"))
 
 

@@ -1,5 +1,7 @@
 """Pages, questions and batches."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,8 +25,8 @@ from recipes.data.dataset import (
     untrained,
 )
 from recipes.data.eval_batch import blanked, collate_questions, questions_of
+from recipes.data.index.open_records import open_records
 from recipes.data.pages import PageSettings, draw_page
-from recipes.data.records import Record, read_records
 
 
 @pytest.fixture
@@ -90,23 +92,40 @@ def test_every_answer_is_a_question(processor):
     assert batch.to("cpu").keys == batch.keys
 
 
+def written(folder, *names):
+    talk = [{"from": "human", "value": "<image>\nA?"}, {"from": "gpt", "value": "a"}]
+    path = folder / "data.json"
+    path.write_text(json.dumps([{"id": name[0], "image": name, "conversations": talk} for name in names]))
+    return path
+
+
 def test_bad_pictures_are_raised_or_left_out(tmp_path, processor):
-    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    Image.new("RGB", (64, 64)).save(good)
-    bad.write_text("<html>")
-    records = [Record("g", (good,), TURNS[:2]), Record("b", (bad,), TURNS[:2])]
-    with pytest.raises(ValueError, match=r"b: .*bad\.png: not a picture"):
+    bad = tmp_path / "bad.jpg"
+    for name in ("good.jpg", "bad.jpg"):
+        Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / name)
+    bad.write_bytes(bad.read_bytes()[:-1000])  # its header is whole
+    records = open_records(written(tmp_path, "good.jpg", "bad.jpg"))
+    with pytest.raises(ValueError, match=r"b: .*bad\.jpg: damaged or truncated picture"):
         RecordDataset(records, processor)[1]
     skipping = RecordDataset(records, processor, policy=SKIP)
     batch = SampleCollator(processor)([skipping[0], skipping[1]])
     assert batch.keys == ("g",)
     (message,) = batch.left_out
-    assert message.startswith(f"b: {bad}: not a picture")
-    with pytest.raises(ValueError, match=r"b: .*bad\.png: not a picture"):
+    assert message.startswith(f"b: {bad}: damaged")
+    with pytest.raises(ValueError, match=r"b: .*bad\.jpg: damaged"):
         RecordQuestions(records)[1]
     asked = RecordQuestions(records, policy=SKIP)
     questions = QuestionCollator(processor, SKIP)([asked[1], asked[0]])
     assert (questions.keys, questions.counted, questions.left_out) == (("g",), 1, (message,))
+
+
+def test_a_picture_that_is_gone_since_it_was_indexed(tmp_path, processor):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    records = open_records(written(tmp_path, "a.png"))
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ValueError, match=r"data\.json, record 1 \(id a\), image: there is no file"):
+        RecordDataset(records, processor)[0]
+    assert RecordDataset(records, processor, policy=SKIP)[0].message.endswith("a.png")
 
 
 def test_a_batch_of_which_nothing_is_left_teaches_nothing(processor):
@@ -138,7 +157,7 @@ def test_questions_that_do_not_fit(processor):
 
 
 def test_questions_about_receipts(receipts, processor):
-    records = read_records(receipts / "val.json")
+    records = open_records(receipts / "val.json")
     questions = RecordQuestions(records)
     assert len(questions) > len(records)
     processor.max_length = 4000

@@ -10,7 +10,7 @@ from PIL import Image
 from foveal.models import BadImageError
 from recipes.commands.predict import read_questions
 from recipes.reading.json_file import read_values
-from recipes.reading.pictures import named_pictures, picture_source
+from recipes.reading.pictures import PictureFolder, named_pictures
 
 SEPARATORS = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg"
 
@@ -81,7 +81,7 @@ def test_questions_hold_all_separators(tmp_path):
     [
         ("[]", "has no questions"),
         ('{"text": "a"}', 'line 1: expected an object with a text "question"'),
-        ('{"question": "a", "image": "../a.png"}', r"line 1, image: '\.\./a\.png' lies outside"),
+        ('{"question": "a", "image": "../a.png"}', r"line 1, image: '\.\./a\.png' is outside"),
         ('{"question": "a", "image": "a.png"}', r"line 1, image: there is no file .*a\.png"),
         ('{"question": "a", "imgs": ["a.png"]}', "line 1: the key 'imgs' is not read; did you mean 'images'"),
     ],
@@ -111,4 +111,4 @@ def test_names_of_pictures(tmp_path):
             named_pictures({"image": wrong}, "here")
     for wrong in ("a\0b", "a" * 5000):
         with pytest.raises(ValueError, match=r"here: 'a.* is no name of a file"):
-            picture_source(wrong, tmp_path, "here")
+            PictureFolder(tmp_path).find(wrong, "here")

@@ -6,8 +6,9 @@ import logging
 import pytest
 from PIL import Image
 
+from foveal.core import Size
 from foveal.models import Turn
-from recipes.data.records import read_records
+from recipes.data.index.open_records import open_records
 
 TALK = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
 
@@ -30,15 +31,20 @@ def written(folder, records, name="train.json"):
 def test_pictures_and_text_alone(folder, name):
     text_only = {"id": 7, "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello you"}]}
     path = written(folder, [{"id": "a", "image": "images/a.png", "conversations": TALK}, text_only], name)
-    first, second = read_records(path)
+    first, second = records = open_records(path)
     assert (first.key, first.images) == ("a", (folder / "images" / "a.png",))
     assert first.turns == (Turn("user", "<image>\nWhat?"), Turn("assistant", "A cat."))
-    assert (second.key, second.images, second.words) == ("7", (), 3)
+    assert (second.key, second.images) == ("7", ())
+    assert records.modality_lengths.tolist() == [3, -3]
+    assert records.answers.tolist() == [1, 1]
+    assert records.sizes(0) == (Size(8, 8),)
+    assert records[-1] == second
+    assert records[:1] == [first]
 
 
 def test_an_image_folder_of_its_own(folder):
     path = written(folder, [{"id": "a", "image": "a.png", "conversations": TALK}])
-    (record,) = read_records(path, folder / "images")
+    (record,) = open_records(path, folder / "images")
     assert record.images == (folder / "images" / "a.png",)
 
 
@@ -46,7 +52,7 @@ def test_a_leading_answer_is_left_out_and_logged(folder, caplog):
     talk = [{"from": "gpt", "value": "Welcome"}, *TALK]
     path = written(folder, [{"id": "a", "image": "images/a.png", "conversations": talk}])
     with caplog.at_level(logging.WARNING):
-        (record,) = read_records(path)
+        (record,) = open_records(path)
     assert len(record.turns) == 2
     assert "(id a): left out the first turn, the assistant's" in caplog.text
 
@@ -73,8 +79,8 @@ def changed(**changes):
         (changed(image=["images/a.png", "images/a.png"]), "1 <image> in the text, 2 pictures"),
         ({"id": "a", "conversations": TALK}, "1 <image> in the text, 0 pictures"),
         (changed(image="images/b.png"), r"image: there is no file .*b\.png"),
-        (changed(image="../secret.png"), r"'\.\./secret\.png' lies outside of the image folder"),
-        (changed(image="/etc/passwd"), "lies outside of the image folder"),
+        (changed(image="../secret.png"), r"'\.\./secret\.png' is outside the image folder"),
+        (changed(image="/etc/passwd"), "is outside the image folder"),
         (changed(image=3), "a name or a list of names is expected, not 3"),
         (changed(conversations=["Hi"]), "turn 1: an object with 'from' and 'value', or 'role' and 'content', is"),
         (changed(conversations="Hi"), "conversations: a list of turns is expected, not str"),
@@ -100,7 +106,7 @@ def changed(**changes):
 )
 def test_records_that_are_refused(folder, record, message):
     with pytest.raises(ValueError, match=message) as caught:
-        read_records(written(folder, [record]))
+        open_records(written(folder, [record]))
     assert "train.json" in str(caught.value)
 
 
@@ -108,27 +114,27 @@ def test_a_link_that_leaves_the_folder(folder, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "b.png"
     Image.new("RGB", (8, 8)).save(outside)
     (folder / "images" / "b.png").symlink_to(outside)
-    with pytest.raises(ValueError, match="lies outside of the image folder"):
-        read_records(written(folder, [changed(image="images/b.png")]))
+    with pytest.raises(ValueError, match="is outside the image folder"):
+        open_records(written(folder, [changed(image="images/b.png")]))
 
 
 def test_files_that_are_refused(folder):
     (folder / "broken.json").write_text("[{]")
     with pytest.raises(ValueError, match=r"broken\.json: not JSON"):
-        read_records(folder / "broken.json")
+        open_records(folder / "broken.json")
     (folder / "broken.jsonl").write_text('{"id": 1}\n{')
     with pytest.raises(ValueError, match=r"broken\.jsonl, line 2: not JSON"):
-        read_records(folder / "broken.jsonl")
+        open_records(folder / "broken.jsonl")
     (folder / "object.json").write_text('{\n"id": 1\n}')
     with pytest.raises(ValueError, match="a list of records is expected, not one object"):
-        read_records(folder / "object.json")
+        open_records(folder / "object.json")
     with pytest.raises(ValueError, match="has no records"):
-        read_records(written(folder, []))
+        open_records(written(folder, []))
     with pytest.raises(ValueError, match="there is no image folder"):
-        read_records(written(folder, []), folder / "pictures")
+        open_records(written(folder, []), folder / "pictures")
 
 
 def test_questions_about_receipts(receipts):
-    train, val = read_records(receipts / "train.json"), read_records(receipts / "val.json")
+    train, val = open_records(receipts / "train.json"), open_records(receipts / "val.json")
     assert (len(train), sum(bool(record.images) for record in train)) == (9, 8)
     assert (len(val), sum(bool(record.images) for record in val)) == (5, 4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.models import Turn, read_image
-from recipes.data.records import read_records
+from recipes.data.index.open_records import open_records
 from recipes.data.shapes import KEYS, read_shape
 from recipes.reading.keys import NOT_READ, OTHER_NAMES
 
@@ -196,7 +196,7 @@ def test_a_picture_that_is_written_out(tmp_path):
     encoded = base64.b64encode((tmp_path / "0.png").read_bytes()).decode()
     part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}
     (tmp_path / "data.jsonl").write_text(json.dumps({"messages": chat([part, TEXT])}))
-    (record,) = read_records(tmp_path / "data.jsonl")
+    (record,) = open_records(tmp_path / "data.jsonl")
     assert record.images == ((tmp_path / "0.png").read_bytes(),)
     assert list(record.turns) == READ
     assert read_image(record.images[0]).size == (8, 6)

@@ -87,7 +87,7 @@ class Conversation:
         self.waiting = []
 
     def records(self, name: str, folder: Path) -> list[dict[str, object]]:
-        """The conversation in LLaVA's format, as `recipes.data.records` reads it.
+        """The conversation in LLaVA's format, as `recipes.data.index` reads it.
 
         One record; with a template without turns, one per exchange. Pictures are named relative to `folder` if all of
         them are in it, otherwise by their absolute paths.

@@ -13,6 +13,7 @@ from recipes.command_line.spelling import check_spelling
 CLASSES = {
     "fit": ("recipes.commands.fit", "FitCommand", "fit"),
     "validate": ("recipes.commands.validate", "ValidateCommand", "validate"),
+    "check": ("recipes.commands.check", "CheckCommand", "fit"),
     "cost": ("recipes.commands.cost", "CostCommand", "fit"),
 }
 """For every command: its module, its class, and the Trainer method whose options it takes."""

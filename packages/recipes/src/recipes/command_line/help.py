@@ -17,6 +17,7 @@ EXAMPLES = {
         "--config uhd.yaml --config uhd/13b.yaml --config uhd/pretrain.yaml --data.path my.json",
     ),
     "validate": ("--config uhd.yaml --checkpoint runs/uhd/version_0/checkpoint",),
+    "check": ("--config uhd.yaml --config data/llava.yaml --data.path my.json --data.images my_images/",),
     "cost": (
         "--config uhd.yaml --config uhd/13b.yaml --image 1000x3000",
         "--checkpoint runs/uhd/version_0/checkpoint",
@@ -32,7 +33,7 @@ PARTS = ("encoder", "connector", "language_model", "tokenizer", "plan", "merge")
 MODEL = "recipes.module.Finetuning"
 DATA = ("recipes.data.PagesData", "recipes.data.LlavaData")
 HIDDEN = ("LightningCLI", "FitCommand")
-"""Base classes whose options are not shown: Lightning's are left to its own parser, and `cost` does not train."""
+"""Base classes whose options are not shown: Lightning's are left to its own parser; `cost` and `check` do not train."""
 NAMES = 38
 """Width of the column with the options' names."""
 

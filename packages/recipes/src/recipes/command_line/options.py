@@ -19,7 +19,7 @@ def predict_options() -> argparse.Namespace:
     # The checkpoint used to be a positional argument.
     parser.add_argument("folder", type=Path, nargs="?", help=argparse.SUPPRESS)
     _add_checkpoint(parser)
-    parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures")
+    parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures, also a.pdf#page=3")
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
     parser.add_argument("--data", type=Path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
     parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own folder)")

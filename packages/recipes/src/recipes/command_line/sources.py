@@ -128,9 +128,14 @@ def _imported_from(module: str, node: ast.ImportFrom) -> str:
 
 
 def _bindings(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
-    """Names bound at the top level of a module; names bound in a branch come with the branch and stay undetermined."""
+    """Names bound at the top level of a module; names bound in a branch come with the branch and stay undetermined.
+
+    `if TYPE_CHECKING:` says where the names are defined that a module imports only when they are asked for.
+    """
     for node in body:
         match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=checked, orelse=[]):
+                yield from _bindings(checked)
             case ast.ClassDef() | ast.FunctionDef():
                 yield node.name, node
             case ast.ImportFrom() | ast.Import():

@@ -21,6 +21,7 @@ FIT = ("recipes.commands.lightning_cli", "recipes.commands.measuring", "recipes.
 COMMANDS = {
     "fit": FIT,
     "validate": ("recipes.commands.lightning_cli", "recipes.commands.measuring"),
+    "check": FIT,
     "cost": (*FIT, "recipes.commands.cost"),
 }
 """For every command, the modules whose `add_arguments_to_parser` adds options."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from foveal.models import BadImageError, VisionLanguageModel, answer, image_size, read_image
+from foveal.models import BadImageError, VisionLanguageModel, answer
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.json_file import read_values
 from recipes.reading.keys import refuse_meant_keys
-from recipes.reading.pictures import Source, named_pictures, picture_source
+from recipes.reading.pictures import PictureFolder, Source, named_pictures, picture_at, picture_size, read_picture
 
 KEYS = ("id", "image", "images", "question")
 
@@ -39,14 +39,14 @@ def main(options: argparse.Namespace) -> None:
     calm()
     with short_errors():
         if options.question is not None:
-            questions = [Question("", options.question, tuple(options.image))]
+            questions = [Question("", options.question, tuple(map(picture_at, options.image)))]
         else:
             questions = list(read_questions(options.data, options.images or options.data.parent))
         if options.output is not None and not (questions := unanswered(questions, options.output)):
             sys.stderr.write(f"{options.output} has all answers already\n")
             return
         first = questions[0]
-        model = opened(options, [image_size(path) for path in first.images], first.text)
+        model = opened(options, [picture_size(source) for source in first.images], first.text)
         options.cuda_graphs = takes_graphs(model, options)
         if options.question is not None:
             _print_answer(model, questions[0], options)
@@ -70,7 +70,8 @@ def read_questions(path: Path, images: Path) -> Iterator[Question]:
             that it cannot be used; the message has file and line.
         OSError: if the file cannot be read.
     """
-    questions = [_question(record, where, images, number) for number, where, record in read_values(path)]
+    folder = PictureFolder(images)
+    questions = [_question(record, where, folder, number) for number, where, record in read_values(path)]
     if not questions:
         raise ValueError(f"{path} has no questions")
     return iter(questions)
@@ -102,15 +103,15 @@ def unanswered(questions: Sequence[Question], output: Path) -> list[Question]:
     return [each for each in questions if (each.key, each.text) not in answered]
 
 
-def _question(record: Any, where: str, images: Path, number: int) -> Question:
+def _question(record: Any, where: str, folder: PictureFolder, number: int) -> Question:
     if not isinstance(record, dict) or not isinstance(record.get("question"), str):
         raise ValueError(f'{where}: expected an object with a text "question"')
     refuse_meant_keys(record, KEYS, where)
     names = named_pictures(record, where)
-    sources = tuple(picture_source(name, images, f"{where}, image") for name in names)
+    sources = tuple(folder.find(name, f"{where}, image") for name in names)
     for source in sources:
         try:
-            image_size(source)
+            picture_size(source)
         except BadImageError as error:
             raise BadImageError(f"{where}, image: {error}") from error
     key = number if record.get("id") is None else record["id"]
@@ -141,7 +142,7 @@ def _answer(
 ) -> str:
     return answer(
         model,
-        [read_image(path) for path in question.images],
+        [read_picture(source) for source in question.images],
         question.text,
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,

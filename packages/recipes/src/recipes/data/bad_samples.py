@@ -92,6 +92,17 @@ class LeftOutCount:
         self._logged: set[str] = set()
         self._epoch, self._found = 0, set[str]()
 
+    def know(self, number: int) -> None:
+        """Count further samples that are known to be bad before the first step.
+
+        Raises:
+            ValueError: if they are too many, together with those known before.
+        """
+        self.known += number
+        self.most = max(self.most, self.known)
+        if number:
+            self.policy.check(self.known, self.samples, self.source)
+
     def add(self, messages: Sequence[str], epoch: int) -> int:
         """Count the messages of a batch; return how many different ones this rank has found in the epoch."""
         if epoch != self._epoch:

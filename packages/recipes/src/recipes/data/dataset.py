@@ -1,20 +1,23 @@
 """Data sets of conversations from files, and of pages made on the fly."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image as Pillow
 from PIL.Image import Image
 from torch.utils.data import Dataset
 
 from foveal.core import Size
-from foveal.models import IGNORE_INDEX, BadImageError, Batch, Processor, Sample, Turn, read_image
+from foveal.models import IGNORE_INDEX, BadImageError, Batch, Processor, Sample, Turn
 from recipes.data.bad_samples import BadSamples
 from recipes.data.eval_batch import EvalBatch, EvalItem, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page
-from recipes.data.records import Record
+from recipes.data.records import Record, Records
+from recipes.reading.pictures import read_picture
 
 _BLANK = Pillow.new("RGB", (1, 1), "white")
 _NOTHING = Turn("user", "<image>")
@@ -68,22 +71,31 @@ class RecordDataset(Dataset[Sample | LeftOut]):
     """Conversations from files, as samples to learn from.
 
     Args:
-        records: from `read_records`.
+        records: the conversations.
         processor: makes samples.
         policy: for samples that cannot be used, such as those with a damaged picture or with too many tokens.
+        known: numbers of samples that are known to be unusable, and were reported.
     """
 
-    def __init__(self, records: Sequence[Record], processor: Processor, *, policy: BadSamples = BadSamples()) -> None:
+    def __init__(
+        self,
+        records: Records,
+        processor: Processor,
+        *,
+        policy: BadSamples = BadSamples(),
+        known: Collection[int] = (),
+    ) -> None:
         self.records, self.processor, self.policy = records, processor, policy
+        self.known = frozenset(known) | records.faults.keys()
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Sample | LeftOut:
-        record = self.records[index]
-        if record.fault:
+        if index in self.known:
             return LeftOut()
         try:
+            record = self.records[index]
             return self.processor.encode(pictures_of(record), record.turns, key=record.key)
         except ValueError as error:
             if not self.policy.skips:
@@ -95,25 +107,34 @@ class RecordQuestions(Dataset[EvalItem | LeftOut]):
     """Every answered question of conversations from files.
 
     Args:
-        records: from `read_records`; those with a fault have no questions.
+        records: the conversations; those that cannot be used have no questions.
+        limit: number of questions, from the first; None: all.
         policy: for questions whose pictures cannot be used.
+
+    Attributes:
+        known: numbers of questions that are known to be unusable, and were reported.
     """
 
-    def __init__(self, records: Sequence[Record], *, policy: BadSamples = BadSamples()) -> None:
-        self.policy = policy
-        self.places = [
-            (record, answer)
-            for record in records
-            if not record.fault
-            for answer in range(sum(turn.role == "assistant" for turn in record.turns))
-        ]
+    def __init__(self, records: Records, *, limit: int | None = None, policy: BadSamples = BadSamples()) -> None:
+        self.records, self.policy = records, policy
+        self.known: Collection[int] = ()
+        self._ends = np.cumsum(records.answers, dtype=np.int64)
+        self._number = min(int(self._ends[-1]), sys.maxsize if limit is None else limit)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return self._number
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The number of the record, and of the answer in it."""
+        record = int(np.searchsorted(self._ends, index, side="right"))
+        return record, index - int(self._ends[record] - self.records.answers[record])
 
     def __getitem__(self, index: int) -> EvalItem | LeftOut:
-        record, answer = self.places[index]
+        if index in self.known:
+            return LeftOut()
+        number, answer = self.place(index)
         try:
+            record = self.records[number]
             return questions_of(record.key, pictures_of(record), record.turns)[answer]
         except ValueError as error:
             if not self.policy.skips:
@@ -217,6 +238,6 @@ def pictures_of(record: Record) -> list[Image]:
         BadImageError: naming the record and the file.
     """
     try:
-        return [read_image(source) for source in record.images]
+        return [read_picture(source) for source in record.images]
     except BadImageError as error:
         raise BadImageError(f"{record.key}: {error}") from error

@@ -1,9 +1,11 @@
 """Conversations from files, as a Lightning data module."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -11,18 +13,19 @@ from foveal.models import Batch
 from recipes.data.bad_samples import BadSamples, LeftOutCount
 from recipes.data.dataset import RecordDataset, RecordQuestions
 from recipes.data.eval_batch import EvalBatch
+from recipes.data.lengths import Measured, measure, measure_questions
+from recipes.data.mixture import open_data
 from recipes.data.modules import ConversationData, DataIdentity, fingerprint
 from recipes.data.order import ModalityLengthOrder
-from recipes.data.records import read_records
 
 
 class LlavaData(ConversationData):
     """Conversations and captions from files, in LLaVA's format and the others in docs/data.md.
 
     Args:
-        path: JSON or JSONL to learn from.
+        path: JSON or JSONL to learn from, or a mixture of such files in YAML.
         images: folder that the names of pictures are relative to; default: the file's own.
-        val_path: JSON or JSONL to validate on; null: no validation.
+        val_path: the same to validate on; null: no validation.
         val_images: folder for the pictures of `val_path`; default: as for `images`.
         val_limit: number of questions to validate on, from the first; null: all.
         group_by_modality: put samples of similar length and the same modality together; false: plain random order.
@@ -57,29 +60,50 @@ class LlavaData(ConversationData):
         self.policy = BadSamples(on_bad_sample, max_bad)
         self.has_validation = val_path is not None
         for name, file in (("path", path), ("val_path", val_path)):
-            if file is not None and not Path(file).is_file():
-                found = "that is a folder; give a file in it" if Path(file).is_dir() else "there is no such file"
-                raise ValueError(f"--data.{name} {file}: {found} (JSON or JSONL in LLaVA's format)")
-        self.records = read_records(path, images, policy=self.policy)
-        known = sum(bool(record.fault) for record in self.records)
-        self.left_out = LeftOutCount(self.policy, len(self.records), path, known=known)
+            if file is not None and not Path(file).exists():
+                raise ValueError(
+                    f"--data.{name} {file}: there is no such file or folder; docs/data.md says what is read"
+                )
+        self.records = open_data(path, images, policy=self.policy)
+        self.measured: Measured | None = None
+        self.left_out = LeftOutCount(self.policy, len(self.records), path, known=len(self.records.faults))
         self.questions: RecordQuestions | None = None
+        self._asked = False
         if val_path is not None:
-            self.questions = RecordQuestions(read_records(val_path, val_images, policy=self.policy), policy=self.policy)
-            self.questions.places = self.questions.places[:val_limit]
+            asked = open_data(val_path, val_images, policy=self.policy)
+            self.questions = RecordQuestions(asked, limit=val_limit, policy=self.policy)
             self.val_left_out = LeftOutCount(self.policy, len(self.questions), val_path)
 
     @cached_property
     def identity(self) -> DataIdentity:
-        return DataIdentity(
-            len(self.records), fingerprint(self.seed, self.group_by_modality, *(each.turns for each in self.records))
-        )
+        return DataIdentity(len(self.records), fingerprint(self.seed, self.group_by_modality, self.records.fingerprint))
+
+    def setup(self, stage: str) -> None:
+        """Measure all samples and questions, so that those that do not fit are known before the first step.
+
+        Raises:
+            ValueError: naming the first of them, if they may not be left out.
+        """
+        if stage == "fit" and self.measured is None:
+            self.measured = measure(self.records, self.processor)
+            self._report(self.measured.faults, self.left_out)
+        if self.questions is not None and not self._asked:
+            self._asked = True
+            faults = measure_questions(self.questions, self.processor)
+            self._report(faults, self.val_left_out)
+            self.questions.known = faults.keys()
+
+    def _report(self, faults: Mapping[int, str], count: LeftOutCount) -> None:
+        self.policy.read([faults[number] for number in sorted(faults)], count.samples, count.source)
+        count.know(len(faults))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        dataset = RecordDataset(self.records, self.processor, policy=self.policy)
-        signed = [max(record.words, 1) * (1 if record.images else -1) for record in self.records]
-        lengths = signed if self.group_by_modality else [1] * len(signed)
-        return self._train_loader(dataset, ModalityLengthOrder(lengths, seed=self.seed))
+        known = () if self.measured is None else self.measured.faults.keys()
+        dataset = RecordDataset(self.records, self.processor, policy=self.policy, known=known)
+        words = self.records.modality_lengths
+        return self._train_loader(
+            dataset, ModalityLengthOrder(words if self.group_by_modality else np.ones_like(words), seed=self.seed)
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         return [] if self.questions is None else self._val_loader(self.questions, self.policy)

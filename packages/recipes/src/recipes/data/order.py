@@ -3,7 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+
+from recipes.data.records import Array
 
 
 class Order(ABC):
@@ -60,25 +63,26 @@ class ModalityLengthOrder(Order):
         ValueError: if a length is 0, which leaves the modality unknown, or if there are no samples.
     """
 
-    def __init__(self, lengths: Sequence[int], *, seed: int = 0) -> None:
-        if not lengths:
+    def __init__(self, lengths: Sequence[int] | Array, *, seed: int = 0) -> None:
+        self.lengths, self.seed = np.asarray(lengths, dtype=np.int32), seed
+        if not len(self.lengths):
             raise ValueError("there are no samples to put in order")
-        if zeros := [index for index, length in enumerate(lengths) if length == 0]:
+        if len(zeros := np.flatnonzero(self.lengths == 0)):
             raise ValueError(f"{len(zeros)} samples have length 0, the first is number {zeros[0]}: they have no text")
-        self.lengths, self.seed = list(lengths), seed
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def indices(self, epoch: int, *, batch_size: int, parts: int) -> list[int]:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-        with_pictures = [index for index, length in enumerate(self.lengths) if length > 0]
-        without = [index for index, length in enumerate(self.lengths) if length < 0]
+        lengths: list[int] = self.lengths.tolist()
+        with_pictures = [index for index, length in enumerate(lengths) if length > 0]
+        without = [index for index, length in enumerate(lengths) if length < 0]
         block = batch_size * parts
         if not with_pictures or not without:
-            blocks = _blocks(range(len(self.lengths)), self.lengths, block, parts, generator)
+            blocks = _blocks(range(len(lengths)), lengths, block, parts, generator)
             return [index for part in blocks for index in part]
-        absolute = [abs(length) for length in self.lengths]
+        absolute = [abs(length) for length in lengths]
         kinds = [_blocks(indices, absolute, block, parts, generator) for indices in (with_pictures, without)]
         full, tail = [], []
         for blocks in kinds:

@@ -2,18 +2,52 @@
 
 import base64
 import binascii
+import os
 import re
+import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from PIL.Image import Image
+
+from foveal.core import Size
+from foveal.models import image_size, read_image
+from recipes.reading.pdf import PdfPage, page_size, pdf_page, render_page
 
 MAX_BYTES = 20_000_000
 """Largest size of a picture that is embedded in a record."""
 BASE64_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 
-Source = Path | bytes
-"""A picture's file or, if it is embedded in the record, its encoded bytes."""
+Source = Path | PdfPage | bytes
+"""A picture's file, a page of a file or, if it is embedded in the record, its encoded bytes."""
+
+
+def picture_at(path: Path) -> Source:
+    """The picture that a user has typed: a file, or a page such as `a.pdf#page=3`."""
+    return pdf_page(str(path)) or path
+
+
+def picture_size(source: Source) -> Size:
+    """The size of an upright picture, without decoding it.
+
+    Raises:
+        BadImageError: if its header shows that it cannot be used.
+        ImportError: for a page without pypdfium2.
+    """
+    return page_size(source) if isinstance(source, PdfPage) else image_size(source)
+
+
+def read_picture(source: Source) -> Image:
+    """Read a picture as upright RGB.
+
+    Raises:
+        BadImageError: if it cannot be used.
+        ImportError: for a page without pypdfium2.
+    """
+    return render_page(source) if isinstance(source, PdfPage) else read_image(source)
 
 
 def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
@@ -32,32 +66,81 @@ def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
     return single or several
 
 
-def picture_source(name: str, root: Path, where: str) -> Source:
-    """The file of a picture, or its bytes if it is embedded as `data:image/...;base64,`.
+class OutsideError(ValueError):
+    """A name that leads out of the image folder."""
+
+
+class PictureFolder:
+    """Finds pictures by name, in a folder or embedded in the record.
 
     Args:
-        name: file name relative to `root`, or a `data:` URI.
         root: folder that all pictures must be inside, after links are resolved.
-        where: location of the name, for messages.
 
     Raises:
-        ValueError: if the name is a URL, or the file is missing or outside the folder; if an embedded picture is not
-            base64, or larger than `MAX_BYTES`.
+        ValueError: if there is no such folder.
     """
-    if name.startswith("data:"):
-        return _written_out(name, where)
-    if ADDRESS.match(name):
-        raise ValueError(f"{where}: {name[:100]!r} is not fetched: download it, and give its name in the image folder")
-    path = root / name
-    try:
-        inside, there = path.resolve().is_relative_to(root.resolve()), path.is_file()
-    except (OSError, ValueError) as error:  # too long, or with a NUL
-        raise ValueError(f"{where}: {name[:100]!r} is no name of a file ({error})") from error
-    if not inside:
-        raise ValueError(f"{where}: {name!r} lies outside of the image folder {root}")
-    if not there:
-        raise ValueError(f"{where}: there is no file {path}")
-    return path
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise ValueError(f"there is no image folder {root}")
+        self.root, self._resolved = root, os.path.realpath(root)
+        self._parents: dict[str, str] = {}
+
+    def find(self, name: str, where: str) -> Source:
+        """The file of a picture, a page of it, or its bytes if it is embedded as `data:image/...;base64,`.
+
+        Args:
+            name: file name relative to the folder, also as `a.pdf#page=3`, or a `data:` URI.
+            where: location of the name, for messages.
+
+        Raises:
+            ValueError: as for `file`; if an embedded picture is not base64, or larger than `MAX_BYTES`.
+        """
+        if name.startswith("data:"):
+            return _written_out(name, where)
+        path, page = self.file(name, where), pdf_page(name)
+        return replace(page, path=path) if page else path
+
+    def file(self, name: str, where: str) -> Path:
+        """The file of a picture, or of a page.
+
+        Args:
+            name: file name relative to the folder, also as `a.pdf#page=3`.
+            where: location of the name, for messages.
+
+        Raises:
+            OutsideError: if the file is outside the folder.
+            ValueError: if the name is a URL, or the file is missing.
+        """
+        if ADDRESS.match(name):
+            raise ValueError(f"{where}: {name[:100]!r} is not fetched: download it, and name its file")
+        page = pdf_page(name)
+        path = self.root / (page.path if page else name)
+        try:
+            real = self._real(path)
+            if real != self._resolved and not real.startswith(self._resolved.rstrip(os.sep) + os.sep):
+                raise OutsideError(f"{where}: {name!r} is outside the image folder {self.root}")
+            there = stat.S_ISREG(os.stat(real).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except PermissionError as error:
+            raise ValueError(f"{where}: {path} cannot be read (permission denied)") from error
+        except OutsideError:
+            raise
+        except (OSError, ValueError) as error:  # too long, or with a NUL
+            raise ValueError(f"{where}: {name[:100]!r} is no name of a file ({error})") from error
+        if not there:
+            raise ValueError(f"{where}: there is no file {path}")
+        return path
+
+    def _real(self, path: Path) -> str:
+        """The path without links; every folder is resolved only once, since that takes a call for each of its parts."""
+        parent, base = os.path.split(path)
+        if base in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        if parent not in self._parents:
+            self._parents[parent] = os.path.realpath(parent)
+        return os.path.join(self._parents[parent], base)
 
 
 def _names(value: Any, where: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,14 @@ from foveal.models.views.plan import ViewPlan
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
+
+
+class Measure(NamedTuple):
+    """Numbers of a sample: its tokens, those of pictures among them, and those that are supervised."""
+
+    tokens: int
+    visual: int
+    supervised: int
 
 
 class Processor:
@@ -117,6 +125,17 @@ class Processor:
         """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of these sizes."""
         return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
 
+    def measure(self, sizes: Sequence[Size], turns: Sequence[Turn], *, key: str = "") -> Measure:
+        """Measure the sample that `encode` makes of pictures of these sizes, without the pictures.
+
+        Exchanges that `encode` drops are not counted, and not logged here.
+
+        Raises:
+            ValueError: as for `encode`.
+        """
+        ids, labels = self._sequence(sizes, turns, key, open_ended=False, quiet=True)
+        return Measure(len(ids), ids.count(IMAGE_TOKEN_ID), len(labels) - labels.count(IGNORE_INDEX))
+
     def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:
         """Collate samples into a batch, padded on the right for training, on the left for generation.
 
@@ -161,9 +180,9 @@ class Processor:
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
 
     def _sequence(
-        self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool
+        self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool, quiet: bool = False
     ) -> tuple[list[int], list[int]]:
-        """Ids and labels, including all placeholders."""
+        """Ids and labels, including all placeholders; if `quiet`, dropped exchanges are not logged."""
         where = f"{key}: " if key else ""
         kept = list(turns)
         try:
@@ -190,7 +209,7 @@ class Processor:
                 kept = kept[:-2]
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
-        if len(kept) < len(turns):
+        if len(kept) < len(turns) and not quiet:
             logger.warning("%sleft out the last %d of %d turns to fit", where, len(turns) - len(kept), len(turns))
         if not open_ended and all(label == IGNORE_INDEX for label in labels):
             raise ValueError(f"{where}nothing in the sample is supervised: its answers have no tokens")
