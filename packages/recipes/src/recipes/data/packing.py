@@ -5,7 +5,7 @@ So every epoch has the same number of packs, and a resumed run needs no buffer: 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -46,13 +46,18 @@ class Packs:
         members: list[int] = self.samples[start : self.ends[number]].tolist()
         return members
 
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self[number] for number in range(len(self)))
+
     @property
     def digest(self) -> str:
         """A hash of the packs, to compare those of a resumed run."""
         return hashlib.sha256(self.samples.tobytes() + self.ends.tobytes()).hexdigest()
 
 
-def pack(lengths: Sequence[int], order: Sequence[int], capacity: int, *, buffer: int = BUFFER) -> Packs:
+def pack(
+    lengths: Sequence[int] | NDArray[np.integer], order: Sequence[int], capacity: int, *, buffer: int = BUFFER
+) -> Packs:
     """Pack samples into rows of at most `capacity` tokens.
 
     A buffer holds the next `buffer` samples of the order. Each pack takes the oldest of them and those others that fill
@@ -70,7 +75,7 @@ def pack(lengths: Sequence[int], order: Sequence[int], capacity: int, *, buffer:
     """
     if buffer < 1:
         raise ValueError(f"a pack is chosen from {buffer} samples: at least 1 is needed")
-    known = [int(length) for length in lengths]
+    known: list[int] = np.asarray(lengths).tolist()
     for number in order:
         if known[number] > capacity:
             raise ValueError(
@@ -132,7 +137,9 @@ class PackedOrder(Order):
         return shuffled(self.packs, self.seed, epoch)
 
 
-def packs_of(lengths: Sequence[int], capacity: int, *, seed: int = 0, buffer: int = BUFFER) -> Packs:
+def packs_of(
+    lengths: Sequence[int] | NDArray[np.integer], capacity: int, *, seed: int = 0, buffer: int = BUFFER
+) -> Packs:
     """The packs of all samples, read in a random order.
 
     Args:
