@@ -63,7 +63,7 @@ def test_a_step_on_the_same_samples_has_the_same_loss(fit, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--data.workers=2",), ("--trainer.accumulate_grad_batches=2",)])
+@pytest.mark.parametrize("options", [(), ("--trainer.accumulate_grad_batches=2",)])
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(fit, data, options):
     assert fit(*ROWS, *options) == 0
     stopped = (*SEEN, "--trainer.callbacks.stop_at=[2]", "--run=resumed")
@@ -74,6 +74,14 @@ def test_a_resumed_run_is_the_one_that_was_not_interrupted(fit, data, options):
     assert losses(data / "resumed") == losses(data / "run")
     shares = sorted(padding_shares(data / "run"))
     assert shares[len(shares) // 2] < 0.15
+
+
+@pytest.mark.slow
+def test_workers_make_the_same_batches(fit, data):
+    assert fit(*ROWS) == 0
+    assert fit(*ROWS, "--data.workers=2", "--run=workers") == 0
+    assert losses(data / "workers") == losses(data / "run")
+    assert weights(data / "workers") == weights(data / "run")
 
 
 @pytest.mark.slow
