@@ -122,6 +122,12 @@ WRONG = [
     ((*UHD, "--trainer.devices=zero"), 1, ["the Trainer refuses its settings", "devices"]),
     ((*UHD, "--trainer.max_time=soon"), 1, ["the Trainer refuses its settings", "soon"]),
     ((*UHD, "--run", "own.py"), 1, ["--run own.py", "give a folder"]),
+    # values as long as a file
+    ((*UHD, f"--model={'x' * 9000}"), 2, ["--model: 'xxx", "is not a mapping of settings"]),
+    ((*UHD, f"--trainer.max_steps={'x' * 9000}"), 2, ["--trainer.max_steps: 'xxx", "is not a whole number"]),
+    ((*UHD, f"{CONNECTOR}={'x' * 9000}"), 2, ["--model.network.connector: 'xxx", "is not the class path"]),
+    (("--config", "x" * 9000), 2, ["--config xxx", "there is no such file"]),
+    ((*UHD, f"--{'x' * 9000}=1"), 2, ["--xxx"]),
     # classes
     (
         (*UHD, "--config", "class.yaml"),
@@ -192,6 +198,7 @@ def files(tmp_path, monkeypatch):
 def check(message, words):
     assert message.startswith("error: ")
     assert len(message.splitlines()) <= 4
+    assert len(message) < 3000
     for word in words:
         assert word in message
     for noise in NOISE:

@@ -32,6 +32,12 @@ def predict_options() -> argparse.Namespace:
         type=local_path,
         help="JSONL file for the answers, which a second start completes (default: the screen)",
     )
+    parser.add_argument(
+        "--on_bad_sample",
+        choices=literal("recipes.data.bad_samples", "Policy"),
+        default="raise",
+        help="skip: leave out questions of --data that cannot be answered, name them, and exit with 1 (default: raise)",
+    )
     add_options(parser)
     options = parser.parse_args()
     if (options.folder is None) == (options.checkpoint is None):

@@ -57,6 +57,11 @@ def untrained(sample: Sample | LeftOut) -> Sample | LeftOut:
     return replace(sample, labels=torch.full_like(sample.labels, IGNORE_INDEX))
 
 
+def blank_sample(processor: Processor) -> Sample:
+    """A blank picture with no supervised token."""
+    return processor.encode_prompt([_BLANK], [_NOTHING], key="blank")
+
+
 def as_filler(item: EvalItem | LeftOut) -> EvalItem | LeftOut:
     """The same question, with an answer that is not counted."""
     return LeftOut() if isinstance(item, LeftOut) else replace(item, counted=False)
@@ -194,7 +199,7 @@ class SampleCollator:
         kept = [sample for sample in samples if isinstance(sample, Sample)]
         told = tuple(sample.message for sample in samples if isinstance(sample, LeftOut) and sample.message)
         if not kept:
-            kept = [self.processor.encode_prompt([_BLANK], [_NOTHING], key="blank")]
+            kept = [blank_sample(self.processor)]
         return replace(self.processor.collate(kept), left_out=told)
 
 
