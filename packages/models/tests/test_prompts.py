@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from foveal.models import IMAGE_TOKEN_ID, Turn, byte_tokenizer, pretrained_tokenizer
 from foveal.models.prompts.constants import IGNORE_INDEX
-from foveal.models.prompts.templates import TEMPLATES, check_turns, render
+from foveal.models.prompts.template_texts import TEMPLATES
+from foveal.models.prompts.templates import check_turns, render
 from foveal.models.prompts.tokenize import separator_id, tokenize
 
 BYTES = byte_tokenizer()

@@ -6,7 +6,8 @@ from pathlib import Path
 from PIL.Image import Image
 
 from foveal.models import Turn
-from foveal.models.prompts.templates import PLACEHOLDER, find_template, with_pictures
+from foveal.models.prompts.template_texts import find_template
+from foveal.models.prompts.templates import PLACEHOLDER, with_pictures
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for opening checkpoints that do not describe everything, shared by all commands."""
-    templates = literal("foveal.models.prompts.templates", "TemplateName")
+    templates = literal("foveal.models.prompts.template_texts", "TemplateName")
     parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
     parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
     _add_allow_import(parser)

@@ -9,7 +9,8 @@ import torch
 from foveal.core import Size
 from foveal.models import Turn, VisionLanguageModel, load
 from foveal.models.language_models.quantize import Kind, recorded_kind
-from foveal.models.prompts.templates import TemplateName, with_pictures
+from foveal.models.prompts.template_texts import TemplateName
+from foveal.models.prompts.templates import with_pictures
 
 if TYPE_CHECKING:
     from foveal.models.estimates.memory import Memory

@@ -13,7 +13,7 @@ from foveal.models.language_models.packed_attention import AttentionKind
 from foveal.models.language_models.quantize import Kind, record
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.processor import Overlong
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.published import is_published, open_published
 from foveal.models.views.plan import ViewPlan
 

@@ -7,7 +7,7 @@ from foveal.models.language_models.build import DType
 from foveal.models.language_models.packed_attention import AttentionKind
 from foveal.models.language_models.quantize import Kind
 from foveal.models.prompts.processor import Overlong
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.views.plan import ViewPlan
 
 

@@ -14,14 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
-from foveal.models.prompts.templates import (
-    PLACEHOLDER,
-    TemplateName,
-    Turn,
-    check_turns,
-    find_template,
-    render,
-)
+from foveal.models.prompts.template_texts import TemplateName, find_template
+from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns, render
 from foveal.models.prompts.tokenize import separator_id, tokenize
 from foveal.models.views.plan import ViewPlan
 

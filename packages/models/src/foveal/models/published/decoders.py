@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Rename, check_fit
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
 
 NOT_THE_MODELS = {"model_type", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
 
