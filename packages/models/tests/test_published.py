@@ -49,6 +49,7 @@ from foveal.models import (
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
+from foveal.models.published.decoders import prompt_of
 from foveal.models.published.llava_layout import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
 
@@ -805,7 +806,7 @@ def test_what_others_have_quantised(write):
 
 
 def test_prompts_follow_the_language_model(write):
-    """LLaVA-1.6 34B is a LLaMA with ChatML's tokens; Mistral's prompts have no system text; LLaMA 3's are not known."""
+    """LLaVA-1.6 34B is a LLaMA with ChatML's tokens; Mistral's prompts have no system text; LLaMA 3 has its own."""
     reference = theirs()
     tensors, config = in_layout(reference, "legacy"), reference.config.to_dict()
     chat = byte_tokenizer(["<|im_start|>", "<|im_end|>"])
@@ -822,12 +823,14 @@ def test_prompts_follow_the_language_model(write):
     ids = [token for token in sample.input_ids.tolist() if token != IMAGE_TOKEN_ID]
     assert byte_tokenizer().decode(ids) == "<s>[INST] \nWhat? [/INST]"
     third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
-    with pytest.raises(ValueError, match="a llama of the third generation was trained with are not known: pass `temp"):
-        open_published(write(tensors, config, tokenizer=third))
-    assert (
-        open_published(write(tensors, config, tokenizer=third), Overrides(template="plain")).processor.template
-        == "plain"
-    )
+    assert open_published(write(tensors, config, tokenizer=third)).processor.template == "llama_3"
+    tiles = {"image_aspect_ratio": "anyres", "mm_patch_merge_type": "spatial_unpad", "image_grid_pinpoints": PINPOINTS}
+    next_llava = theirs(LlavaNextForConditionalGeneration, image_grid_pinpoints=PINPOINTS)
+    folder = write(in_layout(next_llava, "original"), LLAVA | tiles, tokenizer=third)
+    assert open_published(folder).processor.template == "llava_llama_3"
+    assert open_published(folder, Overrides(template="plain")).processor.template == "plain"
+    with pytest.raises(ValueError, match="the prompts that a gpt_neox was trained with are not known: pass `template`"):
+        prompt_of("gpt_neox", byte_tokenizer(), has_tiles=False, source="a")
 
 
 def test_damaged_files(write, tmp_path):

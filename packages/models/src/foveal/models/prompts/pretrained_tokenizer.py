@@ -20,8 +20,9 @@ LLAMA = ("LlamaTokenizer", "LlamaTokenizerFast", None)
 def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
     """Load a tokenizer from a local folder or by its hub name, without code from the hub.
 
-    A tokenizer without a padding token pads with `<unk>`. LLaMA's tokenizer is built from its `tokenizer.model`, with
-    the ids of sentencepiece, unless there is a `tokenizer.json`, which is used as it is.
+    A tokenizer without a padding token pads with its unknown token, or else with EOS, as for LLaMA 3: padding is masked
+    everywhere. LLaMA's tokenizer is built from its `tokenizer.model`, with the ids of sentencepiece, unless there is a
+    `tokenizer.json`, which is used as it is.
 
     Args:
         name_or_folder: folder with a tokenizer's files, or hub name. A folder that has only a `tokenizer.model` is
@@ -29,17 +30,17 @@ def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> Pre
         tokens: special tokens to add; those that the tokenizer already has keep their ids.
 
     Raises:
-        ValueError: if it has neither a padding nor an unknown token, does not accept one of `tokens`, or the folder's
-            files cannot be read.
+        ValueError: if it has no token to pad with, does not accept one of `tokens`, or the folder's files cannot be
+            read.
         OSError: if there is no such name.
     """
     tokenizer: PreTrainedTokenizerBase
     with told_of(name_or_folder, "the tokenizer's files are damaged, or there are none"):
         tokenizer = _read(name_or_folder)
     if tokenizer.pad_token is None:
-        if tokenizer.unk_token is None:
-            raise ValueError(f"{name_or_folder}: the tokenizer has neither a padding nor an unknown token to pad with")
-        tokenizer.pad_token = tokenizer.unk_token
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ValueError(f"{name_or_folder}: the tokenizer has no padding, unknown or EOS token to pad with")
     add_special_tokens(tokens, tokenizer)
     return tokenizer
 

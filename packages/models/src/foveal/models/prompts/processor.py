@@ -76,7 +76,7 @@ class Processor:
                 "token: switch add_eos_token off"
             )
         end = find_template(template).after_answer.strip()
-        if end.startswith("<|") and end not in tokenizer.get_added_vocab():
+        if end.startswith("<") and end not in tokenizer.get_added_vocab():
             raise ValueError(
                 f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
                 "would end. Choose the template that belongs to the language model, or add the token"
@@ -90,10 +90,9 @@ class Processor:
     @property
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer."""
-        end = find_template(self.template).after_answer.strip()
-        stops: set[int | None] = {self.tokenizer.eos_token_id}
-        if end and end in self.tokenizer.get_added_vocab():
-            stops.add(self.tokenizer.get_added_vocab()[end])
+        template, added = find_template(self.template), self.tokenizer.get_added_vocab()
+        ends = (template.after_answer.strip(), *template.ends)
+        stops: set[int | None] = {self.tokenizer.eos_token_id, *(added[end] for end in ends if end in added)}
         return sorted(stop for stop in stops if stop is not None)
 
     def encode(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:

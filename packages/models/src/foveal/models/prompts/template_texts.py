@@ -1,9 +1,21 @@
 """The fixed texts around turns, by template."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-TemplateName = Literal["plain", "vicuna_v1", "llama_2", "chatml", "phi3", "vary", "vary_tiny"]
+TemplateName = Literal[
+    "plain",
+    "vicuna_v1",
+    "llama_2",
+    "mistral_instruct",
+    "llama_3",
+    "llava_llama_3",
+    "chatml",
+    "gemma",
+    "phi3",
+    "vary",
+    "vary_tiny",
+]
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,8 @@ class Template:
             text, and a conversation has one exchange.
         answer_apart: whether answers are tokenised separately. Otherwise blank lines at the start of an answer may
             merge with the template's newline into one token, and the prompt is no prefix of the training sequence.
+        trims: whether whitespace around a text is left out, as in the chat template of the model's makers.
+        ends: tokens that end an answer, besides EOS and `after_answer`.
     """
 
     system: str
@@ -35,7 +49,24 @@ class Template:
     picture_first: bool = True
     shows_user: bool = True
     answer_apart: bool = False
+    trims: bool = False
+    ends: tuple[str, ...] = ()
 
+
+LLAMA_3 = Template(
+    system="",
+    before_system="<|start_header_id|>system<|end_header_id|>\n\n",
+    after_system="<|eot_id|>",
+    before_first_user="<|start_header_id|>user<|end_header_id|>\n\n",
+    before_user="<|start_header_id|>user<|end_header_id|>\n\n",
+    after_user="<|eot_id|>",
+    header="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    before_answer="",
+    after_answer="<|eot_id|>",
+    between="",
+    trims=True,
+    ends=("<|end_of_text|>",),
+)
 
 TEMPLATES: dict[TemplateName, Template] = {
     # Stage 1 of LLaVA: the picture and its caption, nothing else; the user's text is not shown.
@@ -66,6 +97,42 @@ TEMPLATES: dict[TemplateName, Template] = {
         after_answer=" {eos}",
         between="",
     ),
+    # LLaVA-1.6-Mistral: as llama_2, but without a system text, and BOS stands only at the start.
+    "mistral_instruct": Template(
+        system="",
+        before_system="[INST] <<SYS>>\n",
+        after_system="\n<</SYS>>\n\n",
+        before_first_user="",
+        before_user="[INST] ",
+        after_user=" [/INST]",
+        header="",
+        before_answer=" ",
+        after_answer=" {eos}",
+        between="",
+    ),
+    # LLaMA 3's own chat template, as in xtuner's LLaVA. The tokenizer adds BOS.
+    "llama_3": LLAMA_3,
+    # LLaVA-NeXT with LLaMA 3 (`llava_llama_3` there).
+    "llava_llama_3": replace(
+        LLAMA_3,
+        system="You are a helpful language and vision assistant. You are able to understand the visual content that "
+        "the user provides, and assist the user with a variety of tasks using natural language.",
+    ),
+    # Gemma 1 to 3: there is no turn for a system text, which stands before the first question.
+    "gemma": Template(
+        system="",
+        before_system="<start_of_turn>user\n",
+        after_system="\n\n",
+        before_first_user="",
+        before_user="<start_of_turn>user\n",
+        after_user="<end_of_turn>\n",
+        header="<start_of_turn>model\n",
+        before_answer="",
+        after_answer="<end_of_turn>",
+        between="\n",
+        trims=True,
+    ),
+    # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
     "chatml": Template(
         system="You are a helpful assistant.",
         before_system="<|im_start|>system\n",

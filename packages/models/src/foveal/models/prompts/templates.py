@@ -95,18 +95,21 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str 
             raise ValueError(f"the template {name} takes one question and its answer, not {len(spoken)} turns")
         spoken[0] = Turn("user", PLACEHOLDER * spoken[0].text.count(PLACEHOLDER))
         system = ""
+    if template.trims:
+        system = system.strip()
     # The first turn needs no separator from a turn before it.
     opening = template.before_user.removeprefix("{bos}").removeprefix("\n")
     if system:
         opening = template.before_system + system + template.after_system + template.before_first_user
     segments = []
     for position, turn in enumerate(spoken):
+        said = turn.text.strip() if template.trims else turn.text
         if turn.role == "user":
             before = opening if position == 0 else template.before_user
-            text = _picture_first(turn.text) if template.picture_first else turn.text
+            text = _picture_first(said) if template.picture_first else said
             segments.append(Segment(fixed(before) + text + fixed(template.after_user + template.header)))
         else:
-            text = fixed(template.before_answer) + turn.text + fixed(template.after_answer)
+            text = fixed(template.before_answer) + said + fixed(template.after_answer)
             segments.append(Segment(text, supervised=True, apart=template.answer_apart))
             segments.append(Segment(template.between))
     return [segment for segment in segments if segment.text]

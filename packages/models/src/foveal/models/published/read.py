@@ -16,6 +16,7 @@ from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.quantize import Kind
 from foveal.models.language_models.quantized_loading import load_quantized
+from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
@@ -79,7 +80,8 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt or prompt_of(draft.family, tokenizer, source=weights.source)
+        else draft.prompt
+        or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
     # The small parts first, so that their errors show before gigabytes are read.
