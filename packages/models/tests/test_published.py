@@ -321,6 +321,25 @@ def test_the_tower_of_the_checkpoint_wins(write, tmp_path):
         close(model(ids, list(pixels)), other(input_ids=their_ids, pixel_values=pixels).logits)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("fields", [{"tie_word_embeddings": True}, {}])
+def test_tied_embeddings_and_a_picture_token_without_a_row(write, fields):
+    """The configuration says so beside text_config or in it; <image> is the first id after the table."""
+    reference = theirs(tie_word_embeddings=True)
+    tensors = {name: tensor for name, tensor in in_layout(reference, "legacy").items() if "lm_head" not in name}
+    config = reference.config.to_dict()
+    inside = {**config["text_config"], "tie_word_embeddings": not fields}
+    words = byte_tokenizer([f"<{number}>" for number in range(12)] + ["<image>"])
+    assert words.convert_tokens_to_ids("<image>") == TEXT["vocab_size"]
+    config = {name: value for name, value in config.items() if name != "tie_word_embeddings"}
+    model = open_published(write(tensors, config | fields | {"text_config": inside}, tokenizer=words))
+    pixels = torch.randn(2, 3, SIZE, SIZE)
+    ids, their_ids = prompts()
+    close(model(ids, list(pixels)), reference(input_ids=their_ids, pixel_values=pixels).logits)
+    sample = model.processor.encode_prompt([Image.new("RGB", (5, 5))], [Turn("user", "<image>\nWhat?")])
+    assert sample.input_ids.max() < TEXT["vocab_size"]
+
+
 def test_settings_win_over_the_checkpoint(write):
     reference = theirs()
     folder = write(in_layout(reference, "original"), LLAVA | {"tokenizer_model_max_length": 200})
