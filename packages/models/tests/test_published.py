@@ -440,7 +440,12 @@ def test_uhd(write, kind, connector, queries, slices):
     assert (model.connector.queries, model.connector.heads) == (queries, 2)
     plan = model.processor.plan
     assert isinstance(plan, UhdPlan)
-    assert (plan.scale, plan.patch, plan.max_slices, plan.separators) == (SIZE, PATCH, slices, True)
+    assert (plan.scale, plan.patch, plan.max_slices, plan.separators, plan.long_side) == (
+        *(SIZE, PATCH, slices, True),
+        None,
+    )
+    evaluated = open_published(folder, Overrides(plan="uhd_release_evaluation", max_length=2048)).processor.plan
+    assert (evaluated.max_slices, evaluated.long_side) == (slices, 1024)
     assert torch.equal(model.connector.positions, reference.positions)
     view = torch.randn(3, 21, 35)
     features = model.encoder(view[None])

@@ -178,6 +178,8 @@ def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoi
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for answering, shared by all commands that answer."""
     add_reading_options(parser)
+    plans = literal("foveal.models.views.named", "PlanName")
+    parser.add_argument("--plan", choices=plans, help="variant of the checkpoint's view plan (default: its own)")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(

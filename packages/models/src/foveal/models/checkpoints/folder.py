@@ -31,6 +31,7 @@ from foveal.models.merges.merge import Merge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.on_meta import built_on_meta
 from foveal.models.prompts.processor import Processor
+from foveal.models.views.named import chosen_plan
 from foveal.models.views.plan import ViewPlan
 
 CONFIG = "config.yaml"
@@ -106,7 +107,7 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
             _existing(source / "language_model"), dtype=overrides.dtype, quantize=overrides.quantize
         ),
         tokenizer,
-        overrides.plan if overrides.plan is not None else built(config, "plan", source / CONFIG, allow=allowed),
+        chosen_plan(overrides.plan, lambda: built(config, "plan", source / CONFIG, allow=allowed)),
         merge=None if merge is None else lambda _width: merge,
         template=overrides.template if overrides.template is not None else config["template"],
         system=config["system"] if overrides.template is None else None,

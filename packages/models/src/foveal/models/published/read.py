@@ -23,6 +23,7 @@ from foveal.models.published import llava_layout, qwen_tokenizer, transformers_l
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
+from foveal.models.views.named import chosen_plan
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
         lambda _in_width, _out_width: draft.connector,
         language_model,
         tokenizer,
-        draft.plan if overrides.plan is None else overrides.plan,
+        chosen_plan(overrides.plan, lambda: draft.plan),
         merge=None if merge is None else lambda _width: merge,
         template=template,
         system=system,
