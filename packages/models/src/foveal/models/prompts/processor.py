@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Sample
+from foveal.models.prompts.chat import answer_ends, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
-from foveal.models.prompts.template_texts import TemplateName, find_template
-from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns, render
+from foveal.models.prompts.template_texts import CHAT, TemplateName
+from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import separator_id, tokenize
 from foveal.models.views.plan import ViewPlan
 
@@ -60,7 +61,6 @@ class Processor:
         max_length: int = 2048,
         overlong: Overlong = "raise",
     ) -> None:
-        find_template(template)
         if max_length < 1 or overlong not in get_args(Overlong):
             raise ValueError(f"max_length {max_length} must be at least 1, overlong {overlong!r} raise or drop_turns")
         if system is not None and PLACEHOLDER in system:
@@ -75,7 +75,7 @@ class Processor:
                 f"the tokenizer adds {tokenizer.convert_ids_to_tokens(around)} to a text, expected at most its BOS "
                 "token: switch add_eos_token off"
             )
-        end = find_template(template).after_answer.strip()
+        end = answer_ends(template, tokenizer)[0]
         if end.startswith("<") and end not in tokenizer.get_added_vocab():
             raise ValueError(
                 f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
@@ -90,8 +90,7 @@ class Processor:
     @property
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer."""
-        template, added = find_template(self.template), self.tokenizer.get_added_vocab()
-        ends = (template.after_answer.strip(), *template.ends)
+        added, ends = self.tokenizer.get_added_vocab(), answer_ends(self.template, self.tokenizer)
         stops: set[int | None] = {self.tokenizer.eos_token_id, *(added[end] for end in ends if end in added)}
         return sorted(stop for stop in stops if stop is not None)
 
@@ -173,14 +172,9 @@ class Processor:
             check_turns(kept, len(sizes), open_ended=open_ended)
             pictures = [self.picture_ids(size) for size in sizes]
             while True:
-                segments = render(
-                    kept,
-                    self.template,
-                    bos=self.tokenizer.bos_token or "",
-                    eos=self.tokenizer.eos_token or "",
-                    system=self.system,
-                )
-                ids, labels = self._expanded(*tokenize(segments, self.tokenizer), pictures)
+                segments = prompt_segments(kept, self.template, self.tokenizer, system=self.system)
+                read = tokenize(segments, self.tokenizer, add_special_tokens=self.template != CHAT)
+                ids, labels = self._expanded(*read, pictures)
                 if len(ids) <= self.max_length:
                     break
                 droppable = sum(turn.role == "user" for turn in kept) > 1 and not open_ended

@@ -1,7 +1,7 @@
 """The fixed texts around turns, by template."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 TemplateName = Literal[
     "plain",
@@ -15,7 +15,10 @@ TemplateName = Literal[
     "phi3",
     "vary",
     "vary_tiny",
+    "chat",
 ]
+CHAT = "chat"
+"""The tokenizer's own chat template, which has no texts here."""
 
 
 @dataclass(frozen=True)
@@ -181,13 +184,22 @@ TEMPLATES: dict[TemplateName, Template] = {
 }
 
 
-def find_template(name: str) -> Template:
-    """The template with the given name.
+def shows_user(name: str) -> bool:
+    """Whether the template of that name shows what the user says.
 
     Raises:
         ValueError: if there is none.
     """
+    return name == CHAT or find_template(name).shows_user
+
+
+def find_template(name: str) -> Template:
+    """The texts of the template with the given name.
+
+    Raises:
+        ValueError: if there are none.
+    """
     for known, template in TEMPLATES.items():
         if known == name:
             return template
-    raise ValueError(f"there is no prompt template {name!r}: {', '.join(TEMPLATES)}")
+    raise ValueError(f"there is no prompt template {name!r}: {', '.join(get_args(TemplateName))}")
