@@ -73,9 +73,26 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
         # On the meta device only sizes would be fetched, but the tensor names are in the weights' files.
         with torch.device("cpu"):
             folder = folder_of(str(name_or_folder))
-    config, weights = _config_of(folder), StoredTensors(folder)
+    return opened(config_of_folder(folder), StoredTensors(folder), name_or_folder, folder, overrides)
+
+
+def opened(
+    config: Mapping[str, Any], weights: StoredTensors, name: str | Path, folder: Path, overrides: Overrides
+) -> VisionLanguageModel:
+    """Open a published checkpoint whose configuration and weights have been found.
+
+    Args:
+        config: content of `config.json`.
+        weights: under published names.
+        name: folder or hub name of the tokenizer.
+        folder: the same as a folder.
+        overrides: as for `open_published`.
+
+    Raises:
+        ValueError: as for `open_published`.
+    """
     draft = _recognised(config, weights)(config, weights, overrides.encoder)
-    tokenizer = _tokenizer(str(name_or_folder), folder, draft.tokens)
+    tokenizer = _tokenizer(str(name), folder, draft.tokens)
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
@@ -109,7 +126,12 @@ def _tokenizer(name: str, folder: Path, tokens: Sequence[str]) -> PreTrainedToke
     return pretrained_tokenizer(name, tokens)
 
 
-def _config_of(folder: Path) -> Mapping[str, Any]:
+def config_of_folder(folder: Path) -> Mapping[str, Any]:
+    """The content of a published folder's `config.json`.
+
+    Raises:
+        ValueError: if there is none, it is damaged, or says that the weights are quantised.
+    """
     if folder.is_file():
         raise ValueError(
             f"{folder} is a file, a model is a folder: for a projector alone (mm_projector) build the model and call "
