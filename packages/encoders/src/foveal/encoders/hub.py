@@ -14,6 +14,8 @@ from foveal.core import KeyMap
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 CONFIG = "config.json"
 WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
+PICTURES = ["preprocessor_config.json", "processor_config.json"]
+"""transformers' settings of how pictures become views."""
 
 
 def only_shapes() -> bool:
@@ -129,7 +131,9 @@ def _fetch(name: str) -> Path:
             "pip install foveal-encoders[hub]"
         ) from error
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[CONFIG] if only_shapes() else [CONFIG, *WEIGHTS]))
+        folder = Path(
+            snapshot_download(name, allow_patterns=[CONFIG] if only_shapes() else [CONFIG, *PICTURES, *WEIGHTS])
+        )
     except (OSError, ValueError) as error:  # its own errors derive from these
         raise ValueError(
             f"{name} is not a folder here, and could not be fetched as a hub name: {error} "

@@ -1,0 +1,29 @@
+"""One square view of the whole picture, whose aspect ratio is not kept."""
+
+from PIL.Image import Image
+
+from foveal.core import Size
+from foveal.models.views.canvas import check_canvas, stretched
+from foveal.models.views.plan import ViewPlan, check_size
+
+
+class StretchToSquare(ViewPlan):
+    """The whole picture, stretched to a square: published checkpoints whose pictures are resized to height and width.
+
+    Args:
+        size: side of the view in pixels.
+
+    Raises:
+        ValueError: if `size` is below 1, or the view has more pixels than a canvas may have.
+    """
+
+    def __init__(self, size: int = 336) -> None:
+        check_canvas(1, size)
+        self.size = size
+
+    def views(self, picture: Size) -> tuple[Size, ...]:
+        check_size(picture)
+        return (Size(self.size, self.size),)
+
+    def cut(self, image: Image) -> list[Image]:
+        return [stretched(image, Size(self.size, self.size))]
