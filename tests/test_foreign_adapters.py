@@ -1,11 +1,15 @@
 """Adapters of LLaVA's own code and of peft, written by peft with the real names: converted, merged, trained on."""
 
+import json
+
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tests.lora_folders import ATTENTION, language_model, projector
 
 from foveal.models import Turn, generate, load, load_adapter, save
+from foveal.models.checkpoints.adapter import read_manifest
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.lora import Lora
 from recipes.commands.convert_adapter import convert_adapter
@@ -110,3 +114,31 @@ def test_training_goes_on(tmp_path, write_model, trained):
     moved = {name for name, weight in network.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {name for name in before if ".lora_" in name or name.startswith("connector.")}
     assert sum(".lora_A." in name for name in moved) == 8
+
+
+@pytest.mark.slow
+def test_as_it_is_typed(tmp_path, write_model, trained, command):
+    """Converted, answered with, merged, quantised, answered with, trained on."""
+    base = write_model("base", language_model(), max_position_embeddings=2048)
+    folder, _ = trained()
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 2048}))
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "picture.png")
+    question = ("--image", "picture.png", "--question", "What?", "--max_new_tokens", "4")
+
+    assert "its base: out/base" in command("convert", folder, "out", "--base", base).stdout
+    answered = command("predict", "--checkpoint", "out/adapter", *question).stdout
+    command("merge", "out/adapter", "merged")
+    assert command("predict", "--checkpoint", "merged", *question).stdout == answered
+    command("quantize", "merged", "small")
+    command("predict", "--checkpoint", "small", *question)
+
+    start = ("--config", "llava", "--config", "lora", "--model.lora=null", "--checkpoint", "out/adapter")
+    command("fit", *start, tiny=True)
+    run = tmp_path / "runs" / "llava" / "version_0" / "adapter"
+    before, after = (load_file(each / "adapter.safetensors") for each in (tmp_path / "out" / "adapter", run))
+    assert before.keys() == after.keys()
+    assert all((before[name] != after[name]).any() for name in before)
+    assert read_manifest(run)["base"]["folder"] == str(tmp_path / "out" / "base")
+    refused = command("predict", "--checkpoint", folder, *question, code=1).stderr
+    assert "NEW_FOLDER --base BASE" in refused
