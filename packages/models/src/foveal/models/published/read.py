@@ -20,6 +20,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
+from foveal.models.published.kinds import refuse_unknown_kind
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
 
@@ -70,6 +71,9 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
     """
     folder = Path(name_or_folder)
     if not folder.is_file():
+        with torch.device("meta"):
+            # Fetches sizes alone: a model of an unknown kind is refused before its weights are fetched.
+            refuse_unknown_kind(config_of_folder(folder_of(str(name_or_folder))), source=str(name_or_folder))
         # On the meta device only sizes would be fetched, but the tensor names are in the weights' files.
         with torch.device("cpu"):
             folder = folder_of(str(name_or_folder))
