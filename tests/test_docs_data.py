@@ -1,5 +1,6 @@
 """Every example of docs/data.md is read as the page says."""
 
+import math
 import re
 from pathlib import Path
 
@@ -14,6 +15,10 @@ PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-
 EXAMPLES = re.findall(r"^```(json|jsonl|questions)\n(.*?)^```$", PAGE, flags=re.S | re.M)
 
 
+def names(pictures):
+    return [str(picture).rpartition("/")[2] for picture in pictures]
+
+
 @pytest.fixture
 def read(tmp_path):
     """Reads an example whose pictures are there: their names, and texts."""
@@ -21,12 +26,15 @@ def read(tmp_path):
     def of(kind, text):
         for name in re.findall(r"\w+\.png", text):
             Image.new("RGB", (8, 8)).save(tmp_path / name)
+        pages = [Image.new("RGB", (595, 842)) for _ in range(3)]
+        pages[0].save(tmp_path / "report.pdf", save_all=True, append_images=pages[1:], resolution=72)
+        pages[0].save(tmp_path / "letter.pdf", resolution=72)
         path = tmp_path / "example"
         path.write_text(text, encoding="utf-8")
         if kind == "questions":
-            return [([path.name for path in each.images], [each.text]) for each in read_questions(path, tmp_path)]
+            return [(names(each.images), [each.text]) for each in read_questions(path, tmp_path)]
         records = open_records(path)
-        return [([path.name for path in each.images], [turn.text for turn in each.turns]) for each in records]
+        return [(names(each.images), [turn.text for turn in each.turns]) for each in records]
 
     return of
 
@@ -39,7 +47,49 @@ def test_the_examples(read):
         [(["cat.png"], ["<image>", "A cat on a wall."]), (["dog.png"], ["<image>", "A dog under a table."])],
         [([], ["What is OCR?", "Reading by machine."]), ([], ["Are you there?", "Yes."])],
         [(["page.png"], ["Read."]), (["left.png", "right.png"], ["What differs?"])],
+        [
+            (["report.pdf#page=3"], ["<image>\nRead.", "Sales"]),
+            (["letter.pdf"], ["<image>\nWho wrote it?", "Ann"]),
+        ],
     ]
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """Runs the Python examples of a section in a folder with their pictures; returns the folder."""
+
+    def run(section):
+        (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, flags=re.S | re.M)
+        for name in re.findall(r"\w+\.png", text):
+            Image.new("RGB", (8, 8)).save(tmp_path / name)
+        monkeypatch.chdir(tmp_path)
+        for script in re.findall(r"^```python\n(.*?)^```$", text, flags=re.S | re.M):
+            exec(script, {})
+        return tmp_path
+
+    return run
+
+
+def texts(records):
+    return [(len(each.images), [turn.text for turn in each.turns]) for each in records]
+
+
+THREE = [
+    (1, ["<image>\nRead.", "No smoking"]),
+    (1, ["<image>\nWhat is this?", "A cat."]),
+    (0, ["Are you there?", "Yes."]),
+]
+
+
+def test_parquet(scripts):
+    folder = scripts("Parquet")
+    assert texts(open_records(folder / "mine.parquet")) == texts(open_records(folder)) == THREE
+
+
+def test_tars(scripts):
+    found = [(1, ["<image>\nRead.", "No smoking"]), (1, ["<image>", "A cat on a wall."])]
+    folder = scripts("WebDataset tars")
+    assert texts(open_records(folder / "mine-00000.tar")) == texts(open_records(folder)) == found
 
 
 def test_the_mixture(tmp_path):
@@ -57,8 +107,17 @@ def test_the_mixture(tmp_path):
 def test_the_numbers():
     from foveal.models.views.read_image import MAX_PIXELS
     from recipes.data.bad_samples import SHOWN, BadSamples
+    from recipes.reading.pdf import DPI
     from recipes.reading.pictures import MAX_BYTES
 
     assert (MAX_PIXELS, MAX_BYTES, BadSamples().max_bad, SHOWN) == (50_000_000, 20_000_000, 0.001, 5)
-    for words in ("50 million pixels", "up to 20 MB", "0.001 by default", "the first five"):
+    assert (DPI, [math.ceil(side / 25.4 * DPI) for side in (210, 297)]) == (200, [1654, 2339])
+    for words in (
+        "1654 x 2339",
+        "at 200 dpi",
+        "50 million pixels",
+        "up to 20 MB",
+        "0.001 by default",
+        "the first five",
+    ):
         assert words in PAGE

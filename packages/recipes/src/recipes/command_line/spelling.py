@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def settings_of(arguments: Sequence[str]) -> Iterator[Setting]:
             text = rest.pop(0)
         value = _loaded(text or "")
         yield from _inner(Setting(tuple(name.split(".")), value, ""))
-        if "config".startswith(name) and text is not None and Path(text).is_file():
+        if "config".startswith(name) and text is not None and isfile(text):
             own = {key: value for key, value in read_config(text).items() if key != EXTENDS}
             yield from _entries((), own, shipped_name(Path(text)))
 

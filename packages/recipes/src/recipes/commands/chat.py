@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from foveal.core import Size
-from foveal.models import VisionLanguageModel, generate, read_image
+from foveal.models import VisionLanguageModel, generate
 from recipes.answering.conversation import Conversation, Picture
 from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
+from recipes.reading.pictures import picture_at, read_picture
 
 HELP = """\
 Every line is a question. Commands:
@@ -147,7 +148,7 @@ def _obey(line: str, conversation: Conversation) -> bool:
 
 
 def _read(path: Path) -> Picture:
-    return Picture(path.resolve(), read_image(path))
+    return Picture(path.resolve(), read_picture(picture_at(path)))
 
 
 def _save(conversation: Conversation, path: Path) -> None:

@@ -6,21 +6,29 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
 
 from foveal.core import Size
-from foveal.models import image_size, read_image
+from foveal.models import Processor, image_size, read_image
+from foveal.models.views.draft import Draft
+from recipes.reading.pdf import PdfPage, page_size, pdf_page, render_page
 
 MAX_BYTES = 20_000_000
 """Largest size of a picture that is embedded in a record."""
 BASE64_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 
-Source = Path | bytes
-"""A picture's file or, if it is embedded in the record, its encoded bytes."""
+Source = Path | PdfPage | bytes
+"""A picture's file, a page of a file or, if it is embedded in the record, its encoded bytes."""
+
+
+def picture_at(path: Path) -> Source:
+    """The picture that a user has typed: a file, or a page such as `a.pdf#page=3`."""
+    return pdf_page(str(path)) or path
 
 
 def picture_size(source: Source) -> Size:
@@ -28,8 +36,9 @@ def picture_size(source: Source) -> Size:
 
     Raises:
         BadImageError: if its header shows that it cannot be used.
+        ImportError: for a page without pypdfium2.
     """
-    return image_size(source)
+    return page_size(source) if isinstance(source, PdfPage) else image_size(source)
 
 
 def read_picture(source: Source) -> Image:
@@ -37,8 +46,19 @@ def read_picture(source: Source) -> Image:
 
     Raises:
         BadImageError: if it cannot be used.
+        ImportError: for a page without pypdfium2.
     """
-    return read_image(source)
+    return render_page(source) if isinstance(source, PdfPage) else read_image(source)
+
+
+def read_for(processor: Processor, source: Source) -> Image | Draft:
+    """Read a picture as `read_picture` does, or, if the processor's plan wants drafts, a JPEG at a reduced scale.
+
+    Raises:
+        ValueError: as for `Processor.read`.
+        ImportError: for a page without pypdfium2.
+    """
+    return render_page(source) if isinstance(source, PdfPage) else processor.read(source)
 
 
 def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
@@ -78,22 +98,25 @@ class PictureFolder:
         self._parents: dict[str, str] = {}
 
     def find(self, name: str, where: str) -> Source:
-        """The file of a picture, or its bytes if it is embedded as `data:image/...;base64,`.
+        """The file of a picture, a page of it, or its bytes if it is embedded as `data:image/...;base64,`.
 
         Args:
-            name: file name relative to the folder, or a `data:` URI.
+            name: file name relative to the folder, also as `a.pdf#page=3`, or a `data:` URI.
             where: location of the name, for messages.
 
         Raises:
             ValueError: as for `file`; if an embedded picture is not base64, or larger than `MAX_BYTES`.
         """
-        return _written_out(name, where) if name.startswith("data:") else self.file(name, where)
+        if name.startswith("data:"):
+            return _written_out(name, where)
+        path, page = self.file(name, where), pdf_page(name)
+        return replace(page, path=path) if page else path
 
     def file(self, name: str, where: str) -> Path:
-        """The file of a picture.
+        """The file of a picture, or of a page.
 
         Args:
-            name: file name relative to the folder.
+            name: file name relative to the folder, also as `a.pdf#page=3`.
             where: location of the name, for messages.
 
         Raises:
@@ -102,11 +125,12 @@ class PictureFolder:
         """
         if ADDRESS.match(name):
             raise ValueError(f"{where}: {name[:100]!r} is not fetched: download it, and name its file")
-        path = self.root / name
+        page = pdf_page(name)
+        path = self.root / (page.path if page else name)
         try:
             real = self._real(path)
             if real != self._resolved and not real.startswith(self._resolved.rstrip(os.sep) + os.sep):
-                raise OutsideError(f"{where}: {name!r} is outside the image folder {self.root}")
+                raise OutsideError(f"{where}: {name!r:.100} is outside the image folder {self.root}")
             there = stat.S_ISREG(os.stat(real).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             there = False
@@ -115,9 +139,9 @@ class PictureFolder:
         except OutsideError:
             raise
         except (OSError, ValueError) as error:  # too long, or with a NUL
-            raise ValueError(f"{where}: {name[:100]!r} is no name of a file ({error})") from error
+            raise ValueError(f"{where}: {name[:100]!r} is no name of a file ({str(error)[:60]})") from error
         if not there:
-            raise ValueError(f"{where}: there is no file {path}")
+            raise ValueError(f"{where}: there is no file {str(path)[:500]}")
         return path
 
     def _real(self, path: Path) -> str:
@@ -135,7 +159,7 @@ def _names(value: Any, where: str) -> list[str]:
         return []
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{where}: a name or a list of names is expected, not {value!r}")
+        raise ValueError(f"{where}: a name or a list of names is expected, not {value!r:.100}")
     if "" in names:
         raise ValueError(f"{where}: name {names.index('') + 1} of {len(names)} is empty")
     return names
