@@ -80,6 +80,7 @@ def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | N
     if with_lora:
         _check_free(own_base, is_checkpoint)
     stored.verify(Ranks())
+    stored.check_complete()
     limit_parser([*ALLOWED_IMPORTS, *(allow or [])])
     network = network_of(stored, config, run / CONFIG, packages=allow or [])
     return save_trained(
