@@ -103,7 +103,7 @@ def _turn(spoken: Any, where: str) -> tuple[Turn, list[str]]:
     else:
         raise ValueError(f"{where}: an object with 'from' and 'value', or 'role' and 'content', is expected")
     if not isinstance(role, str) or role not in ROLES:
-        raise ValueError(f"{where}: unknown role {role!r} in {role_key!r}, expected one of {', '.join(ROLES)}")
+        raise ValueError(f"{where}: unknown role {role!r:.60} in {role_key!r}, expected one of {', '.join(ROLES)}")
     if isinstance(content, str):
         return Turn(ROLES[role], clean_text(content, where)), []
     if not isinstance(content, list):
@@ -128,7 +128,9 @@ def _part(part: Any, where: str) -> tuple[str, list[str]]:
             return PLACEHOLDER, []
         if isinstance(name, str) and name:
             return PLACEHOLDER, [name]
-    raise ValueError(f"{where}: expected type 'text' with a text, or 'image' or 'image_url' with a name, not {kind!r}")
+    raise ValueError(
+        f"{where}: expected type 'text' with a text, or 'image' or 'image_url' with a name, not {kind!r:.60}"
+    )
 
 
 def _place(turns: list[Turn], pictures: int) -> None:
