@@ -235,6 +235,7 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
         ("merge", ("none", "out"), 1, ["none"]),
         ("convert", ("none", "out"), 1, ["there is no none"]),
         ("merge_shards", ("none",), 1, ["none"]),
+        ("shard", ("--data.path=none.json", "--out=out"), 1, ["none.json"]),
     ],
 )
 def test_as_a_process(files, name, arguments, code, words):

@@ -66,10 +66,10 @@ def test_a_folder_of_files(records, contents, tmp_path):
         f"{tmp_path / 'train-00001-of-00003.parquet'}, row 1",
     ]
     (tmp_path / "train-00001-of-00003.parquet").rename(tmp_path / "test-00000-of-00001.parquet")
-    with pytest.raises(ValueError, match="holds several data sets: test, train"):
+    with pytest.raises(ValueError, match="holds several data sets: test-of-00001, train-of-00003"):
         open_reader(tmp_path)
     (tmp_path / "test-00000-of-00001.parquet").unlink()
-    with pytest.raises(ValueError, match="holds 2 of 3 parts of train: fetch the others"):
+    with pytest.raises(ValueError, match="lacks parts of train-of-00003: number 1, 1 in all"):
         open_reader(tmp_path)
 
 

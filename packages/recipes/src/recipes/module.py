@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from foveal.models import Batch, VisionLanguageModel
+from foveal.models.language_models.compiled_layers import compile_layers
 from foveal.models.language_models.quantize import refuse_training
 from foveal.models.lora import Lora, add_lora
 from recipes.data.eval_batch import EvalBatch, blanked
@@ -42,6 +43,8 @@ class Finetuning(pl.LightningModule):
         max_new_tokens: longest answer in validation, in tokens.
         language_model_checkpointing: recompute the decoder layers in the backward pass instead of keeping their
             activations (the encoder has its own switch).
+        compile_layers: run the decoder layers through `torch.compile` in training. It pays with packed rows, whose
+            shape stays the same; the first steps take minutes.
         lora: adapters on the linear layers of the decoder, trained instead of the language model's own weights; the
             encoder must be frozen. A folder with adapters and connector is saved. null: none.
 
@@ -65,6 +68,7 @@ class Finetuning(pl.LightningModule):
         optimizer: Literal["adamw", "muon"] = "adamw",
         max_new_tokens: int = 32,
         language_model_checkpointing: bool = False,
+        compile_layers: bool = False,
         lora: Lora | None = None,
     ) -> None:
         super().__init__()
@@ -83,7 +87,7 @@ class Finetuning(pl.LightningModule):
         if lora is not None:
             _check_adapters_alone(self.rates)
         self.warmup, self.weight_decay, self.betas, self.optimizer = warmup, weight_decay, betas, optimizer
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens, self.compile_layers = max_new_tokens, compile_layers
         self.blank_pictures = False
         if language_model_checkpointing:
             network.language_model.activation_checkpointing_enable({"use_reentrant": False})
@@ -102,8 +106,14 @@ class Finetuning(pl.LightningModule):
             divide(self.network, self.trainer.strategy, None if build is None else lambda: build().network)
 
     def on_fit_start(self) -> None:
-        """Switch to training mode: loaded models are in evaluation mode, and Lightning keeps the mode it finds."""
+        """Switch to training mode: loaded models are in evaluation mode, and Lightning keeps the mode it finds.
+
+        Raises:
+            RuntimeError: if the layers are to be compiled and there is no C++ compiler.
+        """
         self.network.train()
+        if self.compile_layers:
+            compile_layers(self.network.language_model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.network.loss(batch)

@@ -104,6 +104,29 @@ def convert_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def shard_options() -> argparse.Namespace:
+    """Parse the options of `shard`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, or if the folder to be written exists.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.shard",
+        description="Write conversations and their pictures, as they are encoded, into a few large files.",
+    )
+    parser.add_argument(
+        "--data.path", dest="path", type=local_path, required=True, help="any file or folder of conversations"
+    )
+    parser.add_argument(
+        "--data.images", dest="images", type=local_path, help="folder of the pictures (default: the file's own)"
+    )
+    parser.add_argument("--out", type=local_path, required=True, metavar="FOLDER", help="new folder")
+    options = parser.parse_args()
+    if options.out.exists():
+        stop(f"{options.out} exists", "choose a folder that does not")
+    return options
+
+
 def export_options() -> argparse.Namespace:
     """Parse the options of `export`.
 

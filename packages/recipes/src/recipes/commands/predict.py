@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from PIL.Image import Image
-
 from foveal.models import BadImageError, VisionLanguageModel, answer
-from foveal.models.views.draft import Draft
 from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.clean_text import clean_text
 from recipes.reading.json_file import read_values
 from recipes.reading.keys import refuse_meant_keys
-from recipes.reading.pdf import PdfPage
-from recipes.reading.pictures import PictureFolder, Source, named_pictures, picture_at, picture_size, read_picture
+from recipes.reading.pictures import PictureFolder, Source, named_pictures, picture_at, picture_size, read_for
 
 KEYS = ("id", "image", "images", "question")
 
@@ -201,14 +197,10 @@ def _answer(
 ) -> str:
     return answer(
         model,
-        [_picture(source, model) for source in question.images],
+        [read_for(model.processor, source) for source in question.images],
         question.text,
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
         cuda_graphs=options.cuda_graphs,
         on_text=on_text,
     )
-
-
-def _picture(source: Source, model: VisionLanguageModel) -> Image | Draft:
-    return read_picture(source) if isinstance(source, PdfPage) else model.processor.read(source)
