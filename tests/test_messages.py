@@ -42,6 +42,7 @@ FILES = {
     "extends_bomb.yaml": "extends: bomb\n",
     "key.yaml": "trainer:\n  max_stepz: 3\n",
     "deep.yaml": "model:\n  network:\n    plan:\n      init_args:\n        max_slizes: 3\n",
+    "top.yaml": "init_args: os.system\n",
     "bad.json": "{",
     "own.py": (
         "from foveal.connectors import MlpProjector\n"
@@ -91,6 +92,7 @@ WRONG = [
         2,
         ["deep.yaml", "max_slizes", "did you mean model.network.plan.init_args.max_sl"],
     ),
+    ((*UHD, "--config", "top.yaml"), 2, ["top.yaml: init_args: there is no setting init_args"]),
     ((*UHD, "--model.conector_lr=1"), 2, ["did you mean --model.connector_lr?"]),
     ((*UHD, "stray"), 2, ["stray", "--NAME VALUE"]),
     ((*UHD, "--trainer.max_steps"), 2, ["--trainer.max_steps", "one argument"]),
