@@ -29,6 +29,10 @@ FILES = {
     "latin.yaml": b"# \xe9\n",
     "type.yaml": "trainer:\n  max_steps: fast\n",
     "class.yaml": "model:\n  network:\n    encoder:\n      class_path: foveal.connectors.MlpProjector\n",
+    "compiling.yaml": (
+        "model:\n  network:\n    connector:\n      class_path: torch.utils.cpp_extension.load_inline\n"
+        "      init_args: {name: a, cpp_sources: ''}\n"
+    ),
     "network.yaml": "model:\n  network: [1, 2]\n",
     "number.yaml": "model: 3\n",
     "bomb.yaml": "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 1}]\n" for n in range(12)),
@@ -38,6 +42,7 @@ FILES = {
     "extends_bomb.yaml": "extends: bomb\n",
     "key.yaml": "trainer:\n  max_stepz: 3\n",
     "deep.yaml": "model:\n  network:\n    plan:\n      init_args:\n        max_slizes: 3\n",
+    "top.yaml": "init_args: os.system\n",
     "bad.json": "{",
     "own.py": (
         "from foveal.connectors import MlpProjector\n"
@@ -87,6 +92,7 @@ WRONG = [
         2,
         ["deep.yaml", "max_slizes", "did you mean model.network.plan.init_args.max_sl"],
     ),
+    ((*UHD, "--config", "top.yaml"), 2, ["top.yaml: init_args: there is no setting init_args"]),
     ((*UHD, "--model.conector_lr=1"), 2, ["did you mean --model.connector_lr?"]),
     ((*UHD, "stray"), 2, ["stray", "--NAME VALUE"]),
     ((*UHD, "--trainer.max_steps"), 2, ["--trainer.max_steps", "one argument"]),
@@ -118,6 +124,12 @@ WRONG = [
     ((*UHD, "--trainer.devices=zero"), 1, ["the Trainer refuses its settings", "devices"]),
     ((*UHD, "--trainer.max_time=soon"), 1, ["the Trainer refuses its settings", "soon"]),
     ((*UHD, "--run", "own.py"), 1, ["--run own.py", "give a folder"]),
+    # values as long as a file
+    ((*UHD, f"--model={'x' * 9000}"), 2, ["--model: 'xxx", "is not a mapping of settings"]),
+    ((*UHD, f"--trainer.max_steps={'x' * 9000}"), 2, ["--trainer.max_steps: 'xxx", "is not a whole number"]),
+    ((*UHD, f"{CONNECTOR}={'x' * 9000}"), 2, ["--model.network.connector: 'xxx", "is not the class path"]),
+    (("--config", "x" * 9000), 2, ["--config xxx", "there is no such file"]),
+    ((*UHD, f"--{'x' * 9000}=1"), 2, ["--xxx"]),
     # classes
     (
         (*UHD, "--config", "class.yaml"),
@@ -188,6 +200,7 @@ def files(tmp_path, monkeypatch):
 def check(message, words):
     assert message.startswith("error: ")
     assert len(message.splitlines()) <= 4
+    assert len(message) < 3000
     for word in words:
         assert word in message
     for noise in NOISE:
@@ -211,6 +224,8 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
     [
         ("fit", ("--config", "broken.yaml"), 2, ["broken.yaml, line 3"]),
         ("fit", (*UHD, "--config", "class.yaml"), 2, ["class.yaml", "expected is an Encoder"]),
+        ("fit", (*UHD, "--config", "compiling.yaml"), 2, ["compiling.yaml", "load_inline is not imported"]),
+        ("cost", (*UHD, "--config", "memory://a.yaml"), 2, ["memory://a.yaml", "is not fetched"]),
         ("validate", (*LLAVA, "--data.path=none.json"), 1, ["none.json"]),
         ("validate", ("--checkpoint", "none", *UHD), 1, ["there is no folder none"]),
         ("cost", (*UHD, "--trainer.max_steps=fast"), 2, ["'fast' is not a whole number"]),
@@ -220,6 +235,7 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
         ("merge", ("none", "out"), 1, ["none"]),
         ("convert", ("none", "out"), 1, ["there is no none"]),
         ("merge_shards", ("none",), 1, ["none"]),
+        ("shard", ("--data.path=none.json", "--out=out"), 1, ["none.json"]),
     ],
 )
 def test_as_a_process(files, name, arguments, code, words):

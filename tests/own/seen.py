@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Callback
 
 from foveal.models import IGNORE_INDEX
@@ -22,8 +23,12 @@ class Seen(Callback):
         self.lines: list[str] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        supervised = (batch.labels != IGNORE_INDEX).any(dim=1).tolist()
-        keys = [key for key, real in zip(batch.keys, supervised, strict=True) if real]
+        first = torch.zeros_like(batch.attention_mask)
+        first[:, 0] = True
+        if batch.position_ids is not None:
+            first = batch.attention_mask & (batch.position_ids == 0)
+        numbers = (first.flatten().cumsum(0) - 1)[(batch.labels != IGNORE_INDEX).flatten()]
+        keys = [batch.keys[number] for number in numbers.unique().tolist()]
         self.lines += [f"{trainer.current_epoch} {key}\n" for key in keys]
         loop = trainer.fit_loop.epoch_loop
         if not loop._should_accumulate():

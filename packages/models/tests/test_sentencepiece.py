@@ -137,6 +137,15 @@ def test_what_the_folder_says(file, tmp_path, legacy):
         pretrained_tokenizer(str(tmp_path))
 
 
+def test_a_tokenizer_of_other_code_is_not_taken_for_llama_s(file, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["own.Own", None]}}))
+    with pytest.raises(
+        ValueError, match="its files name code of their own under auto_map, and no code from files is run"
+    ):
+        pretrained_tokenizer(str(tmp_path))
+
+
 def test_a_tokenizer_json_is_used_as_it_is(file, tmp_path):
     """transformers takes only vocabulary and merges from it if the folder names LLaMA's class."""
     sentencepiece_tokenizer(file, {}).save_pretrained(tmp_path)

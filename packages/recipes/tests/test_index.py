@@ -97,6 +97,19 @@ def test_of_many_pictures_only_the_faulty_are_looked_at_again(file, built, monke
     assert len(built) == 2
 
 
+@pytest.mark.parametrize("name", ["index.json", "texts.bin", "faults.json", "starts.npy", "sizes.npy", "words.npy"])
+@pytest.mark.parametrize("left", [None, 0, 30])
+def test_a_damaged_index_is_made_anew(file, built, name, left):
+    before = list(open_records(file))
+    damaged = open_records(file).folder / name
+    content = damaged.read_bytes()
+    damaged.unlink()
+    if left is not None:
+        damaged.write_bytes(content[:left] if name != "faults.json" else b"")
+    assert list(open_records(file)) == before
+    assert len(built) == 2
+
+
 def test_faults_name_the_file_as_it_was_given(file, monkeypatch):
     file.write_text(json.dumps([record(1, image="b.png")] * 2))
     monkeypatch.chdir(file.parent)

@@ -1,7 +1,9 @@
 """Training: the loss of a step, groups of weights, the schedule, what is frozen."""
 
 import json
-import math
+import os
+import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -9,10 +11,19 @@ from torch.utils.data import DataLoader
 
 from foveal.connectors import AdaptivePool, MlpProjector
 from foveal.encoders import VisionTransformer
-from foveal.models import AnyResMerge, AnyResPlan, PadToSquare, VisionLanguageModel, byte_tokenizer, llama, qwen3
+from foveal.models import (
+    AnyResMerge,
+    AnyResPlan,
+    PadToSquare,
+    Processor,
+    VisionLanguageModel,
+    byte_tokenizer,
+    llama,
+    qwen3,
+)
 from recipes.data.dataset import PageDataset
 from recipes.data.pages import PageSettings
-from recipes.module import Finetuning, NonFiniteLossError, warmup_cosine
+from recipes.module import Finetuning, NonFiniteLossError
 from recipes.optimization.groups import Rates
 from recipes.run.callbacks import NonFiniteReport
 
@@ -22,7 +33,7 @@ def network():
     return VisionLanguageModel(
         VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
         lambda i, o: AdaptivePool(i, o, rows=1, columns=1),
-        llama(260, width=16, depth=1, heads=2, mlp_width=16),
+        llama(260, width=16, depth=2, heads=2, mlp_width=16),
         byte_tokenizer(),
         PadToSquare(16),
         system="",
@@ -35,12 +46,12 @@ def module(**options):
     )
 
 
-def trained(batch_size, accumulation, quiet_trainer, **options):
+def trained(batch_size, accumulation, quiet_trainer, collate=Processor.collate, **options):
     """After one optimizer step on the same four pages."""
     ours = module(**options)
     processor = ours.network.processor
     pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.3, hard_from=0.7)
-    loader = DataLoader(pages, batch_size=batch_size, collate_fn=processor.collate)
+    loader = DataLoader(pages, batch_size=batch_size, collate_fn=partial(collate, processor))
     trainer = quiet_trainer(max_steps=1, accumulate_grad_batches=accumulation)
     gradients = {}
     ours.on_before_zero_grad = lambda optimizer: gradients.update(
@@ -55,10 +66,24 @@ def test_a_step_is_the_same_however_it_is_cut(quiet_trainer):
     _, whole = trained(4, 1, quiet_trainer)
     _, halves = trained(2, 2, quiet_trainer)
     _, singles = trained(1, 4, quiet_trainer)
-    assert set(whole) == set(halves) == set(singles)
+    _, packed = trained(4, 1, quiet_trainer, lambda self, pages: self.collate_packed([pages[:3], pages[3:]], 400))
+    _, packed_singly = trained(2, 2, quiet_trainer, lambda self, pages: self.collate_packed([pages], 300))
+    for others in (halves, singles, packed, packed_singly):
+        assert set(whole) == set(others)
+        for name, gradient in whole.items():
+            torch.testing.assert_close(others[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_a_step_is_the_same_with_compiled_layers(quiet_trainer):
+    ours, whole = trained(4, 1, quiet_trainer)
+    compiled, gradients = trained(4, 1, quiet_trainer, compile_layers=True)
+    assert ["forward" in vars(layer) for layer in compiled.network.language_model.model.layers] == [True, False]
+    assert not any("forward" in vars(layer) for layer in ours.network.language_model.model.layers)
     for name, gradient in whole.items():
-        torch.testing.assert_close(halves[name], gradient, atol=1e-6, rtol=1e-4)
-        torch.testing.assert_close(singles[name], gradient, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -101,20 +126,6 @@ def test_groups_of_weights():
         assert all((weight.ndim > 1) == group["name"].endswith("matrices") for weight in group["params"])
     trained_weights = sum(len(group["params"]) for group in groups)
     assert trained_weights == sum(weight.requires_grad for weight in ours.network.parameters())
-
-
-def test_schedule_of_the_published_run():
-    warmup_steps = math.ceil(0.03 * 5198)
-    assert warmup_steps == 156
-
-    def share(step):
-        return warmup_cosine(step, warmup_steps, 5198)
-
-    assert share(0) == 0
-    assert 2e-5 * share(22) == pytest.approx(2.82e-6, rel=1e-3)
-    assert share(156) == 1
-    assert share(156 + (5198 - 156) // 2) == pytest.approx(0.5)
-    assert share(5198) == pytest.approx(0)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -198,7 +209,7 @@ def test_what_merges_follows_the_connector():
     given = VisionLanguageModel(
         VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
         MlpProjector,
-        llama(260, width=16, depth=1, heads=2, mlp_width=16),
+        llama(260, width=16, depth=2, heads=2, mlp_width=16),
         byte_tokenizer(),
         AnyResPlan(16),
         merge=AnyResMerge,

@@ -12,7 +12,7 @@ from recipes.command_line.configurations import shipped_configs, shipped_methods
 from recipes.command_line.help import OVERLAYS
 from recipes.command_line.spelling import check_spelling
 
-NAMES = ("chat", "convert", "export", "merge", "merge_shards", "predict", "quantize")
+NAMES = ("chat", "convert", "export", "merge", "merge_shards", "predict", "quantize", "shard")
 ASKED = ("--question", "What?")
 
 
@@ -57,6 +57,15 @@ def test_a_checkpoint_by_its_place(typed, refused):
     [
         (("predict", *ASKED), "give the model as --checkpoint FOLDER"),
         (("chat",), "give the model as --checkpoint FOLDER"),
+        (
+            ("predict", *ASKED, "--checkpoint", "https://a.org/b"),
+            "argument --checkpoint: https://a.org/b is a URL; nothing is fetched",
+        ),
+        (
+            ("predict", *ASKED, "--image", "memory://a.png", "--checkpoint=a"),
+            "argument --image: memory://a.png is a URL",
+        ),
+        (("quantize", "s3://a/b", "out"), "argument IN: s3://a/b is a URL"),
         (("predict", "--checkpiont", "a", *ASKED), "there is no option --checkpiont; did you mean --checkpoint?"),
         (("chat", "--checkpoint", "a", "--zzz=1"), "there is no option --zzz"),
         (("merge", "a", "b", "c"), "unexpected argument: c"),
@@ -100,7 +109,7 @@ def test_help_of_the_commands_on_configurations(name, columns, monkeypatch, caps
     shown = capsys.readouterr().out
     lines = shown.splitlines()
     assert lines[0].startswith(f"python -m recipes.{name} --config uhd.yaml")
-    assert len(lines) <= 62 + 5 * (columns == 80)
+    assert len(lines) <= 64 + 5 * (columns == 80)
     assert max(len(line) for line in lines) <= max(columns, 110)
     for method in shipped_methods():
         assert f" {method}" in shown

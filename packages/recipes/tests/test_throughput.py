@@ -188,14 +188,17 @@ def test_cards(name, peak):
     assert peak_flops(name) == peak
 
 
-def test_mfu_and_ranks(monkeypatch, clock):
+@pytest.mark.parametrize("packed", [False, True])
+def test_mfu_and_ranks(monkeypatch, clock, packed):
     """Two ranks with the same batch: rates add up, shares stay the same."""
     monkeypatch.setattr("recipes.progress.throughput.peak_flops", lambda name: 1e6)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "card")
     model = network()
     processor = model.processor
-    pages = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.0, hard_from=0.0)
-    batch = processor.collate([pages[0], pages[1]])
+    dataset = PageDataset(PageSettings(), processor, seed=0, size=4, easy_until=0.0, hard_from=0.0)
+    pages = [dataset[0], dataset[1]]
+    batch = processor.collate_packed([pages], 900) if packed else processor.collate(pages)
+    lengths = [len(page.input_ids) for page in pages]
     logged = {}
     module = SimpleNamespace(network=model, log_dict=lambda values, **options: logged.update(values))
     for ranks in (1, 2):
@@ -211,11 +214,10 @@ def test_mfu_and_ranks(monkeypatch, clock):
         clock.now += 2
         trainer.global_step = 1
         callback.on_train_batch_end(trainer, module, None, batch, 0)
-        lengths = batch.attention_mask.sum(1)
         needed = model_flops(model).step(
-            tokens=int(lengths.sum()),
+            tokens=sum(lengths),
             supervised=int((batch.labels != -100).sum()),
-            squares=int((lengths**2).sum()),
+            squares=sum(length**2 for length in lengths),
             pixels=2 * 16 * 16,
         )
         assert logged["speed/samples_per_second"] == pytest.approx(ranks)

@@ -2,7 +2,8 @@
 
 from foveal.models.checkpoints.folder import load_encoder, save
 from foveal.models.checkpoints.load import load, load_adapter
-from foveal.models.generation.generate import answer, generate
+from foveal.models.generation.answer import answer, answer_batch, stream
+from foveal.models.generation.generate import generate
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
@@ -20,6 +21,7 @@ from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
+from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.uhd import UhdPlan
 from foveal.models.views.vary import VaryPlan
 
@@ -41,6 +43,7 @@ __all__ = [
     "Processor",
     "Sample",
     "SequenceMerge",
+    "StretchToSquare",
     "TokenLoss",
     "Turn",
     "UhdPlan",
@@ -48,6 +51,7 @@ __all__ = [
     "ViewPlan",
     "VisionLanguageModel",
     "answer",
+    "answer_batch",
     "byte_tokenizer",
     "generate",
     "image_size",
@@ -61,4 +65,5 @@ __all__ = [
     "qwen3",
     "read_image",
     "save",
+    "stream",
 ]

@@ -23,8 +23,9 @@ from foveal.models.compatibility import (
 from foveal.models.language_models.injection import Embedded, injected, stacks_in_place
 from foveal.models.language_models.needed_columns import last_mlp_at
 from foveal.models.language_models.packed_attention import AttentionKind, use_attention
+from foveal.models.language_models.packed_rows import attended
 from foveal.models.merges.merge import Merge, Merged
-from foveal.models.prompts.batch import Batch, position_ids
+from foveal.models.prompts.batch import Batch
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.processor import Overlong, Processor
 from foveal.models.prompts.template_texts import TemplateName
@@ -185,6 +186,7 @@ class VisionLanguageModel(nn.Module):
         attention_mask: Tensor | None = None,
         columns: Tensor | None = None,
         sizes: Sequence[Size] = (),
+        position_ids: Tensor | None = None,
     ) -> Tensor:
         """Logits of the next token.
 
@@ -194,17 +196,21 @@ class VisionLanguageModel(nn.Module):
             attention_mask: [batch, tokens], True at real tokens; None: all are real.
             columns: [positions], the positions at which logits are computed; None: all.
             sizes: sizes of the pictures that the views were cut from; only a merge needs them.
+            position_ids: [batch, tokens], of rows with several samples, see `Batch`; None: counted in `attention_mask`.
 
         Returns:
             [batch, tokens or positions, vocabulary]
+
+        Raises:
+            ValueError: as for `embed`, or if the language model cannot keep packed samples apart.
         """
         embedded = self.embed(input_ids, views, sizes)
-        stacks = injected(self.language_model, embedded.stacks, len(input_ids))
-        with stacks, last_mlp_at(self.language_model, columns):
+        mask, positions = attended(self.language_model, embedded.embeddings, attention_mask, position_ids)
+        with injected(self.language_model, embedded.stacks, len(input_ids)), last_mlp_at(self.language_model, columns):
             output = self.language_model(
                 inputs_embeds=embedded.embeddings,
-                attention_mask=attention_mask,
-                position_ids=position_ids(attention_mask),
+                attention_mask=mask,
+                position_ids=positions,
                 use_cache=False,
                 logits_to_keep=0 if columns is None else columns,
             )
@@ -220,7 +226,7 @@ class VisionLanguageModel(nn.Module):
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORE_INDEX
         columns = supervised.any(dim=0).nonzero().squeeze(1)
-        logits = self(batch.input_ids, batch.views, batch.attention_mask, columns, batch.sizes)
+        logits = self(batch.input_ids, batch.views, batch.attention_mask, columns, batch.sizes, batch.position_ids)
         total = F.cross_entropy(
             logits.float().flatten(0, 1), targets[:, columns].flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
         )

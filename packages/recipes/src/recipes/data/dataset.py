@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
-from PIL.Image import Image
 from torch.utils.data import Dataset
 
 from foveal.core import Size
@@ -17,7 +17,7 @@ from recipes.data.bad_samples import BadSamples
 from recipes.data.eval_batch import EvalBatch, EvalItem, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page
 from recipes.data.records import Record, Records
-from recipes.reading.pictures import read_picture
+from recipes.reading.pictures import Source, read_for, read_picture
 
 _BLANK = Pillow.new("RGB", (1, 1), "white")
 _NOTHING = Turn("user", "<image>")
@@ -57,6 +57,11 @@ def untrained(sample: Sample | LeftOut) -> Sample | LeftOut:
     return replace(sample, labels=torch.full_like(sample.labels, IGNORE_INDEX))
 
 
+def blank_sample(processor: Processor) -> Sample:
+    """A blank picture with no supervised token."""
+    return processor.encode_prompt([_BLANK], [_NOTHING], key="blank")
+
+
 def as_filler(item: EvalItem | LeftOut) -> EvalItem | LeftOut:
     """The same question, with an answer that is not counted."""
     return LeftOut() if isinstance(item, LeftOut) else replace(item, counted=False)
@@ -91,7 +96,8 @@ class RecordDataset(Dataset[Sample | LeftOut]):
             return LeftOut()
         try:
             record = self.records[index]
-            return self.processor.encode(pictures_of(record), record.turns, key=record.key)
+            pictures = pictures_of(record, partial(read_for, self.processor))
+            return self.processor.encode(pictures, record.turns, key=record.key)
         except ValueError as error:
             if not self.policy.skips:
                 raise
@@ -193,7 +199,7 @@ class SampleCollator:
         kept = [sample for sample in samples if isinstance(sample, Sample)]
         told = tuple(sample.message for sample in samples if isinstance(sample, LeftOut) and sample.message)
         if not kept:
-            kept = [self.processor.encode_prompt([_BLANK], [_NOTHING], key="blank")]
+            kept = [blank_sample(self.processor)]
         return replace(self.processor.collate(kept), left_out=told)
 
 
@@ -226,13 +232,13 @@ class QuestionCollator:
         return item
 
 
-def pictures_of(record: Record) -> list[Image]:
-    """Read the record's pictures.
+def pictures_of(record: Record, read: Callable[[Source], Any] = read_picture) -> list[Any]:
+    """Read the record's pictures with `read`.
 
     Raises:
         BadImageError: naming the record and the file.
     """
     try:
-        return [read_picture(source) for source in record.images]
+        return [read(source) for source in record.images]
     except BadImageError as error:
         raise BadImageError(f"{record.key}: {error}") from error

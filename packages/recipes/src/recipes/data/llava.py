@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from foveal.models import Batch
+from foveal.models.language_models.packed_rows import check_packing
 from recipes.data.bad_samples import BadSamples, LeftOutCount
 from recipes.data.dataset import RecordDataset, RecordQuestions
 from recipes.data.eval_batch import EvalBatch
@@ -17,6 +18,7 @@ from recipes.data.lengths import Measured, measure, measure_questions
 from recipes.data.mixture import open_data
 from recipes.data.modules import ConversationData, DataIdentity, fingerprint
 from recipes.data.order import ModalityLengthOrder
+from recipes.data.packing import PackedCollator, PackedDataset, PackedOrder, Packs, packs_of, untrained_pack
 
 
 class LlavaData(ConversationData):
@@ -29,6 +31,9 @@ class LlavaData(ConversationData):
         val_images: folder for the pictures of `val_path`; default: as for `images`.
         val_limit: number of questions to validate on, from the first; null: all.
         group_by_modality: put samples of similar length and the same modality together; false: plain random order.
+            Without meaning if samples are packed.
+        packed_length: pack samples into rows of this many tokens, at least the model's `max_length`; `batch_size` is
+            then a number of rows. null: each sample is a row, padded to the longest of its batch.
         on_bad_sample: what to do with a sample that cannot be used, in training and validation: `raise`, or `skip` and
             log it.
         max_bad: with `skip`, the share of a file's samples that may be left out; more is an error.
@@ -47,6 +52,7 @@ class LlavaData(ConversationData):
         val_images: str | None = None,
         val_limit: int | None = None,
         group_by_modality: bool = True,
+        packed_length: int | None = None,
         on_bad_sample: Literal["raise", "skip"] = "raise",
         max_bad: float = 0.001,
         batch_size: int = 8,
@@ -56,17 +62,20 @@ class LlavaData(ConversationData):
     ) -> None:
         super().__init__(batch_size, val_batch_size, workers, seed)
         self.path, self.images, self.val_path, self.val_images = path, images, val_path, val_images
-        self.val_limit, self.group_by_modality = val_limit, group_by_modality
+        self.val_limit, self.group_by_modality, self.packed_length = val_limit, group_by_modality, packed_length
         self.policy = BadSamples(on_bad_sample, max_bad)
         self.has_validation = val_path is not None
         for name, file in (("path", path), ("val_path", val_path)):
-            if file is not None and not Path(file).is_file():
-                found = "that is a folder; give a file in it" if Path(file).is_dir() else "there is no such file"
-                raise ValueError(f"--data.{name} {file}: {found} (JSON or JSONL in LLaVA's format)")
+            if file is not None and not Path(file).exists():
+                raise ValueError(
+                    f"--data.{name} {file}: there is no such file or folder; docs/data.md says what is read"
+                )
         self.records = open_data(path, images, policy=self.policy)
         self.measured: Measured | None = None
+        self.packs: Packs | None = None
         self.left_out = LeftOutCount(self.policy, len(self.records), path, known=len(self.records.faults))
         self.questions: RecordQuestions | None = None
+        self._asked = False
         if val_path is not None:
             asked = open_data(val_path, val_images, policy=self.policy)
             self.questions = RecordQuestions(asked, limit=val_limit, policy=self.policy)
@@ -74,18 +83,32 @@ class LlavaData(ConversationData):
 
     @cached_property
     def identity(self) -> DataIdentity:
+        if self.packed_length is not None:
+            packs = self._packs(self.packed_length)
+            return DataIdentity(
+                len(packs), fingerprint(self.seed, self.packed_length, packs.digest, self.records.fingerprint)
+            )
         return DataIdentity(len(self.records), fingerprint(self.seed, self.group_by_modality, self.records.fingerprint))
 
     def setup(self, stage: str) -> None:
         """Measure all samples and questions, so that those that do not fit are known before the first step.
 
         Raises:
-            ValueError: naming the first of them, if they may not be left out.
+            ValueError: naming the first of them, if they may not be left out; if samples are to be packed and the model
+                cannot keep them apart, or they may be longer than a row.
         """
+        if stage == "fit" and self.packed_length is not None:
+            check_packing(self.trainer.lightning_module.network.language_model)
+            if self.packed_length < self.processor.max_length:
+                raise ValueError(
+                    f"--data.packed_length is {self.packed_length}, but a sample may have {self.processor.max_length} "
+                    "tokens (the model's max_length): raise the one or lower the other"
+                )
         if stage == "fit" and self.measured is None:
             self.measured = measure(self.records, self.processor)
             self._report(self.measured.faults, self.left_out)
-        if self.questions is not None and not self.questions.known:
+        if self.questions is not None and not self._asked:
+            self._asked = True
             faults = measure_questions(self.questions, self.processor)
             self._report(faults, self.val_left_out)
             self.questions.known = faults.keys()
@@ -94,9 +117,24 @@ class LlavaData(ConversationData):
         self.policy.read([faults[number] for number in sorted(faults)], count.samples, count.source)
         count.know(len(faults))
 
+    def _packs(self, length: int) -> Packs:
+        """The packs of all samples, made once."""
+        if self.packs is None:
+            assert self.measured is not None  # since `setup`
+            self.packs = packs_of(self.measured.tokens, length, seed=self.seed)
+        return self.packs
+
     def train_dataloader(self) -> DataLoader[Any]:
         known = () if self.measured is None else self.measured.faults.keys()
         dataset = RecordDataset(self.records, self.processor, policy=self.policy, known=known)
+        if self.packed_length is not None:
+            packs = self._packs(self.packed_length)
+            return self._train_loader(
+                PackedDataset(dataset, packs),
+                PackedOrder(len(packs), seed=self.seed),
+                filler=untrained_pack,
+                collator=PackedCollator(self.processor, self.packed_length),
+            )
         words = self.records.modality_lengths
         return self._train_loader(
             dataset, ModalityLengthOrder(words if self.group_by_modality else np.ones_like(words), seed=self.seed)

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
-from foveal.models import Processor
+from foveal.models import Batch, Processor
 from recipes.data.bad_samples import BadSamples
 from recipes.data.dataset import (
     Filled,
@@ -76,7 +77,22 @@ class ConversationData(pl.LightningDataModule):
         processor: Processor = self.trainer.lightning_module.network.processor
         return processor
 
-    def _train_loader(self, dataset: Any, order: Order) -> DataLoader[Any]:
+    def _train_loader(
+        self,
+        dataset: Any,
+        order: Order,
+        *,
+        filler: Callable[[Any], Any] = untrained,
+        collator: Callable[[Sequence[Any]], Batch] | None = None,
+    ) -> DataLoader[Any]:
+        """The loader of this rank.
+
+        Args:
+            dataset: the items that `order` numbers.
+            order: order of the items.
+            filler: turns an item into one on which nothing is learnt.
+            collator: makes a batch of items; None: `SampleCollator`.
+        """
         self.batches = RankBatches(
             order,
             batch_size=self.batch_size,
@@ -86,10 +102,10 @@ class ConversationData(pl.LightningDataModule):
             position=self.position,
         )
         self._loader = TrainLoader(
-            Filled(dataset, untrained),
+            Filled(dataset, filler),
             batch_sampler=self.batches,
             num_workers=self.workers,
-            collate_fn=SampleCollator(self.processor),
+            collate_fn=collator or SampleCollator(self.processor),
             multiprocessing_context="spawn" if self.workers else None,
             persistent_workers=self.workers > 0,
             worker_init_fn=start_worker,

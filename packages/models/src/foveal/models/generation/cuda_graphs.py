@@ -15,12 +15,12 @@ from transformers.cache_utils import StaticLayer
 from transformers.generation import BaseStreamer
 
 from foveal.models.language_models.injection import Embedded, injected
-from foveal.models.language_models.packed_attention import NAMES
+from foveal.models.language_models.packed_attention import NAMES, PACKED_SDPA
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.prompts.batch import position_ids
 
 Step = Callable[[], None]
-MASKED = ("sdpa", *NAMES.values())
+MASKED = ("sdpa", PACKED_SDPA, *NAMES.values())
 EAGER_STEPS = 2
 """Steps before the capture: during the first ones libraries choose kernels and allocate workspaces."""
 GROWING = ("dynamic", "longrope")

@@ -27,6 +27,9 @@ AttentionKind = Literal["sdpa", "xformers", "varlen", "eager"]
 NAMES = {"xformers": "foveal_xformers", "varlen": "foveal_varlen"}
 """Name of both functions of a packed kernel in transformers' tables of attention functions and mask functions."""
 
+PACKED_SDPA = "foveal_sdpa"
+"""Name of both functions of SDPA that attends to the samples of packed rows one by one."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,6 +70,16 @@ def use_attention(language_model: nn.Module, kind: AttentionKind | None) -> None
     logger.info("language model %s: attention %s", type(model).__name__, kind or model.config._attn_implementation)
 
 
+def use_packed_sdpa(language_model: nn.Module) -> None:
+    """Let a language model with SDPA attend to the samples of packed rows one by one, without a mask of all pairs.
+
+    For rows of one sequence it is transformers' own SDPA, as before.
+    """
+    model: Any = language_model
+    _register("sdpa")
+    model.set_attn_implementation(PACKED_SDPA)
+
+
 @dataclass(frozen=True)
 class _Sequences:
     """The sequences of a batch; attention is causal inside each of them, with nothing between them.
@@ -85,18 +98,27 @@ def _register(kind: Backend) -> None:
     from transformers.masking_utils import AttentionMaskInterface
     from transformers.modeling_utils import AttentionInterface
 
-    AttentionMaskInterface.register(NAMES[kind], partial(_mask, kind))
-    AttentionInterface.register(NAMES[kind], partial(_attend, kind))
+    name = NAMES.get(kind, PACKED_SDPA)
+    AttentionMaskInterface.register(name, partial(_mask, kind))
+    # Compiled, it would be compiled anew for the lengths of every batch.
+    AttentionInterface.register(name, torch.compiler.disable(partial(_attend, kind)))
 
 
 def _mask(kind: Backend, batch_size: int, q_length: int, kv_length: int, **options: Any) -> _Sequences | Tensor | None:
-    """A mask function as transformers calls it; after a cached prefix it returns SDPA's mask, a tensor or None."""
+    """A mask function as transformers calls it; it returns SDPA's mask, a tensor or None, after a cached prefix.
+
+    So does SDPA's own one, except for packed rows.
+    """
     from transformers.masking_utils import sdpa_mask
 
-    if q_length != kv_length or options["q_offset"] or options["kv_offset"]:
+    behind = q_length != kv_length or options["q_offset"] or options["kv_offset"]
+    starts = None
+    if not behind and not options["use_vmap"]:
+        starts = _starts(options["mask_function"], batch_size, q_length, options["device"])
+    packed = starts is not None and options["attention_mask"] is None and bool(starts[:, 1:].any())
+    if behind or (kind == "sdpa" and not packed):
         mask: Tensor | None = sdpa_mask(batch_size, q_length, kv_length, **options)
         return mask
-    starts = None if options["use_vmap"] else _starts(options["mask_function"], batch_size, q_length, options["device"])
     if starts is None:
         raise ValueError(
             f"attention {kind!r} is causal inside whole sequences, and the language model asks for something else "
@@ -172,7 +194,7 @@ def _attend(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if not isinstance(attention_mask, _Sequences):
-        if attention_mask is None and query.shape[2] == key.shape[2]:
+        if kind != "sdpa" and attention_mask is None and query.shape[2] == key.shape[2]:
             raise RuntimeError(
                 f"no mask function made a mask for {NAMES[kind]}: padding would be seen; call use_attention"
             )
@@ -184,7 +206,7 @@ def _attend(
     if wanted or dropout:
         raise ValueError(
             f"attention {kind!r} has no {', '.join(wanted) or f'dropout ({dropout})'}, which the language model asks "
-            "for: use sdpa"
+            f"for: use {'eager' if kind == 'sdpa' else 'sdpa'}"
         )
     batch_size, _, tokens, _ = query.shape
     # Rotated queries and keys may be float32 although autocast computes in 16 bits; SDPA casts them itself.

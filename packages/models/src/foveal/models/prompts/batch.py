@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,9 +29,17 @@ class Sample:
     sizes: tuple[Size, ...] = ()
 
 
+class Measure(NamedTuple):
+    """Numbers of a sample: its tokens, those of pictures among them, and those that are supervised."""
+
+    tokens: int
+    visual: int
+    supervised: int
+
+
 @dataclass
 class Batch:
-    """Several conversations, padded to the longest; views are not padded.
+    """Several conversations, padded to the longest or packed into rows of one length; views are not padded.
 
     It is not frozen because Lightning sets the fields of a copy when it changes the dtype of a batch.
 
@@ -42,6 +51,8 @@ class Batch:
         keys: the samples' names in messages.
         sizes: size of each picture, in the order of the views.
         left_out: one message for each sample that cannot be used and is not in the batch.
+        position_ids: [batch, tokens], starting at 0 in each of several samples that a row holds; None: each row is one
+            sample.
     """
 
     input_ids: Tensor
@@ -51,6 +62,7 @@ class Batch:
     keys: tuple[str, ...]
     sizes: tuple[Size, ...] = ()
     left_out: tuple[str, ...] = ()
+    position_ids: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The batch on another device."""
@@ -67,6 +79,7 @@ class Batch:
             labels=change(self.labels),
             attention_mask=change(self.attention_mask),
             views=tuple(change(view) for view in self.views),
+            position_ids=None if self.position_ids is None else change(self.position_ids),
         )
 
 

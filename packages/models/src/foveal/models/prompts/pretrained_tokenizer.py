@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from foveal.models.foreign_code import AUTO_MAP, no_code_of
 from foveal.models.library_errors import told_of
 from foveal.models.prompts.sentencepiece_tokenizer import sentencepiece_tokenizer
 from foveal.models.prompts.tokenize import add_special_tokens
@@ -35,8 +36,10 @@ def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> Pre
         OSError: if there is no such name.
     """
     tokenizer: PreTrainedTokenizerBase
-    with told_of(name_or_folder, "the tokenizer's files are damaged, or there are none"):
+    with told_of(name_or_folder, "the tokenizer's files are damaged, or there are none"), no_code_of(name_or_folder):
         tokenizer = _read(name_or_folder)
+    # The library has a class of its own, and a checkpoint should not say otherwise.
+    tokenizer.init_kwargs.pop(AUTO_MAP, None)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     if tokenizer.pad_token is None:
@@ -62,7 +65,8 @@ def _read(name: str) -> PreTrainedTokenizerBase:
     folder = _folder_of(name)
     if folder is not None and (folder / MODEL).is_file() and not (folder / WHOLE).exists():
         settings = tokenizer_settings(folder)
-        if settings.get("tokenizer_class") in LLAMA:
+        kind = settings.get("tokenizer_class")
+        if kind in LLAMA and (kind or AUTO_MAP not in settings):
             return sentencepiece_tokenizer(folder / MODEL, settings)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     if isinstance(tokenizer, LlamaTokenizer) and folder is not None and (folder / WHOLE).is_file():

@@ -102,9 +102,11 @@ def alone(folder: Path) -> Iterator[None]:
 
 def _still_right(folder: Path, reader: Reader, about: dict[str, Any]) -> IndexedRecords | None:
     """The records of the index, if it was made from the same files and pictures."""
-    if not (folder / ABOUT).exists():
-        return None
-    records = IndexedRecords(folder, reader)
+    try:
+        records = IndexedRecords(folder, reader)
+        records.check()
+    except (OSError, EOFError, ValueError, LookupError):
+        return None  # there is none, or somebody has removed or damaged a part of it
     if any(records.about.get(key) != value for key, value in about.items()):
         return None
     if records.faults and records.about["path"] != records.source:

@@ -47,6 +47,21 @@ class IndexedRecords(Records):
         if json.loads((self.folder / ABOUT).read_text(encoding="utf-8")) != self.about:
             raise ValueError(f"{self.source} was changed and indexed again by another run: start this run again")
 
+    def check(self) -> None:
+        """Check that all files of the index are there and have the sizes that they should have.
+
+        Raises:
+            ValueError: if they have not.
+            OSError: if one cannot be read.
+        """
+        arrays = {name: self._array(name) for name in ARRAYS}
+        rows = len(self) + 1
+        expected = {"starts": rows, "first_pictures": rows, "answers": len(self), "words": len(self)}
+        sizes = all(len(arrays[name]) == count for name, count in expected.items())
+        if not sizes or len(arrays["sizes"]) != self.pictures or len(self._texts) != int(self._starts[-1]):
+            raise ValueError(f"the index {self.folder} is damaged")
+        _ = self.faults
+
     @property
     def fingerprint(self) -> str:
         return str(self.about["fingerprint"])
