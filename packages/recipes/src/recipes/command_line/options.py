@@ -97,10 +97,16 @@ def convert_options() -> argparse.Namespace:
     parser = OptionParser(
         prog="python -m recipes.convert",
         description="Write pickled weights as safetensors, under the same names. Other files of a folder are copied. "
-        "Only tensors are unpickled: nothing in a file can run.",
+        "Only tensors are unpickled: nothing in a file can run. Adapters of peft or of LLaVA's code become adapters "
+        "as recipes.fit saves them.",
     )
-    parser.add_argument("source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights")
+    parser.add_argument(
+        "source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights or adapters"
+    )
     parser.add_argument("target", metavar="TO", type=local_path, help="NAME.safetensors, or new folder")
+    parser.add_argument("--base", help="the model that adapters were trained on: folder or hub name")
+    parser.add_argument("--encoder", help="the base's image tower, for a base without one")
+    _add_allow_import(parser, "the base may import classes from")
     return parser.parse_args()
 
 
