@@ -162,3 +162,9 @@ def test_a_plan_that_is_something_else(folder):
 def test_the_folder_of_a_run(tmp_path):
     (tmp_path / "config.yaml").write_text("model: {}\ntrainer: {}\n")
     refused(tmp_path, r"is the folder of a run: its model is in .*checkpoint")
+
+
+def test_a_tokenizer_whose_setting_is_of_another_type(folder):
+    path = folder / "tokenizer/tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": "long"}))
+    refused(folder, "tokenizer: the tokenizer's files are damaged")

@@ -34,6 +34,8 @@ def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> Pre
             tokenizer = LlamaTokenizer.from_pretrained(name_or_folder, add_bos_token=True)
         else:
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
+        # A setting of another type, such as a text as model_max_length, is only noticed when it is used.
+        tokenizer("")
     # The library has a class of its own, and a checkpoint should not say otherwise.
     tokenizer.init_kwargs.pop(AUTO_MAP, None)
     if tokenizer.pad_token is None:

@@ -18,14 +18,7 @@ from foveal.models.prompts.batch import Batch, Measure, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
-from foveal.models.prompts.templates import (
-    PLACEHOLDER,
-    TemplateName,
-    Turn,
-    check_turns,
-    find_template,
-    render,
-)
+from foveal.models.prompts.templates import PLACEHOLDER, TemplateName, Turn, check_turns, find_template, render
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
 from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
