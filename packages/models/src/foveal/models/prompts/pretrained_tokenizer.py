@@ -38,6 +38,8 @@ def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> Pre
     tokenizer: PreTrainedTokenizerBase
     with told_of(name_or_folder, "the tokenizer's files are damaged, or there are none"), no_code_of(name_or_folder):
         tokenizer = _read(name_or_folder)
+        # A setting of another type, such as a text as model_max_length, is only noticed when it is used.
+        tokenizer("")
     # The library has a class of its own, and a checkpoint should not say otherwise.
     tokenizer.init_kwargs.pop(AUTO_MAP, None)
     if tokenizer.pad_token is None:
