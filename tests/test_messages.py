@@ -29,6 +29,10 @@ FILES = {
     "latin.yaml": b"# \xe9\n",
     "type.yaml": "trainer:\n  max_steps: fast\n",
     "class.yaml": "model:\n  network:\n    encoder:\n      class_path: foveal.connectors.MlpProjector\n",
+    "compiling.yaml": (
+        "model:\n  network:\n    connector:\n      class_path: torch.utils.cpp_extension.load_inline\n"
+        "      init_args: {name: a, cpp_sources: ''}\n"
+    ),
     "network.yaml": "model:\n  network: [1, 2]\n",
     "number.yaml": "model: 3\n",
     "bomb.yaml": "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 1}]\n" for n in range(12)),
@@ -211,6 +215,8 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
     [
         ("fit", ("--config", "broken.yaml"), 2, ["broken.yaml, line 3"]),
         ("fit", (*UHD, "--config", "class.yaml"), 2, ["class.yaml", "expected is an Encoder"]),
+        ("fit", (*UHD, "--config", "compiling.yaml"), 2, ["compiling.yaml", "load_inline is not imported"]),
+        ("cost", (*UHD, "--config", "memory://a.yaml"), 2, ["memory://a.yaml", "is not fetched"]),
         ("validate", (*LLAVA, "--data.path=none.json"), 1, ["none.json"]),
         ("validate", ("--checkpoint", "none", *UHD), 1, ["there is no folder none"]),
         ("cost", (*UHD, "--trainer.max_steps=fast"), 2, ["'fast' is not a whole number"]),

@@ -16,6 +16,7 @@ from foveal.models.views import canvas
 from foveal.models.views.anyres import AnyResPlan, best_canvas, kept_region
 from foveal.models.views.canvas import fitted_box, stretched
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.draft import Draft
 from foveal.models.views.vary import VaryPlan
 
 SIDES = st.integers(1, 3000)
@@ -336,10 +337,10 @@ def test_changing_the_height_first_gives_the_same_pixels(width, height, side):
     assume(side * height > 500)
     # Medium greys, so that no value is clipped between the two passes.
     image = noise(width, height).point(lambda value: 64 + value // 2)
-    usual = np.array(stretched(image, Size(side, side))).astype(int)
+    usual = np.array(stretched(Draft.of(image), Size(side, side))).astype(int)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "LARGEST_CANVAS", 500)
-        assert np.abs(np.array(stretched(image, Size(side, side))) - usual).max() <= 2
+        assert np.abs(np.array(stretched(Draft.of(image), Size(side, side))) - usual).max() <= 2
 
 
 def test_described_and_built_again():

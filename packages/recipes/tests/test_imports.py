@@ -100,19 +100,6 @@ def test_a_configuration_cannot_allow_anything_itself(tmp_path, capsys, path):
     assert parsed(*words, "--allow_import", "evil")["network"]["init_args"]["allow"] == ["mine", "evil"]
 
 
-def test_no_other_function_opens_what_is_not_allowed(tmp_path, capsys):
-    path, arguments = "foveal.models.checkpoints.load.open_model", {"folder": "there", "overrides": {"allow": ["evil"]}}
-    network = {"class_path": path, "init_args": arguments}
-    (tmp_path / "downloaded.yaml").write_text(yaml.safe_dump({"model": {"network": network}}))
-    with pytest.raises(SystemExit) as end:
-        parsed("--config", "uhd.yaml", "--config", str(tmp_path / "downloaded.yaml"))
-    assert end.value.code == 2
-    assert "would import from evil" in capsys.readouterr().err
-    private = {"class_path": "recipes.commands.merge._model_with_adapters", "init_args": {}}
-    with pytest.raises(ImportsError, match=r"network: .* is private"):
-        allow_in({"network": private}, [])
-
-
 def test_everything_nested_in_a_part_is_looked_at():
     nested = {"class_path": "foveal.models.load", "init_args": {"a": [{"b": {"allow": ["evil"]}}]}}
     with pytest.raises(ImportsError, match="would import from evil"):

@@ -57,6 +57,15 @@ def test_a_checkpoint_by_its_place(typed, refused):
     [
         (("predict", *ASKED), "give the model as --checkpoint FOLDER"),
         (("chat",), "give the model as --checkpoint FOLDER"),
+        (
+            ("predict", *ASKED, "--checkpoint", "https://a.org/b"),
+            "argument --checkpoint: https://a.org/b is a URL; nothing is fetched",
+        ),
+        (
+            ("predict", *ASKED, "--image", "memory://a.png", "--checkpoint=a"),
+            "argument --image: memory://a.png is a URL",
+        ),
+        (("quantize", "s3://a/b", "out"), "argument IN: s3://a/b is a URL"),
         (("predict", "--checkpiont", "a", *ASKED), "there is no option --checkpiont; did you mean --checkpoint?"),
         (("chat", "--checkpoint", "a", "--zzz=1"), "there is no option --zzz"),
         (("merge", "a", "b", "c"), "unexpected argument: c"),

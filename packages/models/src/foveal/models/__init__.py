@@ -2,7 +2,8 @@
 
 from foveal.models.checkpoints.folder import load_encoder, save
 from foveal.models.checkpoints.load import load, load_adapter
-from foveal.models.generation.generate import answer, generate
+from foveal.models.generation.answer import answer, answer_batch, stream
+from foveal.models.generation.generate import generate
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
@@ -48,6 +49,7 @@ __all__ = [
     "ViewPlan",
     "VisionLanguageModel",
     "answer",
+    "answer_batch",
     "byte_tokenizer",
     "generate",
     "image_size",
@@ -61,4 +63,5 @@ __all__ = [
     "qwen3",
     "read_image",
     "save",
+    "stream",
 ]

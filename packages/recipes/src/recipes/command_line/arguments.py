@@ -8,7 +8,26 @@ from pathlib import Path
 from recipes.command_line.configurations import CONFIGS, UsageError, expand, find_config, shipped_methods
 from recipes.command_line.imports import package
 
-ALLOWED_IMPORTS = ("foveal", "recipes", "lightning", "torch", "torchmetrics", "transformers")
+FOVEAL = ("foveal", "recipes")
+ALLOWED_IMPORTS = (
+    *FOVEAL,
+    "lightning.fabric.plugins",
+    "lightning.pytorch.accelerators",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.plugins",
+    "lightning.pytorch.profilers",
+    "lightning.pytorch.strategies",
+    "torch.nn",
+    "torch.optim",
+    "torchmetrics.aggregation",
+    "torchmetrics.classification",
+    "torchmetrics.regression",
+)
+"""Modules whose classes configurations may name; none of them loads, fetches or runs anything that is named.
+
+There is none of transformers: its models' configurations can name code on the hub. Our functions make its models.
+"""
 CONFIG = ("--config", "--confi", "--conf", "-c")
 """Spellings of the option that names a configuration; shorter ones also abbreviate other options."""
 LAPTOP = CONFIGS / "extras/laptop.yaml"

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from foveal.limited_yaml import load_yaml, read_yaml
+from recipes.command_line.local_paths import is_remote
 
 CONFIGS = Path(str(files("recipes") / "configs")).resolve()
 FOLDERS = ("methods", "sizes", "stages", "extras")
@@ -53,7 +54,7 @@ def find_config(name: str, beside: Path | None = None) -> str:
             fetched.
     """
     said = f"--config {name}" if beside is None else f"{shipped_name(beside)}: {EXTENDS} {name}"
-    if "://" in name:
+    if is_remote(name):
         raise UsageError(f"{said}: a configuration can run code and is not fetched; download it and read it first")
     spelled = (name,) if name.endswith(".yaml") else (name, f"{name}.yaml")
     shipped = [CONFIGS, *(CONFIGS / folder for folder in FOLDERS)]

@@ -2,7 +2,7 @@
 
 import sys
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -20,6 +20,11 @@ def package(name: str) -> str:
     if not all(part.isidentifier() for part in parts) or parts[-1] == "py" or parts[0] == "jsonargparse":
         raise ArgumentTypeError(f"{name!r} is not the name of a package; for mine.py or mine/, give mine")
     return name
+
+
+def is_within(path: str, packages: Iterable[str]) -> bool:
+    """Whether a module or object belongs to one of `packages`."""
+    return any(path == each or path.startswith(f"{each}.") for each in packages)
 
 
 def allow_in(settings: Any, packages: Sequence[str]) -> None:
@@ -59,8 +64,6 @@ def _opened(settings: Any, keys: tuple[str, ...], part: str) -> Iterator[tuple[s
     inside: Mapping[str, Any] = vars(settings) if isinstance(settings, Namespace) else settings
     if isinstance(path := inside.get("class_path"), str):
         part = path if _is_ours(path) else ""
-        if part and any(name.startswith("_") for name in path.split(".")):
-            raise ImportsError(f"{'.'.join(keys)}: {path} is private: a configuration names public classes only")
     if part and "allow" in inside:
         yield ".".join(keys), part, settings
     for key, value in inside.items():

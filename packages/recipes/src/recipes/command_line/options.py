@@ -1,10 +1,10 @@
 """Options of commands without a configuration, parsed before models are imported so that errors appear at once."""
 
 import argparse
-from pathlib import Path
 
 from recipes.command_line.console import stop
 from recipes.command_line.imports import package
+from recipes.command_line.local_paths import local_path
 from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.sources import literal
 
@@ -17,14 +17,20 @@ def predict_options() -> argparse.Namespace:
     """
     parser = OptionParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
     # The checkpoint used to be a positional argument.
-    parser.add_argument("folder", type=Path, nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("folder", type=local_path, nargs="?", help=argparse.SUPPRESS)
     _add_checkpoint(parser)
-    parser.add_argument("--image", type=Path, nargs="+", default=[], help="one or more pictures, also a.pdf#page=3")
-    parser.add_argument("--question", help="the question; <image> in it places the pictures")
-    parser.add_argument("--data", type=Path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
-    parser.add_argument("--images", type=Path, help="folder of the JSONL's pictures (default: the JSONL's own folder)")
     parser.add_argument(
-        "--output", type=Path, help="JSONL file for the answers, which a second start completes (default: the screen)"
+        "--image", type=local_path, nargs="+", default=[], help="one or more pictures, also a.pdf#page=3"
+    )
+    parser.add_argument("--question", help="the question; <image> in it places the pictures")
+    parser.add_argument("--data", type=local_path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
+    parser.add_argument(
+        "--images", type=local_path, help="folder of the JSONL's pictures (default: the JSONL's own folder)"
+    )
+    parser.add_argument(
+        "--output",
+        type=local_path,
+        help="JSONL file for the answers, which a second start completes (default: the screen)",
     )
     add_options(parser)
     options = parser.parse_args()
@@ -47,7 +53,7 @@ def chat_options() -> argparse.Namespace:
         SystemExit: with 2 for wrong usage.
     """
     parser = OptionParser(prog="python -m recipes.chat", description="Chat with a saved model.")
-    parser.add_argument("images", type=Path, nargs="*", metavar="image", help="pictures of the first question")
+    parser.add_argument("images", type=local_path, nargs="*", metavar="image", help="pictures of the first question")
     _add_checkpoint(parser)
     add_options(parser)
     options = parser.parse_intermixed_args()
@@ -68,9 +74,9 @@ def merge_shards_options() -> argparse.Namespace:
         prog="python -m recipes.merge_shards",
         description="Write the model of a training state as a checkpoint; with LoRA as adapters and their base.",
     )
-    parser.add_argument("state", type=Path, help="training state, or a run, whose newest state is used")
+    parser.add_argument("state", type=local_path, help="training state, or a run, whose newest state is used")
     parser.add_argument(
-        "output", type=Path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the run's folder)"
+        "output", type=local_path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the run's folder)"
     )
     _add_allow_import(parser, "the run's configuration may import, besides Foveal, Lightning and torch")
     return parser.parse_args()
@@ -87,8 +93,8 @@ def convert_options() -> argparse.Namespace:
         description="Write pickled weights as safetensors, under the same names. Other files of a folder are copied. "
         "Only tensors are unpickled: nothing in a file can run.",
     )
-    parser.add_argument("source", metavar="FROM", type=Path, help="pickled file, or folder with pickled weights")
-    parser.add_argument("target", metavar="TO", type=Path, help="NAME.safetensors, or new folder")
+    parser.add_argument("source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights")
+    parser.add_argument("target", metavar="TO", type=local_path, help="NAME.safetensors, or new folder")
     return parser.parse_args()
 
 
@@ -120,9 +126,9 @@ def merge_options() -> argparse.Namespace:
         prog="python -m recipes.merge",
         description="Add adapters to their base, and check that the model stays the same.",
     )
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder saved by recipes.fit with LoRA")
-    parser.add_argument("output", type=Path, metavar="OUT", help="new folder: a checkpoint")
-    parser.add_argument("--base", type=Path, help="the base, not quantised (default: where it was in training)")
+    parser.add_argument("adapter", type=local_path, metavar="ADAPTER", help="folder saved by recipes.fit with LoRA")
+    parser.add_argument("output", type=local_path, metavar="OUT", help="new folder: a checkpoint")
+    parser.add_argument("--base", type=local_path, help="the base, not quantised (default: where it was in training)")
     parser.add_argument("--dequantize", action="store_true", help="first convert a quantised base to 16 or 32 bits")
     parser.add_argument("--encoder", help="the base's image tower, for a published base without one")
     _add_allow_import(parser)
@@ -139,8 +145,10 @@ def quantize_options() -> argparse.Namespace:
         prog="python -m recipes.quantize",
         description="Quantise the decoder of a checkpoint; everything else stays.",
     )
-    parser.add_argument("input", type=Path, metavar="IN", help="folder saved by recipes.fit, or a published checkpoint")
-    parser.add_argument("output", type=Path, metavar="OUT", help="new folder")
+    parser.add_argument(
+        "input", type=local_path, metavar="IN", help="folder saved by recipes.fit, or a published checkpoint"
+    )
+    parser.add_argument("output", type=local_path, metavar="OUT", help="new folder")
     kinds = literal("foveal.models.language_models.quantize", "Kind")
     parser.add_argument("--kind", choices=kinds, default="nf4-dq", help="of quantisation (default: nf4-dq)")
     add_reading_options(parser)
@@ -152,7 +160,10 @@ def quantize_options() -> argparse.Namespace:
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FOLDER", help="folder saved by recipes.fit, or a published model's hub name"
+        "--checkpoint",
+        type=local_path,
+        metavar="FOLDER",
+        help="folder saved by recipes.fit, or a published model's hub name",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from recipes.command_line.arguments import ALLOWED_IMPORTS
 from recipes.command_line.configurations import shipped_methods
 from recipes.command_line.docstrings import arguments as documented
+from recipes.command_line.imports import is_within
 from recipes.command_line.spelling import Keys, Setting, settings_of
 from recipes.commands.expected import (
     a,
@@ -30,8 +31,12 @@ SUGGESTED = 3
 """Number of parts suggested if none is similar to the given one."""
 UNKNOWN = "unrecognized arguments: "
 NOISE = re.compile(
-    "Does not validate|Subtypes:|Errors:|Given value|- Expected a path but|Problem with given class_path"
+    "Does not validate|Subtypes:|Errors:|Given value|Expected a (path but|<class 'NoneType'>)|Problem with given class"
 )
+
+UNCALLABLE = re.compile("Expected '(.+?)' to be a class that instantiates into callable")
+DENIED = re.compile("Importing '(.+?)' is not allowed")
+"""The parser's message about a name, as given or as defined, outside of the allowed packages."""
 
 
 def explained(arguments: Sequence[str], types: Mapping[str, tuple[Any, bool]], allowed: set[str]) -> str:
@@ -64,7 +69,7 @@ def unannotated(settings: Any, place: str = "") -> str:
     if not isinstance(settings, dict):
         return ""
     path, given = settings.get("class_path"), dict(settings.get("init_args") or {})
-    if isinstance(path, str) and path.partition(".")[0] not in ALLOWED_IMPORTS:
+    if isinstance(path, str) and not is_within(path, ALLOWED_IMPORTS):
         module, _, name = path.rpartition(".")
         # The parser has already imported everything that may be imported; import nothing else.
         part = getattr(sys.modules.get(module), name, None)
@@ -81,9 +86,21 @@ def shortened(message: str) -> str:
     if message.startswith(UNKNOWN):
         return f"unexpected argument: {message.removeprefix(UNKNOWN)}; settings are typed as --NAME VALUE"
     keys = re.findall(r'Parser key "(.+?)"', message)
-    lines = [re.sub(r'Parser key ".+?":', "", line).strip() for line in message.splitlines()]
-    reasons = [line.removeprefix("- ") for line in lines if line and not NOISE.match(line)]
+    if denied := DENIED.search(message):
+        return ": ".join([*keys[-1:], not_imported(denied[1])])
+    if refused := UNCALLABLE.search(message):
+        return ": ".join([*keys[-1:], f"{refused[1]} is not a function"])
+    lines = [re.sub(r'Parser key ".+?":|Got value: .*', "", line).strip(" -") for line in message.splitlines()]
+    reasons = [line for line in lines if line and not NOISE.match(line)]
     return "; ".join([*keys[-1:], *reasons[:SUGGESTED]])
+
+
+def not_imported(path: str) -> str:
+    """Describe what a configuration names outside of the packages that it may import from."""
+    package = path.partition(".")[0]
+    # Of a package that is partly allowed, such as torch, only the module should be added.
+    name = path.rpartition(".")[0] if any(each.startswith(package) for each in ALLOWED_IMPORTS) else package
+    return f"{path} is not imported: add --allow_import {name} if you trust what it does"
 
 
 class _Known:
@@ -172,9 +189,8 @@ class _Known:
             if (full := next((each for each in like if each.endswith(f".{name}")), None)) is None:
                 return f"{path!r} is not the class path of {expected}{_nearest(path, like) or _some(like)}"
             module, _, name = full.rpartition(".")
-        package = path.partition(".")[0]
-        if module and "." in path and package not in self.allowed:
-            return f"{path} is not imported: add --allow_import {package} if you trust that package"
+        if module and "." in path and not is_within(path, self.allowed):
+            return not_imported(path)
         try:
             part = getattr(import_module(module), name, None)
         except ModuleNotFoundError as error:
@@ -187,7 +203,7 @@ class _Known:
         except Exception as error:  # a user's module may raise anything
             return f"{module} cannot be imported: {type(error).__name__}: {error}"
         if part is None:
-            found = _nearest(path, like if package in ALLOWED_IMPORTS else _parts(module)) or _some(like)
+            found = _nearest(path, like if is_within(path, ALLOWED_IMPORTS) else _parts(module)) or _some(like)
             return f"there is no {name} in {module}{found}"
         if inspect.isabstract(part):
             lacking = ", ".join(sorted(part.__abstractmethods__))

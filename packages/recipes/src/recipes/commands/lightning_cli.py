@@ -16,6 +16,7 @@ from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.command_line.imports import ImportsError, allow_in
 from recipes.commands.explanation import explained, shortened, unannotated
+from recipes.commands.named_objects import refuse_unmeant
 from recipes.commands.parser_limits import limit_parser
 from recipes.commands.raising_parser import IncludedError, RaisingParser
 from recipes.commands.sharded_module import with_source
@@ -106,8 +107,10 @@ class CommandLine(LightningCLI):
             stop(reason or shortened(str(error)), ADVICE)
         if reason := unannotated(self.config[self._arguments[0]].as_dict()):
             stop(reason)
+        packages = [name for name in self.typed.allowed if name not in ALLOWED_IMPORTS]
         try:
-            allow_in(self.config, [name for name in self.typed.allowed if name not in ALLOWED_IMPORTS])
+            refuse_unmeant(self.config[self._arguments[0]], packages)
+            allow_in(self.config, packages)
         except ImportsError as error:
             stop(str(error))
 

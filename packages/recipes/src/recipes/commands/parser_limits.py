@@ -12,11 +12,19 @@ _unlimited = get_loader("yaml")
 
 
 def limit_parser(packages: Sequence[str]) -> None:
-    """Let every parser of this process import from `packages` alone, and refuse YAML that swells or is too deep.
+    """Limit every parser of this process, also in files that a setting names, as in `--model.network my.yaml`.
 
-    That is of files too which a setting names, as in `--model.network my.yaml`.
+    Names are imported from `packages` alone, and built only where a part is expected; nothing is fetched; YAML that
+    swells or is too deep is refused.
     """
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(packages))
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=list(packages),
+        # Lightning switches this on for s3://, memory:// and all others.
+        config_read_mode_fsspec_enabled=False,
+        config_read_mode_urls_enabled=False,
+        instantiate_subclass_spec_in_any=False,
+    )
     set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
 
 

@@ -13,7 +13,7 @@ from recipes.answering.model import opened, takes_graphs
 from recipes.command_line.console import calm, short_errors
 from recipes.reading.json_file import read_values
 from recipes.reading.keys import refuse_meant_keys
-from recipes.reading.pictures import PictureFolder, Source, named_pictures, picture_at, picture_size, read_picture
+from recipes.reading.pictures import PictureFolder, Source, named_pictures, picture_at, picture_size, read_for
 
 KEYS = ("id", "image", "images", "question")
 
@@ -142,7 +142,7 @@ def _answer(
 ) -> str:
     return answer(
         model,
-        [read_picture(source) for source in question.images],
+        [read_for(model.processor, source) for source in question.images],
         question.text,
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,

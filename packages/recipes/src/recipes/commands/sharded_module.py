@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser
 
 from foveal.models.language_models.quantize import recorded_kind
 from recipes.command_line.imports import allow_in
+from recipes.commands.named_objects import refuse_unmeant
 from recipes.module import Finetuning
 from recipes.sharding import as_now
 
@@ -63,6 +64,7 @@ def instantiated(
     parser.add_class_arguments(kind, "model")
     parsed = parser.parse_object({"model": dict(settings)})
     if packages is not None:
+        refuse_unmeant(parsed, packages)
         allow_in(parsed, packages)
     module: Finetuning = parser.instantiate(parsed)["model"]
     return module

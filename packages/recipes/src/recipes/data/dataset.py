@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
-from PIL.Image import Image
 from torch.utils.data import Dataset
 
 from foveal.core import Size
@@ -17,7 +17,7 @@ from recipes.data.bad_samples import BadSamples
 from recipes.data.eval_batch import EvalBatch, EvalItem, collate_questions, questions_of
 from recipes.data.pages import PageSettings, draw_page
 from recipes.data.records import Record, Records
-from recipes.reading.pictures import read_picture
+from recipes.reading.pictures import Source, read_for, read_picture
 
 _BLANK = Pillow.new("RGB", (1, 1), "white")
 _NOTHING = Turn("user", "<image>")
@@ -96,7 +96,8 @@ class RecordDataset(Dataset[Sample | LeftOut]):
             return LeftOut()
         try:
             record = self.records[index]
-            return self.processor.encode(pictures_of(record), record.turns, key=record.key)
+            pictures = pictures_of(record, partial(read_for, self.processor))
+            return self.processor.encode(pictures, record.turns, key=record.key)
         except ValueError as error:
             if not self.policy.skips:
                 raise
@@ -231,13 +232,13 @@ class QuestionCollator:
         return item
 
 
-def pictures_of(record: Record) -> list[Image]:
-    """Read the record's pictures.
+def pictures_of(record: Record, read: Callable[[Source], Any] = read_picture) -> list[Any]:
+    """Read the record's pictures with `read`.
 
     Raises:
         BadImageError: naming the record and the file.
     """
     try:
-        return [read_picture(source) for source in record.images]
+        return [read(source) for source in record.images]
     except BadImageError as error:
         raise BadImageError(f"{record.key}: {error}") from error

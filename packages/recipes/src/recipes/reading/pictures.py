@@ -13,7 +13,8 @@ from typing import Any
 from PIL.Image import Image
 
 from foveal.core import Size
-from foveal.models import image_size, read_image
+from foveal.models import Processor, image_size, read_image
+from foveal.models.views.draft import Draft
 from recipes.reading.pdf import PdfPage, page_size, pdf_page, render_page
 
 MAX_BYTES = 20_000_000
@@ -48,6 +49,16 @@ def read_picture(source: Source) -> Image:
         ImportError: for a page without pypdfium2.
     """
     return render_page(source) if isinstance(source, PdfPage) else read_image(source)
+
+
+def read_for(processor: Processor, source: Source) -> Image | Draft:
+    """Read a picture as `read_picture` does, or, if the processor's plan wants drafts, a JPEG at a reduced scale.
+
+    Raises:
+        ValueError: as for `Processor.read`.
+        ImportError: for a page without pypdfium2.
+    """
+    return render_page(source) if isinstance(source, PdfPage) else processor.read(source)
 
 
 def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:

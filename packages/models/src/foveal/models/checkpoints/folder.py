@@ -25,6 +25,7 @@ from foveal.encoders.hub import only_shapes
 from foveal.limited_yaml import read_yaml
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.checkpoints.settings import SETTINGS
+from foveal.models.foreign_code import refuse_auto_map
 from foveal.models.language_models.build import pretrained_language_model
 from foveal.models.lora import has_lora
 from foveal.models.merges.merge import Merge
@@ -242,4 +243,5 @@ def _read_config(source: Path) -> dict[str, Any]:
 def _existing(folder: Path) -> str:
     if not folder.is_dir():
         raise ValueError(f"the checkpoint is incomplete: there is no folder {folder}")
+    refuse_auto_map(folder)
     return str(folder)

@@ -1,18 +1,16 @@
 """Generate the answers to prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
-from PIL.Image import Image
 from transformers import GenerationConfig, TextStreamer
 
 from foveal.models.generation.cuda_graphs import Steps, chooser, decode, graphs_obstacle
 from foveal.models.language_models.injection import injected
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch
-from foveal.models.prompts.templates import Turn, with_pictures
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,34 +116,6 @@ def generate(
         for module, training in modes:
             module.training = training
     return [processor.decode(row) for row in ids]
-
-
-def answer(
-    model: VisionLanguageModel,
-    pictures: Sequence[Image],
-    question: str,
-    *,
-    max_new_tokens: int = 128,
-    temperature: float = 0.0,
-    cuda_graphs: bool = False,
-    on_text: Callable[[str], None] | None = None,
-) -> str:
-    """The answer to one question about `pictures` (RGB); `<image>` is added in front if the question has none.
-
-    Raises:
-        ValueError: if the question has `<image>`, but not once for each picture, or as for `generate`.
-    """
-    sample = model.processor.encode_prompt(pictures, [Turn("user", with_pictures(question, len(pictures)))])
-    batch = model.processor.collate([sample], side="left")
-    (text,) = generate(
-        model,
-        batch,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        cuda_graphs=cuda_graphs,
-        on_text=on_text,
-    )
-    return text
 
 
 class _Streamer(TextStreamer):

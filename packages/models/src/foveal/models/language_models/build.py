@@ -10,6 +10,7 @@ from torch import nn
 
 from foveal.core import StoredTensors
 from foveal.encoders.hub import folder_of
+from foveal.models.foreign_code import config_without_code, no_code_of
 from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.language_models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
@@ -178,7 +179,9 @@ def pretrained_language_model(
         config = _config_of(name_or_folder)
     model: Any
     if torch.get_default_device().type == "meta":
-        model = AutoModelForCausalLM.from_config(config, dtype=_torch_dtype(dtype) or config.dtype)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=_torch_dtype(dtype) or config.dtype, trust_remote_code=False
+        )
     elif quantize is not None or recorded_kind(config) is not None:
         model = load_quantized(
             StoredTensors(folder_of(name_or_folder)),
@@ -202,12 +205,10 @@ def _torch_dtype(dtype: DType) -> torch.dtype | None:
 
 
 def _config_of(name_or_folder: str) -> Any:
-    from transformers import AutoConfig
-
     if is_qwen1(name_or_folder):
         described = json.loads((Path(name_or_folder) / "config.json").read_text(encoding="utf-8"))
         return qwen2_config_of(described, source=name_or_folder)
-    return AutoConfig.from_pretrained(name_or_folder, trust_remote_code=False)
+    return config_without_code(name_or_folder)
 
 
 def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None) -> Any:
@@ -225,12 +226,14 @@ def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None)
         check_sizes(config, tensors, name_or_folder)
         model, loading = Qwen2ForCausalLM.from_pretrained(None, config=config, state_dict=tensors, **options)
     else:
-        # Weights that were quantised by others are packed: their shapes are not those of the layers.
-        if Path(name_or_folder).is_dir() and getattr(config, "quantization_config", None) is None:
-            check_sizes(config, StoredTensors(name_or_folder).described, name_or_folder)
-        with told_of(name_or_folder, "it cannot be loaded"):
+        if Path(name_or_folder).is_dir():
+            stored = StoredTensors(name_or_folder).described
+            # Weights that were quantised by others are packed: their shapes are not those of the layers.
+            if getattr(config, "quantization_config", None) is None:
+                check_sizes(config, stored, name_or_folder)
+        with told_of(name_or_folder, "it cannot be loaded"), no_code_of(name_or_folder):
             model, loading = AutoModelForCausalLM.from_pretrained(
-                name_or_folder, use_safetensors=True, trust_remote_code=False, **options
+                name_or_folder, config=config, use_safetensors=True, trust_remote_code=False, **options
             )
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if loading[fault]:

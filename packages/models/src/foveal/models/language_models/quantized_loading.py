@@ -76,7 +76,7 @@ def load_quantized(
     dtype = dtype or config.dtype or stored.dtype(wanted)
     config.quantization_config = None
     with parameters_without_memory():
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     names = decoder_linears(model)
     places = {f"{layer}.{piece}": (layer, piece) for layer in names for piece in PIECES[before]}
     expected = _expected(model)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from foveal.models.foreign_code import AUTO_MAP, no_code_of
 from foveal.models.library_errors import told_of
 from foveal.models.prompts.tokenize import add_special_tokens
 
@@ -28,11 +29,13 @@ def pretrained_tokenizer(name_or_folder: str, tokens: Sequence[str] = ()) -> Pre
 
     folder = Path(name_or_folder)
     tokenizer: PreTrainedTokenizerBase
-    with told_of(name_or_folder, "the tokenizer's files are damaged, or there are none"):
+    with told_of(name_or_folder, "the tokenizer's files are damaged, or there are none"), no_code_of(name_or_folder):
         if (folder / "tokenizer.model").is_file() and not (folder / "tokenizer_config.json").exists():
             tokenizer = LlamaTokenizer.from_pretrained(name_or_folder, add_bos_token=True)
         else:
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
+    # The library has a class of its own, and a checkpoint should not say otherwise.
+    tokenizer.init_kwargs.pop(AUTO_MAP, None)
     if tokenizer.pad_token is None:
         if tokenizer.unk_token is None:
             raise ValueError(f"{name_or_folder}: the tokenizer has neither a padding nor an unknown token to pad with")

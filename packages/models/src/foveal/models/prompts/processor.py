@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -14,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
+from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
 from foveal.models.prompts.templates import (
     PLACEHOLDER,
@@ -23,8 +26,10 @@ from foveal.models.prompts.templates import (
     find_template,
     render,
 )
-from foveal.models.prompts.tokenize import separator_id, tokenize
+from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
+from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
+from foveal.models.views.read_image import read_image
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
@@ -103,11 +108,20 @@ class Processor:
             stops.add(self.tokenizer.get_added_vocab()[end])
         return sorted(stop for stop in stops if stop is not None)
 
-    def encode(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def read(self, source: str | Path | bytes) -> Image | Draft:
+        """Read a picture as upright RGB for the plan, which may want a JPEG at a reduced scale only.
+
+        Raises:
+            BadImageError: as for `read_image`.
+            ValueError: if the plan cannot cut a picture of that size.
+        """
+        return read_draft(source, self.plan.sharpest) if self.plan.draft else read_image(source)
+
+    def encode(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
         """Encode a conversation for training: it ends with an answer.
 
         Args:
-            pictures: RGB, in the order of their `<image>`.
+            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them.
             turns: an optional system turn, then user and assistant alternating.
             key: the sample's name in messages.
 
@@ -117,7 +131,7 @@ class Processor:
         """
         return self._sample(pictures, turns, key, open_ended=False)
 
-    def encode_prompt(self, pictures: Sequence[Image], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode_prompt(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
         """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`."""
         return self._sample(pictures, turns, key, open_ended=True)
 
@@ -169,7 +183,9 @@ class Processor:
         """The text of an answer's ids, without special tokens or surrounding whitespace."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def _sample(self, pictures: Sequence[Image], turns: Sequence[Turn], key: str, *, open_ended: bool) -> Sample:
+    def _sample(
+        self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], key: str, *, open_ended: bool
+    ) -> Sample:
         for picture in pictures:
             if picture.mode != "RGB":
                 where = f"{key}: " if key else ""
@@ -184,36 +200,39 @@ class Processor:
     ) -> tuple[list[int], list[int]]:
         """Ids and labels, including all placeholders; if `quiet`, dropped exchanges are not logged."""
         where = f"{key}: " if key else ""
-        kept = list(turns)
         try:
-            check_turns(kept, len(sizes), open_ended=open_ended)
+            check_turns(turns, len(sizes), open_ended=open_ended)
             pictures = [self.picture_ids(size) for size in sizes]
-            while True:
-                segments = render(
-                    kept,
-                    self.template,
-                    bos=self.tokenizer.bos_token or "",
-                    eos=self.tokenizer.eos_token or "",
-                    system=self.system,
-                )
-                ids, labels = self._expanded(*tokenize(segments, self.tokenizer), pictures)
-                if len(ids) <= self.max_length:
-                    break
-                droppable = sum(turn.role == "user" for turn in kept) > 1 and not open_ended
-                if self.overlong == "raise" or not droppable or PLACEHOLDER in kept[-2].text:
-                    visual = ids.count(IMAGE_TOKEN_ID)
-                    raise ValueError(
-                        f"the sample has {len(ids)} tokens ({visual} of them visual), the limit is {self.max_length}: "
-                        "raise max_length, use smaller pictures or shorten the text"
-                    )
-                kept = kept[:-2]
+            drops = self.overlong == "drop_turns" and not open_ended
+
+            def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
+                return self._encoded(kept, pictures)
+
+            (ids, labels), dropped = longest_fitting(turns, encode) if drops else (encode(turns), 0)
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
-        if len(kept) < len(turns) and not quiet:
-            logger.warning("%sleft out the last %d of %d turns to fit", where, len(turns) - len(kept), len(turns))
+        if dropped and not quiet:
+            logger.warning("%sleft out the last %d of %d turns to fit", where, dropped, len(turns))
         if not open_ended and all(label == IGNORE_INDEX for label in labels):
             raise ValueError(f"{where}nothing in the sample is supervised: its answers have no tokens")
         return ids, labels
+
+    def _encoded(self, turns: Sequence[Turn], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
+        bos, eos = self.tokenizer.bos_token or "", self.tokenizer.eos_token or ""
+        segments = render(turns, self.template, bos=bos, eos=eos, system=self.system)
+        check_characters(segments, self.max_length, lambda: self._longest_token)
+        ids, labels = expanded(*tokenize(segments, self.tokenizer), pictures)
+        if len(ids) > self.max_length:
+            raise TooLongError(
+                f"the sample has {len(ids)} tokens ({ids.count(IMAGE_TOKEN_ID)} of them visual), the limit is "
+                f"{self.max_length}: raise max_length, use smaller pictures or shorten the text"
+            )
+        return ids, labels
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Characters of the longest token. A token that stands for bytes is written with at least one for each."""
+        return max(map(len, self.tokenizer.get_vocab()))
 
     def picture_ids(self, size: Size) -> list[int]:
         """The ids that represent a picture of the given size: placeholders and separators.
@@ -231,21 +250,10 @@ class Processor:
                 ids.append(self._separators[item])
         return ids
 
-    def _views(self, picture: Image) -> list[Tensor]:
+    def _views(self, picture: Image | Draft) -> list[Tensor]:
         """The views of a picture in the order of the prompt; views that are seen together stay together."""
-        cut, inputs = self.plan.cut(picture), self.plan.inputs
+        cut = self.plan.cut_draft(picture) if isinstance(picture, Draft) else self.plan.cut(picture)
+        inputs = self.plan.inputs
         order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
         return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]
-
-    @staticmethod
-    def _expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
-        """Replace every single `IMAGE_TOKEN_ID` by its picture's ids."""
-        rest = iter(pictures)
-        expanded_ids: list[int] = []
-        expanded_labels: list[int] = []
-        for token, label in zip(ids, labels, strict=True):
-            standing = next(rest) if token == IMAGE_TOKEN_ID else [token]
-            expanded_ids += standing
-            expanded_labels += [label] * len(standing)
-        return expanded_ids, expanded_labels

@@ -1,6 +1,7 @@
 """Tokenise prompts into ids and labels, in one pass."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -28,6 +29,7 @@ def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) ->
         raise ValueError(f"{type(tokenizer).__name__} cannot return the offsets of its tokens: use a fast tokenizer")
     text = "".join(segment.text for segment in segments)
     supervised, breaks = _spans(segments)
+    ends = [end for _, end in supervised]
     ids: list[int] = []
     labels: list[int] = []
     begins_with_bos = False
@@ -44,10 +46,24 @@ def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) ->
             piece_ids, offsets = piece_ids[1:], offsets[1:]
         for position, (token, (first, last)) in enumerate(zip(piece_ids, offsets, strict=True)):
             is_bos = start == 0 and position == 0 and begins_with_bos
-            learnt = not is_bos and any(start + first < end and start + last > begin for begin, end in supervised)
+            # The first supervised piece that ends behind the token's beginning.
+            nearest = bisect_right(ends, start + first)
+            learnt = not is_bos and nearest < len(ends) and start + last > supervised[nearest][0]
             ids.append(token)
             labels.append(token if learnt else IGNORE_INDEX)
     return ids, labels
+
+
+def expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Replace every single `IMAGE_TOKEN_ID` by its picture's ids."""
+    rest = iter(pictures)
+    expanded_ids: list[int] = []
+    expanded_labels: list[int] = []
+    for token, label in zip(ids, labels, strict=True):
+        standing = next(rest) if token == IMAGE_TOKEN_ID else [token]
+        expanded_ids += standing
+        expanded_labels += [label] * len(standing)
+    return expanded_ids, expanded_labels
 
 
 def separator_id(text: str, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -90,7 +106,8 @@ def _pieces(text: str, breaks: Sequence[int]) -> Iterator[tuple[int, str]]:
     start = 0
     for part in re.split(f"({PLACEHOLDER})", text):
         end = start + len(part)
-        for begin, stop in pairwise([start, *(place for place in breaks if start < place < end), end]):
+        inside = breaks[bisect_right(breaks, start) : bisect_left(breaks, end)]
+        for begin, stop in pairwise([start, *inside, end]):
             yield begin, text[begin:stop]
         start = end
 

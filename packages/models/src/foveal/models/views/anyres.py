@@ -6,7 +6,8 @@ from typing import Literal
 from PIL.Image import Image
 
 from foveal.core import Grid, Size
-from foveal.models.views.canvas import canvas_of, centred, check_canvas, stretched, tiles_of
+from foveal.models.views.canvas import canvas_of, centred, check_canvas, fitted_box, sharper, stretched, tiles_of
+from foveal.models.views.draft import Draft
 from foveal.models.views.plan import ViewPlan, check_size
 
 DEFAULT_CANDIDATES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
@@ -25,6 +26,7 @@ class AnyResPlan(ViewPlan):
         tie_order: what the first number of a candidate counts. `width_first`: columns, as in the original code;
             `height_first`: rows, as transformers' `llava_next` reads the same list. With the default candidates the two
             differ only on ties: pictures of at most about one tile.
+        draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
         ValueError: if `size` is below 1, there is no candidate, a candidate is not a pair of positive numbers or has
@@ -36,6 +38,8 @@ class AnyResPlan(ViewPlan):
         size: int = 336,
         candidates: Sequence[tuple[int, int]] = DEFAULT_CANDIDATES,
         tie_order: Literal["width_first", "height_first"] = "width_first",
+        *,
+        draft: bool = False,
     ) -> None:
         if not candidates:
             raise ValueError("there must be at least one candidate canvas")
@@ -45,11 +49,8 @@ class AnyResPlan(ViewPlan):
             check_canvas(pair[0] * pair[1], size)
         if tie_order not in ("width_first", "height_first"):
             raise ValueError(f"tie_order must be 'width_first' or 'height_first', not {tie_order!r}")
-        self.size, self.candidates, self.tie_order = (
-            size,
-            tuple((first, second) for first, second in candidates),
-            tie_order,
-        )
+        self.size, self.tie_order, self.draft = size, tie_order, draft
+        self.candidates = tuple((first, second) for first, second in candidates)
 
     def views(self, picture: Size) -> tuple[Size, ...]:
         return (Size(self.size, self.size),) * (1 + self.tile_grid(picture).cells)
@@ -61,9 +62,16 @@ class AnyResPlan(ViewPlan):
         return best_canvas(picture, canvases, self.size)
 
     def cut(self, image: Image) -> list[Image]:
-        tiles = self.tile_grid(Size.of(image.size))
-        overview = stretched(image, Size(self.size, self.size))
-        return [overview, *tiles_of(centred(image, canvas_of(tiles, self.size)), self.size)]
+        return self.cut_draft(Draft.of(image))
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        canvas = canvas_of(self.tile_grid(picture.size), self.size)
+        overview = stretched(picture, Size(self.size, self.size))
+        return [overview, *tiles_of(centred(picture, canvas), self.size)]
+
+    def sharpest(self, picture: Size) -> Size:
+        left, top, right, bottom = fitted_box(picture, canvas_of(self.tile_grid(picture), self.size))
+        return sharper(Size(right - left, bottom - top), Size(self.size, self.size))
 
 
 def best_canvas(picture: Size, canvases: Iterable[Grid], size: int) -> Grid:

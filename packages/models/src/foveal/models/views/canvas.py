@@ -6,6 +6,7 @@ from PIL import Image as Pillow
 from PIL.Image import Image, Resampling
 
 from foveal.core import Grid, Size
+from foveal.models.views.draft import Draft
 from foveal.models.views.square import LARGEST_CANVAS
 
 
@@ -25,24 +26,29 @@ def fitted_box(picture: Size, canvas: Size) -> tuple[int, int, int, int]:
     return left, top, left + fitted.width, top + fitted.height
 
 
-def centred(image: Image, canvas: Size) -> Image:
+def centred(picture: Draft, canvas: Size) -> Image:
     """The picture scaled to fit a black canvas, centred, with its aspect ratio kept."""
-    left, top, right, bottom = fitted_box(Size.of(image.size), canvas)
+    left, top, right, bottom = fitted_box(picture.size, canvas)
     ground = Pillow.new("RGB", canvas)
-    ground.paste(image.resize((right - left, bottom - top), Resampling.BICUBIC), (left, top))
+    ground.paste(picture.resized((right - left, bottom - top)), (left, top))
     return ground
 
 
-def stretched(image: Image, size: Size) -> Image:
+def stretched(picture: Draft, size: Size) -> Image:
     """The picture resized to `size`, ignoring its aspect ratio.
 
     If a very tall picture would need more than `LARGEST_CANVAS` pixels in between, the result may differ from the
     reference by two grey levels of rounding, and by more where sharp edges next to black or white are clipped.
     """
-    if size.width * image.height > LARGEST_CANVAS:
+    if size.width * picture.image.height > LARGEST_CANVAS:
         # Pillow resizes the width first; a strip of 1x1000000 would become 336x1000000 in between.
-        image = image.resize((image.width, size.height), Resampling.BICUBIC)
-    return image.resize(size, Resampling.BICUBIC)
+        return picture.resized((picture.image.width, size.height)).resize(size, Resampling.BICUBIC)
+    return picture.resized(size)
+
+
+def sharper(*sizes: Size) -> Size:
+    """The size that is in no direction smaller than any of `sizes`."""
+    return Size(max(size.width for size in sizes), max(size.height for size in sizes))
 
 
 def tiles_of(image: Image, size: int) -> list[Image]:

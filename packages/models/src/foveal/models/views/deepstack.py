@@ -6,7 +6,8 @@ from PIL.Image import Image
 
 from foveal.core import Grid, Size
 from foveal.models.views.anyres import best_canvas
-from foveal.models.views.canvas import canvas_of, centred, check_canvas, stretched, tiles_of
+from foveal.models.views.canvas import canvas_of, centred, check_canvas, sharper, stretched, tiles_of
+from foveal.models.views.draft import Draft
 from foveal.models.views.plan import ViewPlan, check_size
 
 
@@ -24,6 +25,7 @@ class DeepStackPlan(ViewPlan):
         keep_aspect: keep the aspect ratio of the enlarged picture and pad it with black, so that positions no longer
             agree (the ablation of table 5).
         together: all views form one set, for an encoder that stacks the crops itself (DeepStack-V, section 3.3).
+        draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
         ValueError: if `size` is below 1, `crops` is below 2 or, with `square`, not a square number, the crops have more
@@ -38,6 +40,7 @@ class DeepStackPlan(ViewPlan):
         square: bool = False,
         keep_aspect: bool = False,
         together: bool = False,
+        draft: bool = False,
     ) -> None:
         if crops < 2:
             raise ValueError(f"a picture must be cut into at least 2 crops, not {crops}")
@@ -46,7 +49,7 @@ class DeepStackPlan(ViewPlan):
             raise ValueError(f"{crops} crops do not form a square: use a square number, or square=False")
         if together and not square:
             raise ValueError("together needs square: all pictures must have the same number of views seen together")
-        self.size, self.crops = size, crops
+        self.size, self.crops, self.draft = size, crops, draft
         self.square, self.keep_aspect, self.together = square, keep_aspect, together
         self.inputs = 1 + crops if together else 1
 
@@ -64,9 +67,16 @@ class DeepStackPlan(ViewPlan):
         return None if self.together else self.grid(picture)
 
     def cut(self, image: Image) -> list[Image]:
-        canvas = canvas_of(self.grid(Size.of(image.size)), self.size)
-        enlarged = centred(image, canvas) if self.keep_aspect else stretched(image, canvas)
-        return [stretched(image, Size(self.size, self.size)), *tiles_of(enlarged, self.size)]
+        return self.cut_draft(Draft.of(image))
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        canvas = canvas_of(self.grid(picture.size), self.size)
+        enlarged = centred(picture, canvas) if self.keep_aspect else stretched(picture, canvas)
+        return [stretched(picture, Size(self.size, self.size)), *tiles_of(enlarged, self.size)]
+
+    def sharpest(self, picture: Size) -> Size:
+        # With `keep_aspect` the picture is smaller than its canvas, which costs little.
+        return sharper(canvas_of(self.grid(picture), self.size), Size(self.size, self.size))
 
 
 class DeepStackHdPlan(ViewPlan):
@@ -78,17 +88,18 @@ class DeepStackHdPlan(ViewPlan):
     Args:
         size: side of every view in pixels, the encoder's native size.
         crops: maximum number of crops of a picture.
+        draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
         ValueError: if `size` is below 1, `crops` below 4 (nothing would be enlarged), or the enlarged crops have more
             pixels than a canvas may have.
     """
 
-    def __init__(self, size: int = 336, crops: int = 4) -> None:
+    def __init__(self, size: int = 336, crops: int = 4, *, draft: bool = False) -> None:
         if crops < 4:
             raise ValueError(f"a view must be enlarged to at least 4 crops, not {crops}: DeepStackPlan takes fewer")
         check_canvas(crops * isqrt(crops) ** 2, size)
-        self.size, self.crops = size, crops
+        self.size, self.crops, self.draft = size, crops, draft
 
     def views(self, picture: Size) -> tuple[Size, ...]:
         sets = 1 + self.tile_grid(picture).cells
@@ -99,15 +110,21 @@ class DeepStackHdPlan(ViewPlan):
         return _best_grid(picture, self.crops, self.size)
 
     def cut(self, image: Image) -> list[Image]:
-        tiles = self.tile_grid(Size.of(image.size))
+        return self.cut_draft(Draft.of(image))
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        tiles = self.tile_grid(picture.size)
         side, large = self.size, self.size * isqrt(self.crops)
-        crops = tiles_of(stretched(image, canvas_of(tiles, side)), side)
+        crops = tiles_of(stretched(picture, canvas_of(tiles, side)), side)
         wholes = [
-            stretched(image, Size(large, large)),
-            *tiles_of(stretched(image, canvas_of(tiles, large)), large),
+            stretched(picture, Size(large, large)),
+            *tiles_of(stretched(picture, canvas_of(tiles, large)), large),
         ]
-        small = stretched(image, Size(side, side))
+        small = stretched(picture, Size(side, side))
         return [small, *crops, *(part for whole in wholes for part in tiles_of(whole, side))]
+
+    def sharpest(self, picture: Size) -> Size:
+        return canvas_of(self.tile_grid(picture), self.size * isqrt(self.crops))
 
 
 def _best_grid(picture: Size, crops: int, size: int) -> Grid:

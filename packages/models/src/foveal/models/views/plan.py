@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from PIL.Image import Image
 
 from foveal.core import Grid, Size
+from foveal.models.views.draft import Draft
 
 
 class ViewPlan(ABC):
@@ -15,9 +16,12 @@ class ViewPlan(ABC):
 
     Attributes:
         inputs: number of views in a set.
+        draft: decode a JPEG at a reduced scale if it is at least twice as large as in its sharpest view: several times
+            faster for large pictures, and not exact. Plans with this option have `sharpest` and `cut_draft`.
     """
 
     inputs: int = 1
+    draft: bool = False
 
     @abstractmethod
     def views(self, picture: Size) -> tuple[Size, ...]:
@@ -38,6 +42,14 @@ class ViewPlan(ABC):
     @abstractmethod
     def cut(self, image: Image) -> list[Image]:
         """The views of an RGB picture, with the sizes and in the order of `views`."""
+
+    def sharpest(self, picture: Size) -> Size:
+        """The size that a whole picture has in the view that shows most of its pixels; for `draft`."""
+        raise NotImplementedError(f"{type(self).__name__} has no option draft")
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        """The views of a picture that was decoded for `draft`, as `cut` makes them of the whole one."""
+        raise NotImplementedError(f"{type(self).__name__} has no option draft")
 
 
 def check_size(picture: Size) -> None:

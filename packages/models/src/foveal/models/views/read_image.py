@@ -13,14 +13,16 @@ from PIL.Image import Image
 
 from foveal.core import Size
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_535
 """Pixels of the longer side, as in JPEG; a thread of fifty million pixels is no picture, and no plan can cut it."""
-TWELVE_BITS = 4095
+TWELVE_BITS, SIXTEEN_BITS = 4095, 65_535
 STRIP = 1_000_000
 """Pixels that are converted at a time, where the conversion takes several times their memory."""
 ORIENTATION = 0x0112
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError)
+"""What Pillow raises for a picture that it cannot decode."""
 
 
 class BadImageError(ValueError):
@@ -37,7 +39,7 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
     Converting a 16-bit picture takes at most five bytes per pixel.
 
     Args:
-        source: a file (JPEG, PNG, WEBP, BMP or GIF) or its bytes.
+        source: a file (JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF) or its bytes.
         max_pixels: refuse pictures with more pixels than this before decoding them.
 
     Raises:
@@ -45,13 +47,8 @@ def read_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
             `MAX_SIDE`.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
-    with _opened(source, name, max_pixels) as picture:
-        try:
-            picture.load()
-            ImageOps.exif_transpose(picture, in_place=True)
-            return _as_rgb(picture)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
+    with opened(source, name, max_pixels) as picture:
+        return upright_rgb(picture, name)
 
 
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Size:
@@ -64,20 +61,49 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> S
         BadImageError: as for `read_image`, for what the header shows.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
-    with _opened(source, name, max_pixels) as picture:
+    with opened(source, name, max_pixels) as picture:
         size = Size.of(picture.size)
         try:
             if picture.format == "PNG" and _has_metadata_after_pixels(source):
                 picture.load()
-            # Not picture.getexif(): for a PNG it would decode the pixels to search for what the line above ruled out.
-            orientation = Image.getexif(picture).get(ORIENTATION, 1)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except DAMAGED as error:
             raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
-        return Size(size.height, size.width) if orientation in (5, 6, 7, 8) else size
+        return Size(size.height, size.width) if orientation_of(picture, name) in (5, 6, 7, 8) else size
 
 
-def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
-    """Open the picture: read its header, decode nothing."""
+def orientation_of(picture: Image, name: str) -> int:
+    """The EXIF orientation of an opened picture, 1 if it has none.
+
+    Raises:
+        BadImageError: if its EXIF is damaged.
+    """
+    try:
+        # Not picture.getexif(): for a PNG it would decode the pixels to search for more.
+        return int(Image.getexif(picture).get(ORIENTATION, 1))
+    except DAMAGED as error:
+        raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def upright_rgb(picture: Image, name: str) -> Image:
+    """Decode an opened picture as upright RGB.
+
+    Raises:
+        BadImageError: if it is damaged.
+    """
+    try:
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _as_rgb(picture)
+    except DAMAGED as error:
+        raise BadImageError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
+    """Open the picture: read its header, decode nothing.
+
+    Raises:
+        BadImageError: as for `read_image`, for what the header shows.
+    """
     if not isinstance(source, bytes):
         path = Path(source)
         try:
@@ -89,15 +115,19 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
             raise BadImageError(f"{name}: cannot be read ({error.strerror})") from error
     try:
         with warnings.catch_warnings():
-            # Our own limit is checked right below; Pillow would only warn.
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            # Our own limit is checked right below, and damage raises an error; Pillow would only warn.
+            warnings.simplefilter("ignore")
             picture = Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+            several = picture.format == "TIFF" and _has_further_pages(picture)
     except UnidentifiedImageError as error:
         raise BadImageError(f"{name}: not a picture of a known kind ({', '.join(FORMATS)})") from error
     except Pillow.DecompressionBombError as error:
         raise BadImageError(f"{name}: more pixels than the limit of {max_pixels} ({error})") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise BadImageError(f"{name}: cannot be read ({error})") from error
+    if several:
+        picture.close()
+        raise BadImageError(f"{name}: a TIFF of several pages; make each page a file of its own")
     size = Size.of(picture.size)
     if size.area > max_pixels:
         picture.close()
@@ -106,6 +136,15 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int) -> Image:
         picture.close()
         raise BadImageError(f"{name}: {size} pixels, a side longer than the limit of {MAX_SIDE}; cut it")
     return picture
+
+
+def _has_further_pages(picture: Image) -> bool:
+    """Whether a TIFF has more than one page; scanned documents do."""
+    try:
+        picture.seek(1)
+    except DAMAGED:
+        return False
+    return True
 
 
 def _has_metadata_after_pixels(source: str | Path | bytes) -> bool:
@@ -132,8 +171,11 @@ def _has_metadata_after_pixels(source: str | Path | bytes) -> bool:
 def _as_rgb(picture: Image) -> Image:
     """As RGB; what is converted in several steps is freed."""
     if picture.mode.startswith(("I", "F")):
+        low, high = np.min(picture.getextrema()), np.max(picture.getextrema())
+        if picture.mode == "F" or low < 0 or high > SIXTEEN_BITS:
+            raise ValueError(f"values from {low:g} to {high:g} in 32 bits: save it with 8 or 16 bits")
         # convert() would clip everything above 255 to white.
-        white = TWELVE_BITS if np.max(picture.getextrema()) <= TWELVE_BITS else 65_535
+        white = TWELVE_BITS if high <= TWELVE_BITS else SIXTEEN_BITS
 
         def grey(strip: Image) -> Image:
             values = np.asarray(strip, dtype=np.float64) * (255 / white)

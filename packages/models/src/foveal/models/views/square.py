@@ -1,9 +1,12 @@
 """One square view: LLaVA-1.5."""
 
+from math import ceil
+
 from PIL import Image as Pillow
 from PIL.Image import Image, Resampling
 
 from foveal.core import Size
+from foveal.models.views.draft import Draft
 from foveal.models.views.plan import ViewPlan, check_size
 
 CLIP_MEAN_COLOUR = (122, 116, 104)
@@ -20,14 +23,15 @@ class PadToSquare(ViewPlan):
     Args:
         size: side of the view in pixels.
         fill: colour of the canvas; by default CLIP's mean, in 0..255.
+        draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
         ValueError: if `size` is below 1.
     """
 
-    def __init__(self, size: int = 336, *, fill: tuple[int, int, int] = CLIP_MEAN_COLOUR) -> None:
+    def __init__(self, size: int = 336, *, fill: tuple[int, int, int] = CLIP_MEAN_COLOUR, draft: bool = False) -> None:
         _check_side(size)
-        self.size, self.fill = size, fill
+        self.size, self.fill, self.draft = size, fill, draft
 
     def views(self, picture: Size) -> tuple[Size, ...]:
         check_size(picture)
@@ -39,20 +43,36 @@ class PadToSquare(ViewPlan):
         return (Size(self.size, self.size),)
 
     def cut(self, image: Image) -> list[Image]:
-        self.views(Size.of(image.size))
-        side = max(image.size)
-        if image.width == image.height:
-            return [image.resize((self.size, self.size), Resampling.BICUBIC)]
-        canvas_size = (side, side)
-        if side * side > LARGEST_CANVAS:
+        return self.cut_draft(Draft.of(image))
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        self.views(picture.size)
+        view, side = (self.size, self.size), max(picture.size)
+        if picture.size.width == picture.size.height:
+            return [picture.resized(view)]
+        if max(picture.image.size) ** 2 > LARGEST_CANVAS:
             # The longer side is not padded, so it can be shrunk before the canvas is made.
-            if image.width > image.height:
-                image, canvas_size = image.resize((self.size, image.height), Resampling.BICUBIC), (self.size, side)
-            else:
-                image, canvas_size = image.resize((image.width, self.size), Resampling.BICUBIC), (side, self.size)
-        canvas = Pillow.new("RGB", canvas_size, tuple(self.fill))
-        canvas.paste(image, ((canvas_size[0] - image.width) // 2, (canvas_size[1] - image.height) // 2))
-        return [canvas.resize((self.size, self.size), Resampling.BICUBIC)]
+            width, height = picture.image.size
+            picture = Draft(
+                picture.resized((self.size, height) if width > height else (width, self.size)), picture.size
+            )
+        places, box, ends = [], [], []
+        for whole, length in zip(picture.size, picture.image.size, strict=True):
+            scale = length / whole
+            margin = (side - whole) // 2 * scale
+            # A draft's margin may be no whole number of pixels: the picture begins at the next pixel of the canvas, and
+            # the square that becomes the view begins as much later.
+            places.append(ceil(margin))
+            box.append(ceil(margin) - margin)
+            ends.append(box[-1] + side * scale)
+        canvas = Pillow.new("RGB", (_whole(ends[0]), _whole(ends[1])), tuple(self.fill))
+        canvas.paste(picture.image, (places[0], places[1]))
+        right, bottom = (min(end, length) for end, length in zip(ends, canvas.size, strict=True))
+        return [canvas.resize(view, Resampling.BICUBIC, box=(box[0], box[1], right, bottom))]
+
+    def sharpest(self, picture: Size) -> Size:
+        longer = max(picture)
+        return Size(*(ceil(side * self.size / longer) for side in picture))
 
 
 class CropToSquare(ViewPlan):
@@ -60,27 +80,33 @@ class CropToSquare(ViewPlan):
 
     Args:
         size: side of the view in pixels.
+        draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
         ValueError: if `size` is below 1.
     """
 
-    def __init__(self, size: int = 336) -> None:
+    def __init__(self, size: int = 336, *, draft: bool = False) -> None:
         _check_side(size)
-        self.size = size
+        self.size, self.draft = size, draft
 
     def views(self, picture: Size) -> tuple[Size, ...]:
         check_size(picture)
         return (Size(self.size, self.size),)
 
     def cut(self, image: Image) -> list[Image]:
-        width, height = image.size
-        shorter, longer = sorted((width, height))
-        long_side = int(self.size * longer / shorter)
-        size = Size(self.size, long_side) if width <= height else Size(long_side, self.size)
+        return self.cut_draft(Draft.of(image))
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        size = self.sharpest(picture.size)
         left, top = (size.width - self.size) // 2, (size.height - self.size) // 2
         # Only the part that remains is resampled; a very long picture would not fit into memory as a whole.
-        return [_resized_window(image, size, (left, top, left + self.size, top + self.size))]
+        return [_resized_window(picture, size, (left, top, left + self.size, top + self.size))]
+
+    def sharpest(self, picture: Size) -> Size:
+        shorter, longer = sorted(picture)
+        long_side = int(self.size * longer / shorter)
+        return Size(self.size, long_side) if picture.width <= picture.height else Size(long_side, self.size)
 
 
 def _check_side(size: int) -> None:
@@ -88,10 +114,16 @@ def _check_side(size: int) -> None:
         raise ValueError(f"a view's size must be at least 1 pixel, not {size}")
 
 
-def _resized_window(image: Image, size: Size, box: tuple[int, int, int, int]) -> Image:
-    """`image.resize(size).crop(box)`, resizing no more than needed for extreme aspect ratios."""
+def _whole(length: float) -> int:
+    """The whole number of pixels that a length takes, which may be off by a rounding error."""
+    return ceil(length - 1e-6)
+
+
+def _resized_window(picture: Draft, size: Size, box: tuple[int, int, int, int]) -> Image:
+    """The picture resized to `size` and cropped to `box`, resizing no more than needed for extreme aspect ratios."""
     if size.area <= 50_000_000:
-        return image.resize(size, Resampling.BICUBIC).crop(box)
+        return picture.resized(size).crop(box)
+    image = picture.image
     horizontal, vertical = image.width / size.width, image.height / size.height
     source = (box[0] * horizontal, box[1] * vertical, box[2] * horizontal, box[3] * vertical)
     return image.resize((box[2] - box[0], box[3] - box[1]), Resampling.BICUBIC, box=source)

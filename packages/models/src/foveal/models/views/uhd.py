@@ -3,9 +3,11 @@
 from math import ceil, inf, log, sqrt
 from typing import Literal
 
-from PIL.Image import Image, Resampling
+from PIL.Image import Image
 
 from foveal.core import Grid, Size
+from foveal.models.views.canvas import sharper
+from foveal.models.views.draft import Draft
 from foveal.models.views.plan import ViewPlan, check_size
 
 EXTREME_RATIO = 200.0
@@ -33,6 +35,7 @@ class UhdPlan(ViewPlan):
             evaluation); null: do not resize.
         clamp_ratio: treat aspect ratios beyond 200:1 as 200:1. Otherwise, as in the reference, their views have more
             patches than the encoder was made for, or none of their content.
+        draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
         ValueError: if `scale` is below `patch`, `max_slices` or `long_side` is below 1, or `overview` is unknown.
@@ -49,6 +52,7 @@ class UhdPlan(ViewPlan):
         separators: bool = True,
         long_side: int | None = None,
         clamp_ratio: bool = True,
+        draft: bool = False,
     ) -> None:
         if patch < 1 or scale < patch or max_slices < 1:
             raise ValueError(
@@ -60,7 +64,7 @@ class UhdPlan(ViewPlan):
             raise ValueError(f"long_side must be at least 1 pixel, not {long_side}")
         self.scale, self.patch, self.max_slices = scale, patch, max_slices
         self.overview, self.overview_only, self.separators = overview, overview_only, separators
-        self.long_side, self.clamp_ratio = long_side, clamp_ratio
+        self.long_side, self.clamp_ratio, self.draft = long_side, clamp_ratio, draft
 
     def grid(self, picture: Size) -> Grid | None:
         """Rows and columns of the slices of a picture; None: it is not cut."""
@@ -102,22 +106,36 @@ class UhdPlan(ViewPlan):
         return (*order, grid.cells) if self.overview == "last" else (0, *order)
 
     def cut(self, image: Image) -> list[Image]:
-        size = self._resized(Size.of(image.size))
-        if size != image.size:
-            image = image.resize(size, Resampling.BICUBIC)
+        return self.cut_draft(Draft.of(image))
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        size = self._resized(picture.size)
+        if size != picture.size:
+            picture = Draft.of(picture.resized(size))
         grid = self.grid(size)
-        overview = image.resize(self._fit(*size, enlarge=grid is None), Resampling.BICUBIC)
+        overview = picture.resized(self._fit(*size, enlarge=grid is None))
         if grid is None:
             return [overview]
         (rows, columns), (width, height) = grid, self._slice(size, grid)
         # Resized as a whole and then cut, so that there are no seams between slices.
-        refined = image.resize((columns * width, rows * height), Resampling.BICUBIC)
+        refined = picture.resized((columns * width, rows * height))
         slices = [
             refined.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
             for row in range(rows)
             for column in range(columns)
         ]
         return [*slices, overview] if self.overview == "last" else [overview, *slices]
+
+    def sharpest(self, picture: Size) -> Size:
+        size = self._resized(picture)
+        if size != picture:
+            return size
+        grid = self.grid(size)
+        overview = self._fit(*size, enlarge=grid is None)
+        if grid is None:
+            return overview
+        width, height = self._slice(size, grid)
+        return sharper(overview, Size(grid.columns * width, grid.rows * height))
 
     def _slice(self, picture: Size, grid: Grid) -> Size:
         """The size of one slice."""

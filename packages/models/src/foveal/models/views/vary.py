@@ -8,7 +8,8 @@ from PIL import Image as Pillow
 from PIL.Image import Image
 
 from foveal.core import Size
-from foveal.models.views.canvas import stretched
+from foveal.models.views.canvas import sharper, stretched
+from foveal.models.views.draft import Draft
 from foveal.models.views.plan import ViewPlan, check_size
 from foveal.models.views.square import CropToSquare
 
@@ -26,9 +27,10 @@ class VaryPlan(ViewPlan):
             the open weights, GOT); `bilinear`: OpenCV's, not antialiased (the original code).
         start: text before the picture, a single token; empty: none.
         end: text after the picture, likewise.
+        draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
-        ValueError: if a side is below 1 or `resample` is unknown.
+        ValueError: if a side is below 1, `resample` is unknown, or `draft` is used without `bicubic`.
     """
 
     def __init__(
@@ -39,12 +41,16 @@ class VaryPlan(ViewPlan):
         resample: Literal["bicubic", "bilinear"] = "bicubic",
         start: str = "<img>",
         end: str = "</img>",
+        draft: bool = False,
     ) -> None:
         if size < 1 or (crop is not None and crop < 1):
             raise ValueError(f"a view's size must be at least 1 pixel, not size {size} and crop {crop}")
         if resample not in ("bicubic", "bilinear"):
             raise ValueError(f"resample must be 'bicubic' or 'bilinear', not {resample!r}")
+        if draft and resample != "bicubic":
+            raise ValueError("draft needs resample bicubic: without antialiasing, single pixels of the picture matter")
         self.size, self.crop, self.resample, self.start, self.end = size, crop, resample, start, end
+        self.draft = draft
         self.inputs = 1 if crop is None else 2
 
     def views(self, picture: Size) -> tuple[Size, ...]:
@@ -57,10 +63,17 @@ class VaryPlan(ViewPlan):
         return tuple(item for item in (self.start, 0, self.end) if item != "")
 
     def cut(self, image: Image) -> list[Image]:
-        check_size(Size.of(image.size))
+        return self.cut_draft(Draft.of(image))
+
+    def cut_draft(self, picture: Draft) -> list[Image]:
+        check_size(picture.size)
         size = Size(self.size, self.size)
-        squashed = stretched(image, size) if self.resample == "bicubic" else _unsmoothed(image, size)
-        return [squashed] if self.crop is None else [*CropToSquare(self.crop).cut(image), squashed]
+        squashed = stretched(picture, size) if self.resample == "bicubic" else _unsmoothed(picture.image, size)
+        return [squashed] if self.crop is None else [*CropToSquare(self.crop).cut_draft(picture), squashed]
+
+    def sharpest(self, picture: Size) -> Size:
+        whole = Size(self.size, self.size)
+        return whole if self.crop is None else sharper(whole, CropToSquare(self.crop).sharpest(picture))
 
 
 def _unsmoothed(image: Image, size: Size) -> Image:
