@@ -77,3 +77,18 @@ def test_the_index_has_every_page():
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\((\w+\.md)\)", index))
     assert linked == {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
+def test_promises_name_tests():
+    """Every promise about security names the tests that hold it."""
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    promises = [line for line in page.splitlines() if line.startswith("| ") and "| tests |" not in line]
+    tests = "\n".join(
+        path.read_text(encoding="utf-8") for path in ROOT.glob("**/test_*.py") if ".venv" not in path.parts
+    )
+    assert len(promises) > 10
+    for line in promises:
+        named = re.findall(r"`(test_\w+)`", line)
+        assert named, line
+        for name in named:
+            assert f"def {name}(" in tests, name

@@ -42,6 +42,7 @@ FILES = {
     "extends_bomb.yaml": "extends: bomb\n",
     "key.yaml": "trainer:\n  max_stepz: 3\n",
     "deep.yaml": "model:\n  network:\n    plan:\n      init_args:\n        max_slizes: 3\n",
+    "top.yaml": "init_args: os.system\n",
     "bad.json": "{",
     "own.py": (
         "from foveal.connectors import MlpProjector\n"
@@ -91,6 +92,7 @@ WRONG = [
         2,
         ["deep.yaml", "max_slizes", "did you mean model.network.plan.init_args.max_sl"],
     ),
+    ((*UHD, "--config", "top.yaml"), 2, ["top.yaml: init_args: there is no setting init_args"]),
     ((*UHD, "--model.conector_lr=1"), 2, ["did you mean --model.connector_lr?"]),
     ((*UHD, "stray"), 2, ["stray", "--NAME VALUE"]),
     ((*UHD, "--trainer.max_steps"), 2, ["--trainer.max_steps", "one argument"]),
@@ -122,6 +124,12 @@ WRONG = [
     ((*UHD, "--trainer.devices=zero"), 1, ["the Trainer refuses its settings", "devices"]),
     ((*UHD, "--trainer.max_time=soon"), 1, ["the Trainer refuses its settings", "soon"]),
     ((*UHD, "--run", "own.py"), 1, ["--run own.py", "give a folder"]),
+    # values as long as a file
+    ((*UHD, f"--model={'x' * 9000}"), 2, ["--model: 'xxx", "is not a mapping of settings"]),
+    ((*UHD, f"--trainer.max_steps={'x' * 9000}"), 2, ["--trainer.max_steps: 'xxx", "is not a whole number"]),
+    ((*UHD, f"{CONNECTOR}={'x' * 9000}"), 2, ["--model.network.connector: 'xxx", "is not the class path"]),
+    (("--config", "x" * 9000), 2, ["--config xxx", "there is no such file"]),
+    ((*UHD, f"--{'x' * 9000}=1"), 2, ["--xxx"]),
     # classes
     (
         (*UHD, "--config", "class.yaml"),
@@ -192,6 +200,7 @@ def files(tmp_path, monkeypatch):
 def check(message, words):
     assert message.startswith("error: ")
     assert len(message.splitlines()) <= 4
+    assert len(message) < 3000
     for word in words:
         assert word in message
     for noise in NOISE:
@@ -226,6 +235,7 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
         ("merge", ("none", "out"), 1, ["none"]),
         ("convert", ("none", "out"), 1, ["there is no none"]),
         ("merge_shards", ("none",), 1, ["none"]),
+        ("shard", ("--data.path=none.json", "--out=out"), 1, ["none.json"]),
     ],
 )
 def test_as_a_process(files, name, arguments, code, words):

@@ -4,15 +4,20 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 
-from recipes.states import StateError, find_state, newest_state, writing
+from recipes.data.modules import DataIdentity
+from recipes.data.ranks import Position
+from recipes.states import StateError, entries, find_state, newest_state, writing
+from recipes.states.contents import pieces, restore
 from recipes.states.folder import MANIFEST, read_manifest, rewrite_manifest
 from recipes.states.pieces import piece_of
 from recipes.states.randomness import random_state, set_random_state
@@ -303,3 +308,65 @@ def test_a_disk_that_is_really_full(tiny_disk):
     StoredState(first).verify(Ranks())
     second = written(tiny_disk, 2, small)
     assert json.loads((second / MANIFEST).read_text())["step"] == 2
+
+
+RUN = {
+    "ranks": 1,
+    "validated": False,
+    "optimizer": "adamw",
+    "precision": "32-true",
+    "frozen": [0, 0],
+    "scaler": {},
+    "position": {"epoch": 0, "samples": 4, "batch_size": 2, "parts": 1},
+    "data": {"samples": 8, "fingerprint": "a"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "entry"),
+    [
+        ({"files": ["a"]}, "files"),
+        ({"files": {"a.safetensors": 3}}, r"files\.a\.safetensors"),
+        ({"files": {"a.safetensors": {"bytes": "3", "sha256": ""}}}, r"files\.a\.safetensors\.bytes"),
+        ({"tensors": {"weight/matrix": "x"}}, "tensors.weight/matrix"),
+        ({"tensors": {"weight/matrix": [{"file": "a", "first": 0}]}}, r"tensors\.weight/matrix\[0\]"),
+        ({"step": "1"}, "step"),
+        ({"step": True}, "step"),
+        ({"position": {**RUN["position"], "epoch": None}}, r"position\.epoch"),
+        ({"position": {"epoch": 1}}, "position"),
+        ({"data": []}, "data"),
+        ({"frozen": [1, "2"]}, r"frozen\[1\]"),
+        ({"scaler": {"scale": "big"}}, r"scaler\.scale"),
+        ({"validated": 1}, "validated"),
+    ],
+)
+def test_entries_of_other_types_with_right_checksums(tmp_path, changes, entry):
+    state = written(tmp_path)
+    forged(state, **RUN)
+    StoredState(state).check_complete()
+    forged(state, **changes)
+    assert re.search(rf"state\.json is damaged \({entry} is not what a training writes\)", refused(state))
+
+
+@pytest.mark.parametrize("entry", RUN)
+def test_a_run_cannot_be_resumed_without(tmp_path, entry):
+    state = written(tmp_path)
+    forged(state, **{name: value for name, value in RUN.items() if name != entry})
+    with pytest.raises(StateError, match=f"it has no {entry}"):
+        StoredState(state).check_complete()
+
+
+def test_the_names_of_a_position_are_those_of_the_manifest():
+    assert {field.name for field in fields(Position)} == entries.RUN["position"].keys()
+    assert {field.name for field in fields(DataIdentity)} == entries.RUN["data"].keys()
+
+
+def test_an_optimizer_without_its_steps(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network.weight.sum().backward()
+    optimizer.step()
+    kept = ((name, rows, 0) for name, rows, _ in pieces(network, optimizer, {}, 0) if not name.endswith("/step"))
+    state = write_state(tmp_path, {"step": 1}, kept, Ranks())
+    with pytest.raises(StateError, match="lacks what the optimizer keeps for a weight"):
+        restore(network, optimizer, StoredState(state))

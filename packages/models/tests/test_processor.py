@@ -27,6 +27,7 @@ from foveal.models import (
     byte_tokenizer,
 )
 from foveal.models.prompts.token_count import TokenCount
+from foveal.models.prompts.tokenize import expanded
 
 QUESTION = Turn("user", "<image>\nWhat?")
 ANSWER = Turn("assistant", "A cat.")
@@ -95,7 +96,7 @@ def test_uhd_sequences_of_the_reference(golden):
             expander = Processor(tokenizer, plan, count=count)
             asked = [tuple(grid) if grid else None for grid in grids[: ids.count(IMAGE_TOKEN_ID)]]
             assert [plan.grid(SIZES[grid]) for grid in asked] == [grid and Grid(grid[1], grid[0]) for grid in asked]
-            ours = Processor._expanded(ids, labels, [expander.picture_ids(SIZES[grid]) for grid in asked])
+            ours = expanded(ids, labels, [expander.picture_ids(SIZES[grid]) for grid in asked])
             real = [(item, label) for item, label in zip(output, output_labels, strict=True) if item != "pad"]
             expected = [(IMAGE_TOKEN_ID if isinstance(item, str) else item, label) for item, label in real]
             assert list(zip(*ours, strict=True)) == expected

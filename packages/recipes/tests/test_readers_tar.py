@@ -72,7 +72,7 @@ def test_a_folder_of_tars(records, contents, wanted, tmp_path):
     assert [reader.location(raw.number) for raw in raws] == [raw.where for raw in raws]
     assert len({raw.number for raw in raws}) == 10
     (tmp_path / "c.parquet").touch()
-    with pytest.raises(ValueError, match=r"is a folder with both \.parquet and \.tar: give a file in it"):
+    with pytest.raises(ValueError, match=r"is a folder of 2 \.tar, 1 \.parquet: give one file"):
         open_reader(tmp_path)
 
 

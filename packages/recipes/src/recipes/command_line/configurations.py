@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,10 @@ def find_config(name: str, beside: Path | None = None) -> str:
         folders = [beside.parent, Path(), *shipped]
     for folder in folders:
         for each in spelled:
-            if (found := folder / each).is_file():
+            # Not Path.is_file: it raises an error for a name that is too long.
+            if isfile(found := folder / each):
                 return str(found)
-    if any((folder / name).is_dir() for folder in folders[: len(folders) - len(shipped)]):
+    if any(isdir(folder / name) for folder in folders[: len(folders) - len(shipped)]):
         raise UsageError(f"{said}: that is a folder; give a file in it")
     near = get_close_matches(spelled[-1], shipped_configs(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""

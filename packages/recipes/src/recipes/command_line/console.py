@@ -11,13 +11,22 @@ from typing import NoReturn
 
 PARSERS_WORDS = ("Does not validate against any of the Union subtypes", "Problem with given class_path", "Parser key")
 """Beginnings of the message that jsonargparse wraps around a constructor's error."""
+LONGEST_LINE = 1000
 CLASS_PATH = re.compile("Problem with given class_path '(.+?)'")
 
 
 def stop(message: str, advice: str = "") -> NoReturn:
     """Print what is wrong, and exit with code 2 (wrong usage)."""
-    sys.stderr.write(f"error: {message}\n" + (f"{advice}\n" if advice else ""))
+    sys.stderr.write(f"error: {_clipped(message)}\n" + (f"{advice}\n" if advice else ""))
     raise SystemExit(2)
+
+
+def _clipped(message: str) -> str:
+    """The message without the middle of lines in which a value is as long as its file."""
+    return "\n".join(
+        line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+        for line in message.splitlines()
+    )
 
 
 @contextmanager
@@ -29,7 +38,7 @@ def short_errors() -> Iterator[None]:
         if "FOVEAL_TRACEBACK" in os.environ:
             raise
         message = "\n".join([_said(error), *getattr(error, "__notes__", [])])
-        sys.stderr.write(f"error: {message}\n(FOVEAL_TRACEBACK=1 in the environment shows where)\n")
+        sys.stderr.write(f"error: {_clipped(message)}\n(FOVEAL_TRACEBACK=1 in the environment shows where)\n")
         raise SystemExit(1) from error
 
 

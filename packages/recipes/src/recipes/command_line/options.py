@@ -32,6 +32,12 @@ def predict_options() -> argparse.Namespace:
         type=local_path,
         help="JSONL file for the answers, which a second start completes (default: the screen)",
     )
+    parser.add_argument(
+        "--on_bad_sample",
+        choices=literal("recipes.data.bad_samples", "Policy"),
+        default="raise",
+        help="skip: leave out questions of --data that cannot be answered, name them, and exit with 1 (default: raise)",
+    )
     add_options(parser)
     options = parser.parse_args()
     if (options.folder is None) == (options.checkpoint is None):
@@ -91,11 +97,40 @@ def convert_options() -> argparse.Namespace:
     parser = OptionParser(
         prog="python -m recipes.convert",
         description="Write pickled weights as safetensors, under the same names. Other files of a folder are copied. "
-        "Only tensors are unpickled: nothing in a file can run.",
+        "Only tensors are unpickled: nothing in a file can run. Adapters of peft or of LLaVA's code become adapters "
+        "as recipes.fit saves them.",
     )
-    parser.add_argument("source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights")
+    parser.add_argument(
+        "source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights or adapters"
+    )
     parser.add_argument("target", metavar="TO", type=local_path, help="NAME.safetensors, or new folder")
+    parser.add_argument("--base", help="the model that adapters were trained on: folder or hub name")
+    parser.add_argument("--encoder", help="the base's image tower, for a base without one")
+    _add_allow_import(parser, "the base may import classes from")
     return parser.parse_args()
+
+
+def shard_options() -> argparse.Namespace:
+    """Parse the options of `shard`.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, or if the folder to be written exists.
+    """
+    parser = OptionParser(
+        prog="python -m recipes.shard",
+        description="Write conversations and their pictures, as they are encoded, into a few large files.",
+    )
+    parser.add_argument(
+        "--data.path", dest="path", type=local_path, required=True, help="any file or folder of conversations"
+    )
+    parser.add_argument(
+        "--data.images", dest="images", type=local_path, help="folder of the pictures (default: the file's own)"
+    )
+    parser.add_argument("--out", type=local_path, required=True, metavar="FOLDER", help="new folder")
+    options = parser.parse_args()
+    if options.out.exists():
+        stop(f"{options.out} exists", "choose a folder that does not")
+    return options
 
 
 def export_options() -> argparse.Namespace:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
     settings = list(settings_of(arguments))
     classes: dict[Keys, set[str]] = {}
     for setting in settings:
-        if isinstance(setting.value, str):
+        # `init_args` outside of any class is no place; it is refused below.
+        if setting.place and isinstance(setting.value, str):
             place = setting.place[:-1] if setting.place[-1] == "class_path" else setting.place
             classes.setdefault(place, set()).add(_full_name(place, setting.value))
     if any(setting.where and setting.keys == ("config",) and setting.value for setting in settings):
@@ -100,7 +102,7 @@ def settings_of(arguments: Sequence[str]) -> Iterator[Setting]:
             text = rest.pop(0)
         value = _loaded(text or "")
         yield from _inner(Setting(tuple(name.split(".")), value, ""))
-        if "config".startswith(name) and text is not None and Path(text).is_file():
+        if "config".startswith(name) and text is not None and isfile(text):
             own = {key: value for key, value in read_config(text).items() if key != EXTENDS}
             yield from _entries((), own, shipped_name(Path(text)))
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from os.path import isfile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -117,12 +118,12 @@ class _Known:
             place, value = place[:-1], {"class_path": value}
         annotation = self.expected(place)
         if annotation is None and isinstance(value, str | int | float) and self._is_group(place):
-            return "" if Path(str(value)).is_file() else f"{value!r} is not a mapping of settings"
+            return "" if isfile(str(value)) else f"{value!r:.100} is not a mapping of settings"
         if annotation in (None, Any, inspect.Parameter.empty):
             return ""
         path = value.get("class_path") if isinstance(value, dict) else value
         classes = classes_of(annotation)
-        if classes and isinstance(path, str) and not Path(path).is_file():
+        if classes and isinstance(path, str) and not isfile(path):
             problem = self._problem_of_class(place, path, classes)
             return "" if isinstance(value, str) and str in members(annotation) else problem
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value)):
@@ -131,7 +132,7 @@ class _Known:
             return ""
         words = [str(word) for each in members(annotation) for word in get_args(each)]
         near = get_close_matches(str(value), words, n=1)
-        return f"{value!r} is not {described(annotation)}" + (f"; did you mean {near[0]}?" if near else "")
+        return f"{value!r:.100} is not {described(annotation)}" + (f"; did you mean {near[0]}?" if near else "")
 
     def expected(self, place: Keys) -> Any:
         """The type of a setting; None if unknown."""
@@ -187,7 +188,7 @@ class _Known:
         module, _, name = path.rpartition(".")
         if not module:
             if (full := next((each for each in like if each.endswith(f".{name}")), None)) is None:
-                return f"{path!r} is not the class path of {expected}{_nearest(path, like) or _some(like)}"
+                return f"{path!r:.100} is not the class path of {expected}{_nearest(path, like) or _some(like)}"
             module, _, name = full.rpartition(".")
         if module and "." in path and not is_within(path, self.allowed):
             return not_imported(path)

@@ -6,6 +6,7 @@ from typing import Any
 
 from foveal.models import Turn
 from foveal.models.prompts.templates import PLACEHOLDER, Role, check_turns, with_pictures
+from recipes.reading.clean_text import clean_text
 from recipes.reading.keys import refuse_meant_keys
 from recipes.reading.pictures import named_pictures
 
@@ -53,7 +54,7 @@ def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
     if not isinstance(system := record.get("system") or "", str):
         raise ValueError(f"{where}, system: a text is expected, not {type(system).__name__}")
     if system:
-        turns.insert(0, Turn("system", _clean(system, f"{where}, system")))
+        turns.insert(0, Turn("system", clean_text(system, f"{where}, system")))
     if turns and turns[0].role == "assistant":
         logger.warning("%s: left out the first turn, the assistant's: it answers nothing", where)
         turns = turns[1:]
@@ -79,7 +80,7 @@ def _caption(record: Mapping[str, Any], pictures: list[str], where: str) -> list
     if not isinstance(record[key], str):
         raise ValueError(f"{where}, {key}: a text is expected, not {type(record[key]).__name__}")
     user = Turn("user", "\n".join([PLACEHOLDER] * len(pictures)))
-    return [user, Turn("assistant", _clean(record[key], f"{where}, {key}"))]
+    return [user, Turn("assistant", clean_text(record[key], f"{where}, {key}"))]
 
 
 def _talk(spoken: Any, where: str) -> tuple[list[Turn], list[str]]:
@@ -102,9 +103,9 @@ def _turn(spoken: Any, where: str) -> tuple[Turn, list[str]]:
     else:
         raise ValueError(f"{where}: an object with 'from' and 'value', or 'role' and 'content', is expected")
     if not isinstance(role, str) or role not in ROLES:
-        raise ValueError(f"{where}: unknown role {role!r} in {role_key!r}, expected one of {', '.join(ROLES)}")
+        raise ValueError(f"{where}: unknown role {role!r:.60} in {role_key!r}, expected one of {', '.join(ROLES)}")
     if isinstance(content, str):
-        return Turn(ROLES[role], _clean(content, where)), []
+        return Turn(ROLES[role], clean_text(content, where)), []
     if not isinstance(content, list):
         raise ValueError(f"{where}, {text_key}: a text or a list of parts is expected, not {type(content).__name__}")
     texts, pictures = [], []
@@ -119,7 +120,7 @@ def _part(part: Any, where: str) -> tuple[str, list[str]]:
     """The text of a part, and the picture it names; an image without a name is one that the record names elsewhere."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text" and isinstance(part.get("text"), str):
-        return _clean(part["text"], where), []
+        return clean_text(part["text"], where), []
     if kind in ("image", "image_url"):
         named = part.get(kind)
         name = named.get("url") if isinstance(named, dict) else named
@@ -127,7 +128,9 @@ def _part(part: Any, where: str) -> tuple[str, list[str]]:
             return PLACEHOLDER, []
         if isinstance(name, str) and name:
             return PLACEHOLDER, [name]
-    raise ValueError(f"{where}: expected type 'text' with a text, or 'image' or 'image_url' with a name, not {kind!r}")
+    raise ValueError(
+        f"{where}: expected type 'text' with a text, or 'image' or 'image_url' with a name, not {kind!r:.60}"
+    )
 
 
 def _place(turns: list[Turn], pictures: int) -> None:
@@ -138,13 +141,3 @@ def _place(turns: list[Turn], pictures: int) -> None:
         if turn.role == "user":
             turns[position] = Turn("user", with_pictures(turn.text, pictures))
             return
-
-
-def _clean(text: str, where: str) -> str:
-    if "\0" in text:
-        raise ValueError(f"{where}: the text has a NUL at character {text.index(chr(0)) + 1}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: the text has half a character (a lone surrogate) at {error.start + 1}") from error
-    return text

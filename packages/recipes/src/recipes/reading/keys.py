@@ -36,9 +36,9 @@ def refuse_meant_keys(record: Mapping[str, Any], known: tuple[str, ...], where: 
         if key in known or record[key] in (None, "", [], {}):
             continue
         if key.lower() in NOT_READ:
-            raise ValueError(f"{where}: {key!r} is not read, only pictures are: leave the record or the key out")
+            raise ValueError(f"{where}: {key!r:.60} is not read, only pictures are: leave the record or the key out")
         if nearest := _meant(key.lower(), record, known):
-            raise ValueError(f"{where}: the key {key!r} is not read; did you mean {nearest!r}?")
+            raise ValueError(f"{where}: the key {key!r:.60} is not read; did you mean {nearest!r}?")
 
 
 def _meant(key: str, record: Mapping[str, Any], known: tuple[str, ...]) -> str | None:

@@ -1,16 +1,28 @@
 """Choose the reader of a file or a folder."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from recipes.reading.json_file import JsonReader
 from recipes.reading.parquet_file import ParquetReader
+from recipes.reading.pictures import ADDRESS
 from recipes.reading.reader import Reader
 from recipes.reading.saved_dataset import SPLITS, STATE, SavedDatasetReader
+from recipes.reading.shards import INDEX, ShardReader
 from recipes.reading.tar_file import TarReader
 
-PARTS: dict[str, Callable[[Path, list[Path], Path], Reader]] = {".parquet": ParquetReader, ".tar": TarReader}
+READERS: dict[str, Callable[[Path, list[Path], Path], Reader]] = {".parquet": ParquetReader, ".tar": TarReader}
+READ = "JSON, JSONL, Parquet and WebDataset tars are read, and folders of Parquet, tars, shards or a saved data set"
+TABLES = (".csv", ".tsv", ".xlsx")
+BEGINNINGS = {
+    b"\x1f\x8b": "compressed with gzip: unpack it, nothing in it can be read without everything before",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it, nothing in it can be read without everything before",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"ARROW1": "an Arrow file: write it as Parquet, or give the folder that save_to_disk() has written",
+}
+"""How files begin that are not read, and what they are."""
 PART = re.compile(r"(.*?)-?([0-9]+)-of-([0-9]+)")
 """How the parts of a data set are called, such as train-00003-of-00010."""
 
@@ -19,7 +31,7 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
     """The reader of a file or a folder of records.
 
     Args:
-        path: a JSON list, a JSONL file, a Parquet file, a tar, a folder of either, or a saved data set.
+        path: a JSON list, a JSONL file, a Parquet file, a tar, a folder of either, shards, or a saved data set.
         images: folder that the names of pictures are relative to; default: the file's own, or the folder.
 
     Raises:
@@ -27,31 +39,54 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
         ImportError: if it needs a library that is not installed.
         OSError: if it cannot be read.
     """
+    if ADDRESS.match(str(path)):
+        raise ValueError(f"{path} is not fetched: copy the folder or mount it, and name it there")
     source = Path(path)
     if source.is_dir():
-        return _of_folder(source, Path(images) if images is not None else source)
+        return _of_folder(source, None if images is None else Path(images))
     folder = Path(images) if images is not None else source.parent
-    if source.suffix in PARTS:
-        return PARTS[source.suffix](source, [source], folder)
+    with source.open("rb") as stream:
+        begin = stream.read(8)
+    suffix = source.suffix.lower()
+    if suffix in READERS:
+        return READERS[suffix](source, [source], folder)
+    if suffix in TABLES:
+        raise ValueError(f"{source} is a table: write its rows as JSON objects, one a line. {READ}")
+    if what := next((what for mark, what in BEGINNINGS.items() if begin.startswith(mark)), None):
+        raise ValueError(f"{source} is {what}. {READ}")
     return JsonReader(source, folder)
 
 
-def _of_folder(source: Path, images: Path) -> Reader:
+def _of_folder(source: Path, images: Path | None) -> Reader:
     if (source / STATE).is_file() or (source / SPLITS).is_file():
-        return SavedDatasetReader(source, images)
-    found = {suffix: sorted(source.glob(f"*{suffix}")) for suffix in PARTS}
-    kinds = [suffix for suffix in PARTS if found[suffix]]
+        return SavedDatasetReader(source, images or source)
+    if (source / INDEX).is_file():
+        if images is not None:
+            raise ValueError(f"{source} holds shards, with their pictures: leave the folder {images} out")
+        return ShardReader(source)
+    files = sorted(
+        file for file in source.iterdir() if file.suffix.lower() in READERS and not file.name.startswith(".")
+    )
+    kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) != 1:
-        what = f"both {' and '.join(kinds)}" if kinds else "neither Parquet files nor tars"
-        raise ValueError(f"{source} is a folder with {what}: give a file in it")
-    _check_parts(source, found[kinds[0]])
-    return PARTS[kinds[0]](source, found[kinds[0]], images)
+        raise ValueError(f"{source} is a folder of {_content(source)}: give one file or folder in it. {READ}")
+    _check_parts(source, files)
+    return READERS[kinds[0]](source, files, images or source)
+
+
+def _content(folder: Path) -> str:
+    """The commonest kinds of what is in a folder, in words."""
+    kinds = Counter("folders" if each.is_dir() else each.suffix.lower() or "others" for each in folder.iterdir())
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(4)) or "nothing"
 
 
 def _check_parts(source: Path, files: list[Path]) -> None:
     """Refuse a folder in which parts are missing, or that holds several data sets, such as training and test data."""
     parts = [found for file in files if (found := PART.fullmatch(file.stem))]
-    if len(names := sorted({part[1] for part in parts})) > 1:
+    if len(names := sorted({f"{part[1]}-of-{part[3]}" for part in parts})) > 1:
         raise ValueError(f"{source} holds several data sets: {', '.join(names)}; put each into a folder of its own")
-    if parts and sorted(int(part[2]) for part in parts) != list(range(int(parts[0][3]))):
-        raise ValueError(f"{source} holds {len(parts)} of {int(parts[0][3])} parts of {parts[0][1]}: fetch the others")
+    missing = set(range(int(parts[0][3]))) - {int(part[2]) for part in parts} if parts else set()
+    if missing:
+        raise ValueError(
+            f"{source} lacks parts of {names[0]}: number {min(missing)}, {len(missing)} in all; fetch them"
+        )

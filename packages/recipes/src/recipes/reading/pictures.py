@@ -130,7 +130,7 @@ class PictureFolder:
         try:
             real = self._real(path)
             if real != self._resolved and not real.startswith(self._resolved.rstrip(os.sep) + os.sep):
-                raise OutsideError(f"{where}: {name!r} is outside the image folder {self.root}")
+                raise OutsideError(f"{where}: {name!r:.100} is outside the image folder {self.root}")
             there = stat.S_ISREG(os.stat(real).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             there = False
@@ -139,9 +139,9 @@ class PictureFolder:
         except OutsideError:
             raise
         except (OSError, ValueError) as error:  # too long, or with a NUL
-            raise ValueError(f"{where}: {name[:100]!r} is no name of a file ({error})") from error
+            raise ValueError(f"{where}: {name[:100]!r} is no name of a file ({str(error)[:60]})") from error
         if not there:
-            raise ValueError(f"{where}: there is no file {path}")
+            raise ValueError(f"{where}: there is no file {str(path)[:500]}")
         return path
 
     def _real(self, path: Path) -> str:
@@ -159,7 +159,7 @@ def _names(value: Any, where: str) -> list[str]:
         return []
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{where}: a name or a list of names is expected, not {value!r}")
+        raise ValueError(f"{where}: a name or a list of names is expected, not {value!r:.100}")
     if "" in names:
         raise ValueError(f"{where}: name {names.index('') + 1} of {len(names)} is empty")
     return names

@@ -76,7 +76,10 @@ def restore(network: nn.Module, optimizer: Optimizer, state: StoredState) -> Non
         kept.setdefault(weight_name, []).append(key)
     names = {id(weight): name for name, weight in trained_weights(network).items()}
     described = {label: _filled(each, names, kept, state) for label, each in single_optimizers(optimizer).items()}
-    optimizer.load_state_dict(described if isinstance(optimizer, MuonAdamW) else described["adamw"])
+    try:
+        optimizer.load_state_dict(described if isinstance(optimizer, MuonAdamW) else described["adamw"])
+    except (LookupError, ValueError, TypeError) as error:
+        raise StateError(f"{state.folder} lacks what the optimizer keeps for a weight ({error!r:.100})") from error
 
 
 def fill_network(network: nn.Module, state: StoredState) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recipes.states.entries import wrong_entry
+
 FORMAT = 1
 MANIFEST = "state.json"
 NAME = re.compile(r"step-(\d{8,})")
@@ -102,18 +104,22 @@ def read_manifest(state: Path) -> dict[str, Any]:
         described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version, checksum, files = described["format"], described["checksum"], described["files"]
         outside = [name for name in files if Path(name).name != name]
+        correct = _checksum(described)
     except OSError as error:
         raise StateError(damaged(path, str(error.strerror))) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateError(damaged(path, "it is not the manifest of a training state")) from error
     if version != FORMAT:
         raise StateError(
-            f"{path} has format {version}, this version reads format {FORMAT}: resume with the version that wrote it"
+            f"{path} has format {version!s:.20}, this version reads format {FORMAT}: resume with the version that "
+            "wrote it"
         )
-    if checksum != _checksum(described):
+    if checksum != correct:
         raise StateError(damaged(path, "its checksum is wrong"))
     if outside:
-        raise StateError(damaged(path, f"it names the file {outside[0]!r}"))
+        raise StateError(damaged(path, f"it names the file {outside[0]!r:.100}"))
+    if wrong := wrong_entry(described):
+        raise StateError(damaged(path, f"{wrong:.100} is not what a training writes"))
     return described
 
 

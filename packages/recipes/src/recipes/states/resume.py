@@ -24,6 +24,7 @@ def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, 
         StateError: on all ranks, if the state is damaged, or belongs to other data, weights or another optimizer.
     """
     state.verify(ranks)
+    state.check_complete()
     manifest = state.manifest
     (optimizer,) = trainer.optimizers
     data = conversation_data(trainer)

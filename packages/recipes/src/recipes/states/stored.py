@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from recipes.states.entries import missing_entry
 from recipes.states.folder import MANIFEST, StateError, damaged, read_manifest
 from recipes.states.pieces import piece_of
 from recipes.states.ranks import Ranks
@@ -41,6 +42,15 @@ class StoredState:
         faults = [each for each in ranks.gathered(fault) if each is not None]
         if faults:
             raise StateError(faults[0])
+
+    def check_complete(self) -> None:
+        """Refuse a state that does not say everything about its run.
+
+        Raises:
+            StateError: naming the entry.
+        """
+        if missing := missing_entry(self.manifest):
+            raise StateError(damaged(self.folder / MANIFEST, f"it has no {missing}"))
 
     def names(self, prefix: str) -> list[str]:
         """Names of tensors that begin with `prefix`, without the prefix."""
@@ -95,7 +105,7 @@ class StoredState:
         if name not in self._open:
             path = self.folder / name
             if name not in self.manifest["files"]:
-                raise StateError(damaged(self.folder / MANIFEST, f"it names the file {name!r}"))
+                raise StateError(damaged(self.folder / MANIFEST, f"it names the file {name!r:.100}"))
             try:
                 self._open[name] = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:

@@ -15,6 +15,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.processor import Overlong
 from foveal.models.prompts.templates import TemplateName
 from foveal.models.published import is_published, open_published
+from foveal.models.published.peft_layout import convert_first, is_foreign_adapter
 from foveal.models.views.plan import ViewPlan
 
 
@@ -118,6 +119,8 @@ def open_model(folder: str | Path, overrides: Overrides) -> VisionLanguageModel:
     """Open any folder that `load` reads; options and errors are those of `load`."""
     if is_adapter(folder):
         return _open_adapter(folder, None, overrides)
+    if is_foreign_adapter(folder):
+        raise ValueError(convert_first(folder))
     if is_published(folder):
         return open_published(folder, overrides)
     if overrides.encoder is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,14 @@ class Sample:
     views: tuple[Tensor, ...]
     key: str
     sizes: tuple[Size, ...] = ()
+
+
+class Measure(NamedTuple):
+    """Numbers of a sample: its tokens, those of pictures among them, and those that are supervised."""
+
+    tokens: int
+    visual: int
+    supervised: int
 
 
 @dataclass

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Size
-from foveal.models.prompts.batch import Batch, Sample
+from foveal.models.prompts.batch import Batch, Measure, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
@@ -33,14 +33,6 @@ from foveal.models.views.read_image import read_image
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
-
-
-class Measure(NamedTuple):
-    """Numbers of a sample: its tokens, those of pictures among them, and those that are supervised."""
-
-    tokens: int
-    visual: int
-    supervised: int
 
 
 class Processor:

@@ -20,6 +20,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
+from foveal.models.published.kinds import refuse_unknown_kind
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
 
@@ -70,12 +71,32 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
     """
     folder = Path(name_or_folder)
     if not folder.is_file():
+        with torch.device("meta"):
+            # Fetches sizes alone: a model of an unknown kind is refused before its weights are fetched.
+            refuse_unknown_kind(config_of_folder(folder_of(str(name_or_folder))), source=str(name_or_folder))
         # On the meta device only sizes would be fetched, but the tensor names are in the weights' files.
         with torch.device("cpu"):
             folder = folder_of(str(name_or_folder))
-    config, weights = _config_of(folder), StoredTensors(folder)
+    return opened(config_of_folder(folder), StoredTensors(folder), name_or_folder, folder, overrides)
+
+
+def opened(
+    config: Mapping[str, Any], weights: StoredTensors, name: str | Path, folder: Path, overrides: Overrides
+) -> VisionLanguageModel:
+    """Open a published checkpoint whose configuration and weights have been found.
+
+    Args:
+        config: content of `config.json`.
+        weights: under published names.
+        name: folder or hub name of the tokenizer.
+        folder: the same as a folder.
+        overrides: as for `open_published`.
+
+    Raises:
+        ValueError: as for `open_published`.
+    """
     draft = _recognised(config, weights)(config, weights, overrides.encoder)
-    tokenizer = _tokenizer(str(name_or_folder), folder, draft.tokens)
+    tokenizer = _tokenizer(str(name), folder, draft.tokens)
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
@@ -109,7 +130,12 @@ def _tokenizer(name: str, folder: Path, tokens: Sequence[str]) -> PreTrainedToke
     return pretrained_tokenizer(name, tokens)
 
 
-def _config_of(folder: Path) -> Mapping[str, Any]:
+def config_of_folder(folder: Path) -> Mapping[str, Any]:
+    """The content of a published folder's `config.json`.
+
+    Raises:
+        ValueError: if there is none, it is damaged, or says that the weights are quantised.
+    """
     if folder.is_file():
         raise ValueError(
             f"{folder} is a file, a model is a folder: for a projector alone (mm_projector) build the model and call "
