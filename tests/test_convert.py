@@ -160,15 +160,20 @@ def test_a_published_folder(tmp_path, run, pickled):
     with pytest.raises(ValueError, match=r"python -m recipes\.convert"):
         open_published(folder)
     converted = tmp_path / "converted"
-    assert run(convert, folder, converted) == f"{converted}: {len(tensors)} tensors\n"
+    torch.save({}, folder / "training_args.bin")
+    (folder / "flax_model.msgpack").write_bytes(b"")
+    assert run(convert, folder, converted) == (
+        f"{converted}: {len(tensors)} tensors\n"
+        "copied: config.json, tokenizer.json, tokenizer_config.json\n"
+        "left out: flax_model.msgpack (of another library), training_args.bin (the state of a "
+        "training), mm_projector.bin (a copy of some of the tensors)\n"
+    )
     files = {file.name for file in converted.iterdir()}
     shards = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
-    assert files >= shards | {"model.safetensors.index.json", "config.json", "tokenizer.json"}
-    assert not any(name.endswith(".bin") or name.startswith("pytorch") for name in files)
+    index = "model.safetensors.index.json"
+    assert files == shards | {index, "config.json", "tokenizer.json", "tokenizer_config.json"}
     same({name: tensor for shard in shards for name, tensor in load_file(converted / shard).items()}, tensors)
-    index = json.loads((converted / "model.safetensors.index.json").read_text())
-    assert set(index["weight_map"]) == set(tensors)
-
+    assert set(json.loads((converted / index).read_text())["weight_map"]) == set(tensors)
     parts = tmp_path / "parts"
     model = small(connector=lambda i, o: AdaptivePool(i, o, rows=2, columns=2))
     save(model, tmp_path / "other")
@@ -212,9 +217,16 @@ def test_folders_that_cannot_be_converted(tmp_path, run, pickled):
             convert_folder(folder, target)
         assert not target.exists()
         assert not list(tmp_path.glob("*.partial"))
+    index.write_text(good)
+    copy = torch.load(folder / "mm_projector.bin")
+    for changed in (copy | {"model.mm_projector.0.bias": torch.zeros(40)}, copy | {"more": torch.zeros(1)}):
+        torch.save(changed, folder / "mm_projector.bin")
+        with pytest.raises(ValueError, match=r"mm_projector\.bin holds 1 tensors that the weights beside it lack"):
+            convert_folder(folder, target)
     index.unlink()
     with pytest.raises(ValueError, match="exactly one other pickled file, but"):
         convert_folder(folder, target)
+    assert not target.exists()
     target.mkdir()
     assert run(convert, folder, target).startswith(f"stopped: 1 error: {target} exists: choose another folder\n")
     assert run(convert, tmp_path / "none", target).startswith(f"stopped: 1 error: there is no {tmp_path / 'none'}\n")
@@ -227,9 +239,12 @@ def test_one_file_of_any_name(tmp_path):
     (folder / "config.json").write_text("{}")
     torch.save(TENSORS, folder / "mm_projector.bin")
     torch.save({}, folder / "training_args.bin")
-    assert convert_folder(folder, tmp_path / "converted") == 4
+    assert convert_folder(folder, tmp_path / "converted").tensors == 4
     same(load_file(tmp_path / "converted" / "model.safetensors"), TENSORS)
     assert {file.name for file in (tmp_path / "converted").iterdir()} == {"config.json", "model.safetensors"}
     model = small()
     load_projector(model, tmp_path / "converted")
     assert torch.equal(model.connector.layers[2].bias, TENSORS["model.mm_projector.2.bias"])
+    (folder / "model.safetensors").touch()
+    with pytest.raises(ValueError, match=r"has model\.safetensors, which needs no conversion"):
+        convert_folder(folder, tmp_path / "again")

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from foveal.connectors import MlpProjector
 from foveal.encoders import VisionTransformer
@@ -21,7 +22,7 @@ from foveal.models import (
     qwen3,
     save,
 )
-from foveal.models.checkpoints.adapter import save_adapter
+from foveal.models.checkpoints.adapter import read_manifest, save_adapter
 from foveal.models.language_models.quantize import quantize as quantize_in_place
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.lora import Lora, add_lora, has_lora
@@ -170,5 +171,13 @@ def test_from_training_to_a_merged_checkpoint(command, tmp_path):
     second = tmp_path / "runs" / "llava" / "version_1"
     assert not (second / "base").exists()
     load_adapter(second / "adapter")
-    refused = ["fit", "--config", "llava.yaml", "--config", "lora.yaml", "--checkpoint", run / "adapter"]
-    assert "holds adapters: merge them into their base first" in command(*refused, tiny=True, code=1).stderr
+    # Adapters are trained on as they are; their base stays the base.
+    again = ["fit", "--config", "llava.yaml", "--config", "lora.yaml", "--checkpoint", run / "adapter"]
+    assert "train them on with --model.lora=null" in command(*again, tiny=True, code=1).stderr
+    command(*again, "--model.lora=null", "--model.language_model_lr=1e-2", tiny=True)
+    third = tmp_path / "runs" / "llava" / "version_2"
+    before, after = (load_file(folder / "adapter" / "adapter.safetensors") for folder in (run, third))
+    assert before.keys() == after.keys()
+    assert all((before[name] != after[name]).any() for name in before)
+    assert read_manifest(third / "adapter")["base"]["folder"] == str(run / "base")
+    load_adapter(third / "adapter")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from foveal.encoders import SamViTDet, clip_vit, convnext, dinov2_vit, sam_vit, siglip_vit
+from foveal.encoders.hub import PICTURES
 
 TOWER = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
 TOWERS = {
@@ -48,7 +49,7 @@ def test_of_a_hub_name_only_the_sizes_are_fetched(tower, monkeypatch):
         build("someone/tower")
     assert fetched == [
         ("someone/tower", ["config.json"]),
-        ("someone/tower", ["config.json", "model*.safetensors", "model.safetensors.index.json"]),
+        ("someone/tower", ["config.json", *PICTURES, "model*.safetensors", "model.safetensors.index.json"]),
     ]
 
 

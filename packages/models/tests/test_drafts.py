@@ -14,6 +14,7 @@ from foveal.models import (
     DeepStackPlan,
     PadToSquare,
     Processor,
+    StretchToSquare,
     Turn,
     UhdPlan,
     VaryPlan,
@@ -33,6 +34,7 @@ def plans(side):
     return {
         "pad": (PadToSquare(side, draft=True), 4),
         "crop": (CropToSquare(side, draft=True), 2),
+        "stretch": (StretchToSquare(side, draft=True), 2),
         "uhd": (UhdPlan(side, 14, draft=True), 2),
         "uhd_resized": (UhdPlan(side, 14, long_side=2 * side, draft=True), 2),
         "anyres": (AnyResPlan(side, draft=True), 2),

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from foveal.models import Batch, VisionLanguageModel
 from foveal.models.language_models.compiled_layers import compile_layers
 from foveal.models.language_models.quantize import refuse_training
-from foveal.models.lora import Lora, add_lora
+from foveal.models.lora import Lora, add_lora, has_lora, lora_of
 from recipes.data.eval_batch import EvalBatch, blanked
 from recipes.metrics import ANLS, CharacterErrorRate, ExactMatch
 from recipes.optimization.groups import Rates
@@ -46,11 +46,12 @@ class Finetuning(pl.LightningModule):
         compile_layers: run the decoder layers through `torch.compile` in training. It pays with packed rows, whose
             shape stays the same; the first steps take minutes.
         lora: adapters on the linear layers of the decoder, trained instead of the language model's own weights; the
-            encoder must be frozen. A folder with adapters and connector is saved. null: none.
+            encoder must be frozen. A folder with adapters and connector is saved. null: none, or those that the
+            network has already, which are then trained on.
 
     Raises:
         ValueError: if everything is frozen, or `warmup` is not in [0, 1); with `lora` if the encoder is trained or the
-            adapters are not.
+            adapters are not, or the network has other adapters already.
         ImportError: with `lora`, if peft is not installed.
     """
 
@@ -74,11 +75,13 @@ class Finetuning(pl.LightningModule):
         super().__init__()
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of the steps, at least 0 and below 1, but is {warmup}")
-        self.network, self.lora = network, lora
-        if lora is not None:
+        if has_lora(network.language_model):
+            lora = _trained_on(network, lora)
+        elif lora is not None:
             add_lora(network, lora)
         elif language_model_lr:
             refuse_training(network.language_model)
+        self.network, self.lora = network, lora
         parts = {"encoder": encoder_lr, "connector": connector_lr, "language_model": language_model_lr}
         if network.merge is not None:
             parts["merge"] = connector_lr
@@ -177,6 +180,21 @@ class Finetuning(pl.LightningModule):
             return 0.0 if self.warmup > 0 else 1.0
         steps = int(self.trainer.estimated_stepping_batches)
         return warmup_cosine(step, math.ceil(self.warmup * steps), steps)
+
+
+def _trained_on(network: VisionLanguageModel, wanted: Lora | None) -> Lora:
+    """The settings of the adapters that the network has already.
+
+    Raises:
+        ValueError: if others are wanted.
+    """
+    lora = lora_of(network.language_model)
+    if wanted not in (None, lora):
+        raise ValueError(
+            f"the network has adapters with rank={lora.rank}, alpha={lora.alpha}, dropout={lora.dropout}, other than "
+            f"{wanted}: train them on with --model.lora=null, or merge them first (python -m recipes.merge)"
+        )
+    return lora
 
 
 def _check_adapters_alone(rates: Rates) -> None:

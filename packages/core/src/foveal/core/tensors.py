@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from functools import reduce
 from pathlib import Path
 
@@ -122,11 +123,21 @@ class StoredTensors:
         self.source = str(path)
         self.described: dict[str, Tensor] = {}
         self._file_of: dict[str, Path] = {}
+        self._replaced: dict[str, Tensor] = {}
         named, files = files_of(path)
         for file in files:
             self._read_header(file)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self.described.items()}
         check_named(named, self.described, source=self.source)
+
+    def replaced_by(self, tensors: Mapping[str, Tensor]) -> "StoredTensors":
+        """The same weights with `tensors` instead of, or in addition to, those of their names; these are in memory."""
+        replaced = copy(self)
+        replaced._replaced = {**self._replaced, **tensors}
+        replaced._file_of = {name: file for name, file in self._file_of.items() if name not in tensors}
+        replaced.described = self.described | {name: tensor.to("meta") for name, tensor in tensors.items()}
+        replaced.shapes = {name: tuple(tensor.shape) for name, tensor in replaced.described.items()}
+        return replaced
 
     def stream(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield the tensors of `names`, file by file, keeping none. They are backed by their file: copy any to keep."""
@@ -137,6 +148,7 @@ class StoredTensors:
                     tensor = opened.get_tensor(name)
                 yield name, tensor
                 del tensor
+        yield from ((name, tensor) for name, tensor in self._replaced.items() if name in names)
 
     def dtype(self, names: Collection[str]) -> torch.dtype:
         """The narrowest dtype that holds all of `names`; float32 if none of them is a float."""

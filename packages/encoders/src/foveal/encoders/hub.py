@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from foveal.core import KeyMap
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 CONFIG = "config.json"
 WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
+PICTURES = ["preprocessor_config.json", "processor_config.json"]
+"""transformers' settings of how pictures become views."""
 
 
 def only_shapes() -> bool:
@@ -26,7 +29,7 @@ def folder_of(name_or_folder: str) -> Path:
 
     Raises:
         ValueError: if there is neither a folder nor a hub model of that name that can be fetched, or it has no
-            safetensors.
+            safetensors; a name like `runs/other` is not looked up on the hub if there is a folder `runs`.
         ImportError: if a hub name is given and huggingface_hub is not installed.
     """
     folder = Path(name_or_folder)
@@ -46,7 +49,7 @@ def vision_config(folder: Path, kinds: Mapping[str, str], defaults: Mapping[str,
     """
     path, name = folder / CONFIG, next(iter(kinds.values()))
     if not path.is_file():
-        raise ValueError(f"{path.parent} has no config.json: a folder in transformers' layout is expected")
+        raise ValueError(f"{path.parent} has no config.json: give a folder in transformers' layout")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         given: dict[str, Any] = config.get("vision_config", config)
@@ -121,6 +124,13 @@ def _leading_ones(tensor: Tensor, wanted: Tensor) -> bool:
 def _fetch(name: str) -> Path:
     if not HUB_NAME.fullmatch(name):
         raise ValueError(f"there is no folder {name}, and a hub name looks like openai/clip-vit-large-patch14-336")
+    parent = Path(name).parent
+    if "/" in name and parent.is_dir():
+        near = get_close_matches(Path(name).name, [path.name for path in parent.iterdir()], n=1)
+        raise ValueError(
+            f"there is no folder {name}" + (f", but there is {parent / near[0]}" if near else "") + f"; {parent} is a "
+            "folder here, so the name is not looked up on the hub"
+        )
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -129,7 +139,9 @@ def _fetch(name: str) -> Path:
             "pip install foveal-encoders[hub]"
         ) from error
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[CONFIG] if only_shapes() else [CONFIG, *WEIGHTS]))
+        folder = Path(
+            snapshot_download(name, allow_patterns=[CONFIG] if only_shapes() else [CONFIG, *PICTURES, *WEIGHTS])
+        )
     except (OSError, ValueError) as error:  # its own errors derive from these
         raise ValueError(
             f"{name} is not a folder here, and could not be fetched as a hub name: {error} "

@@ -21,6 +21,7 @@ from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
+from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.uhd import UhdPlan
 from foveal.models.views.vary import VaryPlan
 
@@ -42,6 +43,7 @@ __all__ = [
     "Processor",
     "Sample",
     "SequenceMerge",
+    "StretchToSquare",
     "TokenLoss",
     "Turn",
     "UhdPlan",

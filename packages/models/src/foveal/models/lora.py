@@ -1,6 +1,6 @@
 """Low-rank adapters on a decoder's linear layers; the only module that uses peft."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -13,6 +13,8 @@ from foveal.models.model import VisionLanguageModel
 
 ADAPTER = "default"
 """peft's name for the only adapter; it is part of the weights' names."""
+BASE = ".base_layer"
+"""peft's name for the layer inside of its own."""
 FACTORS = (f".lora_A.{ADAPTER}.", f".lora_B.{ADAPTER}.")
 
 
@@ -38,8 +40,8 @@ class Lora:
             raise ValueError(f"{self}: the rank must be at least 1, alpha above 0, the dropout at least 0 and below 1")
 
 
-def add_lora(model: VisionLanguageModel, lora: Lora) -> list[str]:
-    """Add adapters to all linear layers of the decoder layers; freeze the encoder and the rest of the language model.
+def add_lora(model: VisionLanguageModel, lora: Lora, layers: Sequence[str] | None = None) -> list[str]:
+    """Add adapters to linear layers of the decoder layers; freeze the encoder and the rest of the language model.
 
     The adapters add nothing at first, because B is zero. They are float32 whatever the dtype of the base, which may be
     quantised (QLoRA, arXiv 2305.14314). The connector and the merge are left as they are, to be trained in full.
@@ -47,19 +49,29 @@ def add_lora(model: VisionLanguageModel, lora: Lora) -> list[str]:
     Args:
         model: its language model is changed in place.
         lora: the adapters' settings.
+        layers: full names in the language model of the layers that get adapters; None: all linear layers of the decoder
+            layers.
 
     Returns:
-        The names of the adapted layers in the language model, 7 for every decoder layer of a LLaMA. Layers are chosen
-        by their full names because the encoder has layers with the same last names.
+        The names of the adapted layers in the language model, by default 7 for every decoder layer of a LLaMA. Layers
+        are chosen by their full names because the encoder has layers with the same last names.
 
     Raises:
-        ValueError: if the language model already has adapters, has no decoder layers, or no linear layers in them.
+        ValueError: if the language model already has adapters, has no decoder layers, or no linear layers in them, or
+            `layers` names others.
         ImportError: if peft is not installed.
     """
     language_model = model.language_model
     if has_lora(language_model):
         raise ValueError("the language model has adapters already: merge them into it first (python -m recipes.merge)")
     names = _decoder_linears(language_model)
+    if layers is not None:
+        if unknown := sorted(set(layers) - set(names)):
+            raise ValueError(
+                f"{len(unknown)} adapters are for other layers than linear ones of the decoder, such as {names[0]}: "
+                f"{unknown[:5]}"
+            )
+        names = [name for name in names if name in set(layers)]
     LoraConfig, inject = _import_peft()  # noqa: N806
     settings = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names, bias="none"
@@ -95,6 +107,13 @@ def lora_of(language_model: Any) -> Lora:
     return Lora(rank=settings.r, alpha=settings.lora_alpha, dropout=settings.lora_dropout)
 
 
+def adapted_layers(language_model: nn.Module) -> list[str] | None:
+    """The full names of the layers that have adapters; None: all linear layers of the decoder layers have."""
+    linears = [name for name in _decoder_linears(language_model) if ".lora_" not in name]
+    adapted = [name.removesuffix(BASE) for name in linears if name.endswith(BASE)]
+    return None if len(adapted) == len(linears) else adapted
+
+
 def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Only the adapters of a state dict, as `LAYER.lora_A.weight` and `LAYER.lora_B.weight`."""
     return {name.replace(f".{ADAPTER}.", "."): weight for name, weight in state.items() if _is_factor(name)}
@@ -102,7 +121,7 @@ def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def base_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without its adapters, under the names that the weights had before adapters were added."""
-    return {name.replace(".base_layer.", "."): weight for name, weight in state.items() if not _is_factor(name)}
+    return {name.replace(f"{BASE}.", "."): weight for name, weight in state.items() if not _is_factor(name)}
 
 
 def fill_lora(language_model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:

@@ -34,6 +34,7 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
         free=free_bytes(options.device),
         quantize=options.quantize,
         template=options.template,
+        plan=options.plan,
         encoder=options.encoder,
         allow=options.allow_import,
     )
@@ -41,6 +42,7 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
         options.checkpoint,
         quantize=options.quantize,
         template=options.template,
+        plan=options.plan,
         encoder=options.encoder,
         allow=options.allow_import,
     )

@@ -97,10 +97,16 @@ def convert_options() -> argparse.Namespace:
     parser = OptionParser(
         prog="python -m recipes.convert",
         description="Write pickled weights as safetensors, under the same names. Other files of a folder are copied. "
-        "Only tensors are unpickled: nothing in a file can run.",
+        "Only tensors are unpickled: nothing in a file can run. Adapters of peft or of LLaVA's code become adapters "
+        "as recipes.fit saves them.",
     )
-    parser.add_argument("source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights")
+    parser.add_argument(
+        "source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights or adapters"
+    )
     parser.add_argument("target", metavar="TO", type=local_path, help="NAME.safetensors, or new folder")
+    parser.add_argument("--base", help="the model that adapters were trained on: folder or hub name")
+    parser.add_argument("--encoder", help="the base's image tower, for a base without one")
+    _add_allow_import(parser, "the base may import classes from")
     return parser.parse_args()
 
 
@@ -198,7 +204,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for opening checkpoints that do not describe everything, shared by all commands."""
-    templates = literal("foveal.models.prompts.templates", "TemplateName")
+    templates = literal("foveal.models.prompts.template_texts", "TemplateName")
     parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
     parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
     _add_allow_import(parser)
@@ -218,6 +224,8 @@ def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoi
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for answering, shared by all commands that answer."""
     add_reading_options(parser)
+    plans = literal("foveal.models.views.named", "PlanName")
+    parser.add_argument("--plan", choices=plans, help="variant of the checkpoint's view plan (default: its own)")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(

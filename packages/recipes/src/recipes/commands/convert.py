@@ -1,4 +1,7 @@
-"""Convert pickled weights to safetensors under the same names; only tensors are unpickled, so no code can run."""
+"""Convert pickled weights to safetensors under the same names; only tensors are unpickled, so no code can run.
+
+A folder of adapters by peft or by LLaVA's own code becomes an adapter folder of ours, see `convert_adapter`.
+"""
 
 import argparse
 import json
@@ -14,13 +17,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foveal.core import shards_of, whole_file, whole_folder
+from foveal.core import StoredTensors, shards_of, whole_file, whole_folder
 from foveal.core.tensors import PICKLED
-from recipes.command_line.console import short_errors
+from recipes.command_line.console import calm, short_errors
+from recipes.commands.source_files import STATE, Account, Others
 
 INDEX = "pytorch_model.bin.index.json"
-NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")
-"""Pickled files next to weights that no model needs."""
 WRAPPERS = ("model", "state_dict")
 """Keys under which some files keep the tensors; everything else in them belongs to training."""
 
@@ -76,19 +78,22 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def convert_folder(source: Path, target: Path) -> int:
+def convert_folder(source: Path, target: Path) -> Account:
     """Copy the folder `source` to `target`, converting its pickled weights to safetensors shard by shard.
 
     Returns:
-        The number of tensors.
+        The number of tensors, and what became of the other files.
 
     Raises:
         ValueError: if `target` exists, `source` has no pickled weights, a shard is missing or does not hold the tensors
-            that the index lists, or as `read_pickled`.
+            that the index lists, there are weights besides that are no copies of these, or as `read_pickled`.
     """
     if target.exists():
         raise ValueError(f"{target} exists: choose another folder")
     shards = _shards(source)
+    others = Others.of(source, {*shards, INDEX})
+    if there := [name for name in others.weights if name.endswith(".safetensors")]:
+        raise ValueError(f"{source} has {there[0]}, which needs no conversion: open it, or move the pickled files away")
     with whole_folder(target) as partial:
         shard_of: dict[str, str] = {}
         for number, (shard, promised) in enumerate(shards.items()):
@@ -101,10 +106,28 @@ def convert_folder(source: Path, target: Path) -> int:
             size = sum(file.stat().st_size for file in partial.glob("*.safetensors"))
             index = {"metadata": {"total_size": size}, "weight_map": shard_of}
             (partial / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
-        for file in source.iterdir():
-            if file.is_file() and file.suffix not in (*PICKLED, ".safetensors") and file.name != INDEX:
-                shutil.copy2(file, partial / file.name)
-    return len(shard_of)
+        copies = dict.fromkeys(others.weights, "a copy of some of the tensors")
+        for name in copies:
+            _check_copy(source / name, StoredTensors(partial))
+        for name in others.files:
+            shutil.copy2(source / name, partial / name)
+    return Account(len(shard_of), others.files, others.left_out | copies)
+
+
+def _check_copy(file: Path, converted: StoredTensors) -> None:
+    """Refuse weights beside those that were converted, unless they are the same.
+
+    Raises:
+        ValueError: naming tensors that are not among the converted ones, or have other values there.
+    """
+    tensors = read_pickled(file)
+    there = converted.stream(set(tensors))
+    same = {name for name, tensor in there if tensor.dtype == tensors[name].dtype and tensor.equal(tensors[name])}
+    if other := sorted(tensors.keys() - same):
+        raise ValueError(
+            f"{file} holds {len(other)} tensors that the weights beside it lack, or have with other values, among them "
+            f"{other[:3]}: convert it by itself, and move it away"
+        )
 
 
 def _shards(folder: Path) -> dict[str, set[str]]:
@@ -117,14 +140,14 @@ def _shards(folder: Path) -> dict[str, set[str]]:
         return dict(sorted(shards.items()))
     if (folder / "pytorch_model.bin").is_file():
         return {"pytorch_model.bin": set()}
-    found = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED and file.name not in NOT_WEIGHTS)
+    found = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED and not STATE.fullmatch(file.name))
     if len(found) != 1:
         raise ValueError(f"{folder} needs pytorch_model.bin or exactly one other pickled file, but has {found}")
     return {found[0]: set()}
 
 
 def main(options: argparse.Namespace) -> None:
-    """Convert, and print the number of tensors.
+    """Convert, and print the number of tensors and what became of every file.
 
     Args:
         options: as `convert_options` returns them.
@@ -134,9 +157,26 @@ def main(options: argparse.Namespace) -> None:
     """
     with short_errors():
         if options.source.is_dir():
-            number = convert_folder(options.source, options.target)
+            if (options.source / "adapter_config.json").is_file():
+                # Imported here: weights of other kinds are converted without the models.
+                from recipes.commands.convert_adapter import convert_adapter
+
+                calm()
+                print(
+                    convert_adapter(
+                        options.source,
+                        options.target,
+                        base=options.base,
+                        encoder=options.encoder,
+                        allow=options.allow_import,
+                    )
+                )
+                return
+            if options.base is not None:
+                raise ValueError(f"{options.source} has no adapter_config.json: only adapters have a base (--base)")
+            account = convert_folder(options.source, options.target)
         elif options.source.is_file():
-            number = len(convert_file(options.source, options.target))
+            account = Account(len(convert_file(options.source, options.target)))
         else:
             raise ValueError(f"there is no {options.source}")
-    print(f"{options.target}: {number} tensors")
+    print(f"{options.target}: {account.tensors} tensors{account.files_said()}")

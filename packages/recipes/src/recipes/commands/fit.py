@@ -12,7 +12,6 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_only
 
-from foveal.models.checkpoints.adapter import is_adapter
 from foveal.models.checkpoints.folder import described_parts, described_prompts
 from recipes.commands.measuring import MeasuringCommand
 from recipes.estimates.room import free_bytes
@@ -22,7 +21,7 @@ from recipes.reports.sheet import draw_sheet
 from recipes.reports.table import print_report
 from recipes.run.folder import latest_run_folder, run_of
 from recipes.run.loss_curve import draw_loss_curve
-from recipes.run.saving import checkpoint_of, save_trained
+from recipes.run.saving import base_of_training, save_trained
 from recipes.sharding import whole_state
 from recipes.states import StateError, StateSettings, TrainingStates, find_state, is_disk_full
 from recipes.trainer.supported import check_supported
@@ -53,12 +52,7 @@ class FitCommand(MeasuringCommand):
         """Find the state to resume from; refuse what cannot fit on the GPU, before weights are read."""
         settings = {name: self._get(self.config, name).as_dict() for name in ("model", "trainer", "data")}
         check_supported(settings["trainer"])
-        self.base = checkpoint_of(settings["model"]["network"])
-        if self.base is not None and is_adapter(self.base):
-            raise ValueError(
-                f"{self.base} holds adapters: merge them into their base first, as in python -m recipes.merge "
-                f"{self.base} MERGED"
-            )
+        self.base = base_of_training(settings["model"]["network"])
         self.state = self._state_to_resume() if rank_zero_only.rank == 0 else None
         check_room_to_fit(settings, free=free_bytes(device_to_fit(settings["trainer"])))
 

@@ -22,7 +22,7 @@ from recipes.commands.parser_limits import limit_parser
 from recipes.commands.sharded_module import instantiated
 from recipes.module import Finetuning
 from recipes.run.folder import CONFIG, run_of
-from recipes.run.saving import checkpoint_of, save_trained
+from recipes.run.saving import base_of_training, checkpoint_of, save_trained
 from recipes.states.contents import fill_network, frozen_sum
 from recipes.states.folder import StateError, find_state
 from recipes.states.ranks import Ranks
@@ -75,7 +75,8 @@ def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | N
     config = read_config(run / CONFIG)
     target = run / f"checkpoint-{found.resolve().name}" if output is None else output
     own_base = target.with_name(f"{target.name}-base")
-    with_lora = config["model"].get("lora") is not None
+    start = checkpoint_of(config["model"]["network"])
+    with_lora = config["model"].get("lora") is not None or (start is not None and is_adapter(start))
     _check_free(target, is_adapter if with_lora else is_checkpoint)
     if with_lora:
         _check_free(own_base, is_checkpoint)
@@ -83,9 +84,8 @@ def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | N
     stored.check_complete()
     limit_parser([*ALLOWED_IMPORTS, *(allow or [])])
     network = network_of(stored, config, run / CONFIG, packages=allow or [])
-    return save_trained(
-        network, checkpoint=target, adapter=target, own_base=own_base, base=checkpoint_of(config["model"]["network"])
-    )
+    base = base_of_training(config["model"]["network"])
+    return save_trained(network, checkpoint=target, adapter=target, own_base=own_base, base=base)
 
 
 def read_config(path: Path) -> dict[str, Any]:

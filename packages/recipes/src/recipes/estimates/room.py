@@ -9,7 +9,9 @@ import torch
 from foveal.core import Size
 from foveal.models import Turn, VisionLanguageModel, load
 from foveal.models.language_models.quantize import Kind, recorded_kind
-from foveal.models.prompts.templates import TemplateName, with_pictures
+from foveal.models.prompts.template_texts import TemplateName
+from foveal.models.prompts.templates import with_pictures
+from foveal.models.views.named import PlanName
 
 if TYPE_CHECKING:
     from foveal.models.estimates.memory import Memory
@@ -54,6 +56,7 @@ def check_room_to_answer(
     free: int | None,
     quantize: Kind | None = None,
     template: TemplateName | None = None,
+    plan: PlanName | None = None,
     encoder: str | None = None,
     allow: Sequence[str] = (),
 ) -> None:
@@ -67,6 +70,7 @@ def check_room_to_answer(
         free: `free_bytes` of the device.
         quantize: how the decoder will be quantised on loading; None: as it was saved.
         template: as of `load`.
+        plan: as of `load`.
         encoder: as of `load`.
         allow: as of `load`.
 
@@ -80,7 +84,7 @@ def check_room_to_answer(
     from foveal.models.estimates.memory import answering
 
     with torch.device("meta"):
-        model = load(checkpoint, template=template, encoder=encoder, allow=allow)
+        model = load(checkpoint, template=template, plan=plan, encoder=encoder, allow=allow)
     asked = Turn("user", with_pictures(question, len(pictures)))
     length = model.processor.length(pictures, [asked], open_ended=True)
     memory = answering(

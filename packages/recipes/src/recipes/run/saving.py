@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from foveal.models import VisionLanguageModel, save
-from foveal.models.checkpoints.adapter import save_adapter
+from foveal.models.checkpoints.adapter import is_adapter, named_base, save_adapter
 from foveal.models.lora import base_state, has_lora
 
 
@@ -17,6 +17,19 @@ def checkpoint_of(network: Mapping[str, Any]) -> str | None:
         return None
     folder: str = network["init_args"]["folder"]
     return folder
+
+
+def base_of_training(network: Mapping[str, Any]) -> str | None:
+    """The base of the adapters that a training saves: the checkpoint that it starts from, or the base of that one.
+
+    Args:
+        network: a network's settings; None is returned if they build the network from parts.
+
+    Raises:
+        ValueError: if the checkpoint is a damaged folder of adapters.
+    """
+    folder = checkpoint_of(network)
+    return named_base(folder) if folder is not None and is_adapter(folder) else folder
 
 
 def save_trained(
@@ -35,7 +48,7 @@ def save_trained(
         checkpoint: folder for the whole network, if it has no adapters.
         adapter: folder for its adapters, if it has any.
         own_base: folder for their base, if no folder has it yet.
-        base: the checkpoint that the training started from; None if the network was built from parts.
+        base: as `base_of_training` returns it; None if the network was built from parts.
         state: the weights by their names in `network`, if `network` holds only shards of them.
 
     Returns:

@@ -1,13 +1,13 @@
 """The result of a LoRA training as a folder, without the base model.
 
 manifest.yaml           the base (its location, a hash of its weights, how it was quantised), plan, prompt template
-adapter.yaml            rank, alpha, dropout
+adapter.yaml            rank, alpha, dropout; layers, if not all linear layers of the decoder have adapters
 adapter.safetensors     LAYER.lora_A.weight and LAYER.lora_B.weight, by the layers' names in the language model
 connector.safetensors
 merge.safetensors       only if the model's merge has weights
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from foveal.models.checkpoints.fingerprint import weights_hash
 from foveal.models.checkpoints.folder import described_prompts, part_of
 from foveal.models.checkpoints.settings import SETTINGS
 from foveal.models.language_models.quantize import Kind, recorded_kind
-from foveal.models.lora import Lora, adapter_state, add_lora, fill_lora, lora_of
+from foveal.models.lora import Lora, adapted_layers, adapter_state, add_lora, fill_lora, lora_of
 from foveal.models.model import VisionLanguageModel
+from foveal.models.published.peft_layout import convert_first, is_foreign_adapter
 
 FORMAT = 1
 MANIFEST = "manifest.yaml"
@@ -72,7 +73,9 @@ def save_adapter(
                 save_file(
                     {key: tensor.contiguous() for key, tensor in tensors.items()}, partial / f"{name}.safetensors"
                 )
-        for name, content in (("adapter.yaml", asdict(lora)), (MANIFEST, manifest)):
+        layers = adapted_layers(model.language_model)
+        settings = asdict(lora) | ({} if layers is None else {"layers": layers})
+        for name, content in (("adapter.yaml", settings), (MANIFEST, manifest)):
             (partial / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return target
 
@@ -88,17 +91,18 @@ def apply_adapter(model: VisionLanguageModel, folder: str | Path) -> None:
     path = source / "adapter.yaml"
     try:
         described = read_yaml(path)
-        check_values(hints_of(Lora), described, source="adapters")
+        check_values(hints_of(Lora) | {"layers": Sequence[str]}, described, source="adapters")
+        layers = described.pop("layers", None)
         lora = Lora(**described)
     except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} does not give rank, alpha and dropout of adapters ({error})") from error
     if only_shapes():
-        add_lora(model, lora)
+        add_lora(model, lora, layers)
         return
     load_exact(model.connector, _tensors(source, "connector"), source=str(source / "connector.safetensors"))
     if model.merge is not None and model.merge.state_dict():
         load_exact(model.merge, _tensors(source, "merge"), source=str(source / "merge.safetensors"))
-    add_lora(model, lora)
+    add_lora(model, lora, layers)
     fill_lora(model.language_model, _tensors(source, "adapter"), source=str(source / "adapter.safetensors"))
     model.eval()
 
@@ -111,6 +115,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
+        if is_foreign_adapter(folder):
+            raise ValueError(convert_first(folder))
         raise ValueError(
             f"{folder} is not an adapter folder: it has no {MANIFEST}, as `recipes.fit` writes it with LoRA"
         )
@@ -141,9 +147,7 @@ def base_of(folder: str | Path, base: str | Path | None = None) -> str:
         ValueError: if there is no such base, or it has other weights; the message gives both hashes.
     """
     told: dict[str, str] = read_manifest(folder)["base"]
-    found = str(base) if base is not None else told["folder"]
-    if base is None and (beside := Path(folder).resolve() / found).exists():
-        found = str(beside)
+    found = str(base) if base is not None else named_base(folder)
     try:
         if only_shapes() and not Path(found).is_file():
             folder_of(found)
@@ -160,6 +164,17 @@ def base_of(folder: str | Path, base: str | Path | None = None) -> str:
             f"{told['sha256']} ({told['folder']})"
         )
     return found
+
+
+def named_base(folder: str | Path) -> str:
+    """Where the manifest of an adapter folder says that its base is; nothing is checked.
+
+    Raises:
+        ValueError: as `read_manifest`.
+    """
+    told: str = read_manifest(folder)["base"]["folder"]
+    beside = Path(folder).resolve() / told
+    return str(beside) if beside.exists() else told
 
 
 def _tensors(folder: Path, part: str) -> dict[str, Tensor]:

@@ -16,12 +16,15 @@ from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.quantize import Kind
 from foveal.models.language_models.quantized_loading import load_quantized
+from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
+from foveal.models.published.kinds import refuse_unknown_kind
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
+from foveal.models.views.named import chosen_plan
 
 logger = logging.getLogger(__name__)
 
@@ -70,16 +73,37 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
     """
     folder = Path(name_or_folder)
     if not folder.is_file():
+        with torch.device("meta"):
+            # Fetches sizes alone: a model of an unknown kind is refused before its weights are fetched.
+            refuse_unknown_kind(config_of_folder(folder_of(str(name_or_folder))), source=str(name_or_folder))
         # On the meta device only sizes would be fetched, but the tensor names are in the weights' files.
         with torch.device("cpu"):
             folder = folder_of(str(name_or_folder))
-    config, weights = _config_of(folder), StoredTensors(folder)
+    return opened(config_of_folder(folder), StoredTensors(folder), name_or_folder, folder, overrides)
+
+
+def opened(
+    config: Mapping[str, Any], weights: StoredTensors, name: str | Path, folder: Path, overrides: Overrides
+) -> VisionLanguageModel:
+    """Open a published checkpoint whose configuration and weights have been found.
+
+    Args:
+        config: content of `config.json`.
+        weights: under published names.
+        name: folder or hub name of the tokenizer.
+        folder: the same as a folder.
+        overrides: as for `open_published`.
+
+    Raises:
+        ValueError: as for `open_published`.
+    """
     draft = _recognised(config, weights)(config, weights, overrides.encoder)
-    tokenizer = _tokenizer(str(name_or_folder), folder, draft.tokens)
+    tokenizer = _tokenizer(str(name), folder, draft.tokens)
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt or prompt_of(draft.family, tokenizer, source=weights.source)
+        else draft.prompt
+        or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
     # The small parts first, so that their errors show before gigabytes are read.
@@ -91,7 +115,7 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
         lambda _in_width, _out_width: draft.connector,
         language_model,
         tokenizer,
-        draft.plan if overrides.plan is None else overrides.plan,
+        chosen_plan(overrides.plan, lambda: draft.plan),
         merge=None if merge is None else lambda _width: merge,
         template=template,
         system=system,
@@ -109,7 +133,12 @@ def _tokenizer(name: str, folder: Path, tokens: Sequence[str]) -> PreTrainedToke
     return pretrained_tokenizer(name, tokens)
 
 
-def _config_of(folder: Path) -> Mapping[str, Any]:
+def config_of_folder(folder: Path) -> Mapping[str, Any]:
+    """The content of a published folder's `config.json`.
+
+    Raises:
+        ValueError: if there is none, it is damaged, or says that the weights are quantised.
+    """
     if folder.is_file():
         raise ValueError(
             f"{folder} is a file, a model is a folder: for a projector alone (mm_projector) build the model and call "

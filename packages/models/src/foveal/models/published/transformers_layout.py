@@ -1,6 +1,8 @@
 """Checkpoints in the layout of transformers' LLaVA and LLaVA-NeXT: `vision_config` and `text_config`."""
 
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,15 +10,20 @@ from torch import Tensor
 
 from foveal.connectors import MlpProjector
 from foveal.core import StoredTensors
-from foveal.encoders import clip_vit, clip_weights
+from foveal.encoders import VisionTransformer, clip_vit, clip_weights
+from foveal.encoders.hub import only_shapes
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.published.decoders import config_of
 from foveal.models.published.llava_layout import canvases
+from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
 from foveal.models.published.towers import unread_of_clip
 from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import PadToSquare
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("llava", "llava_next")
 
@@ -54,6 +61,9 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
     family = config["text_config"].get("model_type", "llama")
     language_model = config_of(family, config["text_config"])
+    if config.get("tie_word_embeddings"):
+        # transformers ties the output layer if either of the two says so.
+        language_model.tie_word_embeddings = True
     with torch.device("meta"):
         tower = clip_vit(encoder or source, layers=(layer,), keep_class_token=strategy == "full")
         connector = MlpProjector(tower.width, language_model.hidden_size, prefix_tokens=tower.prefix_tokens)
@@ -63,10 +73,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
         return clip_weights(tensors, tower, source=source)
 
-    size = tower.image_size
-    pinpoints = config.get("image_grid_pinpoints") or [
-        [size * first, size * second] for first, second in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
-    ]
     return Draft(
         family=family,
         language_model=language_model,
@@ -76,9 +82,43 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         merge=merge,
         readings=(Reading("encoder", tower, convert), of_connector(connector), of_merge(merge)),
         names=names,
-        # This layout reads the same list of canvases as (height, width), the original code as (width, height).
-        plan=PadToSquare(size)
-        if merge is None
-        else AnyResPlan(size, canvases(pinpoints, size, source=source), tie_order="height_first"),
+        plan=_plan(config, tower, with_tiles=merge is not None, source=source),
         max_length=language_model.max_position_embeddings,
     )
+
+
+def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bool, source: str) -> ViewPlan:
+    """The plan that the folder's settings of pictures describe; also gives the tower their mean and deviation.
+
+    Without such settings: LLaVA's own, which pads.
+    """
+    size, kinds = tower.image_size, (LLAVA_NEXT,) if with_tiles else (CLIP, LLAVA)
+    settings = preprocessing_of(Path(source), kinds)
+    plan: ViewPlan = PadToSquare(size)
+    if settings is not None:
+        tower.image_mean, tower.image_std = settings.statistics()
+    if with_tiles:
+        pinpoints = _pinpoints(config, size, settings)
+        if settings is not None:
+            settings.check_tiles(size)
+        # This layout reads the same list of canvases as (height, width), the original code as (width, height).
+        plan = AnyResPlan(size, canvases(pinpoints, size, source=source), tie_order="height_first")
+    elif settings is not None:
+        plan = settings.square(size)
+    if not only_shapes():
+        why = (
+            "as LLaVA's own code, since no file says otherwise" if settings is None else f"as {settings.path.name} says"
+        )
+        logger.info("%s: views are cut by %s(%d), %s", source, type(plan).__name__, size, why)
+    return plan
+
+
+def _pinpoints(config: Mapping[str, Any], size: int, settings: Preprocessing | None) -> Any:
+    described, cut = config.get("image_grid_pinpoints"), None if settings is None else settings.pinpoints
+    if settings is not None and described and cut and cut != described:
+        raise ValueError(
+            f"{settings.path}: image_grid_pinpoints is {cut}, in config.json it is {described}: pictures would be cut "
+            "for other canvases than the model reads"
+        )
+    default = [[size * first, size * second] for first, second in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
+    return described or cut or default

@@ -1,0 +1,159 @@
+"""transformers' settings of how pictures become views: preprocessor_config.json, or a part of processor_config.json."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveal.core.annotations import fits
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour
+from foveal.models.views.plan import ViewPlan
+from foveal.models.views.square import CropToSquare, PadToSquare
+from foveal.models.views.stretch import StretchToSquare
+
+FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
+"""File -> the key of the settings in it; if both have them, transformers takes the first."""
+CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
+DEFAULTS: dict[str, Any] = {
+    "image_processor_type": CLIP,
+    "do_resize": True,
+    "size": {"shortest_edge": 224},
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224},
+    "do_pad": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": CLIP_MEAN,
+    "image_std": CLIP_STD,
+}
+"""What transformers takes for settings that a file does not have, the same for the three classes."""
+UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The settings of a folder.
+
+    Attributes:
+        path: the file.
+        settings: with defaults for those that the file does not have.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+
+    def statistics(self) -> tuple[Colour, Colour]:
+        """Mean and standard deviation of the colours.
+
+        Raises:
+            ValueError: if they are not three numbers each, or colours are not in 0..1 before.
+        """
+        factor = self.settings["rescale_factor"]
+        if not self.settings["do_rescale"] or not isinstance(factor, float) or abs(factor - 1 / 255) > 1e-9:
+            raise self._refused("rescale_factor", "only 1/255 is known, with do_rescale")
+        if not self.settings["do_normalize"]:
+            return UNCHANGED
+        return self._colour("image_mean"), self._colour("image_std")
+
+    def square(self, size: int) -> ViewPlan:
+        """The plan of one square view.
+
+        Args:
+            size: the side that the image tower takes, in pixels.
+
+        Raises:
+            ValueError: if the settings make other views; the message names the setting.
+        """
+        side, is_square = self._resized()
+        if not self.settings["do_resize"]:
+            raise self._refused("do_resize", f"the tower takes views of {size} pixels a side")
+        padded = self.settings["image_processor_type"] == LLAVA and self.settings["do_pad"]
+        if self.settings["do_center_crop"]:
+            self._check_crop(side)
+        elif not padded and not is_square:
+            raise self._refused("do_center_crop", "without it, and without do_pad, views are not square")
+        if side != size:
+            raise self._refused("size", f"the tower takes views of {size} pixels a side")
+        if padded:
+            red, green, blue = (int(255 * part) for part in self._colour("image_mean"))
+            return PadToSquare(size, fill=(red, green, blue))
+        return StretchToSquare(size) if is_square else CropToSquare(size)
+
+    def check_tiles(self, size: int) -> None:
+        """Refuse tiles and an overview other than of `size` pixels a side, as LLaVA-NeXT has them.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        side, _ = self._resized()
+        if side != size:
+            raise self._refused("size", f"the tower takes views of {size} pixels a side")
+        self._check_crop(side)
+
+    @property
+    def pinpoints(self) -> Any:
+        """LLaVA-NeXT's canvases in pixels; None if the file has none."""
+        return self.settings.get("image_grid_pinpoints")
+
+    def _resized(self) -> tuple[int, bool]:
+        """The side that pictures are resized to, and whether both sides are (else the shorter one)."""
+        if self.settings["resample"] != 3:
+            raise self._refused("resample", "only 3 (bicubic) is known")
+        size = self.settings["size"]
+        if isinstance(size, int):
+            return size, False
+        if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
+            return size["shortest_edge"], False
+        if isinstance(size, Mapping) and set(size) == {"height", "width"} and size["height"] == size["width"]:
+            return size["height"], True
+        raise self._refused("size", "only a square and shortest_edge are known")
+
+    def _check_crop(self, side: int) -> None:
+        crop = self.settings["crop_size"]
+        if crop not in (side, {"height": side, "width": side}):
+            raise self._refused("crop_size", f"only the {side} pixels of size are known")
+
+    def _colour(self, key: str) -> Colour:
+        value = self.settings[key]
+        if not fits(value, Colour) or (key == "image_std" and min(value) <= 0):
+            raise self._refused(key, "expected are three numbers, deviations above 0")
+        red, green, blue = (float(each) for each in value)
+        return red, green, blue
+
+    def _refused(self, key: str, reason: str) -> ValueError:
+        return ValueError(f"{self.path}: {key} is {self.settings[key]!r:.80}, which cannot be honoured: {reason}")
+
+
+def preprocessing_of(folder: Path, kinds: Sequence[str]) -> Preprocessing | None:
+    """The settings in a folder; None if it has none.
+
+    Args:
+        folder: in transformers' layout.
+        kinds: known values of `image_processor_type`, whose suffixes Fast and Pil do not matter.
+
+    Raises:
+        ValueError: if the file is damaged, or describes another kind.
+    """
+    for name, key in FILES.items():
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if key is not None and isinstance(found, dict):
+            found = found.get(key)
+            if found is None:
+                continue
+        if not isinstance(found, dict):
+            raise ValueError(f"{path} is damaged: settings of pictures are expected, it holds {found!r:.80}")
+        given = {key: value for key, value in found.items() if value is not None}
+        kind = str(given.get("image_processor_type", CLIP)).removesuffix("Fast").removesuffix("Pil")
+        if kind not in kinds:
+            raise ValueError(f"{path}: image_processor_type is {kind!r}, known are {', '.join(kinds)}")
+        return Preprocessing(path, {**DEFAULTS, **given, "image_processor_type": kind})
+    return None
