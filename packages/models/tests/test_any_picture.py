@@ -1,10 +1,12 @@
 """Pictures as people have them in Python."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from foveal.models import BadImageError, image_size, read_image
 from foveal.models.views.any_picture import rgb_of
@@ -83,6 +85,19 @@ def test_further_kinds_of_files(tmp_path, kind):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(BadImageError, match=str(path)):
         read_image(path)
+
+
+def test_whatever_a_library_raises_is_a_bad_picture(monkeypatch):
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS).save(stream, "PNG")
+    for error in (TypeError("Missing dimensions"), struct.error("unpack"), RuntimeError("no item"), KeyError(3)):
+
+        def fail(*given, raised=error, **options):
+            raise raised
+
+        monkeypatch.setattr(PngImageFile, "load", fail)
+        with pytest.raises(BadImageError, match="the given bytes: damaged or truncated"):
+            read_image(stream.getvalue())
 
 
 def test_tiffs_that_would_lose_something(tmp_path):

@@ -52,9 +52,9 @@ def test_no_text_that_fits_is_refused(tokenizer, data):
 def test_ten_million_characters_are_not_tokenised(tokenizer, overlong, monkeypatch):
     ours = processor(tokenizer, overlong=overlong)
 
-    def counted(segments, tokenizer):
+    def counted(segments, tokenizer, **options):
         assert sum(len(segment.text) for segment in segments) < 1000 * ours.max_length
-        return tokenize(segments, tokenizer)
+        return tokenize(segments, tokenizer, **options)
 
     monkeypatch.setattr(module, "tokenize", counted)
     long = Turn("user", "a bc" * 2_500_000)
@@ -113,7 +113,7 @@ def test_halving_finds_what_dropping_one_by_one_finds(exchanges, limit, system):
 def test_thousands_of_turns_are_tokenised_a_few_times(monkeypatch):
     ours = processor(byte_tokenizer(), overlong="drop_turns", max_length=10_000)
     calls = []
-    monkeypatch.setattr(module, "tokenize", lambda *given: calls.append(1) or tokenize(*given))
+    monkeypatch.setattr(module, "tokenize", lambda *given, **options: calls.append(1) or tokenize(*given, **options))
     turns = [Turn("user", "Well?"), ANSWER] * 20_000
     assert 9_900 <= ours.length([], turns) <= 10_000
     assert len(calls) <= 16

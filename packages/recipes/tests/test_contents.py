@@ -67,6 +67,16 @@ def test_a_pass_that_was_ended_goes_on(records, monkeypatch):
     assert len(read) == 5
 
 
+@pytest.mark.parametrize("damage", [b"garbage\n", b"\0" * 50, b'{"faults": 3}\n', b"[]\n"])
+def test_a_damaged_journal_is_read_as_far_as_it_is_whole(records, damage):
+    read_contents(records)
+    journal = records.folder / "contents.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole.split(b"\n")[0] + b"\n" + damage)
+    check(read_contents(records))
+    assert journal.read_bytes() == whole
+
+
 def test_nothing_is_kept_of_pictures_that_have_changed(records, tmp_path):
     read_contents(records)
     (tmp_path / "c.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())

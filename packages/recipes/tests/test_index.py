@@ -1,6 +1,7 @@
 """The index of a file's conversations: made once, found again, made anew when something has changed."""
 
 import fcntl
+import io
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 
@@ -95,6 +97,53 @@ def test_of_many_pictures_only_the_faulty_are_looked_at_again(file, built, monke
     Image.new("RGB", (6, 2)).save(file.parent / "b.png")
     assert not open_records(file, policy=policy).faults
     assert len(built) == 2
+
+
+def test_messages_are_short_and_printable(file):
+    file.write_text(json.dumps([record("\x1b[31m" + "i" * 1000, image="b\n\ud800.png"), {"image": ["x"] * 9000}]))
+    records = open_records(file, policy=None)
+    for fault in records.faults.values():
+        assert fault.isprintable()
+        assert len(fault) < 1200
+    assert "id \\x1b[31mii" in records.faults[0]
+    assert records.text(0)[0].isprintable()
+
+
+def test_pictures_of_another_file_are_not_taken_for_those_that_were_indexed(tmp_path, monkeypatch):
+    path = tmp_path / "a.tar"
+
+    def write(*colours):
+        with tarfile.open(tmp_path / "new.tar", "w") as tar:
+            for number, colour in enumerate(colours):
+                stream = io.BytesIO()
+                Image.new("RGB", (8, 8), colour).save(stream, "BMP")
+                for name, content in ((f"{number}.bmp", stream.getvalue()), (f"{number}.txt", b"A colour.")):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+        os.replace(tmp_path / "new.tar", path)
+
+    write("red", "blue")
+    records = open_records(path)
+    before = records.images(0)
+    write("blue", "red")
+    monkeypatch.setattr("recipes.data.index.stored.BETWEEN_CHECKS", 0.0)
+    with pytest.raises(ValueError, match=r"a\.tar was changed after it was indexed: start the run again"):
+        records.images(0)
+    assert open_records(path).images(1) == before
+
+
+def test_a_full_disk_is_explained(file, monkeypatch):
+    monkeypatch.setattr(opening, "build_index", lambda *given: os.write(os.open("/dev/full", os.O_WRONLY), b"x"))
+    with pytest.raises(ValueError, match=r"the disk of .*indices is full: .* set FOVEAL_CACHE to another folder"):
+        open_records(file)
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    for path in (tmp_path / "pipe.json", "/dev/zero"):
+        with pytest.raises(ValueError, match=f"{path} is a pipe or a device: write its content into a file"):
+            open_records(path)
 
 
 @pytest.mark.parametrize("name", ["index.json", "texts.bin", "faults.json", "starts.npy", "sizes.npy", "words.npy"])

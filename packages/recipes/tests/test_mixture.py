@@ -110,7 +110,13 @@ def test_the_number_of_records(weights):
         ("sources: [{path: text.jsonl, weight: .nan}]", "weight must be a number above 0"),
         ("sources: [{path: text.jsonl, weight: 0.01}]", "a weight of 0.01 leaves none of the 10 records"),
         ("sources: [{path: mix.yaml}]", "mix.yaml is a mixture; name its files here"),
-        ("sources: [{path: text.jsonl, images: nowhere}]", "there is no image folder"),
+        ("sources: [{path: text.jsonl}, {path: text.jsonl, images: nowhere}]", "source 2: there is no image folder"),
+        ("sources: [{path: nowhere.jsonl}]", r"source 1: there is no file or folder .*nowhere\.jsonl"),
+        ('sources: [{path: "a\\0b"}]', "source 1: path must be a name"),
+        (
+            "sources: [{path: text.jsonl}]\nsources: []",
+            r"mix\.yaml, line 2: refused \(the key 'sources' is there twice",
+        ),
         ("sources: &a [*a]", "mix.yaml"),
     ],
 )

@@ -58,7 +58,8 @@ class CheckCommand(FitCommand):
             print(fault)
         folder = self.run_folder()
         report = folder / "report.json"
-        report.write_text(json.dumps([each.values() for each in reports], indent=1, ensure_ascii=False), "utf-8")
+        described = json.dumps([each.values() for each in reports], indent=1, ensure_ascii=False)
+        report.write_text(described, encoding="utf-8", errors="backslashreplace")
         print_report({}, {"report": report, "lengths": self._drawn(reports, folder)})
         if faults:
             raise SystemExit(1)

@@ -65,17 +65,23 @@ def read_contents(records: IndexedRecords) -> Contents:
 
 
 def _written(journal: Path) -> Iterator[Contents]:
-    """The chunks of an earlier pass; a line that a killed process has left incomplete is removed."""
+    """The chunks of an earlier pass, up to a line that is damaged, or that a killed process has left incomplete."""
     if not journal.exists():
         return
-    *lines, cut = journal.read_bytes().split(b"\n")
-    if cut:
-        with journal.open("rb+") as stream:
-            stream.truncate(journal.stat().st_size - len(cut))
-    for line in lines:
-        stored: dict[str, Any] = json.loads(line)
-        faults = {int(number): fault for number, fault in stored["faults"].items()}
-        yield Contents(faults, stored["roles"], [(number, found) for number, found in stored["hashes"]])
+    done = 0
+    for line in journal.read_bytes().splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n"):
+                break
+            stored: dict[str, Any] = json.loads(line)
+            faults = {int(number): fault for number, fault in stored["faults"].items()}
+            contents = Contents(faults, stored["roles"], [(number, found) for number, found in stored["hashes"]])
+        except (ValueError, TypeError, LookupError, AttributeError):
+            break
+        done += len(line)
+        yield contents
+    with journal.open("rb+") as stream:
+        stream.truncate(done)
 
 
 class _Reading:

@@ -25,7 +25,7 @@ class LlavaData(ConversationData):
     """Conversations and captions from files, in LLaVA's format and the others in docs/data.md.
 
     Args:
-        path: JSON or JSONL to learn from, or a mixture of such files in YAML.
+        path: file or folder to learn from: JSON, JSONL, Parquet, tars ...; or a mixture of such files in YAML.
         images: folder that the names of pictures are relative to; default: the file's own.
         val_path: the same to validate on; null: no validation.
         val_images: folder for the pictures of `val_path`; default: as for `images`.

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from foveal.core import Size
-from foveal.limited_yaml import load_yaml
+from foveal.limited_yaml import read_yaml
 from foveal.models import Turn
 from recipes.data.bad_samples import BadSamples
 from recipes.data.index.open_records import open_records
 from recipes.data.records import Array, Records
+from recipes.reading.json_file import check_plain
 from recipes.reading.pictures import Source
 
 SUFFIXES = (".yaml", ".yml")
@@ -71,7 +72,8 @@ def read_mixture(file: Path) -> list[Part]:
         ValueError: naming the source and the key that is missing, unknown or wrong.
         OSError: if the file cannot be read.
     """
-    value = load_yaml(file.read_text(encoding="utf-8"), source=str(file))
+    check_plain(file)
+    value = read_yaml(file)
     sources = value.get("sources") if isinstance(value, dict) and set(value) == {"sources"} else None
     if not isinstance(sources, list) or not sources:
         raise ValueError(
@@ -85,13 +87,19 @@ def _part(value: Any, folder: Path, where: str) -> Part:
         raise ValueError(f"{where}: give an object with 'path', and if wanted 'images' and 'weight'; nothing else")
     path, images, weight = value["path"], value.get("images"), value.get("weight", 1)
     for name, given in (("path", path), ("images", images)):
-        if not isinstance(given, str) and not (given is None and name == "images"):
+        named = isinstance(given, str) and "\0" not in given
+        if not named and not (given is None and name == "images"):
             raise ValueError(f"{where}: {name} must be a name, not {given!r}")
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST:
         raise ValueError(f"{where}: weight must be a number above 0 and at most {MOST}, not {weight!r}")
     if Path(path).suffix.lower() in SUFFIXES:
         raise ValueError(f"{where}: {path} is a mixture; name its files here instead")
-    return Part(folder / path, None if images is None else folder / images, float(weight))
+    part = Part(folder / path, None if images is None else folder / images, float(weight))
+    if not part.path.exists():
+        raise ValueError(f"{where}: there is no file or folder {part.path}")
+    if part.images is not None and not part.images.is_dir():
+        raise ValueError(f"{where}: there is no image folder {part.images}")
+    return part
 
 
 class MixedRecords(Records):

@@ -64,7 +64,18 @@ def read_values(source: Path) -> Iterator[RawRecord]:
     return _items(source) if _holds_a_list(source) else _lines(source)
 
 
+def check_plain(source: Path) -> None:
+    """Refuse pipes and devices, which cannot be read twice, and may never end.
+
+    Raises:
+        ValueError: if there is something else than a file.
+    """
+    if source.exists() and not source.is_file() and not source.is_dir():
+        raise ValueError(f"{source} is a pipe or a device: write its content into a file")
+
+
 def _holds_a_list(source: Path) -> bool:
+    check_plain(source)
     with source.open("rb") as stream:
         stream.seek(len(MARK) if stream.read(len(MARK)) == MARK else 0)
         while (byte := stream.read(1)) and byte in WHITE.encode():

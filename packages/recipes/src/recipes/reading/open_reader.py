@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from recipes.reading.json_file import JsonReader
+from recipes.reading.json_file import JsonReader, check_plain
 from recipes.reading.parquet_file import ParquetReader
 from recipes.reading.pictures import ADDRESS
 from recipes.reading.reader import Reader
@@ -45,6 +45,7 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
     if source.is_dir():
         return _of_folder(source, None if images is None else Path(images))
     folder = Path(images) if images is not None else source.parent
+    check_plain(source)
     with source.open("rb") as stream:
         begin = stream.read(8)
     suffix = source.suffix.lower()
@@ -85,8 +86,9 @@ def _check_parts(source: Path, files: list[Path]) -> None:
     parts = [found for file in files if (found := PART.fullmatch(file.stem))]
     if len(names := sorted({f"{part[1]}-of-{part[3]}" for part in parts})) > 1:
         raise ValueError(f"{source} holds several data sets: {', '.join(names)}; put each into a folder of its own")
-    missing = set(range(int(parts[0][3]))) - {int(part[2]) for part in parts} if parts else set()
-    if missing:
-        raise ValueError(
-            f"{source} lacks parts of {names[0]}: number {min(missing)}, {len(missing)} in all; fetch them"
-        )
+    if not parts:
+        return
+    there = {int(part[2]) for part in parts}
+    if lacking := int(parts[0][3]) - len(there):
+        first = next(number for number in range(len(there) + 1) if number not in there)
+        raise ValueError(f"{source} lacks parts of {names[0]}: number {first}, {lacking} in all; fetch them")

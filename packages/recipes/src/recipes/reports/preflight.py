@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recipes.data.contents import Contents
 from recipes.data.lengths import Measured
 from recipes.data.records import Array, Records
+
+SIDE_BY_SIDE = 3
+"""Files in one table, so that it fits on a narrow terminal."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,16 @@ def _spread(tokens: Array) -> dict[str, float]:
 
 
 def print_reports(reports: Sequence[FileReport]) -> None:
-    """Print a table with a column for every file."""
+    """Print tables with a column for every file."""
+    for start in range(0, len(reports), SIDE_BY_SIDE):
+        _print_table(reports[start : start + SIDE_BY_SIDE])
+
+
+def _print_table(reports: Sequence[FileReport]) -> None:
     table = Table(title="data", title_justify="left")
     table.add_column("")
     for report in reports:
-        table.add_column(Path(report.records.source).name, justify="right")
+        table.add_column(escape(Path(report.records.source).name), justify="right")
     found = [report.values() for report in reports]
     for name in ("samples", "with pictures", "cannot be used", "do not fit", "duplicates"):
         table.add_row(name, *(f"{each[name]}" for each in found))

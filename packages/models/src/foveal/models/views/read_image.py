@@ -21,8 +21,8 @@ TWELVE_BITS, SIXTEEN_BITS = 4095, 65_535
 STRIP = 1_000_000
 """Pixels that are converted at a time, where the conversion takes several times their memory."""
 ORIENTATION = 0x0112
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError)
-"""What Pillow raises for a picture that it cannot decode."""
+DAMAGED = Exception
+"""What Pillow raises for a picture that it cannot decode: also `struct.error`, `TypeError` and `RuntimeError`."""
 
 
 class BadImageError(ValueError):

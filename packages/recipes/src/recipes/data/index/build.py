@@ -4,7 +4,6 @@ import hashlib
 import json
 from array import array
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,9 @@ class _Headers:
 
     def __call__(self, chunk: range) -> tuple[Array, dict[int, str]]:
         """[pictures, 2], width and height of every picture of the chunk, 0 if it cannot be read; and the faults."""
-        records, looked = self.records, lru_cache(maxsize=len(chunk))(_looked)
+        records = self.records
+        # By name: pictures that are embedded would be kept as bytes otherwise.
+        looked: dict[str, tuple[tuple[int, int], str]] = {}
         sizes: list[tuple[int, int]] = []
         faults: dict[int, str] = {}
         for number in chunk:
@@ -92,7 +93,9 @@ class _Headers:
             elif records.pictures_of(number):
                 where = f"{records.location(number)}, image"
                 for name in records.names(number):
-                    size, fault = looked(records.reader.picture(name, where))
+                    if name not in looked:
+                        looked[name] = _looked(records.reader.picture(name, where))
+                    size, fault = looked[name]
                     sizes.append(size)
                     if fault:
                         faults.setdefault(number, f"{where}: {fault}")

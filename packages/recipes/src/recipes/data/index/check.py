@@ -8,6 +8,8 @@ from recipes.data.shapes import read_shape
 from recipes.reading.reader import RawRecord, Reader
 
 NO_PICTURE = -1
+LONGEST = 500
+"""Characters of an id or a message."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ def checked(raw: RawRecord, reader: Reader) -> Checked:
     value, where = raw.value, raw.where
     name = None
     if isinstance(value, dict) and value.get("id") is not None:
-        name = str(value["id"]).encode(errors="backslashreplace").decode()
+        name = printable(str(value["id"]))
         where = f"{where} (id {name})"
     try:
         names, turns = read_shape(value, where)
     except ValueError as error:
-        return Checked(_stored(raw.number, name, [], []), 0, 0, NO_PICTURE, str(error))
+        return Checked(_stored(raw.number, name, [], []), 0, 0, NO_PICTURE, printable(str(error)))
     words = sum(len(turn.text.replace("<image>", " ").split()) for turn in turns)
     signed = max(words, 1) * (1 if names else NO_PICTURE)
     try:
@@ -47,9 +49,15 @@ def checked(raw: RawRecord, reader: Reader) -> Checked:
             reader.picture(each, f"{where}, image")
     except ValueError as error:
         # The order depends on whether a record has pictures and on its words, also when it is mended later.
-        return Checked(_stored(raw.number, name, names, turns), len(names), 0, signed, str(error))
+        return Checked(_stored(raw.number, name, names, turns), len(names), 0, signed, printable(str(error)))
     answers = sum(turn.role == "assistant" for turn in turns)
     return Checked(_stored(raw.number, name, names, turns), len(names), answers, signed)
+
+
+def printable(text: str) -> str:
+    """A text for messages: at most `LONGEST` characters, and escapes for those that a terminal would obey."""
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
 
 
 def _stored(number: int, name: str | None, names: list[str], turns: list[Turn]) -> bytes:

@@ -1,5 +1,6 @@
 """Open the index of a file, or make it if there is none or the file has changed."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -51,7 +52,7 @@ def open_records(
     with alone(folder):
         about = {"version": VERSION, "reader": type(reader).__name__, "files": _identified(reader.files())}
         if (records := _still_right(folder, reader, about)) is None:
-            with whole_folder(folder) as new:
+            with _explaining_a_full_disk(folder.parent), whole_folder(folder) as new:
                 build_index(reader, new, {**about, "path": str(path)})
                 records = IndexedRecords(new, reader)
                 (new / ABOUT).write_text(json.dumps({**records.about, "pictures": _pictures(records)}, indent=1))
@@ -98,6 +99,19 @@ def alone(folder: Path) -> Iterator[None]:
             logger.info("waiting for another process that indexes the same data")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _explaining_a_full_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(
+            f"the disk of {folder} is full: the index of the data needs about as much room as the texts; set "
+            "FOVEAL_CACHE to another folder"
+        ) from error
 
 
 def _still_right(folder: Path, reader: Reader, about: dict[str, Any]) -> IndexedRecords | None:

@@ -1,7 +1,10 @@
 """The files of an index, and the conversations in them."""
 
 import json
+import math
 import mmap
+import os
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +19,8 @@ from recipes.reading.pictures import Source
 from recipes.reading.reader import Reader
 
 TEXTS, ABOUT, FAULTS = "texts.bin", "index.json", "faults.json"
+BETWEEN_CHECKS = 1.0
+"""Seconds between two checks that files with pictures are unchanged."""
 ARRAYS = {
     "starts": "first byte of each record in texts.bin, and the end",
     "first_pictures": "number of the first picture of each record in sizes, and the end",
@@ -38,6 +43,8 @@ class IndexedRecords(Records):
     def __init__(self, folder: Path, reader: Reader) -> None:
         self.folder, self.reader, self.source = folder, reader, str(reader.path)
         self.about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+
+    _checked_at = -math.inf
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "reader": self.reader, "source": self.source, "about": self.about}
@@ -117,8 +124,24 @@ class IndexedRecords(Records):
         return tuple(Size(int(width), int(height)) for width, height in self._sizes[first:end])
 
     def images(self, number: int) -> tuple[Source, ...]:
-        where = f"{self.location(number)}, image"
-        return tuple(self.reader.picture(name, where) for name in self.names(number))
+        names, where = self.names(number), f"{self.location(number)}, image"
+        if any(map(self.reader.holds, names)):
+            self._check_files()
+        return tuple(self.reader.picture(name, where) for name in names)
+
+    def _check_files(self) -> None:
+        """Check now and then that the files which hold pictures are those that were indexed.
+
+        Raises:
+            ValueError: if one was changed: its pictures would be others, with the texts of before.
+        """
+        if time.monotonic() - self._checked_at < BETWEEN_CHECKS:
+            return
+        for name, size, changed, *_ in self.about["files"]:
+            found = os.stat(name)
+            if (found.st_size, found.st_mtime_ns) != (size, changed):
+                raise ValueError(f"{name} was changed after it was indexed: start the run again")
+        self._checked_at = time.monotonic()
 
     def _stored(self, number: int) -> list[Any]:
         start, end = self._starts[number : number + 2]
