@@ -140,5 +140,9 @@ def test_as_it_is_typed(tmp_path, write_model, trained, command):
     assert before.keys() == after.keys()
     assert all((before[name] != after[name]).any() for name in before)
     assert read_manifest(run)["base"]["folder"] == str(tmp_path / "out" / "base")
+    (tmp_path / "out" / "base").rename(tmp_path / "moved")
+    moved = command("predict", "--checkpoint", "out/adapter", "--base", "moved", *question)
+    assert moved.stdout == answered
+    assert "put it there" in command("predict", "--checkpoint", "out/adapter", *question, code=1).stderr
     refused = command("predict", "--checkpoint", folder, *question, code=1).stderr
     assert "NEW_FOLDER --base BASE" in refused

@@ -1,13 +1,14 @@
 """Check whether a model fits on its GPU, before its weights are read."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from foveal.core import Size
-from foveal.models import Turn, VisionLanguageModel, load
+from foveal.models import Turn, VisionLanguageModel, load, load_adapter
 from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.prompts.templates import TemplateName, with_pictures
 
@@ -52,6 +53,7 @@ def check_room_to_answer(
     *,
     new_tokens: int,
     free: int | None,
+    base: str | Path | None = None,
     quantize: Kind | None = None,
     template: TemplateName | None = None,
     encoder: str | None = None,
@@ -65,6 +67,7 @@ def check_room_to_answer(
         question: its text.
         new_tokens: tokens of the answer.
         free: `free_bytes` of the device.
+        base: as of `load_adapter`, for a folder of adapters.
         quantize: how the decoder will be quantised on loading; None: as it was saved.
         template: as of `load`.
         encoder: as of `load`.
@@ -80,7 +83,8 @@ def check_room_to_answer(
     from foveal.models.estimates.memory import answering
 
     with torch.device("meta"):
-        model = load(checkpoint, template=template, encoder=encoder, allow=allow)
+        open_it = load if base is None else partial(load_adapter, base=base)
+        model = open_it(checkpoint, template=template, encoder=encoder, allow=allow)
     asked = Turn("user", with_pictures(question, len(pictures)))
     length = model.processor.length(pictures, [asked], open_ended=True)
     memory = answering(
