@@ -62,6 +62,12 @@ def test_adapters_with_their_base(fit, tmp_path):
     assert set(merged) == {"adapter"}
     assert alike(merged["adapter"], tmp_path / "again" / "adapter")
     load_adapter(merged["adapter"])
+    assert fit(*SHORT, *LORA[::2], "--model.lora=null", "--checkpoint=run/adapter", "--run=further") == 0
+    merged = merge("further", tmp_path / "trained_further")
+    assert set(merged) == {"adapter"}
+    assert alike(merged["adapter"], tmp_path / "further" / "adapter")
+    assert not alike(merged["adapter"], run / "adapter")
+    load_adapter(merged["adapter"])
 
 
 def alike(adapter, other):
