@@ -51,3 +51,12 @@ def test_every_kind_is_trained_and_validated_on(fit, mixture, capsys):
     assert fit(*RUN, *SEEN) == 0, capsys.readouterr().err
     assert seen(mixture) == {f"0 {key}": 1 for key in ("pdf", "parquet", "tar", "text")}
     assert (mixture / "run/predictions.png").exists()
+
+
+@pytest.mark.slow
+def test_predict_reads_pages(fit, command, mixture):
+    assert fit(*RUN, "--data.val_path=null", "--trainer.max_steps=1") == 0
+    asked = ("--checkpoint", "run/checkpoint", "--question", "Read.", "--max_new_tokens=2", "--device=cpu", "--image")
+    assert command("predict", *asked, "page.pdf#page=1").stdout == command("predict", *asked, "page.pdf").stdout
+    refused = command("predict", *asked, "page.pdf#page=2", code=1)
+    assert "page.pdf#page=2: there is no such page, pages are numbered from 1 to 1" in refused.stderr

@@ -42,6 +42,7 @@ FILES = {
     "extends_bomb.yaml": "extends: bomb\n",
     "key.yaml": "trainer:\n  max_stepz: 3\n",
     "deep.yaml": "model:\n  network:\n    plan:\n      init_args:\n        max_slizes: 3\n",
+    "top.yaml": "init_args: os.system\n",
     "bad.json": "{",
     "own.py": (
         "from foveal.connectors import MlpProjector\n"
@@ -91,6 +92,7 @@ WRONG = [
         2,
         ["deep.yaml", "max_slizes", "did you mean model.network.plan.init_args.max_sl"],
     ),
+    ((*UHD, "--config", "top.yaml"), 2, ["top.yaml: init_args: there is no setting init_args"]),
     ((*UHD, "--model.conector_lr=1"), 2, ["did you mean --model.connector_lr?"]),
     ((*UHD, "stray"), 2, ["stray", "--NAME VALUE"]),
     ((*UHD, "--trainer.max_steps"), 2, ["--trainer.max_steps", "one argument"]),
@@ -132,9 +134,9 @@ WRONG = [
     (
         (*UHD, "--config", "class.yaml"),
         2,
-        ["class.yaml: model.network.encoder", "is a Connector; expected is an Encoder"],
+        ["class.yaml: model.network.encoder", "is a Connector; an Encoder is needed"],
     ),
-    ((*UHD, f"{CONNECTOR}=foveal.encoders.VisionTransformer"), 2, ["is an Encoder; expected is a Connector, such as"]),
+    ((*UHD, f"{CONNECTOR}=foveal.encoders.VisionTransformer"), 2, ["is an Encoder; a Connector is needed, such as"]),
     (
         (*UHD, f"{CONNECTOR}=foveal.connectors.Mlp"),
         2,
@@ -153,7 +155,7 @@ WRONG = [
         ["not the class path", "did you mean foveal.encoders.VisionTransformer?"],
     ),
     ((*UHD, "--data=Llava"), 2, ["--data: 'Llava'", "did you mean recipes.data.LlavaData?"]),
-    ((*UHD, "--data=foveal.connectors.MlpProjector"), 2, ["is a Connector; expected is a LightningDataModule"]),
+    ((*UHD, "--data=foveal.connectors.MlpProjector"), 2, ["is a Connector; a LightningDataModule is needed"]),
     ((*UHD, "--trainer.logger=foveal.Nothing"), 2, ["--trainer.logger", "there is no Nothing in foveal"]),
     ((*UHD, f"{CONNECTOR}=os.system"), 2, ["os.system is not imported", "--allow_import os"]),
     ((*UHD, f"{CONNECTOR}=own.Loose"), 2, ["own.Loose is not imported", "--allow_import own"]),
@@ -174,7 +176,7 @@ WRONG = [
     ((*UHD, "--config", "uhd/pretrain.yaml"), 2, ["--data.path is missing: LlavaData needs it (JSON or JSONL"]),
     ((*UHD, "--model.network=foveal.models.load"), 2, ["--model.network.folder is missing"]),
     ((*LLAVA, "--data.path=none.json"), 1, ["--data.path none.json", "no such file"]),
-    ((*LLAVA, "--data.path=folder"), 1, ["--data.path folder", "that is a folder"]),
+    ((*LLAVA, "--data.path=folder"), 1, ["folder is a folder of nothing: give one file or folder in it"]),
     ((*LLAVA, "--data.path=bad.json"), 1, ["bad.json, line 1: not JSON"]),
     ((*LLAVA, "--data.path=bad.json", "--data.images=none"), 1, ["there is no image folder none"]),
     ((*UHD, "--checkpoint=none"), 1, ["there is no folder none"]),
@@ -221,7 +223,7 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
     ("name", "arguments", "code", "words"),
     [
         ("fit", ("--config", "broken.yaml"), 2, ["broken.yaml, line 3"]),
-        ("fit", (*UHD, "--config", "class.yaml"), 2, ["class.yaml", "expected is an Encoder"]),
+        ("fit", (*UHD, "--config", "class.yaml"), 2, ["class.yaml", "an Encoder is needed"]),
         ("fit", (*UHD, "--config", "compiling.yaml"), 2, ["compiling.yaml", "load_inline is not imported"]),
         ("cost", (*UHD, "--config", "memory://a.yaml"), 2, ["memory://a.yaml", "is not fetched"]),
         ("validate", (*LLAVA, "--data.path=none.json"), 1, ["none.json"]),

@@ -330,6 +330,7 @@ RUN = {
         ({"files": {"a.safetensors": {"bytes": "3", "sha256": ""}}}, r"files\.a\.safetensors\.bytes"),
         ({"tensors": {"weight/matrix": "x"}}, "tensors.weight/matrix"),
         ({"tensors": {"weight/matrix": [{"file": "a", "first": 0}]}}, r"tensors\.weight/matrix\[0\]"),
+        ({"tensors": {"weight/matrix": []}}, "tensors.weight/matrix"),
         ({"step": "1"}, "step"),
         ({"step": True}, "step"),
         ({"position": {**RUN["position"], "epoch": None}}, r"position\.epoch"),

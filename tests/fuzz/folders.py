@@ -108,6 +108,7 @@ def _sign(state: Path, write: Callable[[Path, Any], None]) -> None:
 def configurations(folder: Path) -> Read:
     from recipes.command_line.arguments import prepare
     from recipes.command_line.configurations import UsageError, merged
+    from recipes.command_line.console import stop
     from recipes.command_line.spelling import check_spelling
     from recipes.commands.fit import FitCommand
     from recipes.commands.parser_limits import limit_parser
@@ -132,8 +133,11 @@ def configurations(folder: Path) -> Read:
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):
-                typed = prepare(["--config", str(path)])
-                check_spelling(typed.arguments, "fit")
+                try:
+                    typed = prepare(["--config", str(path)])
+                    check_spelling(typed.arguments, "fit")
+                except UsageError as error:
+                    stop(str(error))
                 limit_parser(typed.allowed)
                 Parsed("fit", typed, Signals(), RunLog())
         except SystemExit as end:

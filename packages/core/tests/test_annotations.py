@@ -47,9 +47,9 @@ class Part:
 
 def test_what_is_said():
     check_values({"width": int}, {"width": 3, "unknown": None}, source="a.yaml")
-    with pytest.raises(ValueError, match=r"^a\.yaml: kind is 3, expected is 'a' or null$"):
+    with pytest.raises(ValueError, match=r"^a\.yaml: kind is 3, but must be 'a' or null$"):
         check_values({"kind": Literal["a"] | None}, {"kind": 3}, source="a.yaml")
-    with pytest.raises(ValueError, match=r"^a\.yaml: width is 'x{59}, expected is int$"):
+    with pytest.raises(ValueError, match=r"^a\.yaml: width is 'x{59}, but must be int$"):
         check_values({"width": int}, {"width": "x" * 1000}, source="a.yaml")
 
 

@@ -30,7 +30,7 @@ def test_what_a_module_imports_is_not_the_package_s_own():
 
 
 def test_descriptions_that_are_none():
-    with pytest.raises(ValueError, match="foveal is a package; a class is expected"):
+    with pytest.raises(ValueError, match="foveal is a package; name a class in it"):
         build({"class_path": "foveal", "init_args": {}})
     with pytest.raises(ValueError, match="init_args must map names to values, not None"):
         build({"class_path": "foveal.core.KeyMap", "init_args": None})

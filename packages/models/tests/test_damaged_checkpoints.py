@@ -69,18 +69,18 @@ def change_page(folder, keys, value):
         ("encoder.width", 20_000, r"encoder\.safetensors .*attention_norm\.bias is \(16,\), the model's is \(20000,\)"),
         ("encoder.depth", 100_000_000, r"config\.yaml: the encoder has far more tensors than are stored"),
         ("encoder.width", 10**30, r"config\.yaml: the encoder "),
-        ("encoder.width", "wide", r"config\.yaml: the encoder .*: width is 'wide', expected is int"),
-        ("encoder.width", None, r"width is None, expected is int"),
-        ("encoder.width", True, r"width is True, expected is int"),
+        ("encoder.width", "wide", r"config\.yaml: the encoder .*: width is 'wide', but must be int"),
+        ("encoder.width", None, r"width is None, but must be int"),
+        ("encoder.width", True, r"width is True, but must be int"),
         ("encoder.width", -16, r"config\.yaml: the encoder "),
         ("encoder.heads", 0, r"config\.yaml: the encoder .*heads 0"),
-        ("encoder.layers", [[1]], r"layers is \(\(1,\),\), expected is "),
+        ("encoder.layers", [[1]], r"layers is \(\(1,\),\), but must be "),
         ("encoder.image_mean", [1.0, "red", 1.0], r"image_mean is "),
         ("encoder.activation", "none", r"config\.yaml: the encoder "),
         ("connector.out_width", 20_000, r"connector\.safetensors .*the model's is \(20000"),
-        ("connector.in_width", ["a"], r"config\.yaml: the connector .*in_width is \('a',\), expected is int"),
-        ("plan.size", "large", r"config\.yaml: the plan .*size is 'large', expected is int"),
-        ("plan.fill", [1, 2], r"config\.yaml: the plan .*fill is \(1, 2\), expected is "),
+        ("connector.in_width", ["a"], r"config\.yaml: the connector .*in_width is \('a',\), but must be int"),
+        ("plan.size", "large", r"config\.yaml: the plan .*size is 'large', but must be int"),
+        ("plan.fill", [1, 2], r"config\.yaml: the plan .*fill is \(1, 2\), but must be "),
     ],
 )
 def test_parts_that_are_not_what_is_stored(folder, keys, value, message):
@@ -95,12 +95,12 @@ def test_parts_that_are_not_what_is_stored(folder, keys, value, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("template", "foo", r"config\.yaml: template is 'foo', expected is 'plain' or "),
+        ("template", "foo", r"config\.yaml: template is 'foo', but must be 'plain' or "),
         ("template", [1], r"config\.yaml: template is \[1\]"),
-        ("system", 3, r"config\.yaml: system is 3, expected is str or null"),
-        ("max_length", "long", r"config\.yaml: max_length is 'long', expected is int"),
+        ("system", 3, r"config\.yaml: system is 3, but must be str or null"),
+        ("max_length", "long", r"config\.yaml: max_length is 'long', but must be int"),
         ("max_length", None, r"config\.yaml: max_length is None"),
-        ("overlong", {"a": 1}, r"config\.yaml: overlong is {'a': 1}, expected is 'raise' or 'drop_turns'"),
+        ("overlong", {"a": 1}, r"config\.yaml: overlong is {'a': 1}, but must be 'raise' or 'drop_turns'"),
         ("format", [1], r"config\.yaml: format \[1\]"),
         ("encoder", 3, r"config\.yaml: the encoder a description has the keys"),
         ("plan", None, r"config\.yaml: the plan a description has the keys"),
@@ -162,3 +162,9 @@ def test_a_plan_that_is_something_else(folder):
 def test_the_folder_of_a_run(tmp_path):
     (tmp_path / "config.yaml").write_text("model: {}\ntrainer: {}\n")
     refused(tmp_path, r"is the folder of a run: its model is in .*checkpoint")
+
+
+def test_a_tokenizer_whose_setting_is_of_another_type(folder):
+    path = folder / "tokenizer/tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": "long"}))
+    refused(folder, "tokenizer: the tokenizer's files are damaged")

@@ -247,6 +247,14 @@ def test_parts_that_do_not_fit():
         VisionLanguageModel(
             VisionTransformer(16, 2, 2, 24, 7, 28), MlpProjector, llama_260(100), byte_tokenizer(), UhdPlan()
         )
+    with pytest.raises(ValueError, match="tokenizer has 262 tokens, the language model embeddings for 261"):
+        VisionLanguageModel(
+            VisionTransformer(16, 2, 2, 24, 7, 28),
+            MlpProjector,
+            llama_260(261),
+            byte_tokenizer(["<image>", "<box>"]),
+            UhdPlan(),
+        )
     with pytest.raises(ValueError, match=r"encoder returns 2 maps of widths \(16, 16\), but the connector takes one"):
         VisionLanguageModel(
             VisionTransformer(16, 2, 2, 24, 7, 28, layers=(1, 2)),

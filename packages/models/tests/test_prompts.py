@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from foveal.models import IMAGE_TOKEN_ID, Turn, byte_tokenizer, pretrained_tokenizer
 from foveal.models.prompts.constants import IGNORE_INDEX
-from foveal.models.prompts.templates import TEMPLATES, check_turns, render
+from foveal.models.prompts.template_texts import TEMPLATES
+from foveal.models.prompts.templates import check_turns, render
 from foveal.models.prompts.tokenize import separator_id, tokenize
 
 BYTES = byte_tokenizer()
@@ -75,6 +76,10 @@ QUESTION_AND_ANSWER = [Turn("user", "<image>\nWhat?"), Turn("assistant", "A cat.
         ("plain", "<image>A cat.\n"),
         ("vicuna_v1", "questions. USER: <image>\nWhat? ASSISTANT: A cat.</s>"),
         ("llama_2", "natural language.\n<</SYS>>\n\n<image>\nWhat? [/INST] A cat. </s>"),
+        ("mistral_instruct", "[INST] <image>\nWhat? [/INST] A cat. </s>"),
+        ("llama_3", "\n\n<image>\nWhat?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nA cat.<|eot_id|>"),
+        ("llava_llama_3", "\nWhat?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nA cat.<|eot_id|>"),
+        ("gemma", "user\n<image>\nWhat?<end_of_turn>\n<start_of_turn>model\nA cat.<end_of_turn>\n"),
         ("chatml", "<|im_end|>\n<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\nA cat.<|im_end|>\n"),
         ("phi3", "assistant.<|end|>\n<|user|>\n<image>\nWhat?<|end|>\n<|assistant|>\nA cat.<|end|>"),
         ("vary", "detail.<|im_end|><|im_start|>user\n<image>\nWhat?<|im_end|><|im_start|>assistant\nA cat.<|im_end|>"),

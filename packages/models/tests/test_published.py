@@ -49,6 +49,7 @@ from foveal.models import (
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
+from foveal.models.published.decoders import prompt_of
 from foveal.models.published.llava_layout import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
 
@@ -320,6 +321,25 @@ def test_the_tower_of_the_checkpoint_wins(write, tmp_path):
         close(model(ids, list(pixels)), other(input_ids=their_ids, pixel_values=pixels).logits)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("fields", [{"tie_word_embeddings": True}, {}])
+def test_tied_embeddings_and_a_picture_token_without_a_row(write, fields):
+    """The configuration says so beside text_config or in it; <image> is the first id after the table."""
+    reference = theirs(tie_word_embeddings=True)
+    tensors = {name: tensor for name, tensor in in_layout(reference, "legacy").items() if "lm_head" not in name}
+    config = reference.config.to_dict()
+    inside = {**config["text_config"], "tie_word_embeddings": not fields}
+    words = byte_tokenizer([f"<{number}>" for number in range(12)] + ["<image>"])
+    assert words.convert_tokens_to_ids("<image>") == TEXT["vocab_size"]
+    config = {name: value for name, value in config.items() if name != "tie_word_embeddings"}
+    model = open_published(write(tensors, config | fields | {"text_config": inside}, tokenizer=words))
+    pixels = torch.randn(2, 3, SIZE, SIZE)
+    ids, their_ids = prompts()
+    close(model(ids, list(pixels)), reference(input_ids=their_ids, pixel_values=pixels).logits)
+    sample = model.processor.encode_prompt([Image.new("RGB", (5, 5))], [Turn("user", "<image>\nWhat?")])
+    assert sample.input_ids.max() < TEXT["vocab_size"]
+
+
 def test_settings_win_over_the_checkpoint(write):
     reference = theirs()
     folder = write(in_layout(reference, "original"), LLAVA | {"tokenizer_model_max_length": 200})
@@ -420,7 +440,12 @@ def test_uhd(write, kind, connector, queries, slices):
     assert (model.connector.queries, model.connector.heads) == (queries, 2)
     plan = model.processor.plan
     assert isinstance(plan, UhdPlan)
-    assert (plan.scale, plan.patch, plan.max_slices, plan.separators) == (SIZE, PATCH, slices, True)
+    assert (plan.scale, plan.patch, plan.max_slices, plan.separators, plan.long_side) == (
+        *(SIZE, PATCH, slices, True),
+        None,
+    )
+    evaluated = open_published(folder, Overrides(plan="uhd_release_evaluation", max_length=2048)).processor.plan
+    assert (evaluated.max_slices, evaluated.long_side) == (slices, 1024)
     assert torch.equal(model.connector.positions, reference.positions)
     view = torch.randn(3, 21, 35)
     features = model.encoder(view[None])
@@ -805,7 +830,7 @@ def test_what_others_have_quantised(write):
 
 
 def test_prompts_follow_the_language_model(write):
-    """LLaVA-1.6 34B is a LLaMA with ChatML's tokens; Mistral's prompts have no system text; LLaMA 3's are not known."""
+    """LLaVA-1.6 34B is a LLaMA with ChatML's tokens; Mistral's prompts have no system text; LLaMA 3 has its own."""
     reference = theirs()
     tensors, config = in_layout(reference, "legacy"), reference.config.to_dict()
     chat = byte_tokenizer(["<|im_start|>", "<|im_end|>"])
@@ -822,12 +847,14 @@ def test_prompts_follow_the_language_model(write):
     ids = [token for token in sample.input_ids.tolist() if token != IMAGE_TOKEN_ID]
     assert byte_tokenizer().decode(ids) == "<s>[INST] \nWhat? [/INST]"
     third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
-    with pytest.raises(ValueError, match="a llama of the third generation was trained with are not known: pass `temp"):
-        open_published(write(tensors, config, tokenizer=third))
-    assert (
-        open_published(write(tensors, config, tokenizer=third), Overrides(template="plain")).processor.template
-        == "plain"
-    )
+    assert open_published(write(tensors, config, tokenizer=third)).processor.template == "llama_3"
+    tiles = {"image_aspect_ratio": "anyres", "mm_patch_merge_type": "spatial_unpad", "image_grid_pinpoints": PINPOINTS}
+    next_llava = theirs(LlavaNextForConditionalGeneration, image_grid_pinpoints=PINPOINTS)
+    folder = write(in_layout(next_llava, "original"), LLAVA | tiles, tokenizer=third)
+    assert open_published(folder).processor.template == "llava_llama_3"
+    assert open_published(folder, Overrides(template="plain")).processor.template == "plain"
+    with pytest.raises(ValueError, match="the prompts that a gpt_neox was trained with are not known: pass `template`"):
+        prompt_of("gpt_neox", byte_tokenizer(), has_tiles=False, source="a")
 
 
 def test_damaged_files(write, tmp_path):

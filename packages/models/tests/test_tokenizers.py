@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 from sentencepiece import SentencePieceProcessor
+from transformers import PreTrainedTokenizerFast
 
 from foveal.core import Size
 from foveal.models import IMAGE_TOKEN_ID, Processor, Turn, ViewPlan, byte_tokenizer, pretrained_tokenizer
@@ -62,6 +63,17 @@ def test_llama_with_tokens(sentencepiece_folder):
     assert [separator_id(token, tokenizer) for token in PAGE] == [600, 601]
     assert [separator_id(text, tokenizer) for text in ",\n"] == [pieces.piece_to_id(","), pieces.piece_to_id("<0x0A>")]
     assert tokenizer("<img></img>")["input_ids"] == [1, 600, 601]
+
+
+@pytest.mark.parametrize("special", [{"eos_token": "</s>"}, {"eos_token": "</s>", "unk_token": "<unk>"}, {}])
+def test_what_pads_without_a_padding_token(tmp_path, special):
+    backend = byte_tokenizer().backend_tokenizer
+    PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(tmp_path)
+    if special:
+        assert pretrained_tokenizer(str(tmp_path)).pad_token == special.get("unk_token", "</s>")
+    else:
+        with pytest.raises(ValueError, match="no padding, unknown or EOS token to pad with"):
+            pretrained_tokenizer(str(tmp_path))
 
 
 def test_an_empty_token_is_refused():

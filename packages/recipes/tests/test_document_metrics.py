@@ -48,7 +48,9 @@ def test_relaxed_accuracy_is_the_references(golden):
         ("50% ", ["0.5"], False),  # the sign is not the last character: a text
         ("-5%", ["-0.05"], True),
         ("-5", ["5"], False),
-        ("nan", ["NaN"], False),
+        ("nan", ["NaN"], True),  # texts
+        ("nan", ["5"], False),
+        ("5", ["nan"], False),
         ("1e999", ["5"], False),
         ("5", ["inf"], False),
         ("", [""], True),

@@ -171,8 +171,11 @@ def test_lengths_are_those_of_the_samples_and_are_kept(file, monkeypatch):
         assert visual == 2 * len(records.sizes(number))
     monkeypatch.setattr(lengths, "_measured", None)
     assert np.array_equal(measure(records, processor()).tokens, measured.tokens)
-    with pytest.raises(TypeError):  # another processor measures anew
-        measure(records, processor(max_length=99))
+    other = processor()
+    other.tokenizer.chat_template = "{{ messages }}"
+    for another in (processor(max_length=99), other):
+        with pytest.raises(TypeError):  # it measures anew
+            measure(records, another)
 
 
 def test_what_does_not_fit_is_known(file):

@@ -10,6 +10,8 @@ from recipes.command_line.imports import ImportsError
 from recipes.commands.fit import FitCommand
 from recipes.commands.named_objects import _public, _returns_part, refuse_unmeant
 from recipes.commands.parser_limits import limit_parser
+from recipes.commands.sharded_module import instantiated
+from recipes.module import Finetuning
 from recipes.run.log import RunLog
 from recipes.states import Signals
 
@@ -215,3 +217,11 @@ def test_texts_and_servers_may_be_urls():
     refuse_unmeant(settings, [])
     with pytest.raises(ImportsError, match=r"data\.path: s3://a/b is a URL"):
         refuse_unmeant({"data": {"path": "s3://a/b"}}, [])
+
+
+def test_the_configuration_of_a_run_that_is_merged():
+    """merge_shards builds what a run's configuration names, without a command line."""
+    limit_parser(prepare([]).allowed)
+    network = {"class_path": "foveal.models.checkpoints.load.open_model", "init_args": {"folder": "there"}}
+    with pytest.raises(ImportsError, match=r"model\.network: .*open_model is refused"):
+        instantiated(Finetuning, {"network": network}, packages=[])

@@ -110,6 +110,19 @@ def test_what_has_no_bytes(tmp_path):
             reader.picture(name, "here")
 
 
+def test_a_small_file_with_large_pictures(tmp_path):
+    """A dictionary holds a picture once, for all rows; decoded together, they would fill the memory."""
+    pictures = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([bytes(16_000_000)]))
+    path = tmp_path / "a.parquet"
+    options = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30, "store_schema": False}
+    pq.write_table(pa.table({"image": pictures}), path, **options)
+    reader = open_reader(path)
+    assert path.stat().st_size < 10_000
+    for number in (1, 6, 3):
+        assert len(reader.picture(f"embedded:{number}/image/0", "")) == 16_000_000
+    assert pa.default_memory_pool().max_memory() < 250_000_000
+
+
 def test_a_damaged_picture_is_named(records, tmp_path):
     rows = with_bytes(records)
     rows[2]["image"]["bytes"] = b"<html>"
@@ -160,7 +173,7 @@ def test_files_that_are_refused(records, tmp_path):
 
 
 def test_texts_that_are_refused(tmp_path):
-    for text, message in ((b"\xff", "not UTF-8|can't decode"), (b"embedded:1/image/0", "a file cannot be called")):
+    for text, message in ((b"\xff", "a text is not UTF-8"), (b"embedded:1/image/0", "a file cannot be called")):
         strings = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<2i", 0, len(text))), pa.py_buffer(text))
         pq.write_table(pa.table({"image": strings}), tmp_path / "a.parquet")
         with pytest.raises(ValueError, match=rf"a\.parquet, row 1: .*({message})"):

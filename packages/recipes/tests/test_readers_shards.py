@@ -140,12 +140,13 @@ def test_other_kinds_of_items_are_refused(tmp_path, kind):
     [
         ({"filename": "../a.bin"}, "the name of a file in this folder is expected, not '../a.bin'"),
         ({"filename": "/etc/passwd"}, "the name of a file in this folder is expected"),
+        ({"filename": "none"}, "filename: 1 of 1 files are missing, such as 'none'"),
         ({"filename": 3}, "the name of a file in this folder is expected"),
-        ({"chunk_size": -1}, "a number of bytes and of records is expected"),
+        ({"chunk_size": -1}, "numbers of bytes and records are expected"),
         ({"chunk_size": 2}, r"chunk-0-0\.bin is damaged: its header does not fit"),
         ({"chunk_size": 10**12}, r"chunk-0-0\.bin is damaged: its header does not fit"),
         ({"chunk_bytes": 5}, r"chunk-0-0\.bin has \d+ bytes, not 5"),
-        ({"chunk_bytes": "5"}, "a number of bytes and of records is expected"),
+        ({"chunk_bytes": "5"}, "numbers of bytes and records are expected"),
     ],
 )
 def test_indices_that_are_refused(tmp_path, change, message):

@@ -107,7 +107,7 @@ def read_yaml(path: Path, *, source: str | None = None) -> Any:
             raise ValueError(f"{source}: refused (more than {MAX_BYTES:,} bytes)")
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{source} is not UTF-8 text: a text file in YAML is expected") from error
+        raise ValueError(f"{source} is not UTF-8 text: save it as YAML in UTF-8") from error
     except OSError as error:
         raise ValueError(f"{source} cannot be read: {error.strerror}") from error
     return load_yaml(text, source=source)

@@ -22,7 +22,7 @@ def check_values(hints: Mapping[str, Any], values: Mapping[str, Any], *, source:
     """
     for name, value in values.items():
         if name in hints and not fits(value, hints[name]):
-            raise ValueError(f"{source}: {name} is {value!r:.60}, expected is {_said(hints[name])}")
+            raise ValueError(f"{source}: {name} is {value!r:.60}, but must be {_said(hints[name])}")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -48,7 +48,7 @@ def build(description: Mapping[str, Any], *, allow: Sequence[str] = ("foveal",))
     if not _within(path, allow):
         raise ValueError(_refusal(path, path, allow))
     if not module_name:
-        raise ValueError(f"{path} is a package; a class is expected (such as foveal.encoders.VisionTransformer)")
+        raise ValueError(f"{path} is a package; name a class in it, such as foveal.encoders.VisionTransformer")
     if not isinstance(given, Mapping):
         raise ValueError(f"{path}: init_args must map names to values, not {given!r}")
     try:

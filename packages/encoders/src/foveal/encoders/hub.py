@@ -49,7 +49,7 @@ def vision_config(folder: Path, kinds: Mapping[str, str], defaults: Mapping[str,
     """
     path, name = folder / CONFIG, next(iter(kinds.values()))
     if not path.is_file():
-        raise ValueError(f"{path.parent} has no config.json: a folder in transformers' layout is expected")
+        raise ValueError(f"{path.parent} has no config.json: give a folder in transformers' layout")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         given: dict[str, Any] = config.get("vision_config", config)

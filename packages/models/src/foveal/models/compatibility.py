@@ -12,6 +12,7 @@ from foveal.models.language_models.injection import decoder_layers
 from foveal.models.merges.merge import Merge
 from foveal.models.prompts.constants import IMAGE_TOKEN_ID
 from foveal.models.prompts.processor import Processor
+from foveal.models.prompts.templates import PLACEHOLDER
 from foveal.models.views.plan import ViewPlan
 
 PROBES = (Size(672, 672), Size(336, 336), Size(1000, 400), Size(400, 1000))
@@ -54,13 +55,16 @@ def check_widths(encoder: Encoder, connector: Connector, width: int) -> None:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, language_model: Any) -> None:
-    """Refuse a tokenizer with more tokens than the language model has embeddings.
+    """Refuse a tokenizer with tokens for which the language model has no embeddings.
+
+    `<image>` needs none, because it is never looked up: published folders have it right after the last row.
 
     Raises:
         ValueError: naming both numbers.
     """
     rows = language_model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
+    beyond = {token for token, number in tokenizer.get_added_vocab().items() if number >= rows} - {PLACEHOLDER}
+    if beyond or tokenizer.vocab_size > rows:
         raise ValueError(
             f"the tokenizer has {len(tokenizer)} tokens, the language model embeddings for {rows}: they do not belong "
             "together"

@@ -28,7 +28,7 @@ from foveal.models.merges.merge import Merge, Merged
 from foveal.models.prompts.batch import Batch
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.processor import Overlong, Processor
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.prompts.token_count import TokenCount, token_grids
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.normalise import normalised

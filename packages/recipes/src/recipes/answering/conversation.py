@@ -6,7 +6,8 @@ from pathlib import Path
 from PIL.Image import Image
 
 from foveal.models import Turn
-from foveal.models.prompts.templates import PLACEHOLDER, find_template, with_pictures
+from foveal.models.prompts.template_texts import shows_user
+from foveal.models.prompts.templates import PLACEHOLDER, with_pictures
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Conversation:
 
     def __init__(self, template: str) -> None:
         self.template = template
-        self.has_turns = find_template(template).shows_user
+        self.has_turns = shows_user(template)
         self.reset()
 
     def reset(self) -> None:

@@ -36,6 +36,7 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
         base=options.base,
         quantize=options.quantize,
         template=options.template,
+        plan=options.plan,
         encoder=options.encoder,
         allow=options.allow_import,
     )
@@ -44,6 +45,7 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
         options.checkpoint,
         quantize=options.quantize,
         template=options.template,
+        plan=options.plan,
         encoder=options.encoder,
         allow=options.allow_import,
     )

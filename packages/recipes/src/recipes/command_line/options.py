@@ -204,7 +204,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for opening checkpoints that do not describe everything, shared by all commands."""
-    templates = literal("foveal.models.prompts.templates", "TemplateName")
+    templates = literal("foveal.models.prompts.template_texts", "TemplateName")
     parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
     parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
     _add_allow_import(parser)
@@ -225,6 +225,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for answering, shared by all commands that answer."""
     add_reading_options(parser)
     parser.add_argument("--base", type=local_path, help="the base of adapters (default: where it was in training)")
+    plans = literal("foveal.models.views.named", "PlanName")
+    parser.add_argument("--plan", choices=plans, help="variant of the checkpoint's view plan (default: its own)")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(

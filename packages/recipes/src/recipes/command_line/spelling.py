@@ -71,7 +71,8 @@ def check_spelling(arguments: Sequence[str], command: str) -> None:
     settings = list(settings_of(arguments))
     classes: dict[Keys, set[str]] = {}
     for setting in settings:
-        if isinstance(setting.value, str):
+        # `init_args` outside of any class is no place; it is refused below.
+        if setting.place and isinstance(setting.value, str):
             place = setting.place[:-1] if setting.place[-1] == "class_path" else setting.place
             classes.setdefault(place, set()).add(_full_name(place, setting.value))
     if any(setting.where and setting.keys == ("config",) and setting.value for setting in settings):

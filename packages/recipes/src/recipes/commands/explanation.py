@@ -210,7 +210,7 @@ class _Known:
             lacking = ", ".join(sorted(part.__abstractmethods__))
             return f"{path} cannot be built: it has no {lacking}{_some(like)}"
         if not makes(part, wanted):
-            return f"{path} is {_what(part)}; expected is {expected}{_some(like)}"
+            return f"{path} is {_what(part)}; {expected} is needed{_some(like)}"
         for inside in [each for each in self.named if each[: len(place)] == place]:
             del self.named[inside]  # the new class has its own settings
         self.named[place] = part

@@ -27,7 +27,7 @@ class BadSamples:
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_bad <= 1:
-            raise ValueError(f"--data.max_bad is {self.max_bad}: a share of the samples is expected, from 0 to 1")
+            raise ValueError(f"--data.max_bad is {self.max_bad}: give a share of the samples, from 0 to 1")
 
     @property
     def skips(self) -> bool:

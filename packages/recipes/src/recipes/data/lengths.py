@@ -95,7 +95,8 @@ def fingerprint_of(processor: Processor) -> str | None:
     settings = (processor.template, processor.system, processor.max_length, processor.overlong)
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     words = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
-    named = (type(tokenizer).__name__, sorted(tokenizer.special_tokens_map.items(), key=str), words)
+    special = sorted(tokenizer.special_tokens_map.items(), key=str)
+    named = (type(tokenizer).__name__, special, words, tokenizer.chat_template)
     return hashlib.sha256(repr((parts, settings, named)).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 

@@ -41,7 +41,7 @@ def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
             that differs from the number of pictures, and texts with a NUL or half a character.
     """
     if not isinstance(record, dict):
-        raise ValueError(f"{where}: an object is expected, not {type(record).__name__}")
+        raise ValueError(f"{where}: must be an object, not {type(record).__name__}")
     refuse_meant_keys(record, KEYS, where)
     pictures, talk = named_pictures(record, where), _only(record, TALKS, where)
     if talk is None:
@@ -52,7 +52,7 @@ def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
             raise ValueError(f"{where}: pictures both in the parts of {talk} and beside it: name each once")
         pictures = shown or pictures
     if not isinstance(system := record.get("system") or "", str):
-        raise ValueError(f"{where}, system: a text is expected, not {type(system).__name__}")
+        raise ValueError(f"{where}, system: must be a text, not {type(system).__name__}")
     if system:
         turns.insert(0, Turn("system", clean_text(system, f"{where}, system")))
     if turns and turns[0].role == "assistant":
@@ -78,7 +78,7 @@ def _caption(record: Mapping[str, Any], pictures: list[str], where: str) -> list
     if key is None or not pictures:
         raise ValueError(f"{where}: expected 'conversations' or 'messages', or 'image' with a 'caption' or 'text'")
     if not isinstance(record[key], str):
-        raise ValueError(f"{where}, {key}: a text is expected, not {type(record[key]).__name__}")
+        raise ValueError(f"{where}, {key}: must be a text, not {type(record[key]).__name__}")
     user = Turn("user", "\n".join([PLACEHOLDER] * len(pictures)))
     return [user, Turn("assistant", clean_text(record[key], f"{where}, {key}"))]
 
@@ -86,7 +86,7 @@ def _caption(record: Mapping[str, Any], pictures: list[str], where: str) -> list
 def _talk(spoken: Any, where: str) -> tuple[list[Turn], list[str]]:
     """The turns, and the pictures that are named in their parts."""
     if not isinstance(spoken, list):
-        raise ValueError(f"{where}: a list of turns is expected, not {type(spoken).__name__}")
+        raise ValueError(f"{where}: must be a list of turns, not {type(spoken).__name__}")
     turns, pictures = [], []
     for number, one in enumerate(spoken, start=1):
         turn, shown = _turn(one, f"{where}, turn {number}")
@@ -101,13 +101,13 @@ def _turn(spoken: Any, where: str) -> tuple[Turn, list[str]]:
             role, content = spoken[role_key], spoken[text_key]
             break
     else:
-        raise ValueError(f"{where}: an object with 'from' and 'value', or 'role' and 'content', is expected")
+        raise ValueError(f"{where}: must be an object with 'from' and 'value', or 'role' and 'content'")
     if not isinstance(role, str) or role not in ROLES:
         raise ValueError(f"{where}: unknown role {role!r:.60} in {role_key!r}, expected one of {', '.join(ROLES)}")
     if isinstance(content, str):
         return Turn(ROLES[role], clean_text(content, where)), []
     if not isinstance(content, list):
-        raise ValueError(f"{where}, {text_key}: a text or a list of parts is expected, not {type(content).__name__}")
+        raise ValueError(f"{where}, {text_key}: must be a text or a list of parts, not {type(content).__name__}")
     texts, pictures = [], []
     for number, part in enumerate(content, start=1):
         text, shown = _part(part, f"{where}, part {number}")

@@ -10,7 +10,9 @@ import torch
 from foveal.core import Size
 from foveal.models import Turn, VisionLanguageModel, load, load_adapter
 from foveal.models.language_models.quantize import Kind, recorded_kind
-from foveal.models.prompts.templates import TemplateName, with_pictures
+from foveal.models.prompts.template_texts import TemplateName
+from foveal.models.prompts.templates import with_pictures
+from foveal.models.views.named import PlanName
 
 if TYPE_CHECKING:
     from foveal.models.estimates.memory import Memory
@@ -56,6 +58,7 @@ def check_room_to_answer(
     base: str | Path | None = None,
     quantize: Kind | None = None,
     template: TemplateName | None = None,
+    plan: PlanName | None = None,
     encoder: str | None = None,
     allow: Sequence[str] = (),
 ) -> None:
@@ -70,6 +73,7 @@ def check_room_to_answer(
         base: as of `load_adapter`, for a folder of adapters.
         quantize: how the decoder will be quantised on loading; None: as it was saved.
         template: as of `load`.
+        plan: as of `load`.
         encoder: as of `load`.
         allow: as of `load`.
 
@@ -84,7 +88,7 @@ def check_room_to_answer(
 
     with torch.device("meta"):
         open_it = load if base is None else partial(load_adapter, base=base)
-        model = open_it(checkpoint, template=template, encoder=encoder, allow=allow)
+        model = open_it(checkpoint, template=template, plan=plan, encoder=encoder, allow=allow)
     asked = Turn("user", with_pictures(question, len(pictures)))
     length = model.processor.length(pictures, [asked], open_ended=True)
     memory = answering(

@@ -1,6 +1,7 @@
 """Relaxed accuracy: numbers may be slightly off."""
 
 from collections.abc import Sequence
+from math import isnan
 
 import torch
 from torch import Tensor
@@ -57,7 +58,8 @@ def relaxed_match(prediction: str, answer: str, tolerance: float) -> bool:
 
     They are compared as texts if one of them is not a number or the answer is 0; then white space counts, and "0.0"
     does not match "0". A number is anything `float` parses, or that followed by "%", which divides it by 100: "50%"
-    matches "0.5", not "50", and "1,000" is a text.
+    matches "0.5", not "50", and "1,000" is a text. "nan" is a text too, and matches itself; lmms-eval counts it as
+    wrong even if the prediction is the same.
     """
     predicted, true = number(prediction), number(answer)
     if predicted is None or true is None or true == 0:
@@ -68,6 +70,7 @@ def relaxed_match(prediction: str, answer: str, tolerance: float) -> bool:
 def number(text: str) -> float | None:
     """The text as a number; None if it is not one."""
     try:
-        return float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
+        parsed = float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:
         return None
+    return None if isnan(parsed) else parsed

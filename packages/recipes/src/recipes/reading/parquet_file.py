@@ -11,7 +11,10 @@ from recipes.reading.extras import extra
 from recipes.reading.table_reader import TableReader, named_errors
 
 ROWS, HELD = 32, 64_000_000
-"""Rows that a process decodes at a time and keeps, fewer if they are of more bytes than this."""
+"""Rows that a process decodes at a time and keeps, fewer if they could have more bytes than this.
+
+With a dictionary, every row may repeat the largest value of its group.
+"""
 BLOCK = 1 << 20
 """Bytes that are read from a file at a time."""
 
@@ -79,7 +82,7 @@ class _Rows:
     def _batches(file: Path, group: int, columns: list[str]) -> Iterator[Any]:
         with _opened(file) as opened:
             footer = opened.metadata.row_group(group)
-            rows = min(ROWS, max(1, footer.num_rows * HELD // max(footer.total_byte_size, 1)))
+            rows = min(ROWS, max(1, HELD // max(footer.total_byte_size, 1)))
             for batch in opened.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
                 yield batch.select(columns)
         raise ValueError(f"damaged: row group {group + 1} of {file} has fewer rows than promised")

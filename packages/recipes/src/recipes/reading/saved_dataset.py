@@ -8,6 +8,7 @@ from typing import Any
 
 from recipes.reading.arrow_rows import columns_to_read
 from recipes.reading.extras import extra
+from recipes.reading.named_files import named_files
 from recipes.reading.table_reader import TableReader, named_errors
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -76,10 +77,12 @@ def _files_and_columns(folder: Path) -> tuple[list[Path], list[str] | None]:
                 f"{folder / STATE}, {key}: the rows are a selection by index; apply flatten_indices() before "
                 "save_to_disk()"
             )
-    if not names or not all(isinstance(name, str) and name and Path(name).name == name for name in names):
-        raise ValueError(f"{folder / STATE}, _data_files: names of files in this folder are expected, not {names}")
+    if not names:
+        raise ValueError(f"{folder / STATE}, _data_files: it names no file")
     shown = None if state.get("_output_all_columns") else state.get("_format_columns")
-    return [folder / name for name in names], shown
+    if shown is not None and not isinstance(shown, list):
+        raise ValueError(f"{folder / STATE}, _format_columns: a list of columns is expected, not {str(shown)[:100]}")
+    return named_files(folder / STATE, "_data_files", names), shown
 
 
 def _opened(file: Path) -> Any:

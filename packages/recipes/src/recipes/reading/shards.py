@@ -18,6 +18,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from recipes.reading.named_files import named_files
 from recipes.reading.pictures import PictureFolder, Source
 from recipes.reading.reader import RawRecord, Reader
 from recipes.reading.rename import rename_pictures
@@ -98,15 +99,14 @@ def _chunks(folder: Path) -> tuple[list[Path], list[int], list[int]]:
         raise ValueError(f"{file} is no index of shards ({type(error).__name__}: {error})") from error
     if kinds != PARTS or any(coded) or settings.get("ipc_compression"):
         raise ValueError(
-            f"{file}: items of {str(kinds)[:100]}, compression and encryption {coded}: only what "
+            f"{file}: items of {str(kinds)[:100]}, compression and encryption {str(coded)[:100]}: only what "
             f"`python -m recipes.shard` writes is read, items of {PARTS} without either"
         )
-    for name, *numbers in found:
-        if not isinstance(name, str) or not name or Path(name).name != name:
-            raise ValueError(f"{file}, filename: the name of a file in this folder is expected, not {name!r}")
+    for _, *numbers in found:
         if not all(type(each) is int and each >= 0 for each in numbers):
-            raise ValueError(f"{file}, {name}: a number of bytes and of records is expected, not {numbers}")
-    return [folder / name for name, *_ in found], [size for _, size, _ in found], [rows for *_, rows in found]
+            raise ValueError(f"{file}: numbers of bytes and records are expected, not {str(numbers)[:100]}")
+    files = named_files(file, "filename", [name for name, *_ in found])
+    return files, [size for _, size, _ in found], [rows for *_, rows in found]
 
 
 def _positions(stream: BinaryIO, chunk: Path, rows: int, size: int) -> list[int]:

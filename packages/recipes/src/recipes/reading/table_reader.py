@@ -84,6 +84,8 @@ def named_errors(where: str | Path) -> Iterator[None]:
     arrow = extra("pyarrow", "parquet", "reading Parquet and Arrow files")
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: a text is not UTF-8 (byte {error.start})") from error
     except (ValueError, arrow.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

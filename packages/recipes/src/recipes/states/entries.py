@@ -14,7 +14,7 @@ RUN: dict[str, Any] = {
     "position": {"epoch": int, "samples": int, "batch_size": int, "parts": int},
     "data": {"samples": int, "fingerprint": str},
 }
-"""What a run writes about its position; a list and `str` as a key stand for any number of entries."""
+"""What a run writes about its position; a list stands for one entry or more, `str` as a key for any number."""
 TENSORS: dict[str, Any] = {
     "files": {str: {"bytes": int, "sha256": str}},
     "tensors": {str: [{"file": str, "first": int, "rows": int}]},
@@ -40,7 +40,7 @@ def missing_entry(manifest: Mapping[str, Any]) -> str:
 def _wrong(value: Any, kind: Any, name: str) -> str:
     inside: list[tuple[str, Any, Any]]
     if isinstance(kind, list):
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not value:
             return name
         inside = [(f"{name}[{place}]", each, kind[0]) for place, each in enumerate(value)]
     elif isinstance(kind, dict):

@@ -16,7 +16,6 @@ import torch
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
 from foveal.core import StoredTensors, build, check_fit, check_values, describe, load_exact, read_tensors, whole_folder
@@ -25,19 +24,20 @@ from foveal.encoders.hub import only_shapes
 from foveal.limited_yaml import read_yaml
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.checkpoints.settings import SETTINGS
+from foveal.models.checkpoints.tokenizer import TOKENIZER_FORMAT, open_tokenizer
 from foveal.models.foreign_code import refuse_auto_map
 from foveal.models.language_models.build import pretrained_language_model
 from foveal.models.lora import has_lora
 from foveal.models.merges.merge import Merge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.on_meta import built_on_meta
-from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
+from foveal.models.views.named import chosen_plan
 from foveal.models.views.plan import ViewPlan
 
 CONFIG = "config.yaml"
 FORMAT = 1
-OPTIONAL = {"merge", "overlong"}
+OPTIONAL = {"merge", "overlong", "tokenizer_format"}
 
 
 def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, Tensor] | None = None) -> Path:
@@ -70,6 +70,7 @@ def save(model: VisionLanguageModel, folder: str | Path, *, state: Mapping[str, 
         model.processor.tokenizer.save_pretrained(partial / "tokenizer")
         written = {
             "format": FORMAT,
+            "tokenizer_format": TOKENIZER_FORMAT,
             **described,
             **described_prompts(model.processor),
         }
@@ -99,7 +100,7 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
         or not (merge is None or isinstance(merge, Merge))
     ):
         raise ValueError(f"{source / CONFIG}: 'encoder', 'connector' or 'merge' describes something else")
-    tokenizer: PreTrainedTokenizerBase = pretrained_tokenizer(_existing(source / "tokenizer"))
+    tokenizer = open_tokenizer(Path(_existing(source / "tokenizer")), config.get("tokenizer_format", 1))
     model = VisionLanguageModel(
         tower,
         lambda _in_width, _out_width: connector,
@@ -107,7 +108,7 @@ def open_checkpoint(folder: str | Path, overrides: Overrides) -> VisionLanguageM
             _existing(source / "language_model"), dtype=overrides.dtype, quantize=overrides.quantize
         ),
         tokenizer,
-        overrides.plan if overrides.plan is not None else built(config, "plan", source / CONFIG, allow=allowed),
+        chosen_plan(overrides.plan, lambda: built(config, "plan", source / CONFIG, allow=allowed)),
         merge=None if merge is None else lambda _width: merge,
         template=overrides.template if overrides.template is not None else config["template"],
         system=config["system"] if overrides.template is None else None,
@@ -236,7 +237,7 @@ def _read_config(source: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected the keys {sorted(expected)}, found {found}")
     if config["format"] != FORMAT:
         raise ValueError(f"{path}: format {config['format']}, this version reads format {FORMAT}")
-    check_values(SETTINGS, config, source=str(path))
+    check_values(SETTINGS | {"tokenizer_format": int}, config, source=str(path))
     return config
 
 

@@ -13,16 +13,17 @@ from foveal.models.language_models.packed_attention import AttentionKind
 from foveal.models.language_models.quantize import Kind, record
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.processor import Overlong
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.published import is_published, open_published
 from foveal.models.published.peft_layout import convert_first, is_foreign_adapter
+from foveal.models.views.named import PlanName, chosen_plan
 from foveal.models.views.plan import ViewPlan
 
 
 def load(
     folder: str | Path,
     *,
-    plan: ViewPlan | None = None,
+    plan: ViewPlan | PlanName | None = None,
     template: TemplateName | None = None,
     max_length: int | None = None,
     overlong: Overlong | None = None,
@@ -37,7 +38,8 @@ def load(
     Args:
         folder: written by `save`; or a published checkpoint, recognised by its contents (see `open_published`), or its
             hub name; or a folder of adapters, whose base is opened (see `load_adapter`).
-        plan: overrides the checkpoint's plan, as between the stages of a training.
+        plan: overrides the checkpoint's plan, as between the stages of a training. `uhd_release_evaluation`:
+            LLaVA-UHD's with every picture's longer side resized to 1024 pixels, as in the evaluation of its release.
         template: overrides the checkpoint's prompt template and its system text.
         max_length: overrides the longest sequence, in tokens.
         overlong: overrides how over-long samples are handled, see `Processor`.
@@ -71,7 +73,7 @@ def load_adapter(
     folder: str | Path,
     *,
     base: str | Path | None = None,
-    plan: ViewPlan | None = None,
+    plan: ViewPlan | PlanName | None = None,
     template: TemplateName | None = None,
     max_length: int | None = None,
     overlong: Overlong | None = None,
@@ -86,7 +88,7 @@ def load_adapter(
     Args:
         folder: written by `save_adapter`.
         base: where the base is now; None: where the manifest says.
-        plan: overrides the adapter's plan.
+        plan: overrides the adapter's plan, also by a name that `load` knows.
         template: overrides the adapter's prompt template and its system text.
         max_length: overrides the longest sequence, in tokens.
         overlong: overrides how over-long samples are handled, see `Processor`.
@@ -135,12 +137,12 @@ def load_base(folder: str | Path, base: str | Path, overrides: Overrides) -> Vis
 
     Options and errors are those of `load_adapter`, except that `base` and `quantize` are used as they are.
     """
-    manifest, plan, allowed = read_manifest(folder), overrides.plan, ("foveal", *overrides.allow)
+    manifest, allowed = read_manifest(folder), ("foveal", *overrides.allow)
     model = open_model(
         base,
         replace(
             overrides,
-            plan=plan if plan is not None else built(manifest, "plan", Path(folder) / MANIFEST, allow=allowed),
+            plan=chosen_plan(overrides.plan, lambda: built(manifest, "plan", Path(folder) / MANIFEST, allow=allowed)),
             template=overrides.template if overrides.template is not None else manifest["template"],
             max_length=overrides.max_length if overrides.max_length is not None else manifest["max_length"],
             overlong=overrides.overlong if overrides.overlong is not None else manifest["overlong"],

@@ -7,7 +7,8 @@ from foveal.models.language_models.build import DType
 from foveal.models.language_models.packed_attention import AttentionKind
 from foveal.models.language_models.quantize import Kind
 from foveal.models.prompts.processor import Overlong
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
+from foveal.models.views.named import PlanName
 from foveal.models.views.plan import ViewPlan
 
 
@@ -16,7 +17,7 @@ class Overrides:
     """The options of `load` as one object; every default leaves the checkpoint as it is.
 
     Attributes:
-        plan: overrides the checkpoint's plan, as between training stages.
+        plan: overrides the checkpoint's plan, as between training stages; a name: a variant of it (`chosen_plan`).
         template: overrides the checkpoint's prompt template and its system text.
         max_length: overrides the longest sequence, in tokens.
         overlong: overrides how samples longer than `max_length` are handled, see `Processor`.
@@ -27,7 +28,7 @@ class Overrides:
         allow: packages other than Foveal that the checkpoint's parts may come from; they are imported.
     """
 
-    plan: ViewPlan | None = None
+    plan: ViewPlan | PlanName | None = None
     template: TemplateName | None = None
     max_length: int | None = None
     overlong: Overlong | None = None

@@ -115,7 +115,7 @@ def _mask(kind: Backend, batch_size: int, q_length: int, kv_length: int, **optio
     starts = None
     if not behind and not options["use_vmap"]:
         starts = _starts(options["mask_function"], batch_size, q_length, options["device"])
-    packed = starts is not None and options["attention_mask"] is None and bool(starts[:, 1:].any())
+    packed = starts is not None and bool(starts[:, 1:].any())
     if behind or (kind == "sdpa" and not packed):
         mask: Tensor | None = sdpa_mask(batch_size, q_length, kv_length, **options)
         return mask

@@ -15,17 +15,12 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Size
 from foveal.models.prompts.batch import Batch, Measure, Sample
+from foveal.models.prompts.chat import answer_ends, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
-from foveal.models.prompts.templates import (
-    PLACEHOLDER,
-    TemplateName,
-    Turn,
-    check_turns,
-    find_template,
-    render,
-)
+from foveal.models.prompts.template_texts import CHAT, TemplateName
+from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
 from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
@@ -64,7 +59,6 @@ class Processor:
         max_length: int = 2048,
         overlong: Overlong = "raise",
     ) -> None:
-        find_template(template)
         if max_length < 1 or overlong not in get_args(Overlong):
             raise ValueError(f"max_length {max_length} must be at least 1, overlong {overlong!r} raise or drop_turns")
         if system is not None and PLACEHOLDER in system:
@@ -79,8 +73,8 @@ class Processor:
                 f"the tokenizer adds {tokenizer.convert_ids_to_tokens(around)} to a text, expected at most its BOS "
                 "token: switch add_eos_token off"
             )
-        end = find_template(template).after_answer.strip()
-        if end.startswith("<|") and end not in tokenizer.get_added_vocab():
+        end = answer_ends(template, tokenizer)[0]
+        if end.startswith("<") and end not in tokenizer.get_added_vocab():
             raise ValueError(
                 f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
                 "would end. Choose the template that belongs to the language model, or add the token"
@@ -94,10 +88,8 @@ class Processor:
     @property
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer."""
-        end = find_template(self.template).after_answer.strip()
-        stops: set[int | None] = {self.tokenizer.eos_token_id}
-        if end and end in self.tokenizer.get_added_vocab():
-            stops.add(self.tokenizer.get_added_vocab()[end])
+        added, ends = self.tokenizer.get_added_vocab(), answer_ends(self.template, self.tokenizer)
+        stops: set[int | None] = {self.tokenizer.eos_token_id, *(added[end] for end in ends if end in added)}
         return sorted(stop for stop in stops if stop is not None)
 
     def read(self, source: str | Path | bytes) -> Image | Draft:
@@ -210,10 +202,10 @@ class Processor:
         return ids, labels
 
     def _encoded(self, turns: Sequence[Turn], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
-        bos, eos = self.tokenizer.bos_token or "", self.tokenizer.eos_token or ""
-        segments = render(turns, self.template, bos=bos, eos=eos, system=self.system)
+        segments = prompt_segments(turns, self.template, self.tokenizer, system=self.system)
         check_characters(segments, self.max_length, lambda: self._longest_token)
-        ids, labels = expanded(*tokenize(segments, self.tokenizer), pictures)
+        read = tokenize(segments, self.tokenizer, add_special_tokens=self.template != CHAT)
+        ids, labels = expanded(*read, pictures)
         if len(ids) > self.max_length:
             raise TooLongError(
                 f"the sample has {len(ids)} tokens ({ids.count(IMAGE_TOKEN_ID)} of them visual), the limit is "

@@ -12,15 +12,18 @@ from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.templates import PLACEHOLDER, Segment
 
 
-def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def tokenize(
+    segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase, *, add_special_tokens: bool = True
+) -> tuple[list[int], list[int]]:
     """Ids with one `IMAGE_TOKEN_ID` per `<image>`, and labels.
 
     The text between pictures is tokenised separately, as LLaVA does, so that `<image>` need not be in the vocabulary. A
     token is supervised if it overlaps a supervised piece. A piece marked `apart` begins with a new token.
 
     Args:
-        segments: the output of `render`.
+        segments: the output of `prompt_segments`.
         tokenizer: a fast tokenizer.
+        add_special_tokens: whether the tokenizer adds its BOS; chat templates write it themselves.
 
     Raises:
         ValueError: if the tokenizer cannot return the offsets of its tokens.
@@ -38,10 +41,10 @@ def tokenize(segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase) ->
             ids.append(IMAGE_TOKEN_ID)
             labels.append(IGNORE_INDEX)
             continue
-        encoded = tokenizer(piece, return_offsets_mapping=True)
+        encoded = tokenizer(piece, return_offsets_mapping=True, add_special_tokens=add_special_tokens)
         piece_ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
         if start == 0:
-            begins_with_bos = bool(piece_ids) and piece_ids[0] == tokenizer.bos_token_id
+            begins_with_bos = add_special_tokens and bool(piece_ids) and piece_ids[0] == tokenizer.bos_token_id
         elif begins_with_bos:
             piece_ids, offsets = piece_ids[1:], offsets[1:]
         for position, (token, (first, last)) in enumerate(zip(piece_ids, offsets, strict=True)):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Rename, check_fit
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
 
 NOT_THE_MODELS = {"model_type", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
 
@@ -78,21 +78,29 @@ def fill(module: nn.Module, tensors: Iterable[tuple[str, Tensor]], rename: Renam
                 raise ValueError(f"{source}: {name} and {twin} are tied in {type(module).__name__}, but differ")
 
 
-def prompt_of(family: str, tokenizer: PreTrainedTokenizerBase, *, source: str) -> tuple[TemplateName, str | None]:
+def prompt_of(
+    family: str, tokenizer: PreTrainedTokenizerBase, *, has_tiles: bool, source: str
+) -> tuple[TemplateName, str | None]:
     """The prompt template and system text that LLaVAs with such a language model were trained with.
+
+    Args:
+        family: transformers' `model_type` of the language model.
+        tokenizer: tells apart models of the same family.
+        has_tiles: whether the model is a LLaVA-NeXT.
+        source: named in errors.
 
     Raises:
         ValueError: if they are not known.
     """
     known = tokenizer.get_added_vocab()
     if family == "llama" and "<|start_header_id|>" in known:
-        family = "llama of the third generation"
+        return "llava_llama_3" if has_tiles else "llama_3", None
     if family == "llama" and "<|im_start|>" in known:
         # LLaVA-1.6 34B (`chatml_direct`): ChatML whose turns end without a newline, like Vary's.
         return "vary", "Answer the questions."
     templates: dict[str, tuple[TemplateName, str | None]] = {
         "llama": ("vicuna_v1", None),
-        "mistral": ("llama_2", ""),  # `mistral_instruct`: [INST] and [/INST], no system text
+        "mistral": ("mistral_instruct", None),
         "qwen2": ("chatml", None),
         "phi3": ("phi3", None),
     }

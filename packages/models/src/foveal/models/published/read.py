@@ -16,6 +16,7 @@ from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.quantize import Kind
 from foveal.models.language_models.quantized_loading import load_quantized
+from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
@@ -23,6 +24,7 @@ from foveal.models.published.decoders import check_shapes, empty, fill, prompt_o
 from foveal.models.published.kinds import refuse_unknown_kind
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
+from foveal.models.views.named import chosen_plan
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +102,8 @@ def opened(
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt or prompt_of(draft.family, tokenizer, source=weights.source)
+        else draft.prompt
+        or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
     # The small parts first, so that their errors show before gigabytes are read.
@@ -112,7 +115,7 @@ def opened(
         lambda _in_width, _out_width: draft.connector,
         language_model,
         tokenizer,
-        draft.plan if overrides.plan is None else overrides.plan,
+        chosen_plan(overrides.plan, lambda: draft.plan),
         merge=None if merge is None else lambda _width: merge,
         template=template,
         system=system,

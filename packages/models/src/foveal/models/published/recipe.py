@@ -10,7 +10,7 @@ from foveal.connectors import Connector
 from foveal.core import Rename
 from foveal.encoders import Encoder
 from foveal.models.merges.merge import Merge
-from foveal.models.prompts.templates import TemplateName
+from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.published.projectors import read_projector
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.plan import ViewPlan

@@ -61,6 +61,9 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
     family = config["text_config"].get("model_type", "llama")
     language_model = config_of(family, config["text_config"])
+    if config.get("tie_word_embeddings"):
+        # transformers ties the output layer if either of the two says so.
+        language_model.tie_word_embeddings = True
     with torch.device("meta"):
         tower = clip_vit(encoder or source, layers=(layer,), keep_class_token=strategy == "full")
         connector = MlpProjector(tower.width, language_model.hidden_size, prefix_tokens=tower.prefix_tokens)

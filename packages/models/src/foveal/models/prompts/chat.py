@@ -1,0 +1,90 @@
+"""Prompts by name of a template: one of ours, or `chat`, the tokenizer's own chat template."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from foveal.models.prompts.template_texts import CHAT, find_template
+from foveal.models.prompts.templates import Segment, Turn, render
+
+PROBE = "ANSWER"
+"""A text to see what a chat template writes after an answer."""
+
+
+def prompt_segments(
+    turns: Sequence[Turn], name: str, tokenizer: PreTrainedTokenizerBase, *, system: str | None
+) -> list[Segment]:
+    """Render a conversation; without a last answer, the prompt is left open for it.
+
+    Args:
+        turns: checked by `check_turns`.
+        name: name of the template.
+        tokenizer: gives BOS and EOS, or the chat template.
+        system: replaces the template's system text; empty: none. A system turn overrides both.
+
+    Raises:
+        ValueError: as for `render`; or if the chat template refuses the conversation, or if it writes earlier turns in
+            another way when a turn is added, and the conversation is to be learnt.
+    """
+    if name != CHAT:
+        return render(turns, name, bos=tokenizer.bos_token or "", eos=tokenizer.eos_token or "", system=system)
+    if system and turns[0].role != "system":
+        turns = [Turn("system", system), *turns]
+    turns = [turn for turn in turns if turn.role != "system" or turn.text]
+    if turns[-1].role == "user":
+        # Nothing is learnt, so that a template may leave out earlier reasoning, as its makers meant it.
+        return [Segment(_rendered(turns, tokenizer, is_open=True))]
+    segments, done = [], ""
+    for place, turn in enumerate(turns):
+        if turn.role == "system":
+            continue
+        is_answer = turn.role == "assistant"
+        whole = _rendered(turns[: place + 1], tokenizer, is_open=not is_answer)
+        if not whole.startswith(done):
+            raise ValueError(
+                f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} changes what comes before turn "
+                f"{place + 1}, as those do that leave out earlier reasoning: such a conversation cannot be learnt as "
+                "one sequence. Use conversations of one question, or another template"
+            )
+        segments.append(Segment(whole[len(done) :], supervised=is_answer))
+        done = whole
+    return segments
+
+
+def answer_ends(name: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """The texts that end an answer with a template, besides EOS; they are tokens only if the tokenizer has them.
+
+    Raises:
+        ValueError: if the template is unknown; or for `chat`, if the tokenizer has no chat template, or that refuses a
+            question and its answer, or does not write a special token after the answer.
+    """
+    if name != CHAT:
+        template = find_template(name)
+        return (template.after_answer.strip(), *template.ends)
+    if not tokenizer.chat_template:
+        raise ValueError("the tokenizer has no chat template, which the template chat uses: choose another template")
+    rendered = _rendered([Turn("user", "?"), Turn("assistant", PROBE)], tokenizer, is_open=False)
+    after = rendered.rpartition(PROBE)[2].strip()
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+    ends = [token for token, number in tokenizer.get_added_vocab().items() if ids and number == ids[0]]
+    if not ends:
+        raise ValueError(
+            f"the tokenizer's chat template ends an answer with {after!r}, which does not begin with a special token: "
+            "no answer would end. Choose another template"
+        )
+    return (ends[0],)
+
+
+def _rendered(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, is_open: bool) -> str:
+    """The conversation by the tokenizer's template, without reasoning; if open, with the header of the next answer."""
+    from jinja2 import TemplateError
+
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=is_open, enable_thinking=False
+            )
+        )
+    except (TemplateError, TypeError, KeyError) as error:
+        raise ValueError(f"the tokenizer's chat template refuses the conversation ({error})") from error
