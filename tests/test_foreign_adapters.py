@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tests.lora_folders import ATTENTION, language_model, projector
 
-from foveal.models import Turn, generate, load, load_adapter, save
+from foveal.models import CropToSquare, PadToSquare, Turn, generate, load, load_adapter, save
 from foveal.models.checkpoints.adapter import read_manifest
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.lora import Lora
@@ -81,6 +81,25 @@ def test_adapters_of_peft(tmp_path, write_model, trained, layout):
     check_same(load(tmp_path / "merged"), load(reference))
 
 
+def test_views_are_those_of_the_training(tmp_path, write_model, trained):
+    """LLaVA's config.json decides how pictures are cut, whatever the base does otherwise."""
+    base = save(load(write_model("base", language_model(), projector(4)), plan=CropToSquare(28)), tmp_path / "ours")
+    folder, reference = trained()
+    convert_adapter(folder, tmp_path / "out", base=str(base))
+    ours = load(tmp_path / "out" / "adapter")
+    assert isinstance(ours.processor.plan, PadToSquare)
+    check_same(ours, load(reference))
+    path = folder / "config.json"
+    described = json.loads(path.read_text())
+    for changes, message in (
+        ({"mm_vision_select_layer": -1}, r"gives the layers \(-2,\), the adapters were trained with .* -1"),
+        ({"image_aspect_ratio": "anyres"}, "has no merge, the adapters were trained with image_aspect_ratio anyres"),
+    ):
+        path.write_text(json.dumps(described | changes))
+        with pytest.raises(ValueError, match=message):
+            convert_adapter(folder, tmp_path / "other", base=str(base))
+
+
 def test_a_base_of_other_parts_is_written(tmp_path, write_model, trained):
     """What was trained in full besides the projector belongs into the base."""
     base = write_model("base", language_model(), projector(4))
@@ -140,5 +159,9 @@ def test_as_it_is_typed(tmp_path, write_model, trained, command):
     assert before.keys() == after.keys()
     assert all((before[name] != after[name]).any() for name in before)
     assert read_manifest(run)["base"]["folder"] == str(tmp_path / "out" / "base")
+    (tmp_path / "out" / "base").rename(tmp_path / "moved")
+    moved = command("predict", "--checkpoint", "out/adapter", "--base", "moved", *question)
+    assert moved.stdout == answered
+    assert "put it there" in command("predict", "--checkpoint", "out/adapter", *question, code=1).stderr
     refused = command("predict", "--checkpoint", folder, *question, code=1).stderr
     assert "NEW_FOLDER --base BASE" in refused

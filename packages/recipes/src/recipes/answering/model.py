@@ -3,11 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from foveal.core import Size
-from foveal.models import VisionLanguageModel, load
+from foveal.models import VisionLanguageModel, load, load_adapter
 from foveal.models.generation.cuda_graphs import graphs_obstacle
 from recipes.estimates.room import check_room_to_answer, free_bytes
 
@@ -32,13 +33,15 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
         question,
         new_tokens=options.max_new_tokens,
         free=free_bytes(options.device),
+        base=options.base,
         quantize=options.quantize,
         template=options.template,
         plan=options.plan,
         encoder=options.encoder,
         allow=options.allow_import,
     )
-    model = load(
+    open_it = load if options.base is None else partial(load_adapter, base=options.base)
+    model = open_it(
         options.checkpoint,
         quantize=options.quantize,
         template=options.template,

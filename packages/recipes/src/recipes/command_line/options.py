@@ -104,7 +104,7 @@ def convert_options() -> argparse.Namespace:
         "source", metavar="FROM", type=local_path, help="pickled file, or folder with pickled weights or adapters"
     )
     parser.add_argument("target", metavar="TO", type=local_path, help="NAME.safetensors, or new folder")
-    parser.add_argument("--base", help="the model that adapters were trained on: folder or hub name")
+    parser.add_argument("--base", type=local_path, help="the model that adapters were trained on: folder or hub name")
     parser.add_argument("--encoder", help="the base's image tower, for a base without one")
     _add_allow_import(parser, "the base may import classes from")
     return parser.parse_args()
@@ -224,6 +224,7 @@ def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoi
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for answering, shared by all commands that answer."""
     add_reading_options(parser)
+    parser.add_argument("--base", type=local_path, help="the base of adapters (default: where it was in training)")
     plans = literal("foveal.models.views.named", "PlanName")
     parser.add_argument("--plan", choices=plans, help="variant of the checkpoint's view plan (default: its own)")
     parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")

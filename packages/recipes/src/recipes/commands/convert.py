@@ -166,7 +166,7 @@ def main(options: argparse.Namespace) -> None:
                     convert_adapter(
                         options.source,
                         options.target,
-                        base=options.base,
+                        base=None if options.base is None else str(options.base),
                         encoder=options.encoder,
                         allow=options.allow_import,
                     )

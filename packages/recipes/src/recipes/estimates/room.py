@@ -1,13 +1,14 @@
 """Check whether a model fits on its GPU, before its weights are read."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from foveal.core import Size
-from foveal.models import Turn, VisionLanguageModel, load
+from foveal.models import Turn, VisionLanguageModel, load, load_adapter
 from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.prompts.templates import with_pictures
@@ -54,6 +55,7 @@ def check_room_to_answer(
     *,
     new_tokens: int,
     free: int | None,
+    base: str | Path | None = None,
     quantize: Kind | None = None,
     template: TemplateName | None = None,
     plan: PlanName | None = None,
@@ -68,6 +70,7 @@ def check_room_to_answer(
         question: its text.
         new_tokens: tokens of the answer.
         free: `free_bytes` of the device.
+        base: as of `load_adapter`, for a folder of adapters.
         quantize: how the decoder will be quantised on loading; None: as it was saved.
         template: as of `load`.
         plan: as of `load`.
@@ -84,7 +87,8 @@ def check_room_to_answer(
     from foveal.models.estimates.memory import answering
 
     with torch.device("meta"):
-        model = load(checkpoint, template=template, plan=plan, encoder=encoder, allow=allow)
+        open_it = load if base is None else partial(load_adapter, base=base)
+        model = open_it(checkpoint, template=template, plan=plan, encoder=encoder, allow=allow)
     asked = Turn("user", with_pictures(question, len(pictures)))
     length = model.processor.length(pictures, [asked], open_ended=True)
     memory = answering(

@@ -1,21 +1,26 @@
 """Put the result of a LoRA training by LLaVA's own code, or by peft, onto its base."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from foveal.core import StoredTensors, load_exact
+from foveal.encoders import VisionTransformer
+from foveal.encoders.encoder import hidden_states
 from foveal.encoders.hub import folder_of
 from foveal.models.checkpoints.folder import described_parts
 from foveal.models.checkpoints.load import open_model
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.lora import Lora, add_lora, fill_lora
 from foveal.models.model import VisionLanguageModel
+from foveal.models.published.llava_layout import plan_of
 from foveal.models.published.peft_layout import layers_of
 from foveal.models.published.projectors import BEFORE, read_projector
 from foveal.models.published.read import config_of_folder, is_published, opened
+from foveal.models.views.plan import ViewPlan
 
 NEWLINE = "model.image_newline"
 TOWER = "mm_vision_tower"
@@ -41,6 +46,8 @@ def open_onto(
     """
     small = all(BEFORE.match(name) or name == NEWLINE for name in trained)
     if not is_published(base) or not _has_llavas_names(base):
+        if config is not None:
+            overrides = replace(overrides, plan=_plan_of_training(base, config, overrides))
         model = open_model(base, overrides)
         if not small:
             other = sorted(name for name in trained if not BEFORE.match(name) and name != NEWLINE)
@@ -95,6 +102,30 @@ def _has_llavas_names(base: str) -> bool:
     """Whether the language model's tensors have the names that LLaVA's code gives them, or the language model alone."""
     names = StoredTensors(folder_of(base)).shapes
     return any(name.startswith("model.layers.") for name in names)
+
+
+def _plan_of_training(base: str, config: Mapping[str, Any], overrides: Overrides) -> ViewPlan:
+    """The plan that `config` describes for the parts of `base`.
+
+    Raises:
+        ValueError: if the training had other parts.
+    """
+    with torch.device("meta"):
+        parts = open_model(base, overrides)
+    tower, chosen = parts.encoder, config.get("mm_vision_select_layer", -1)
+    if not isinstance(tower, VisionTransformer):
+        raise ValueError(f"{base}: its encoder, a {type(tower).__name__}, is none of those of LLaVA's code")
+    layers = tuple(chosen) if isinstance(chosen, list) else (chosen,)
+    if hidden_states(layers, tower.depth) != tower.states:
+        raise ValueError(
+            f"{base}: its encoder gives the layers {tower.layers}, the adapters were trained with "
+            f"mm_vision_select_layer {chosen}"
+        )
+    aspect = str(config.get("image_aspect_ratio"))
+    if aspect.startswith(("anyres", "deepstack")) != (parts.merge is not None):
+        name = "no merge" if parts.merge is None else f"a {type(parts.merge).__name__}"
+        raise ValueError(f"{base} has {name}, the adapters were trained with image_aspect_ratio {aspect}")
+    return plan_of(config, tower, parts.connector, parts.merge, source=base)
 
 
 def _fill(model: VisionLanguageModel, trained: Mapping[str, Tensor]) -> None:

@@ -100,7 +100,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         merge=merge,
         readings=(*readings, of_connector(connector), of_merge(merge)),
         names=names,
-        plan=_plan(config, tower, connector, merge, source),
+        plan=plan_of(config, tower, connector, merge, source=source),
         max_length=longest(config, language_model),
     )
 
@@ -153,9 +153,14 @@ def _merge(config: Mapping[str, Any], width: int, source: str) -> Merge | None:
     return AnyResMerge(width, kind=kind, max_tiles=int(most[1]) if most[1] else None)
 
 
-def _plan(
-    config: Mapping[str, Any], tower: VisionTransformer, connector: Connector, merge: Merge | None, source: str
+def plan_of(
+    config: Mapping[str, Any], tower: VisionTransformer, connector: Connector, merge: Merge | None, *, source: str
 ) -> ViewPlan:
+    """The plan that `config` describes for a model of these parts.
+
+    Raises:
+        ValueError: if its canvases do not fit the tower's views.
+    """
     size = tower.image_size
     if isinstance(connector, PerceiverResampler):
         if isinstance(connector, SpatialResampler):
