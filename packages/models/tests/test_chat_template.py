@@ -114,6 +114,8 @@ def test_reasoning_is_off_and_not_learnt_over_several_turns():
         (None, "the tokenizer has no chat template, which the template chat uses"),
         (CHATML.replace("<|im_end|>\n", "\n"), "ends an answer with '', which does not begin with a special token"),
         (CHATML.replace("<|im_end|>\n", " END\n"), "ends an answer with 'END', which does not begin with a special"),
+        ("{{ 1 // 0 }}", "chat template refuses the conversation"),
+        ("{% for m in messages", "chat template refuses the conversation"),
         ("{% for m in messages %}{{ m.none.text }}{% endfor %}", "chat template refuses the conversation"),
     ],
 )

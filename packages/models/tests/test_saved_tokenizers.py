@@ -76,7 +76,7 @@ def test_checkpoints_of_earlier_versions(sentencepiece_folder, saved, caplog):
 
 @pytest.mark.parametrize(
     ("number", "message"),
-    [(3, "tokenizer_format 3, this version reads up to 2"), ("2", "tokenizer_format is '2', expected is int")],
+    [(3, "tokenizer_format 3, this version reads up to 2"), ("2", "tokenizer_format is '2', but must be int")],
 )
 def test_a_later_tokenizer(saved, number, message):
     folder = saved(earlier=False)

@@ -86,5 +86,6 @@ def _rendered(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, is_o
                 messages, tokenize=False, add_generation_prompt=is_open, enable_thinking=False
             )
         )
-    except (TemplateError, TypeError, KeyError) as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # A template is a small program, and raises what programs raise.
         raise ValueError(f"the tokenizer's chat template refuses the conversation ({error})") from error
