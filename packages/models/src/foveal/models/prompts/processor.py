@@ -156,11 +156,7 @@ class Processor:
         )
 
     def collate_packed(self, rows: Sequence[Sequence[Sample]], length: int) -> Batch:
-        """Collate samples into rows of `length` tokens, one sample after the other and then padding, for training.
-
-        Raises:
-            ValueError: if there is no sample, or a row is too long.
-        """
+        """Collate samples into rows of `length` tokens, for training. Errors are those of `collate_rows`."""
         return collate_rows(rows, length, self.pad_id)
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
