@@ -100,7 +100,7 @@ def test_of_many_pictures_only_the_faulty_are_looked_at_again(file, built, monke
 
 
 def test_messages_are_short_and_printable(file):
-    file.write_text(json.dumps([record("\x1b[31m" + "i" * 1000, image="b\n\ud800.png"), {"image": ["x"] * 9000}]))
+    file.write_text(json.dumps([record(1, id="\x1b[31m" + "i" * 1000, image="b\n\ud800.png"), {"image": ["x"] * 9000}]))
     records = open_records(file, policy=None)
     for fault in records.faults.values():
         assert fault.isprintable()

@@ -21,8 +21,11 @@ TWELVE_BITS, SIXTEEN_BITS = 4095, 65_535
 STRIP = 1_000_000
 """Pixels that are converted at a time, where the conversion takes several times their memory."""
 ORIENTATION = 0x0112
-DAMAGED = Exception
-"""What Pillow raises for a picture that it cannot decode: also `struct.error`, `TypeError` and `RuntimeError`."""
+DAMAGED = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(AssertionError, RuntimeError, struct.error),
+)
+"""What Pillow raises for a picture that it cannot decode: whatever its plugins run into."""
 
 
 class BadImageError(ValueError):
