@@ -95,6 +95,10 @@ def test_tars(scripts):
 def test_the_mixture(tmp_path):
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.S | re.M)
     (tmp_path / "mix.yaml").write_text(example)
+    for name in ("receipts/train.json", "pages.jsonl", "text.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "scans").mkdir()
     assert [
         (part.path.relative_to(tmp_path).as_posix(), part.weight) for part in read_mixture(tmp_path / "mix.yaml")
     ] == [

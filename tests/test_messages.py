@@ -173,7 +173,11 @@ WRONG = [
     ((*UHD, "--allow_import=own_zero", f"{PLAN}=own_zero.A"), 2, ["own_zero cannot be imported", "ZeroDivisionError"]),
     # what is missing
     ((), 2, ["--model.network is missing", "--config uhd.yaml"]),
-    ((*UHD, "--config", "uhd/pretrain.yaml"), 2, ["--data.path is missing: LlavaData needs it (JSON or JSONL"]),
+    (
+        (*UHD, "--config", "uhd/pretrain.yaml"),
+        2,
+        ["--data.path is missing: LlavaData needs it (file or folder to learn from"],
+    ),
     ((*UHD, "--model.network=foveal.models.load"), 2, ["--model.network.folder is missing"]),
     ((*LLAVA, "--data.path=none.json"), 1, ["--data.path none.json", "no such file"]),
     ((*LLAVA, "--data.path=folder"), 1, ["folder is a folder of nothing: give one file or folder in it"]),

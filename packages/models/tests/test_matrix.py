@@ -68,6 +68,7 @@ from foveal.models import (
     Merge,
     PadToSquare,
     SequenceMerge,
+    StretchToSquare,
     Turn,
     UhdPlan,
     VaryPlan,
@@ -84,6 +85,7 @@ SIDE = 64
 PLANS = {
     "square": PadToSquare(SIDE),
     "crop": CropToSquare(SIDE),
+    "stretch": StretchToSquare(SIDE),
     "uhd": UhdPlan(SIDE, 16, 4),
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),

@@ -16,6 +16,7 @@ from foveal.models import (
     DeepStackHdPlan,
     DeepStackPlan,
     PadToSquare,
+    StretchToSquare,
     UhdPlan,
     VaryPlan,
     ViewPlan,
@@ -31,6 +32,7 @@ PLANS = {
     "uhd_first": UhdPlan(28, 7, overview="first", long_side=150),
     "pad": PadToSquare(28),
     "crop": CropToSquare(28),
+    "stretch": StretchToSquare(28),
     "vary": VaryPlan(28, 14),
 }
 TILED = ["anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]
