@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from recipes.data.loader import blocked
@@ -35,13 +37,14 @@ def in_chunks(
     """
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     console = Console(file=sys.stderr)
-    shown = count > FEW and console.is_terminal
+    shared = count > FEW if parallel is None else parallel
+    shown = console.is_terminal and (shared or len(chunks) > 1)
 
     def followed(results: Iterator[Result]) -> Iterator[Result]:
-        yield from track(results, label, len(chunks), console=console, transient=True, disable=not shown)
+        yield from track(results, escape(label), len(chunks), console=console, transient=True, disable=not shown)
 
     processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST)
-    if processes == 1 or not (count > FEW if parallel is None else parallel):
+    if processes == 1 or not shared:
         yield from followed(map(work, chunks))
         return
     context = multiprocessing.get_context("spawn")
@@ -52,3 +55,22 @@ def in_chunks(
         yield from followed(results)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def counting(label: str) -> Iterator[Callable[[Iterable[Result]], Iterator[Result]]]:
+    """Yield a function that passes items on, and shows their number if standard error is a terminal.
+
+    Args:
+        label: what is done, in front of the number.
+    """
+    console = Console(file=sys.stderr)
+    with console.status(escape(label)) if console.is_terminal else nullcontext() as status:
+
+        def counted(items: Iterable[Result]) -> Iterator[Result]:
+            for number, item in enumerate(items, start=1):
+                if status is not None and number % CHUNK == 0:
+                    status.update(f"{escape(label)}: {number:,} records")
+                yield item
+
+        yield counted

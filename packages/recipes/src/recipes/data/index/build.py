@@ -12,7 +12,7 @@ import numpy as np
 from foveal.models import BadImageError
 from recipes.data.index.check import checked
 from recipes.data.index.stored import ABOUT, ARRAYS, FAULTS, TEXTS, IndexedRecords
-from recipes.data.parallel import FEW, in_chunks
+from recipes.data.parallel import FEW, counting, in_chunks
 from recipes.data.records import Array
 from recipes.reading.pictures import Source, picture_size
 from recipes.reading.reader import Reader
@@ -32,9 +32,10 @@ def build_index(reader: Reader, folder: Path, about: Mapping[str, Any]) -> None:
     faults = _write_texts(reader, folder, about)
     (folder / FAULTS).write_text(json.dumps(faults), encoding="utf-8")
     records = IndexedRecords(folder, reader)
-    sizes = []
+    sizes = [np.zeros((0, 2), dtype=np.int32)]
     work, label = _Headers(records), f"reading pictures' headers of {reader.path}"
-    for of_chunk, found in in_chunks(work, len(records), label, parallel=records.pictures > FEW):
+    looked_at = len(records) if records.pictures else 0
+    for of_chunk, found in in_chunks(work, looked_at, label, parallel=records.pictures > FEW):
         sizes.append(of_chunk)
         faults |= found
     np.save(folder / "sizes.npy", np.concatenate(sizes))
@@ -49,8 +50,8 @@ def _write_texts(reader: Reader, folder: Path, about: Mapping[str, Any]) -> dict
     """Write all that does not need the pictures; return the faults that were found."""
     starts, first_pictures, answers, words = array("q", [0]), array("q", [0]), array("i"), array("i")
     faults, digest = {}, hashlib.sha256()
-    with (folder / TEXTS).open("wb") as texts:
-        for raw in reader.records():
+    with (folder / TEXTS).open("wb") as texts, counting(f"indexing {reader.path}") as counted:
+        for raw in counted(reader.records()):
             record = checked(raw, reader)
             texts.write(record.stored)
             digest.update(record.stored)
