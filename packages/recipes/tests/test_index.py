@@ -22,14 +22,13 @@ from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, Processor, byte_tokenizer
 from foveal.models.prompts.token_count import TokenCount
-from recipes.data import lengths, parallel
+from recipes.data import parallel
 from recipes.data.bad_samples import BadSamples
-from recipes.data.dataset import RecordQuestions
 from recipes.data.index import build
 from recipes.data.index import open_records as opening
 from recipes.data.index.build import build_index
 from recipes.data.index.open_records import open_records
-from recipes.data.lengths import measure, measure_questions
+from recipes.data.lengths import measure
 
 
 def record(number, **changes):
@@ -209,33 +208,6 @@ def test_an_index_that_is_sent_to_a_process_is_small_and_the_same(file):
     open_records(file)
     with pytest.raises(ValueError, match="was changed and indexed again by another run"):
         pickle.loads(sent)
-
-
-def test_lengths_are_those_of_the_samples_and_are_kept(file, monkeypatch):
-    records, ours = open_records(file), processor()
-    measured = measure(records, ours)
-    for number, (tokens, visual, supervised) in enumerate(measured.numbers):
-        sample = ours.encode([Image.new("RGB", (8, 4))] * bool(visual), records.text(number)[1])
-        assert (len(sample.input_ids), int((sample.labels >= 0).sum())) == (tokens, supervised)
-        assert visual == 2 * len(records.sizes(number))
-    monkeypatch.setattr(lengths, "_measured", None)
-    assert np.array_equal(measure(records, processor()).tokens, measured.tokens)
-    other = processor()
-    other.tokenizer.chat_template = "{{ messages }}"
-    for another in (processor(max_length=99), other):
-        with pytest.raises(TypeError):  # it measures anew
-            measure(records, another)
-
-
-def test_what_does_not_fit_is_known(file):
-    file.write_text(json.dumps([record(1), record(60)]))
-    records = open_records(file)
-    measured = measure(records, processor())
-    assert measured.faults.keys() == {1}
-    assert measured.faults[1].startswith(f"{file}, record 2 (id 60): the sample has")
-    assert measured.tokens.tolist()[1] == 0
-    assert measure_questions(RecordQuestions(records), processor()) == {}
-    assert measure_questions(RecordQuestions(records), processor(10)).keys() == {0, 1}
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from foveal.core import Size
 from foveal.core.describe import describe
 from foveal.core.folders import whole_file
-from foveal.models import Processor
+from foveal.models import Processor, Turn
 from foveal.models.prompts.templates import PLACEHOLDER
 from recipes.data.dataset import RecordQuestions
 from recipes.data.eval_batch import questions_of
@@ -21,6 +22,11 @@ from recipes.data.parallel import in_chunks
 from recipes.data.records import Array, Records
 
 COLUMNS = ("tokens", "visual", "supervised")
+TALK = (
+    *(Turn("system", "Be brief."), Turn("user", "  Été  12?\nWhy"), Turn("assistant", " 3.50 ")),
+    *(Turn("user", "And?"), Turn("assistant", "No")),
+)
+SIZES = (Size(40, 24), Size(640, 480), Size(480, 2000), Size(3000, 500))
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,24 @@ def fingerprint_of(processor: Processor) -> str | None:
     words = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
     special = sorted(tokenizer.special_tokens_map.items(), key=str)
     named = (type(tokenizer).__name__, special, words, tokenizer.chat_template)
-    return hashlib.sha256(repr((parts, settings, named)).encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+    described = repr((parts, settings, named, _tried(processor)))
+    return hashlib.sha256(described.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+
+
+def _tried(processor: Processor) -> list[Any]:
+    """The ids of a conversation and the lengths of some pictures: other versions of the code may make others."""
+    found: list[Any] = []
+    for turns in (TALK[1:3], TALK):
+        try:
+            found.append(processor.encode([], turns).input_ids.tolist())
+        except ValueError as error:
+            found.append(str(error))
+    for size in SIZES:
+        try:
+            found.append(len(processor.picture_ids(size)))
+        except ValueError as error:
+            found.append(str(error))
+    return found
 
 
 def _measured(records: Records, processor: Processor) -> Measured:
