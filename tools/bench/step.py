@@ -78,6 +78,7 @@ def plain_forward(
     attention_mask: Tensor,
     columns: Tensor,
     sizes: Sequence[Size],
+    _position_ids: None,
 ) -> Tensor:
     """Logits of `columns`, from a decoder that computes all positions in every layer."""
     logits: Tensor = network.language_model(
