@@ -8,12 +8,12 @@ from PIL.Image import Image
 from foveal.core import Grid, Size
 from foveal.models.views.canvas import canvas_of, centred, check_canvas, fitted_box, sharper, stretched, tiles_of
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import ViewPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size
 
 DEFAULT_CANDIDATES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
 
-class AnyResPlan(ViewPlan):
+class AnyResPlan(DraftPlan):
     """The whole picture stretched to one tile, then the tiles of the picture on a canvas, row by row.
 
     Among the candidates, the canvas that keeps most of the picture's pixels wins; ties go to the one with the least
@@ -60,9 +60,6 @@ class AnyResPlan(ViewPlan):
         rows_first = self.tie_order == "height_first"
         canvases = (Grid(first, second) if rows_first else Grid(second, first) for first, second in self.candidates)
         return best_canvas(picture, canvases, self.size)
-
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         canvas = canvas_of(self.tile_grid(picture.size), self.size)

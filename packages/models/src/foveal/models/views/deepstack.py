@@ -8,10 +8,10 @@ from foveal.core import Grid, Size
 from foveal.models.views.anyres import best_canvas
 from foveal.models.views.canvas import canvas_of, centred, check_canvas, sharper, stretched, tiles_of
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import ViewPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size
 
 
-class DeepStackPlan(ViewPlan):
+class DeepStackPlan(DraftPlan):
     """The picture stretched to one view, then its crops after stretching it to a grid (arXiv 2406.04334, section 3.2).
 
     The grid has at most `crops` crops, in the shape that fits the picture best by the rule of `AnyResPlan`, and never a
@@ -66,9 +66,6 @@ class DeepStackPlan(ViewPlan):
     def tile_grid(self, picture: Size) -> Grid | None:
         return None if self.together else self.grid(picture)
 
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
-
     def cut_draft(self, picture: Draft) -> list[Image]:
         canvas = canvas_of(self.grid(picture.size), self.size)
         enlarged = centred(picture, canvas) if self.keep_aspect else stretched(picture, canvas)
@@ -79,7 +76,7 @@ class DeepStackPlan(ViewPlan):
         return sharper(canvas_of(self.grid(picture), self.size), Size(self.size, self.size))
 
 
-class DeepStackHdPlan(ViewPlan):
+class DeepStackHdPlan(DraftPlan):
     """The views of `DeepStackPlan`, then each of them enlarged and cut again: DeepStack-L-HD (released code).
 
     First come the small view and its crops, then the whole picture in u x u crops, then the u x u parts of every crop,
@@ -108,9 +105,6 @@ class DeepStackHdPlan(ViewPlan):
     def tile_grid(self, picture: Size) -> Grid:
         check_size(picture)
         return _best_grid(picture, self.crops, self.size)
-
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         tiles = self.tile_grid(picture.size)

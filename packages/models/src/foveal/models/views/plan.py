@@ -52,6 +52,19 @@ class ViewPlan(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no option draft")
 
 
+class DraftPlan(ViewPlan):
+    """A plan with the option `draft`: it cuts a picture and its draft in the same way."""
+
+    def cut(self, image: Image) -> list[Image]:
+        return self.cut_draft(Draft.of(image))
+
+    @abstractmethod
+    def sharpest(self, picture: Size) -> Size: ...
+
+    @abstractmethod
+    def cut_draft(self, picture: Draft) -> list[Image]: ...
+
+
 def check_size(picture: Size) -> None:
     """Refuse a picture without area.
 

@@ -7,14 +7,14 @@ from PIL.Image import Image, Resampling
 
 from foveal.core import Size
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import ViewPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size
 
 CLIP_MEAN_COLOUR = (122, 116, 104)
 LARGEST_CANVAS = 200_000_000
 """In pixels; a larger canvas would take more than a gigabyte while it is resized."""
 
 
-class PadToSquare(ViewPlan):
+class PadToSquare(DraftPlan):
     """The whole picture on a square canvas (LLaVA-1.5, arXiv 2310.03744, section 3.2; stage 2 and inference).
 
     If the canvas would have more than `LARGEST_CANVAS` pixels, the longer side is resized first, and the view may
@@ -41,9 +41,6 @@ class PadToSquare(ViewPlan):
                 f"at most {LARGEST_CANVAS // self.size} pixels a side; cut it or make it smaller"
             )
         return (Size(self.size, self.size),)
-
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         self.views(picture.size)
@@ -75,7 +72,7 @@ class PadToSquare(ViewPlan):
         return Size(*(ceil(side * self.size / longer) for side in picture))
 
 
-class CropToSquare(ViewPlan):
+class CropToSquare(DraftPlan):
     """The picture's centre: shorter side resized to `size`, longer side cropped (CLIP; LLaVA-1.5's stage 1).
 
     Args:
@@ -93,9 +90,6 @@ class CropToSquare(ViewPlan):
     def views(self, picture: Size) -> tuple[Size, ...]:
         check_size(picture)
         return (Size(self.size, self.size),)
-
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         size = self.sharpest(picture.size)

@@ -5,10 +5,10 @@ from PIL.Image import Image
 from foveal.core import Size
 from foveal.models.views.canvas import check_canvas, stretched
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import ViewPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size
 
 
-class StretchToSquare(ViewPlan):
+class StretchToSquare(DraftPlan):
     """The whole picture, stretched to a square: published checkpoints whose pictures are resized to height and width.
 
     Args:
@@ -26,9 +26,6 @@ class StretchToSquare(ViewPlan):
     def views(self, picture: Size) -> tuple[Size, ...]:
         check_size(picture)
         return (Size(self.size, self.size),)
-
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         return [stretched(picture, Size(self.size, self.size))]

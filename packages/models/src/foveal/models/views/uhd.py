@@ -8,12 +8,12 @@ from PIL.Image import Image
 from foveal.core import Grid, Size
 from foveal.models.views.canvas import sharper
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import ViewPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size
 
 EXTREME_RATIO = 200.0
 
 
-class UhdPlan(ViewPlan):
+class UhdPlan(DraftPlan):
     """Cut a picture of any shape into slices near the encoder's native size (LLaVA-UHD, arXiv 2403.11703, section 3.1).
 
     The area determines the number of slices; among all grids with about that number, the one whose slices are closest
@@ -104,9 +104,6 @@ class UhdPlan(ViewPlan):
         for number in range(grid.cells):
             order += [first + number, "\n" if (number + 1) % grid.columns == 0 else ","]
         return (*order, grid.cells) if self.overview == "last" else (0, *order)
-
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         size = self._resized(picture.size)

@@ -10,11 +10,11 @@ from PIL.Image import Image
 from foveal.core import Size
 from foveal.models.views.canvas import sharper, stretched
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import ViewPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size
 from foveal.models.views.square import CropToSquare
 
 
-class VaryPlan(ViewPlan):
+class VaryPlan(DraftPlan):
     """The picture squashed to a square for the vocabulary network (Vary, arXiv 2312.06109, section 3).
 
     With `crop`, CLIP's view comes first and both views are seen together (Vary-base); without it, this is Vary-tiny's
@@ -61,9 +61,6 @@ class VaryPlan(ViewPlan):
     def layout(self, picture: Size) -> tuple[int | str, ...]:
         check_size(picture)
         return tuple(item for item in (self.start, 0, self.end) if item != "")
-
-    def cut(self, image: Image) -> list[Image]:
-        return self.cut_draft(Draft.of(image))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         check_size(picture.size)
