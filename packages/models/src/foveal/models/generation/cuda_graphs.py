@@ -17,14 +17,13 @@ from transformers.generation import BaseStreamer
 from foveal.models.language_models.injection import Embedded, injected
 from foveal.models.language_models.packed_attention import NAMES, PACKED_SDPA
 from foveal.models.language_models.quantize import recorded_kind
+from foveal.models.language_models.rotary import growing_rotary
 from foveal.models.prompts.batch import position_ids
 
 Step = Callable[[], None]
 MASKED = ("sdpa", PACKED_SDPA, *NAMES.values())
 EAGER_STEPS = 2
 """Steps before the capture: during the first ones libraries choose kernels and allocate workspaces."""
-GROWING = ("dynamic", "longrope")
-"""Types of rotary embeddings whose angles depend on the longest position, which the host has to read."""
 
 
 def graphs_obstacle(language_model: nn.Module, device: torch.device) -> str | None:
@@ -41,9 +40,8 @@ def graphs_obstacle(language_model: nn.Module, device: torch.device) -> str | No
         return f"{type(model).__name__} has layers that do not cache the keys and values of all tokens"
     if getattr(config, "alibi", False):
         return f"{type(model).__name__} builds its own mask (ALiBi)"
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in GROWING:
-        return f"rotary embeddings of type {rope['rope_type']!r} are recomputed as the text grows"
+    if (rotary := growing_rotary(config)) is not None:
+        return f"rotary embeddings of type {rotary!r} are recomputed as the text grows"
     return None
 
 

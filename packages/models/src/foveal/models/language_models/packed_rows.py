@@ -9,13 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from foveal.models.language_models.packed_attention import NAMES, PACKED_SDPA, use_packed_sdpa
+from foveal.models.language_models.rotary import growing_rotary
 from foveal.models.prompts.batch import position_ids as counted
 
 FAMILIES = ("llama", "mistral", "opt", "qwen2", "qwen3")
 """transformers' `model_type` of the language models whose packed samples are tested to be separate."""
-
-GROWING = ("dynamic", "longrope")
-"""Types of rotary embeddings whose angles depend on the longest sample of the batch."""
 
 
 def check_packing(language_model: nn.Module) -> None:
@@ -32,11 +30,10 @@ def check_packing(language_model: nn.Module) -> None:
             f"samples cannot be packed for {name}: only causal models of {', '.join(FAMILIES)} are tested to keep them "
             "apart; train without packing"
         )
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in GROWING:
+    if (rotary := growing_rotary(config)) is not None:
         raise ValueError(
-            f"samples cannot be packed for {name}: its rotary embeddings ({rope['rope_type']}) depend on the longest "
-            "sample; train without packing"
+            f"samples cannot be packed for {name}: its rotary embeddings ({rotary}) depend on the longest sample; "
+            "train without packing"
         )
     kinds = ("sdpa", "eager") if config.model_type == "opt" else ("sdpa", "eager", PACKED_SDPA, *NAMES.values())
     if (kind := config._attn_implementation) not in kinds:
