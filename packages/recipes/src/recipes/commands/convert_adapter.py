@@ -1,6 +1,5 @@
 """Convert adapters of LLaVA's own code, or of peft, to an adapter folder of ours."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from foveal.models.checkpoints.adapter import save_adapter
 from foveal.models.checkpoints.onto_base import open_onto, with_adapters
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.lora import base_state
+from foveal.models.published.json_file import read_json
 from foveal.models.published.peft_layout import (
     CONFIG,
     OTHERS,
@@ -97,8 +97,5 @@ def _llavas_config(source: Path) -> Mapping[str, Any] | None:
     path = source / MODEL_CONFIG
     if not path.is_file():
         return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    config = read_json(path)
     return config if isinstance(config, dict) and "mm_vision_tower" in config else None

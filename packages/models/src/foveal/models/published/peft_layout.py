@@ -6,15 +6,14 @@ non_lora_trainables.safetensors or .bin    only LLaVA's: what was trained in ful
 config.json                                only LLaVA's: the model's configuration
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from foveal.models.lora import Lora
+from foveal.models.published.json_file import read_settings
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model"
@@ -43,7 +42,7 @@ def is_foreign_adapter(folder: str | Path) -> bool:
 
 def convert_first(folder: str | Path) -> str:
     """The message for a folder of peft's where a model is expected."""
-    described = _read(Path(folder) / CONFIG)
+    described = read_settings(Path(folder) / CONFIG)
     return (
         f"{folder} holds adapters of peft, trained on {described.get('base_model_name_or_path')}: convert them first, "
         f"with their base: python -m recipes.convert {folder} NEW_FOLDER --base BASE"
@@ -59,7 +58,7 @@ def lora_settings(folder: Path) -> tuple[Lora, str | None]:
         ValueError: if the file is damaged, or has a setting that our adapters cannot have; the message names it.
     """
     path = folder / CONFIG
-    described = _read(path)
+    described = read_settings(path)
     if described.get("peft_type") != "LORA":
         raise ValueError(f"{path}: peft_type is {described.get('peft_type')!r}, only LORA can be read")
     if described.get("bias", "none") != "none":
@@ -121,13 +120,3 @@ def layers_of(factors: Mapping[str, Tensor]) -> list[str]:
 def trained_in_full(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of `non_lora_trainables` under the names that LLaVA's checkpoints have, without peft's prefix."""
     return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(described, dict):
-        raise ValueError(f"{path} is not a configuration: it holds {type(described).__name__}")
-    return described

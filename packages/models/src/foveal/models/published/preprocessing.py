@@ -1,6 +1,5 @@
 """transformers' settings of how pictures become views: preprocessor_config.json, or a part of processor_config.json."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from foveal.core.annotations import fits
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour
+from foveal.models.published.json_file import read_json
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
@@ -141,10 +141,7 @@ def preprocessing_of(folder: Path, kinds: Sequence[str]) -> Preprocessing | None
         path = folder / name
         if not path.is_file():
             continue
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+        found = read_json(path)
         if key is not None and isinstance(found, dict):
             found = found.get(key)
             if found is None:

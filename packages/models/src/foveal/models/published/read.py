@@ -1,6 +1,5 @@
 """Open a published checkpoint of any known layout as a model."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
+from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
@@ -147,12 +147,7 @@ def config_of_folder(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json: it is not a published checkpoint")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is not a configuration: it holds {type(config).__name__}")
+    config = read_settings(path)
     if "quantization_config" in config:
         raise ValueError(
             f"{folder} was published quantised (its config.json has a quantization_config), which cannot be read: "
