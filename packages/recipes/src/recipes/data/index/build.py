@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from foveal.core import Size
 from foveal.models import BadImageError
-from recipes.data.index.check import checked
+from recipes.data.index.check import checked, printable
 from recipes.data.index.stored import ABOUT, ARRAYS, FAULTS, TEXTS, IndexedRecords
 from recipes.data.parallel import FEW, counting, in_chunks
 from recipes.data.records import Array
@@ -30,7 +31,6 @@ def build_index(reader: Reader, folder: Path, about: Mapping[str, Any]) -> None:
         ValueError: if there are no records, or as for `Reader.records`.
     """
     faults = _write_texts(reader, folder, about)
-    (folder / FAULTS).write_text(json.dumps(faults), encoding="utf-8")
     records = IndexedRecords(folder, reader)
     sizes = [np.zeros((0, 2), dtype=np.int32)]
     work, label = _Headers(records), f"reading pictures' headers of {reader.path}"
@@ -52,7 +52,7 @@ def _write_texts(reader: Reader, folder: Path, about: Mapping[str, Any]) -> dict
     faults, digest = {}, hashlib.sha256()
     with (folder / TEXTS).open("wb") as texts, counting(f"indexing {reader.path}") as counted:
         for raw in counted(reader.records()):
-            record = checked(raw, reader)
+            record = checked(raw)
             texts.write(record.stored)
             digest.update(record.stored)
             if record.fault:
@@ -72,7 +72,7 @@ def _write_texts(reader: Reader, folder: Path, about: Mapping[str, Any]) -> dict
 
 
 class _Headers:
-    """Reads the headers of the pictures of a chunk of records.
+    """Finds the pictures of a chunk of records, and reads their headers.
 
     Args:
         records: as far as the index exists.
@@ -85,28 +85,26 @@ class _Headers:
         """[pictures, 2], width and height of every picture of the chunk, 0 if it cannot be read; and the faults."""
         records = self.records
         # By name: pictures that are embedded would be kept as bytes otherwise.
-        looked: dict[str, tuple[tuple[int, int], str]] = {}
-        sizes: list[tuple[int, int]] = []
+        known: dict[str, Size] = {}
+        sizes: list[Size | tuple[int, int]] = []
         faults: dict[int, str] = {}
         for number in chunk:
-            if number in records.faults:
-                sizes += [(0, 0)] * records.pictures_of(number)
-            elif records.pictures_of(number):
-                where = f"{records.location(number)}, image"
-                for name in records.names(number):
-                    if name not in looked:
-                        looked[name] = _looked(records.reader.picture(name, where))
-                    size, fault = looked[name]
-                    sizes.append(size)
-                    if fault:
-                        faults.setdefault(number, f"{where}: {fault}")
+            if not records.pictures_of(number):
+                continue
+            where = f"{records.location(number)}, image"
+            for name in records.names(number):
+                try:
+                    if name not in known:
+                        known[name] = _size(records.reader.picture(name, where), where)
+                    sizes.append(known[name])
+                except ValueError as error:
+                    sizes.append((0, 0))
+                    faults.setdefault(number, printable(str(error)))
         return np.array(sizes, dtype=np.int32).reshape(-1, 2), faults
 
 
-def _looked(source: Source) -> tuple[tuple[int, int], str]:
-    """Width and height of a picture, and what is wrong with it according to its header."""
+def _size(source: Source, where: str) -> Size:
     try:
-        size = picture_size(source)
+        return picture_size(source)
     except BadImageError as error:
-        return (0, 0), str(error)
-    return (size.width, size.height), ""
+        raise ValueError(f"{where}: {error}") from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from foveal.models import Turn
 from recipes.data.shapes import read_shape
-from recipes.reading.reader import RawRecord, Reader
+from recipes.reading.reader import RawRecord
 
 NO_PICTURE = -1
 LONGEST = 500
@@ -31,8 +31,8 @@ class Checked:
     fault: str = ""
 
 
-def checked(raw: RawRecord, reader: Reader) -> Checked:
-    """Check a record's shape and that its pictures are there; their headers are checked later."""
+def checked(raw: RawRecord) -> Checked:
+    """Check a record's shape; its pictures are looked at later, by several processes."""
     value, where = raw.value, raw.where
     name = None
     if isinstance(value, dict) and value.get("id") is not None:
@@ -44,12 +44,6 @@ def checked(raw: RawRecord, reader: Reader) -> Checked:
         return Checked(_stored(raw.number, name, [], []), 0, 0, NO_PICTURE, printable(str(error)))
     words = sum(len(turn.text.replace("<image>", " ").split()) for turn in turns)
     signed = max(words, 1) * (1 if names else NO_PICTURE)
-    try:
-        for each in names:
-            reader.picture(each, f"{where}, image")
-    except ValueError as error:
-        # The order depends on whether a record has pictures and on its words, also when it is mended later.
-        return Checked(_stored(raw.number, name, names, turns), len(names), 0, signed, printable(str(error)))
     answers = sum(turn.role == "assistant" for turn in turns)
     return Checked(_stored(raw.number, name, names, turns), len(names), answers, signed)
 
