@@ -60,10 +60,8 @@ def measure(records: Records, processor: Processor) -> Measured:
         parts = [measure(part, processor) for part in records.parts]
         numbers = records.joined([part.numbers for part in parts])
         return Measured(numbers, records.numbered([part.faults for part in parts]))
-    if not isinstance(records, IndexedRecords):
-        return _measured(records, processor)
     known = fingerprint_of(processor)
-    if known is None:
+    if known is None or not isinstance(records, IndexedRecords):
         return _measured(records, processor)
     table, faults = (records.folder / f"lengths-{known}{suffix}" for suffix in (".npy", ".json"))
     with alone(records.folder):
@@ -144,11 +142,11 @@ class _Lengths:
         for row, number in enumerate(chunk):
             if number in self.records.faults:
                 continue
-            turns, where = self.records.text(number)[1], self.records.location(number)
+            _, turns = self.records.text(number)
             try:
-                numbers[row] = self.processor.measure(self.records.sizes(number), turns, key=where)
+                numbers[row] = self.processor.measure(self.records.sizes(number), turns)
             except ValueError as error:
-                faults[number] = str(error)
+                faults[number] = f"{self.records.location(number)}: {error}"
         return numbers, faults
 
 

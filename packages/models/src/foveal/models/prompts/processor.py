@@ -123,7 +123,7 @@ class Processor:
         """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of these sizes."""
         return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
 
-    def measure(self, sizes: Sequence[Size], turns: Sequence[Turn], *, key: str = "") -> Measure:
+    def measure(self, sizes: Sequence[Size], turns: Sequence[Turn]) -> Measure:
         """Measure the sample that `encode` makes of pictures of these sizes, without the pictures.
 
         Exchanges that `encode` drops are not counted, and not logged here.
@@ -131,7 +131,7 @@ class Processor:
         Raises:
             ValueError: as for `encode`.
         """
-        ids, labels = self._sequence(sizes, turns, key, open_ended=False, quiet=True)
+        ids, labels = self._sequence(sizes, turns, "", open_ended=False, quiet=True)
         return Measure(len(ids), ids.count(IMAGE_TOKEN_ID), len(labels) - labels.count(IGNORE_INDEX))
 
     def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:
