@@ -1,5 +1,6 @@
 """The `check` command: everything in the data that could end or spoil a training, before it begins."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from foveal.models import Processor
 from recipes.commands.fit import FitCommand
+from recipes.commands.named_objects import named_object
 from recipes.commands.sharded_module import instantiated
 from recipes.data.contents import read_contents
 from recipes.data.index.stored import IndexedRecords
@@ -38,7 +40,8 @@ class CheckCommand(FitCommand):
     def instantiate_classes(self) -> None:
         """Build the model as shapes: its processor is all that is needed."""
         settings = self.config[self.subcommand].as_dict()
-        if settings["data"]["class_path"] != f"{LlavaData.__module__.rpartition('.')[0]}.{LlavaData.__name__}":
+        data = named_object(settings["data"]["class_path"])
+        if not (inspect.isclass(data) and issubclass(data, LlavaData)):
             raise ValueError("only data from files can be checked: give --config data/llava and --data.path")
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             self.processor: Processor = instantiated(Finetuning, settings["model"]).network.processor
@@ -58,7 +61,7 @@ class CheckCommand(FitCommand):
             print(fault)
         folder = self.run_folder()
         report = folder / "report.json"
-        described = json.dumps([each.values() for each in reports], indent=1, ensure_ascii=False)
+        described = json.dumps([each.values for each in reports], indent=1, ensure_ascii=False)
         report.write_text(described, encoding="utf-8", errors="backslashreplace")
         print_report({}, {"report": report, "lengths": self._drawn(reports, folder)})
         if faults:

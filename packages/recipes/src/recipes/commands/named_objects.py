@@ -50,7 +50,7 @@ def _check(value: Any, packages: Sequence[str], keys: tuple[str, ...]) -> None:
         inside: Mapping[str, Any] = vars(value) if isinstance(value, Namespace) else value
         defaults: dict[str, Any] = {}
         if isinstance(path := inside.get("class_path"), str):
-            named = _found(path)
+            named = named_object(path)
             _refuse(named, path, packages, keys)
             defaults = _defaults(named)
         for key, each in inside.items():
@@ -105,12 +105,12 @@ def _returns_part(function: Any) -> bool:
     return inspect.isclass(returned) and issubclass(returned, Module | PreTrainedTokenizerBase | ViewPlan)
 
 
-def _found(path: str) -> Any:
+def named_object(path: str) -> Any:
     """The object of a class path; None if there is none. The parser has imported its module."""
     module, _, name = path.rpartition(".")
     if module in sys.modules:
         return getattr(sys.modules[module], name, None)
-    outer = _found(module) if "." in module else None
+    outer = named_object(module) if "." in module else None
     return getattr(outer, name, None)
 
 

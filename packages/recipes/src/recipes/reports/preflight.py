@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,13 @@ class FileReport:
     measured: Measured
     contents: Contents
 
-    @property
+    @cached_property
     def faults(self) -> dict[int, str]:
         """Why records cannot be used, by number."""
         found = {**self.contents.faults, **self.measured.faults, **self.records.faults}
         return dict(sorted(found.items()))
 
-    @property
+    @cached_property
     def duplicates(self) -> list[tuple[str, str]]:
         """Records with the same texts and pictures as an earlier one: its location, and that of the earlier one."""
         first: dict[str, int] = {}
@@ -48,6 +49,7 @@ class FileReport:
                 pairs.append((self.records.location(number), self.records.location(earlier)))
         return pairs
 
+    @cached_property
     def values(self) -> dict[str, Any]:
         """The report as plain values for JSON."""
         numbers = self.measured.numbers[self.measured.tokens > 0].astype(np.int64)
@@ -84,7 +86,7 @@ def _print_table(reports: Sequence[FileReport]) -> None:
     table.add_column("")
     for report in reports:
         table.add_column(escape(Path(report.records.source).name), justify="right")
-    found = [report.values() for report in reports]
+    found = [report.values for report in reports]
     for name in ("samples", "with pictures", "cannot be used", "do not fit", "duplicates"):
         table.add_row(name, *(f"{each[name]}" for each in found))
     for name in ("median", "95 %", "longest"):
