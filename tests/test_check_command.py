@@ -58,6 +58,11 @@ def test_data_that_cannot(folder):
         assert found in ran.stdout
 
 
+def test_the_class_by_another_name(folder):
+    ran = typed(folder, "--data=recipes.data.llava.LlavaData", "--data.path=good.json", "--run=report")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_pages_have_nothing_to_check(folder):
     ran = subprocess.run(
         [sys.executable, "-m", "recipes.check", "--config", "uhd"], cwd=folder, capture_output=True, text=True

@@ -67,3 +67,16 @@ def contents():
         return found
 
     return of
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Three records: the second has no picture, the others the same one."""
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.png")
+    rows = [
+        {"id": number, "image": image, "messages": talk(f"{number}?", "a " * number + ".")}
+        for number, image in ((1, "a.png"), (2, None), (3, "a.png"))
+    ]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(rows))
+    return path

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,18 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.connectors import AdaptivePool
 from foveal.core import Size
-from foveal.encoders import VisionTransformer
-from foveal.models import PadToSquare, Processor, byte_tokenizer
-from foveal.models.prompts.token_count import TokenCount
-from recipes.data import parallel
 from recipes.data.bad_samples import BadSamples
-from recipes.data.index import build
 from recipes.data.index import open_records as opening
 from recipes.data.index.build import build_index
 from recipes.data.index.open_records import open_records
-from recipes.data.lengths import measure
 
 
 def record(number, **changes):
@@ -37,25 +29,11 @@ def record(number, **changes):
 
 
 @pytest.fixture
-def file(tmp_path):
-    Image.new("RGB", (8, 4)).save(tmp_path / "a.png")
-    path = tmp_path / "data.json"
-    path.write_text(json.dumps([record(1), record(2, image=None), record(3)]))
-    return path
-
-
-@pytest.fixture
 def built(monkeypatch):
     """How often an index was made."""
     calls = []
     monkeypatch.setattr(opening, "build_index", lambda *given: (calls.append(given), build_index(*given)))
     return calls
-
-
-def processor(max_length=100):
-    plan, encoder = PadToSquare(16), VisionTransformer(8, 1, 1, 8, 8, 16, layers=(-1,))
-    count = TokenCount(encoder, AdaptivePool(8, 8, rows=1, columns=2), plan)
-    return Processor(byte_tokenizer(), plan, count=count, system="", max_length=max_length)
 
 
 def test_it_is_made_once(file, built, monkeypatch):
@@ -164,20 +142,6 @@ def test_faults_name_the_file_as_it_was_given(file, monkeypatch):
     for path in (file, "data.json"):
         with pytest.raises(ValueError, match=f"\n{path}, record 1 "):
             open_records(path)
-
-
-@pytest.mark.slow
-def test_several_processes_find_the_same(file, monkeypatch):
-    file.write_text(json.dumps([record(number) for number in range(1500)]))
-    alone = measure(open_records(file), processor())
-    shutil.rmtree(open_records(file).folder)
-    monkeypatch.setattr(parallel, "FEW", 10)
-    monkeypatch.setattr(build, "FEW", 10)
-    records = open_records(file)
-    together = measure(records, processor())
-    assert np.array_equal(alone.numbers, together.numbers)
-    assert alone.faults == together.faults != {}
-    assert records.sizes(1499) == (Size(8, 4),)
 
 
 def test_another_process_waits_until_it_is_made(file, built):

@@ -1,17 +1,20 @@
 """Samples are measured once for a processor."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from foveal.connectors import AdaptivePool
+from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, Processor, byte_tokenizer
 from foveal.models.prompts.token_count import TokenCount
-from recipes.data import lengths
+from recipes.data import lengths, parallel
 from recipes.data.dataset import RecordQuestions
+from recipes.data.index import build
 from recipes.data.index.open_records import open_records
 from recipes.data.lengths import fingerprint_of, measure, measure_questions
 
@@ -19,14 +22,6 @@ from recipes.data.lengths import fingerprint_of, measure, measure_questions
 def record(number, **changes):
     talk = [{"from": "human", "value": f"{number}?"}, {"from": "gpt", "value": "a " * number + "."}]
     return {"id": number, "image": "a.png", "conversations": talk} | changes
-
-
-@pytest.fixture
-def file(tmp_path):
-    Image.new("RGB", (8, 4)).save(tmp_path / "a.png")
-    path = tmp_path / "data.json"
-    path.write_text(json.dumps([record(1), record(2, image=None), record(3)]))
-    return path
 
 
 def processor(max_length=100):
@@ -70,3 +65,17 @@ def test_what_does_not_fit_is_known(file):
     assert measured.tokens.tolist()[1] == 0
     assert measure_questions(RecordQuestions(records), processor()) == {}
     assert measure_questions(RecordQuestions(records), processor(10)).keys() == {0, 1}
+
+
+@pytest.mark.slow
+def test_several_processes_find_the_same(file, monkeypatch):
+    file.write_text(json.dumps([record(number) for number in range(1500)]))
+    alone = measure(open_records(file), processor())
+    shutil.rmtree(open_records(file).folder)
+    monkeypatch.setattr(parallel, "FEW", 10)
+    monkeypatch.setattr(build, "FEW", 10)
+    records = open_records(file)
+    together = measure(records, processor())
+    assert np.array_equal(alone.numbers, together.numbers)
+    assert alone.faults == together.faults != {}
+    assert records.sizes(1499) == (Size(8, 4),)
