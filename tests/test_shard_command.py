@@ -36,6 +36,9 @@ def test_as_typed(command, data):
     assert [[path.read_bytes() for path in each.images] for each in first] == [list(each.images) for each in second]
     again = command("shard", "--data.path", "my.json", "--out", "shards", code=2)
     assert again.stderr == "error: shards exists\nchoose a folder that does not\n"
+    (data / "mix.yaml").write_text("sources: [{path: my.json, images: pictures}]")
+    mixture = command("shard", "--data.path", "mix.yaml", "--out", "new", code=1)
+    assert mixture.stderr.startswith("error: mix.yaml is a mixture: write the shards of each of its files")
     (data / "pictures" / "3.png").unlink()
     missing = command("shard", "--data.path", "my.json", "--data.images", "pictures", "--out", "new", code=1)
     assert "my.json, record 4 (id 3), image: there is no file" in missing.stderr

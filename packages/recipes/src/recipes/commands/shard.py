@@ -15,6 +15,7 @@ from rich.progress import track
 from foveal.core.folders import whole_folder
 from recipes.command_line.console import short_errors
 from recipes.data.index.open_records import open_records
+from recipes.data.mixture import SUFFIXES as MIXTURES
 from recipes.reading.extras import extra
 from recipes.reading.pdf import PdfPage, render_page
 from recipes.reading.pictures import Source
@@ -41,10 +42,12 @@ def write_shards(path: Path, images: Path | None, target: Path) -> int:
         The number of conversations.
 
     Raises:
-        ValueError: as for `open_records`, for any conversation that cannot be used.
+        ValueError: if `path` is a mixture; as for `open_records`, for any conversation that cannot be used.
         ImportError: without litdata.
         OSError: if a file cannot be read or written.
     """
+    if path.suffix.lower() in MIXTURES:
+        raise ValueError(f"{path} is a mixture: write the shards of each of its files, and name those in the mixture")
     writer = extra("litdata.streaming.writer", "stream", "writing shards")
     records = open_records(path, images)
     console = Console(file=sys.stderr)
