@@ -65,6 +65,7 @@ from foveal.models import (
     DeepStackHdPlan,
     DeepStackMerge,
     DeepStackPlan,
+    LevelsMerge,
     Merge,
     PadToSquare,
     SequenceMerge,
@@ -104,6 +105,7 @@ MERGES = {
     "deepstack": DeepStackMerge,
     "sequence": SequenceMerge,
     "deepstack_hd": DeepStackHdMerge,
+    "levels": LevelsMerge,
 }
 METHODS = [
     *((plan, "none") for plan in PLANS),
@@ -113,8 +115,11 @@ METHODS = [
     ("deepstack", "deepstack"),
     ("deepstack", "sequence"),
     ("deepstack_hd", "deepstack_hd"),
+    ("square", "levels"),
 ]
 """Plans with the merges that are made for them."""
+LEVELS = ("clip_layers", "parallel_levels")
+"""An encoder and a connector of several levels."""
 
 CLIP = partial(VisionTransformer, 16, 2, 2, 24, 16, SIDE)
 SAM = partial(
@@ -181,6 +186,7 @@ CONNECTORS = {
     "parallel_pools": partial(Parallel, branches=[partial(AdaptivePool, **POOL)] * 2),
     "parallel_tokens": partial(Parallel, branches=[partial(QFormer, **Q_FORMER), MlpProjector], join="tokens"),
     "parallel_interleave": partial(Parallel, branches=[MlpProjector] * 2, join="interleave"),
+    "parallel_levels": partial(Parallel, branches=[PixelShuffle] * 4, join="levels"),
     "mmfuser": chain(FUSER),
     "mmfuser_global": chain(partial(FUSER, attention="global")),
     "mmfuser_reduced": chain(partial(FUSER, attention="linear_sra", use_self_attention=False)),
@@ -221,6 +227,7 @@ SENSIBLE = [
     ("deepstack", "anyres", "clip", "mlp"),
     ("deepstack_hd", "deepstack_hd", "siglip", "adaptive_pool"),
     ("deepstack_together", "none", "stacked", "pixel_shuffle"),
+    ("square", "levels", "clip_layers", "parallel_levels"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),
@@ -237,6 +244,9 @@ REFUSED = {
     ("deepstack", "deepstack", "clip_layers", "dense_sti"): "plane",
     ("deepstack", "deepstack", "convnext_layers", "split_mlp"): "grids",
     ("anyres", "deepstack_hd", "clip", "mlp"): "number of views",
+    ("anyres", "levels", "clip_layers", "parallel_levels"): "number of views",
+    ("square", "none", "clip_layers", "parallel_levels"): "levels",
+    ("square", "levels", "clip", "mlp"): "levels",
     ("square", "none", "stacked", "mlp"): "views seen together",
     ("vary_base", "none", "sam", "mlp"): "views seen together",
     ("square", "none", "clip", "mmfuser"): "number of maps",
@@ -255,7 +265,8 @@ REASONS = {
     "class token": r"prefix tokens before its grid|has no class token",
     "plane": r"do not form a grid|form a plane",
     "texts between views": r"puts texts or another order between them",
-    "number of views": r"takes \d+ views for \d+x\d+ tiles, the plan makes \d+",
+    "number of views": r"takes (\d+ views for \d+x\d+ tiles|one view of a picture), the plan makes \d+",
+    "levels": r"levels of tokens",
     "number of tokens": r"give \[.*\] tokens|becomes \d+ tokens or more",
     "grids": r"grids? |maps of one grid|cut into patches|on different grids: ",
 }
@@ -411,7 +422,7 @@ def test_every_public_part_is_in_the_matrix(workshop):
 @pytest.mark.parametrize("plan", PLANS)
 def test_plan_with_merge(workshop, plan, merge):
     encoder, connector = {
-        1: ("clip", "mlp"),
+        1: LEVELS if merge == "levels" else ("clip", "mlp"),
         2: ("parallel_two_views", "parallel_channels"),
         5: ("stacked", "mlp"),
     }[PLANS[plan].inputs]
@@ -455,7 +466,7 @@ def test_a_stage_is_no_connector(workshop, stage):
 def test_extreme_pictures(workshop, plan, merge):
     """A single pixel, and pictures longer than the map has cells."""
     encoder, connector = {
-        1: ("siglip", "linear"),
+        1: LEVELS if merge == "levels" else ("siglip", "linear"),
         2: ("parallel_two_views", "split_mlp"),
         5: ("stacked", "spatial_resampler"),
     }[PLANS[plan].inputs]

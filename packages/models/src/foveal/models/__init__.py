@@ -7,6 +7,7 @@ from foveal.models.generation.generate import generate
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
+from foveal.models.merges.levels import LevelsMerge
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch, Sample
@@ -37,6 +38,7 @@ __all__ = [
     "DeepStackHdPlan",
     "DeepStackMerge",
     "DeepStackPlan",
+    "LevelsMerge",
     "Merge",
     "Merged",
     "PadToSquare",
