@@ -13,6 +13,7 @@ import torch
 from foveal.encoders import (
     ConvNeXt,
     MixtureOfResolution,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -128,6 +129,12 @@ PUBLISHED = [
         1_136_480_768,
         lambda: dinov2_tower(1536, 40, 24, 4096, 14, 518, activation="swiglu"),
         {"last norm": norm(1536), "token that hides patches in pre-training": 1536},
+    ),
+    Published(
+        "Qwen3-VL 2B and 4B",
+        "transformers",
+        306_242_560,
+        lambda: Qwen3VisionTransformer(1024, 24, 16, 4096),
     ),
     Published("SAM B", "transformers", 89_670_912, sam(768, 12, 12, 2, 5, 8, 11)),
     Published("SAM L", "transformers", 308_278_272, sam(1024, 24, 16, 5, 11, 17, 23)),

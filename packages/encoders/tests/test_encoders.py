@@ -17,6 +17,7 @@ from foveal.encoders import (
     Encoder,
     MixtureOfResolution,
     ParallelEncoder,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -54,6 +55,10 @@ def llava_hr(**options):
 
 def deepseek_vl():
     return SamSiglipHybrid(sam(), siglip_tower(12, 2, 2, 16, 4, 12, layers=(-1,), use_final_norm=True))
+
+
+def qwen3_vl(**options):
+    return Qwen3VisionTransformer(16, 3, 2, 24, 4, 16, **options)
 
 
 def pairs(*sides):
@@ -103,6 +108,7 @@ CASES = {
     ),
     "dinov2": Case(lambda: dinov2(num_registers=2), pairs(8, 32, 24), Size(12, 8)),
     "dinov2_swiglu": Case(lambda: dinov2(activation="swiglu"), pairs(8, 32, 24), Size(12, 8)),
+    "qwen3_vl": Case(lambda: qwen3_vl(layers=(-1, 0, 2)), pairs(4, 8, 20, 16), Size(18, 16)),
     "sam": Case(lambda: sam(downsample=(), antialias=False), pairs(4, 8, 28, 24), Size(26, 24)),
     "vary": Case(sam, pairs(4, 8, 20, 36, 24), Size(24, 26)),
     "convnext": Case(lambda: convnext(layers=(0, 1, 2, 3, 4)), pairs(32, 64, 96), Size(48, 32)),

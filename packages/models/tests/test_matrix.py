@@ -33,6 +33,7 @@ from foveal.connectors import (
     MlpProjector,
     MMFuser,
     Parallel,
+    PatchMerger,
     PerceiverResampler,
     PixelShuffle,
     Pool,
@@ -49,6 +50,7 @@ from foveal.encoders import (
     Encoder,
     MixtureOfResolution,
     ParallelEncoder,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -67,6 +69,7 @@ from foveal.models import (
     DeepStackPlan,
     LevelsMerge,
     Merge,
+    NativePlan,
     PadToSquare,
     SequenceMerge,
     StretchToSquare,
@@ -87,6 +90,7 @@ PLANS = {
     "square": PadToSquare(SIDE),
     "crop": CropToSquare(SIDE),
     "stretch": StretchToSquare(SIDE),
+    "native": NativePlan(SIDE, SIDE * SIDE, 9 * SIDE * SIDE, start="<img>", end="</img>"),
     "uhd": UhdPlan(SIDE, 16, 4),
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
@@ -116,6 +120,7 @@ METHODS = [
     ("deepstack", "sequence"),
     ("deepstack_hd", "deepstack_hd"),
     ("square", "levels"),
+    ("native", "levels"),
 ]
 """Plans with the merges that are made for them."""
 LEVELS = ("clip_layers", "parallel_levels")
@@ -130,6 +135,7 @@ ENCODERS = {
     "clip": CLIP,
     "clip_class_token": partial(CLIP, keep_class_token=True),
     "clip_layers": partial(VisionTransformer, 16, 5, 2, 24, 16, SIDE, layers=(0, 1, 3, -2)),
+    "qwen3_vl": partial(Qwen3VisionTransformer, 16, 4, 2, 24, 16, SIDE, layers=(-1, 0, 1, 2)),
     "siglip": partial(siglip_tower, 24, 2, 2, 32, 16, SIDE),
     "dinov2": partial(dinov2_tower, 16, 2, 2, 24, 16, SIDE, num_registers=2),
     "convnext": CONVNEXT,
@@ -165,6 +171,7 @@ CONNECTORS = {
     "ldp_v2": partial(LdpV2, **POOL),
     "space_time_pool": partial(SpaceTimePool, slots=2, **POOL),
     "pixel_shuffle": PixelShuffle,
+    "patch_merger": PatchMerger,
     "conv_pool": ConvPool,
     "c_abstractor": partial(CAbstractor, **ABSTRACTOR, depth=1),
     "c_abstractor_ended": partial(CAbstractor, **ABSTRACTOR, depth=1, num_end_tokens=1),
@@ -228,6 +235,9 @@ SENSIBLE = [
     ("deepstack_hd", "deepstack_hd", "siglip", "adaptive_pool"),
     ("deepstack_together", "none", "stacked", "pixel_shuffle"),
     ("square", "levels", "clip_layers", "parallel_levels"),
+    ("native", "levels", "qwen3_vl", "parallel_levels"),
+    ("native", "none", "siglip", "patch_merger"),
+    ("native", "none", "convnext", "mlp"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),
@@ -464,13 +474,14 @@ def test_a_stage_is_no_connector(workshop, stage):
 
 @pytest.mark.parametrize(("plan", "merge"), METHODS, ids=["-".join(method) for method in METHODS])
 def test_extreme_pictures(workshop, plan, merge):
-    """A single pixel, and pictures longer than the map has cells."""
+    """A single pixel, and pictures longer than the map has cells; NativePlan takes none as long."""
     encoder, connector = {
         1: LEVELS if merge == "levels" else ("siglip", "linear"),
         2: ("parallel_two_views", "split_mlp"),
         5: ("stacked", "spatial_resampler"),
     }[PLANS[plan].inputs]
-    for pictures in ((picture(1, 1, 3), picture(500, 2, 4)), (picture(2, 500, 5), picture(65, 64, 6))):
+    long = 400 if plan == "native" else 500
+    for pictures in ((picture(1, 1, 3), picture(long, 2, 4)), (picture(2, long, 5), picture(65, 64, 6))):
         check_training(workshop.built(plan, merge, encoder, connector), pictures)
 
 

@@ -15,6 +15,7 @@ from foveal.models import (
     CropToSquare,
     DeepStackHdPlan,
     DeepStackPlan,
+    NativePlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
@@ -33,6 +34,7 @@ PLANS = {
     "pad": PadToSquare(28),
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
+    "native": NativePlan(7, 28 * 28, 56 * 56),
     "vary": VaryPlan(28, 14),
 }
 TILED = ["anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]

@@ -10,6 +10,7 @@ from foveal.connectors.honeybee_resampler import HoneybeeResampler
 from foveal.connectors.idefics2 import Idefics2Perceiver
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
+from foveal.connectors.patch_merger import PatchMerger
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
 from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
@@ -36,6 +37,7 @@ __all__ = [
     "MMFuser",
     "MlpProjector",
     "Parallel",
+    "PatchMerger",
     "PerceiverResampler",
     "PixelShuffle",
     "Pool",

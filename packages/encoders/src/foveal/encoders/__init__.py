@@ -9,6 +9,7 @@ from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
 from foveal.encoders.parallel import ParallelEncoder
+from foveal.encoders.qwen3_vl import Qwen3VisionTransformer, qwen3_vision_weights
 from foveal.encoders.sam import SamViTDet
 from foveal.encoders.sam_weights import sam_vit, sam_weights
 from foveal.encoders.siglip import (
@@ -26,6 +27,7 @@ __all__ = [
     "Grid",
     "MixtureOfResolution",
     "ParallelEncoder",
+    "Qwen3VisionTransformer",
     "SamSiglipHybrid",
     "SamViTDet",
     "StackedVisionTransformer",
@@ -44,6 +46,7 @@ __all__ = [
     "dinov2_vit_large",
     "dinov2_weights",
     "llava_hr_weights",
+    "qwen3_vision_weights",
     "sam_vit",
     "sam_weights",
     "siglip_tower",

@@ -19,6 +19,7 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -41,6 +42,7 @@ __all__ = [
     "LevelsMerge",
     "Merge",
     "Merged",
+    "NativePlan",
     "PadToSquare",
     "Processor",
     "Sample",
