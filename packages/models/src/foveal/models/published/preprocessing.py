@@ -8,6 +8,7 @@ from typing import Any
 from foveal.core.annotations import fits
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, HALF, Colour
 from foveal.models.published.json_file import read_json
+from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
@@ -16,6 +17,8 @@ FILES = {"processor_config.json": "image_processor", "preprocessor_config.json":
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
 SIGLIP = "SiglipImageProcessor"
+QWEN2_VL = "Qwen2VLImageProcessor"
+"""Also Qwen3-VL's."""
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -37,7 +40,14 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "do_center_crop": False,
         "image_mean": HALF,
         "image_std": HALF,
-    }
+    },
+    QWEN2_VL: {
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
+        "do_center_crop": False,
+        "patch_size": 14,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+    },
 }
 """Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -102,6 +112,32 @@ class Preprocessing:
         if side != size:
             raise self._refused("size", f"the tower takes views of {size} pixels a side")
         self._check_crop(side)
+
+    def native(self, *, patch_size: int, merge_size: int, frames: int) -> ViewPlan:
+        """The plan of one view in the picture's own resolution, as Qwen2-VL and Qwen3-VL have it.
+
+        Args:
+            patch_size: pixels along one side of the tower's patches.
+            merge_size: patches along one side that become one token.
+            frames: frames of a patch.
+
+        Raises:
+            ValueError: if the settings make other views; the message names the setting.
+        """
+        wanted = {"patch_size": patch_size, "merge_size": merge_size, "temporal_patch_size": frames}
+        for key, value in {**wanted, "do_resize": True, "resample": 3}.items():
+            if self.settings[key] != value:
+                raise self._refused(key, f"only {value} {'goes with the tower' if key in wanted else 'is known'}")
+        size = self.settings["size"]
+        size = {key: value for key, value in size.items() if value is not None} if isinstance(size, Mapping) else size
+        if not fits(size, Mapping[str, int]) or set(size) != {"shortest_edge", "longest_edge"}:
+            raise self._refused("size", "expected are numbers of pixels, shortest_edge and longest_edge")
+        fewest = self.settings.get("min_pixels", size["shortest_edge"])
+        most = self.settings.get("max_pixels", size["longest_edge"])
+        try:
+            return NativePlan(patch_size * merge_size, fewest, most)
+        except (ValueError, TypeError) as error:
+            raise self._refused("size", str(error)) from error
 
     @property
     def pinpoints(self) -> Any:
