@@ -111,8 +111,9 @@ def test_of_a_run(run, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("a", "b"), "two checkpoints are given, a and b"),
-        (("a", "--checkpoint", "b"), "two checkpoints are given, a and b"),
+        (("a/b", "c/d"), "two checkpoints are given, a/b and c/d"),
+        (("a/b", "--checkpoint", "b"), "two checkpoints are given, a/b and b"),
+        (("stray",), "stray: there is no such checkpoint; settings are typed as --NAME VALUE"),
         (("uhd",), "give a configuration as --config uhd"),
         (("uhd.yaml",), r"give a configuration as --config uhd\.yaml"),
         (("none.yaml",), r"give a configuration as --config none\.yaml"),

@@ -132,10 +132,12 @@ def _alone(word: str) -> str:
     """A word that belongs to no option, and so names a checkpoint.
 
     Raises:
-        UsageError: if it names a configuration.
+        UsageError: if it names a configuration, or no folder, and is no hub name.
     """
     if not isdir(word) and (isfile(word) or Path(word).suffix == ".yaml" or word in shipped_methods()):
         raise UsageError(f"{word}: give a configuration as --config {word}; a word alone is a checkpoint")
+    if not isdir(word) and "/" not in word:
+        raise UsageError(f"{word}: there is no such checkpoint; settings are typed as --NAME VALUE")
     return word
 
 
