@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from recipes.progress.line import ProgressLine, duration, progress_line, short
+from recipes.progress.line import ProgressLine
+from recipes.progress.words import duration, progress_line, short
 
 VALUES = {"loss": 0.12345, "samples/s": 1234.5, "ANLS": 0.873}
 
