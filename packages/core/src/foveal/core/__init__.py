@@ -21,6 +21,7 @@ from foveal.core.tensors import (
     read_tensors,
     shards_of,
 )
+from foveal.core.typed_call import typed_as
 
 __all__ = [
     "Backend",
@@ -51,6 +52,7 @@ __all__ = [
     "shards_of",
     "stacks_of",
     "tables_of",
+    "typed_as",
     "unpack",
     "whole_file",
     "whole_folder",
