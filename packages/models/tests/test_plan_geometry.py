@@ -15,6 +15,7 @@ from foveal.models import (
     CropToSquare,
     DeepStackHdPlan,
     DeepStackPlan,
+    OneVisionPlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
@@ -25,6 +26,7 @@ from foveal.models import (
 PLANS = {
     "anyres": AnyResPlan(14),
     "anyres_height_first": AnyResPlan(14, [(1, 4), (2, 3), (4, 1)], "height_first"),
+    "onevision": OneVisionPlan(14),
     "deepstack": DeepStackPlan(14),
     "deepstack_aspect": DeepStackPlan(14, 6, keep_aspect=True),
     "deepstack_hd": DeepStackHdPlan(14, 6),
@@ -35,7 +37,16 @@ PLANS = {
     "stretch": StretchToSquare(28),
     "vary": VaryPlan(28, 14),
 }
-TILED = ["anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]
+TILED = [
+    "anyres",
+    "anyres_height_first",
+    "onevision",
+    "deepstack",
+    "deepstack_aspect",
+    "deepstack_hd",
+    "uhd",
+    "uhd_first",
+]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
 )

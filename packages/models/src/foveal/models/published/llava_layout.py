@@ -18,6 +18,7 @@ from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge
 from foveal.models.merges.merge import Merge
+from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.published import siglip_towers
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
@@ -26,6 +27,7 @@ from foveal.models.published.tensor_names import ORIGINAL, Names, divided
 from foveal.models.published.towers import openai_clip, unread_of_clip
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
@@ -92,7 +94,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             kind=config.get("mm_projector_type"),
             source=source,
         )
-        merge = _merge(config, language_model.hidden_size, source)
+        merge = _merge(config, tower, language_model.hidden_size, source)
     return Draft(
         family=FAMILIES[kind],
         language_model=language_model,
@@ -135,7 +137,7 @@ def _tower(
     return tower, (Reading("encoder", tower, convert),)
 
 
-def _merge(config: Mapping[str, Any], width: int, source: str) -> Merge | None:
+def _merge(config: Mapping[str, Any], tower: VisionTransformer, width: int, source: str) -> Merge | None:
     aspect, kind = str(config.get("image_aspect_ratio")), config.get("mm_patch_merge_type", "flat")
     if aspect == "deepstack":
         start, interval = config.get("deepstack_start_id", 1), config.get("deepstack_interval", 1)
@@ -154,7 +156,19 @@ def _merge(config: Mapping[str, Any], width: int, source: str) -> Merge | None:
     most = re.fullmatch(r"anyres(?:_max_(\d+))?", aspect)
     if most is None:
         raise ValueError(f"{source}: image_aspect_ratio is {aspect!r}, expected anyres or anyres_max_N")
-    return AnyResMerge(width, kind=kind, max_tiles=int(most[1]) if most[1] else None)
+    max_tiles = int(most[1]) if most[1] else None
+    if max_tiles and kind == "spatial_unpad" and not tower.use_class_token:
+        return OneVisionMerge(width, max_tiles=max_tiles, frame_stride=frame_stride(config))
+    return AnyResMerge(width, kind=kind, max_tiles=max_tiles)
+
+
+def frame_stride(config: Mapping[str, Any]) -> int | None:
+    """By how much LLaVA-NeXT's code shrinks the maps of a video's frames; None if in a way that is not known here."""
+    known = {"mm_spatial_pool_mode": "bilinear", "mm_newline_position": "one_token", "add_faster_video": False}
+    if any(config.get(field, value) != value for field, value in known.items()):
+        return None
+    stride: int = config.get("mm_spatial_pool_stride") or 2
+    return stride
 
 
 def plan_of(
@@ -174,10 +188,13 @@ def plan_of(
         return DeepStackHdPlan(size, config.get("num_crops", 4))
     if isinstance(merge, DeepStackMerge):
         return DeepStackPlan(size, config.get("num_crops", 4))
+    red, green, blue = (int(255 * part) for part in tower.image_mean)
     if merge is not None:
-        return AnyResPlan(size, canvases(config.get("image_grid_pinpoints"), size, source=source))
+        candidates = canvases(config.get("image_grid_pinpoints"), size, source=source)
+        if isinstance(merge, OneVisionMerge):
+            return OneVisionPlan(size, candidates, fill=(red, green, blue))
+        return AnyResPlan(size, candidates)
     if config.get("image_aspect_ratio") == "pad":
-        red, green, blue = (int(255 * part) for part in tower.image_mean)
         return PadToSquare(size, fill=(red, green, blue))
     if not tower.use_class_token:
         # SigLIP's pictures are resized to height and width, CLIP's to the shorter side.

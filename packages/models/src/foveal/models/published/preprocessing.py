@@ -15,7 +15,7 @@ from foveal.models.views.stretch import StretchToSquare
 FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
-SIGLIP = "SiglipImageProcessor"
+SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -37,7 +37,8 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "do_center_crop": False,
         "image_mean": HALF,
         "image_std": HALF,
-    }
+    },
+    ONEVISION: {"size": {"height": 384, "width": 384}, "do_center_crop": False, "crop_size": None, "do_pad": True},
 }
 """Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -103,6 +104,15 @@ class Preprocessing:
             raise self._refused("size", f"the tower takes views of {size} pixels a side")
         self._check_crop(side)
 
+    def require(self, key: str, value: object, reason: str) -> None:
+        """Refuse a setting with another value than `value`.
+
+        Raises:
+            ValueError: naming the setting and the reason.
+        """
+        if self.settings[key] != value:
+            raise self._refused(key, reason)
+
     @property
     def pinpoints(self) -> Any:
         """LLaVA-NeXT's canvases in pixels; None if the file has none."""
@@ -123,7 +133,7 @@ class Preprocessing:
 
     def _check_crop(self, side: int) -> None:
         crop = self.settings["crop_size"]
-        if crop not in (side, {"height": side, "width": side}):
+        if crop not in (None, side, {"height": side, "width": side}):
             raise self._refused("crop_size", f"only the {side} pixels of size are known")
 
     def _colour(self, key: str) -> Colour:
