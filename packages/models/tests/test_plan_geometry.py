@@ -15,6 +15,7 @@ from foveal.models import (
     CropToSquare,
     DeepStackHdPlan,
     DeepStackPlan,
+    MarkedPlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
@@ -34,8 +35,9 @@ PLANS = {
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
     "vary": VaryPlan(28, 14),
+    "marked": MarkedPlan(AnyResPlan(14)),
 }
-TILED = ["anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]
+TILED = ["marked", "anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
 )
