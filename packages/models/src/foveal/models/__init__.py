@@ -22,6 +22,7 @@ from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
+from foveal.models.views.tiles import DynamicTilesPlan
 from foveal.models.views.uhd import UhdPlan
 from foveal.models.views.vary import VaryPlan
 
@@ -37,6 +38,7 @@ __all__ = [
     "DeepStackHdPlan",
     "DeepStackMerge",
     "DeepStackPlan",
+    "DynamicTilesPlan",
     "Merge",
     "Merged",
     "PadToSquare",
