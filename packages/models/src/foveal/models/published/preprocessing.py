@@ -15,6 +15,8 @@ from foveal.models.views.stretch import StretchToSquare
 FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
+GOT = "GotOcr2ImageProcessor"
+"""GOT-OCR 2.0's, also InternVL's."""
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -29,7 +31,17 @@ DEFAULTS: dict[str, Any] = {
     "image_mean": CLIP_MEAN,
     "image_std": CLIP_STD,
 }
-"""What transformers takes for settings that a file does not have, the same for the three classes."""
+"""What transformers takes for settings that a file does not have, the same for the three classes above."""
+DEFAULTS_OF: dict[str, dict[str, Any]] = {
+    GOT: {
+        "size": {"height": 384, "width": 384},
+        "do_center_crop": False,
+        "crop_to_patches": False,
+        "min_patches": 1,
+        "max_patches": 12,
+    }
+}
+"""Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -93,6 +105,21 @@ class Preprocessing:
             raise self._refused("size", f"the tower takes views of {size} pixels a side")
         self._check_crop(side)
 
+    def tiles(self) -> tuple[int, int]:
+        """The fewest and the most tiles of a picture, as GOT-OCR 2.0 and InternVL have them; (1, 1): it is not cut.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        fewest, most = self.settings["min_patches"], self.settings["max_patches"]
+        if not self.settings["crop_to_patches"] or most == 1:
+            return 1, 1
+        if not (isinstance(most, int) and most > 1):
+            raise self._refused("max_patches", "expected is a whole number of tiles, at least 1")
+        if not (isinstance(fewest, int) and 1 <= fewest <= most):
+            raise self._refused("min_patches", f"expected is a whole number of tiles from 1 to max_patches {most}")
+        return fewest, most
+
     @property
     def pinpoints(self) -> Any:
         """LLaVA-NeXT's canvases in pixels; None if the file has none."""
@@ -152,5 +179,5 @@ def preprocessing_of(folder: Path, kinds: Sequence[str]) -> Preprocessing | None
         kind = str(given.get("image_processor_type", CLIP)).removesuffix("Fast").removesuffix("Pil")
         if kind not in kinds:
             raise ValueError(f"{path}: image_processor_type is {kind!r}, known are {', '.join(kinds)}")
-        return Preprocessing(path, {**DEFAULTS, **given, "image_processor_type": kind})
+        return Preprocessing(path, {**DEFAULTS, **DEFAULTS_OF.get(kind, {}), **given, "image_processor_type": kind})
     return None
