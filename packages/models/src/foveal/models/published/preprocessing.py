@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.core.annotations import fits
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, HALF, Colour
 from foveal.models.published.json_file import read_json
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -17,6 +17,7 @@ FILES = {"processor_config.json": "image_processor", "preprocessor_config.json":
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
 GOT = "GotOcr2ImageProcessor"
 """GOT-OCR 2.0's, also InternVL's."""
+SIGLIP = "SiglipImageProcessor"
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -39,7 +40,13 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "crop_to_patches": False,
         "min_patches": 1,
         "max_patches": 12,
-    }
+    },
+    SIGLIP: {
+        "size": {"height": 224, "width": 224},
+        "do_center_crop": False,
+        "image_mean": HALF,
+        "image_std": HALF,
+    },
 }
 """Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from PIL.Image import Image
 
-from foveal.core import Grid, Size
+from foveal.core import Box, Grid, Size
 from foveal.models.views.canvas import canvas_of, check_canvas, sharper, stretched, tiles_of
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
@@ -57,6 +57,11 @@ class DynamicTilesPlan(DraftPlan):
 
     def layout(self, picture: Size) -> tuple[int | str, ...]:
         return tuple(item for item in (self.start, *range(len(self.views(picture))), self.end) if item != "")
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        tiles, whole = self.tiles(picture), Box.whole(picture)
+        boxes = whole.cells(tiles)
+        return boxes if tiles.cells == 1 else (*boxes, whole)
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         tiles = self.tiles(picture.size)
