@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors import Grid, SpatialResampler
-from foveal.connectors.resampler import window_matrix, window_points
 from foveal.connectors.sincos import _bicubic_matrix
+from foveal.connectors.windows import window_matrix, window_points
 from foveal.core import Size, attention
 from foveal.models import Batch, VisionLanguageModel
 from foveal.models.prompts.batch import position_ids

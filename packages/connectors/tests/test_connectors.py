@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from foveal.connectors import AdaptivePool, MlpProjector, PerceiverResampler, SpatialResampler, grouped
 from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR, TRANSFORMERS
 from foveal.connectors.pool import DECO, pool_matrix
-from foveal.connectors.resampler import UHD, window_matrix
+from foveal.connectors.resampler import UHD
 from foveal.connectors.separable import resized
 from foveal.connectors.sincos import resampled
+from foveal.connectors.windows import window_matrix
 from foveal.core import build, describe
 
 GRIDS = st.tuples(st.integers(1, 9), st.integers(1, 9))

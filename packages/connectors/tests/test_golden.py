@@ -6,8 +6,9 @@ import torch
 from foveal.connectors import AdaptivePool, MlpProjector, PerceiverResampler, SpatialResampler
 from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR
 from foveal.connectors.pool import DECO
-from foveal.connectors.resampler import UHD, window_points
+from foveal.connectors.resampler import UHD
 from foveal.connectors.sincos import resampled, sincos_grid
+from foveal.connectors.windows import window_points
 from foveal.core import load_exact
 
 

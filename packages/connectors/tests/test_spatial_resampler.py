@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from foveal.connectors import AdaptivePool, PerceiverResampler, SpatialResampler
 from foveal.connectors.pool import pool_matrix
-from foveal.connectors.resampler import window_matrix, window_points
 from foveal.connectors.separable import _made, kept, resized
 from foveal.connectors.sincos import resampled
+from foveal.connectors.windows import window_matrix, window_points
 from foveal.core import attention
 
 GRIDS = [(4, 4), (2, 6), (7, 3), (1, 1), (1, 9), (13, 11)]
