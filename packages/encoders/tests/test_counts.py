@@ -22,6 +22,8 @@ from foveal.encoders import (
     convnext_large,
     convnext_xxlarge,
     dinov2_vit_large,
+    intern_vit_6b_448,
+    intern_vit_300m_448,
     siglip_tower,
     siglip_vit_large_384,
     siglip_vit_so400m_384,
@@ -129,6 +131,9 @@ PUBLISHED = [
         lambda: dinov2_tower(1536, 40, 24, 4096, 14, 518, activation="swiglu"),
         {"last norm": norm(1536), "token that hides patches in pre-training": 1536},
     ),
+    # transformers' classes on the meta device, with the settings of the published config.json.
+    Published("InternViT 300M 448", "transformers", 304_012_288, intern_vit_300m_448),
+    Published("InternViT 6B 448, version 2.5", "transformers", 5_536_496_000, intern_vit_6b_448),
     Published("SAM B", "transformers", 89_670_912, sam(768, 12, 12, 2, 5, 8, 11)),
     Published("SAM L", "transformers", 308_278_272, sam(1024, 24, 16, 5, 11, 17, 23)),
     Published("SAM H", "transformers", 637_026_048, sam(1280, 32, 16, 7, 15, 23, 31)),

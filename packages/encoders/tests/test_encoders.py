@@ -21,6 +21,7 @@ from foveal.encoders import (
     SamViTDet,
     StackedVisionTransformer,
     VisionTransformer,
+    intern_vit_tower,
     siglip_tower,
 )
 from foveal.encoders.dinov2 import dinov2_tower
@@ -36,6 +37,10 @@ def siglip(**options):
 
 def dinov2(**options):
     return dinov2_tower(12, 2, 2, 16, 8, 24, **options)
+
+
+def intern_vit(**options):
+    return intern_vit_tower(16, 2, 2, 24, 4, 16, norm="rms", qkv_bias=False, norm_queries=True, **options)
 
 
 def sam(**options):
@@ -103,6 +108,7 @@ CASES = {
     ),
     "dinov2": Case(lambda: dinov2(num_registers=2), pairs(8, 32, 24), Size(12, 8)),
     "dinov2_swiglu": Case(lambda: dinov2(activation="swiglu"), pairs(8, 32, 24), Size(12, 8)),
+    "intern_vit": Case(intern_vit, pairs(4, 8, 20, 16), Size(18, 16)),
     "sam": Case(lambda: sam(downsample=(), antialias=False), pairs(4, 8, 28, 24), Size(26, 24)),
     "vary": Case(sam, pairs(4, 8, 20, 36, 24), Size(24, 26)),
     "convnext": Case(lambda: convnext(layers=(0, 1, 2, 3, 4)), pairs(32, 64, 96), Size(48, 32)),

@@ -7,6 +7,13 @@ from foveal.encoders.deepstack import StackedVisionTransformer
 from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, dinov2_weights
 from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
+from foveal.encoders.intern_vit import (
+    intern_vit,
+    intern_vit_6b_448,
+    intern_vit_300m_448,
+    intern_vit_tower,
+)
+from foveal.encoders.intern_vit_weights import intern_vit_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
 from foveal.encoders.parallel import ParallelEncoder
 from foveal.encoders.sam import SamViTDet
@@ -43,6 +50,11 @@ __all__ = [
     "dinov2_vit",
     "dinov2_vit_large",
     "dinov2_weights",
+    "intern_vit",
+    "intern_vit_6b_448",
+    "intern_vit_300m_448",
+    "intern_vit_tower",
+    "intern_vit_weights",
     "llava_hr_weights",
     "sam_vit",
     "sam_weights",
