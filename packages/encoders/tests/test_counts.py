@@ -12,6 +12,7 @@ import torch
 
 from foveal.encoders import (
     ConvNeXt,
+    InverseSemanticPyramid,
     MixtureOfResolution,
     SamSiglipHybrid,
     SamViTDet,
@@ -233,6 +234,14 @@ def test_deepseek_vl():
     high = count(lambda: SamSiglipHybrid(SamViTDet(), low())) - count(low)
     assert high == 95_569_152 + 256 * 768 + 9 * 256 * 256 + 2 * norm(256) + 1
     assert round(high / 1e6, 2) == 96.36
+
+
+def test_llava_uhd_v2():
+    """LLaVA-UHD v2's code: two steps of 6,233 parameters each, and a 1 x 1 convolution of the tower's width."""
+    step = linear(3, 32) + linear(32, 32) + linear(52, 49) + linear(49, 49) + 2
+    pyramid = count(lambda: InverseSemanticPyramid(clip_vit_large_336())) - count(clip_vit_large_336)
+    assert step == 6_233
+    assert pyramid == 2 * step + linear(1024, 1024)
 
 
 @pytest.mark.parametrize("post_blocks", [0, 5])

@@ -15,6 +15,7 @@ from foveal.core import Grid, Size, build, describe, tables_of
 from foveal.encoders import (
     ConvNeXt,
     Encoder,
+    InverseSemanticPyramid,
     MixtureOfResolution,
     ParallelEncoder,
     SamSiglipHybrid,
@@ -117,6 +118,9 @@ CASES = {
         Size(12, 16),
     ),
     "deepseek_vl": Case(deepseek_vl, pairs(4, 16, 28, 24), Size(26, 24)),
+    "pyramid": Case(
+        lambda: InverseSemanticPyramid(siglip(layers=(-1,)), scales=(1, 2, 4)), pairs(4, 8, 20, 16), Size(18, 16)
+    ),
     "deepstack_v": Case(
         lambda: StackedVisionTransformer(VisionTransformer(16, 4, 2, 24, 4, 16, layers=(-1,)), start=0),
         pairs(4, 8, 20, 16),

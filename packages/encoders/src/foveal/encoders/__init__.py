@@ -9,6 +9,7 @@ from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
 from foveal.encoders.parallel import ParallelEncoder
+from foveal.encoders.pyramid import InverseSemanticPyramid, semantic_pyramid, vdim_weights
 from foveal.encoders.sam import SamViTDet
 from foveal.encoders.sam_weights import sam_vit, sam_weights
 from foveal.encoders.siglip import (
@@ -24,6 +25,7 @@ __all__ = [
     "ConvNeXt",
     "Encoder",
     "Grid",
+    "InverseSemanticPyramid",
     "MixtureOfResolution",
     "ParallelEncoder",
     "SamSiglipHybrid",
@@ -46,9 +48,11 @@ __all__ = [
     "llava_hr_weights",
     "sam_vit",
     "sam_weights",
+    "semantic_pyramid",
     "siglip_tower",
     "siglip_vit",
     "siglip_vit_large_384",
     "siglip_vit_so400m_384",
     "siglip_weights",
+    "vdim_weights",
 ]
