@@ -8,6 +8,8 @@ from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, d
 from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
+from foveal.encoders.moonvit import MoonViT
+from foveal.encoders.moonvit_weights import moonvit, moonvit_weights, refined_patches
 from foveal.encoders.parallel import ParallelEncoder
 from foveal.encoders.pyramid import InverseSemanticPyramid, semantic_pyramid, vdim_weights
 from foveal.encoders.sam import SamViTDet
@@ -27,6 +29,7 @@ __all__ = [
     "Grid",
     "InverseSemanticPyramid",
     "MixtureOfResolution",
+    "MoonViT",
     "ParallelEncoder",
     "SamSiglipHybrid",
     "SamViTDet",
@@ -46,6 +49,9 @@ __all__ = [
     "dinov2_vit_large",
     "dinov2_weights",
     "llava_hr_weights",
+    "moonvit",
+    "moonvit_weights",
+    "refined_patches",
     "sam_vit",
     "sam_weights",
     "semantic_pyramid",
