@@ -50,6 +50,7 @@ from foveal.encoders import (
     Encoder,
     InverseSemanticPyramid,
     MixtureOfResolution,
+    MoonViT,
     ParallelEncoder,
     SamSiglipHybrid,
     SamViTDet,
@@ -136,6 +137,8 @@ ENCODERS = {
     "mixture_of_resolution": lambda: MixtureOfResolution(
         VisionTransformer(16, 4, 2, 24, 16, SIDE, layers=(-1,)), CONVNEXT(), fast_size=SIDE
     ),
+    "moonvit": partial(MoonViT, 16, 2, 2, 24, 16, SIDE),
+    "vit_uhd": partial(MoonViT, 16, 2, 2, 24, 8, SIDE, compress_after=(1,)),
     "pyramid": lambda: InverseSemanticPyramid(CLIP(), scales=(1, 2)),
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
