@@ -36,9 +36,10 @@ from foveal.connectors import (
     StridedPool,
     TokenPacker,
 )
+from foveal.core import Grid
 from tools.bench.timing import machine, medians
 
-GRID, TOKENS, ROUNDS = (24, 24), 144, 5
+GRID, TOKENS, ROUNDS = Grid(24, 24), 144, 5
 WIDTH, OUT_WIDTH = 1024, 4096
 BASELINE = "AdaptivePool, one linear layer"
 

@@ -120,3 +120,41 @@ def test_tiles_lie_row_by_row_on_their_grid(name, size):
         if row and below is not None:
             assert down > below[1] + 1
             assert abs(right - below[0]) < 1
+
+
+@pytest.mark.parametrize("name", PLANS)
+@settings(max_examples=15, deadline=None)
+@given(size=OBLONG)
+def test_regions_say_what_a_view_shows(name, size):
+    """At every pixel of a view, the colour is the picture's at the place that the view's box gives."""
+    plan = PLANS[name]
+    views, boxes = plan.cut(graded(size)), plan.regions(size)
+    assert len(views) == len(boxes)
+    for view, box in zip(views, boxes, strict=True):
+        values = np.asarray(view).astype(float)
+        for axis, (length, shown, begin, extent) in enumerate(
+            ((size.width, view.width, box.left, box.width), (size.height, view.height, box.top, box.height))
+        ):
+            places = begin + (np.arange(shown) + 0.5) * extent / shown
+            expected = (places - 0.5) * 255 / (length - 1)
+            scale = max(extent / shown, 1.0)
+            inside = (places > 2 * scale + 1) & (places < length - 2 * scale - 1)
+            inside = inside[None, :] if axis == 0 else inside[:, None]
+            inside = inside & (values[..., 2] > 250)
+            expected = expected[None, :] if axis == 0 else expected[:, None]
+            off = np.abs(values[..., axis] - expected)[inside]
+            assert not off.size or off.max() <= 2 + 255 / length * scale
+
+
+@pytest.mark.parametrize("name", PLANS)
+@settings(max_examples=15, deadline=None)
+@given(size=OBLONG)
+def test_padding_is_what_a_region_has_beyond_the_picture(name, size):
+    plan = PLANS[name]
+    for view, box in zip(plan.cut(Image.new("RGB", size, "white")), plan.regions(size), strict=True):
+        shown = max(min(box.right, size.width) - max(box.left, 0), 0) * max(
+            min(box.bottom, size.height) - max(box.top, 0), 0
+        )
+        white = (np.asarray(view).min(axis=-1) > 128).mean()
+        # Both edges of the picture may fall between two pixels.
+        assert abs(white - shown / (box.width * box.height)) <= 2 / min(view.size)

@@ -151,7 +151,7 @@ def test_where_the_settings_are_and_that_the_choice_is_logged(folder, next_folde
         ({**SQUARE, "rescale_factor": 1 / 127.5}, "rescale_factor is"),
         ({**SQUARE, "image_mean": [0.5]}, r"image_mean is \[0\.5\].*three numbers"),
         ({**SQUARE, "image_std": [0.5, 0, 1]}, "deviations above 0"),
-        ({**SQUARE, "image_processor_type": "SiglipImageProcessor"}, "image_processor_type is 'SiglipImageProcessor'"),
+        ({**SQUARE, "image_processor_type": "BlipImageProcessor"}, "image_processor_type is 'BlipImageProcessor'"),
         ([], "is damaged"),
     ],
 )

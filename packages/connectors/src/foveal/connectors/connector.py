@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from foveal.core import Grid, group_by
+from foveal.core import Grid, group_by, typed_as
 
 Widths = int | tuple[int, ...]
 
@@ -71,6 +71,11 @@ class Connector(nn.Module, ABC):
             ValueError: if there are not as many maps as `in_widths`, a grid is empty, a map does not have the rows of
                 its grid, or a mask is not supported.
         """
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def checked(
         self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None

@@ -4,7 +4,7 @@ from foveal.core.annotations import check_values, fits, hints_of
 from foveal.core.attention import attention, runs_packed
 from foveal.core.describe import build, describe
 from foveal.core.folders import whole_file, whole_folder
-from foveal.core.geometry import Grid, Size
+from foveal.core.geometry import Box, Grid, Size
 from foveal.core.kernels import Backend
 from foveal.core.key_map import KeyMap
 from foveal.core.packing import Lengths, group_by, pack, unpack
@@ -21,9 +21,11 @@ from foveal.core.tensors import (
     read_tensors,
     shards_of,
 )
+from foveal.core.typed_call import typed_as
 
 __all__ = [
     "Backend",
+    "Box",
     "Grid",
     "KeyMap",
     "Lengths",
@@ -50,6 +52,7 @@ __all__ = [
     "shards_of",
     "stacks_of",
     "tables_of",
+    "typed_as",
     "unpack",
     "whole_file",
     "whole_folder",

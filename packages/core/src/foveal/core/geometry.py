@@ -1,4 +1,4 @@
-"""Sizes in pixels and grids of cells: two separate types, so that they are not confused."""
+"""Sizes in pixels, grids of cells and boxes on a picture: separate types, so that they are not confused."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -68,6 +68,47 @@ class Grid(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
+
+
+class Box(NamedTuple):
+    """A rectangle on a picture, in pixels of the picture from its top left corner; it may reach beyond the picture.
+
+    Attributes:
+        left: distance of the left side from the picture's.
+        top: distance of the upper side from the picture's.
+        right: distance of the right side from the picture's left one.
+        bottom: distance of the lower side from the picture's upper one.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @classmethod
+    def whole(cls, picture: Size) -> "Box":
+        """The box of a whole picture."""
+        return cls(0.0, 0.0, float(picture.width), float(picture.height))
+
+    @property
+    def width(self) -> float:
+        """Pixels from left to right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """Pixels from top to bottom."""
+        return self.bottom - self.top
+
+    def cells(self, grid: Grid) -> tuple["Box", ...]:
+        """The equal parts of the box, row by row."""
+        across = [self.left + self.width * number / grid.columns for number in range(grid.columns + 1)]
+        down = [self.top + self.height * number / grid.rows for number in range(grid.rows + 1)]
+        return tuple(
+            Box(across[column], down[row], across[column + 1], down[row + 1])
+            for row in range(grid.rows)
+            for column in range(grid.columns)
+        )
 
 
 def _pair(pair: Sequence[int], what: str) -> tuple[int, int]:

@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from foveal.core import Grid, Size, group_by
+from foveal.core import Grid, Size, group_by, typed_as
 
 Colour = tuple[float, float, float]
 CLIP_MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)
@@ -69,6 +69,11 @@ class Encoder(nn.Module, ABC):
         Raises:
             ValueError: if the views do not have this shape, or the patch does not divide them.
         """
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """Compute the maps of views of any sizes; the same numbers as one by one.

@@ -1,7 +1,7 @@
 """A vision-language model: an encoder, a connector and a causal language model."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector, grouped
-from foveal.core import Grid, Size
+from foveal.core import Grid, Size, typed_as
 from foveal.encoders import Encoder
 from foveal.models.compatibility import (
     check_context,
@@ -106,8 +106,7 @@ class VisionLanguageModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """The device of the language model's embeddings."""
-        weight: Tensor = self.language_model.get_input_embeddings().weight
-        return weight.device
+        return cast(Tensor, self.language_model.get_input_embeddings().weight).device
 
     def visual_tokens(self, views: Sequence[Tensor]) -> list[Tensor]:
         """Tokens of each view (or set of views seen together): [tokens, width], or [levels, tokens, width].
@@ -162,8 +161,9 @@ class VisionLanguageModel(nn.Module):
         embedded: Tensor = self.language_model.get_input_embeddings()(input_ids.masked_fill(placeholders, 0))
         expected = int(placeholders.sum())
         if not views and expected == 0:
-            # A batch of text alone has no gradient when only the parts for pictures are trained.
-            needed = self._must_run_everything() or (self.training and not embedded.requires_grad)
+            # Text has no gradient if only parts for pictures are trained; other ranks wait for those of all parts.
+            several_ranks = torch.distributed.is_available() and torch.distributed.is_initialized()
+            needed = self.training and (several_ranks or not embedded.requires_grad)
             return Embedded(embedded + self._nothing() if needed else embedded, ())
         pictures = self.merged(views, sizes) if views else []
         tokens = torch.cat(
@@ -214,8 +214,12 @@ class VisionLanguageModel(nn.Module):
                 use_cache=False,
                 logits_to_keep=0 if columns is None else columns,
             )
-        logits: Tensor = output.logits
-        return logits
+        return cast(Tensor, output.logits)
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def loss(self, batch: Batch) -> TokenLoss:
         """The summed cross-entropy over the supervised tokens of `batch`.
@@ -236,10 +240,6 @@ class VisionLanguageModel(nn.Module):
         """The grids of the feature maps of every set of views."""
         inputs, shapes = self.encoder.inputs, [Size.of_view(view) for view in views]
         return [self.encoder.grids(*shapes[start : start + inputs]) for start in range(0, len(shapes), inputs)]
-
-    def _must_run_everything(self) -> bool:
-        """Whether other ranks wait for gradients of parts that a batch without pictures does not use."""
-        return self.training and torch.distributed.is_available() and torch.distributed.is_initialized()
 
     def _nothing(self) -> Tensor:
         """Zero, computed through the encoder, the connector and the merge."""

@@ -15,6 +15,7 @@ CLASSES = {
     "validate": ("recipes.commands.validate", "ValidateCommand", "validate"),
     "check": ("recipes.commands.check", "CheckCommand", "fit"),
     "cost": ("recipes.commands.cost", "CostCommand", "fit"),
+    "look": ("recipes.commands.look", "LookCommand", "fit"),
 }
 """For every command: its module, its class, and the Trainer method whose options it takes."""
 

@@ -22,6 +22,10 @@ EXAMPLES = {
         "--config uhd.yaml --config uhd/13b.yaml --image 1000x3000",
         "--checkpoint runs/uhd/version_0/checkpoint",
     ),
+    "look": (
+        "--config uhd.yaml --image page.png",
+        "--checkpoint runs/uhd/version_0/checkpoint --image page.png --output views.png",
+    ),
 }
 OVERLAYS = (
     *("data/llava.yaml", "lora.yaml", "quant/nf4.yaml", "scale/ddp.yaml", "scale/fsdp.yaml"),
@@ -33,7 +37,7 @@ PARTS = ("encoder", "connector", "language_model", "tokenizer", "plan", "merge")
 MODEL = "recipes.module.Finetuning"
 DATA = ("recipes.data.PagesData", "recipes.data.LlavaData")
 HIDDEN = ("LightningCLI", "FitCommand")
-"""Base classes whose options are not shown: Lightning's are left to its own parser; `cost` and `check` do not train."""
+"""Base classes whose options are not shown: Lightning's are left to its own parser; others than `fit` do not train."""
 NAMES = 38
 """Width of the column with the options' names."""
 

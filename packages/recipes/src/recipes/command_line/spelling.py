@@ -24,6 +24,7 @@ COMMANDS = {
     "validate": ("recipes.commands.lightning_cli", "recipes.commands.measuring"),
     "check": FIT,
     "cost": (*FIT, "recipes.commands.cost"),
+    "look": (*FIT, "recipes.commands.look"),
 }
 """For every command, the modules whose `add_arguments_to_parser` adds options."""
 CLASSES = {"trainer": ("lightning.pytorch.trainer.trainer", "Trainer"), "model": ("recipes.module", "Finetuning")}

@@ -11,6 +11,7 @@ from torch import nn
 from foveal.core import StoredTensors
 from foveal.encoders.hub import folder_of
 from foveal.models.foreign_code import config_without_code, no_code_of
+from foveal.models.language_models.causal import causal_class
 from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.language_models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
@@ -173,13 +174,11 @@ def pretrained_language_model(
         OSError: if there is no such name.
         ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
-    from transformers import AutoModelForCausalLM
-
     with told_of(name_or_folder, "its config.json is damaged or describes no language model"):
         config = _config_of(name_or_folder)
     model: Any
     if torch.get_default_device().type == "meta":
-        model = AutoModelForCausalLM.from_config(
+        model = causal_class(config).from_config(
             config, dtype=_torch_dtype(dtype) or config.dtype, trust_remote_code=False
         )
     elif quantize is not None or recorded_kind(config) is not None:
@@ -212,7 +211,7 @@ def _config_of(name_or_folder: str) -> Any:
 
 
 def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None) -> Any:
-    from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
+    from transformers import Qwen2ForCausalLM
 
     options: dict[str, Any] = {
         "dtype": dtype or "auto",
@@ -232,7 +231,7 @@ def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None)
             if getattr(config, "quantization_config", None) is None:
                 check_sizes(config, stored, name_or_folder)
         with told_of(name_or_folder, "it cannot be loaded"), no_code_of(name_or_folder):
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            model, loading = causal_class(config).from_pretrained(
                 name_or_folder, config=config, use_safetensors=True, trust_remote_code=False, **options
             )
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from foveal.core import Rename, StoredTensors
+from foveal.models.language_models.causal import causal_class
 from foveal.models.language_models.quantize import (
     Kind,
     decoder_linears,
@@ -61,7 +62,7 @@ def load_quantized(
             which is checked before any weight is read; if two tied tensors differ; or as for `quantize`.
         ImportError: if bitsandbytes is not installed.
     """
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import GenerationConfig
 
     before = recorded_kind(config)
     asked = kind or before
@@ -76,7 +77,7 @@ def load_quantized(
     dtype = dtype or config.dtype or stored.dtype(wanted)
     config.quantization_config = None
     with parameters_without_memory():
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+        model: Any = causal_class(config).from_config(config, dtype=dtype, trust_remote_code=False)
     names = decoder_linears(model)
     places = {f"{layer}.{piece}": (layer, piece) for layer in names for piece in PIECES[before]}
     expected = _expected(model)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from foveal.models.language_models.causal import causal_class
 from foveal.models.library_errors import told_of
 from foveal.models.on_meta import built_on_meta
 
@@ -25,10 +26,8 @@ def check_sizes(config: Any, stored: Mapping[str, Tensor], source: str) -> None:
         ValueError: if shapes differ, naming tensors with both shapes; if far more weights are described, naming some of
             the missing tensors; if no model can be built from `config`.
     """
-    from transformers import AutoModelForCausalLM
-
     with told_of(source, "its config.json describes no language model that can be built"):
-        model = built_on_meta(lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False), stored)
+        model = built_on_meta(lambda: causal_class(config).from_config(config, trust_remote_code=False), stored)
     expected = model.state_dict()
     misshapen = [
         f"{name} is {tuple(stored[name].shape)}, config.json says {tuple(tensor.shape)}"

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from foveal.core import Grid, Size
+from foveal.core import Grid, Size, typed_as
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Merge(nn.Module, ABC):
         Raises:
             ValueError: if such views cannot be merged.
         """
+
+    if TYPE_CHECKING:
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
 
 def overview_and_tiles(name: str, grids: Sequence[Grid], tile_grid: Grid | None, *, sets: int = 1) -> tuple[Grid, Grid]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Rename, check_fit
+from foveal.models.language_models.causal import causal_class
 from foveal.models.prompts.template_texts import TemplateName
 
 NOT_THE_MODELS = {"model_type", "architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
@@ -35,11 +36,10 @@ def empty(config: Any, dtype: torch.dtype) -> nn.Module:
 
     It is not built on the meta device, because buffers (tables of rotary positions) would then be missing.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
     with no_init_weights():
-        built: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+        built: Any = causal_class(config).from_config(config, dtype=dtype, trust_remote_code=False)
     built.tie_weights()
     model: nn.Module = built
     return model

@@ -18,6 +18,7 @@ from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge
 from foveal.models.merges.merge import Merge
+from foveal.models.published import siglip_towers
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
@@ -27,6 +28,7 @@ from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
+from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.uhd import UhdPlan
 
 FAMILIES = {
@@ -109,6 +111,8 @@ def _tower(
     config: Mapping[str, Any], names: Names, weights: StoredTensors, encoder: str | None
 ) -> tuple[VisionTransformer, tuple[Reading, ...]]:
     """The image tower: without weights if the checkpoint contains them, otherwise the one that it names."""
+    if siglip_towers.is_siglip(encoder or str(config["mm_vision_tower"]), names.of("encoder").values()):
+        return siglip_towers.of_original(config, names, weights, encoder)
     source, chosen = weights.source, config.get("mm_vision_select_layer", -1)
     feature = config.get("mm_vision_select_feature", "patch")
     if feature not in ("patch", "cls_patch"):
@@ -175,6 +179,9 @@ def plan_of(
     if config.get("image_aspect_ratio") == "pad":
         red, green, blue = (int(255 * part) for part in tower.image_mean)
         return PadToSquare(size, fill=(red, green, blue))
+    if not tower.use_class_token:
+        # SigLIP's pictures are resized to height and width, CLIP's to the shorter side.
+        return StretchToSquare(size)
     return CropToSquare(size)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.core.annotations import fits
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, HALF, Colour
 from foveal.models.published.json_file import read_json
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -15,6 +15,7 @@ from foveal.models.views.stretch import StretchToSquare
 FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
+SIGLIP = "SiglipImageProcessor"
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -29,7 +30,16 @@ DEFAULTS: dict[str, Any] = {
     "image_mean": CLIP_MEAN,
     "image_std": CLIP_STD,
 }
-"""What transformers takes for settings that a file does not have, the same for the three classes."""
+"""What transformers takes for settings that a file does not have, the same for the three classes above."""
+DEFAULTS_OF: dict[str, dict[str, Any]] = {
+    SIGLIP: {
+        "size": {"height": 224, "width": 224},
+        "do_center_crop": False,
+        "image_mean": HALF,
+        "image_std": HALF,
+    }
+}
+"""Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -152,5 +162,5 @@ def preprocessing_of(folder: Path, kinds: Sequence[str]) -> Preprocessing | None
         kind = str(given.get("image_processor_type", CLIP)).removesuffix("Fast").removesuffix("Pil")
         if kind not in kinds:
             raise ValueError(f"{path}: image_processor_type is {kind!r}, known are {', '.join(kinds)}")
-        return Preprocessing(path, {**DEFAULTS, **given, "image_processor_type": kind})
+        return Preprocessing(path, {**DEFAULTS, **DEFAULTS_OF.get(kind, {}), **given, "image_processor_type": kind})
     return None

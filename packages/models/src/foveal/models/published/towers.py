@@ -19,9 +19,9 @@ def openai_clip(
     Raises:
         ValueError: if a tensor that determines a size is missing.
     """
-    width, _, patch, _ = _shape(shapes, "embeddings.patch_embedding.weight", source)
-    tokens, _ = _shape(shapes, "embeddings.position_embedding.weight", source)
-    mlp_width, _ = _shape(shapes, "encoder.layers.0.mlp.fc1.weight", source)
+    width, _, patch, _ = shape_of(shapes, "embeddings.patch_embedding.weight", source)
+    tokens, _ = shape_of(shapes, "embeddings.position_embedding.weight", source)
+    mlp_width, _ = shape_of(shapes, "encoder.layers.0.mlp.fc1.weight", source)
     if width % HEAD_WIDTH:
         raise ValueError(
             f"{source}: a CLIP of width {width} is not one of OpenAI's, whose heads are {HEAD_WIDTH} wide: "
@@ -29,7 +29,7 @@ def openai_clip(
         )
     return VisionTransformer(
         width,
-        _depth(shapes, r"encoder\.layers\.(\d+)\..*"),
+        depth_of(shapes, r"encoder\.layers\.(\d+)\..*"),
         width // HEAD_WIDTH,
         mlp_width,
         patch,
@@ -53,10 +53,10 @@ def sam_tower(shapes: Shapes, *, image_mean: Colour, image_std: Colour, source: 
     Raises:
         ValueError: if a tensor that determines a size is missing.
     """
-    width, _, patch, _ = _shape(shapes, "patch_embed.proj.weight", source)
-    _, side, _, _ = _shape(shapes, "pos_embed", source)
-    depth = _depth(shapes, r"blocks\.(\d+)\..*")
-    tables = [_shape(shapes, f"blocks.{number}.attn.rel_pos_h", source) for number in range(depth)]
+    width, _, patch, _ = shape_of(shapes, "patch_embed.proj.weight", source)
+    _, side, _, _ = shape_of(shapes, "pos_embed", source)
+    depth = depth_of(shapes, r"blocks\.(\d+)\..*")
+    tables = [shape_of(shapes, f"blocks.{number}.attn.rel_pos_h", source) for number in range(depth)]
     windows = {(rows + 1) // 2 for rows, _ in tables} - {side}
     if len(windows) > 1:
         raise ValueError(f"{source}: blocks with windows of {sorted(windows)} cells, only one size is known")
@@ -68,9 +68,9 @@ def sam_tower(shapes: Shapes, *, image_mean: Colour, image_std: Colour, source: 
         patch * side,
         window=min(windows, default=side),
         global_blocks=tuple(number for number, (rows, _) in enumerate(tables) if rows == 2 * side - 1),
-        neck_width=_shape(shapes, "neck.0.weight", source)[0],
-        downsample=tuple(_shape(shapes, f"net_{number}.weight", source)[0] for number in (2, 3)),
-        mlp_ratio=_shape(shapes, "blocks.0.mlp.lin1.weight", source)[0] / width,
+        neck_width=shape_of(shapes, "neck.0.weight", source)[0],
+        downsample=tuple(shape_of(shapes, f"net_{number}.weight", source)[0] for number in (2, 3)),
+        mlp_ratio=shape_of(shapes, "blocks.0.mlp.lin1.weight", source)[0] / width,
         image_mean=image_mean,
         image_std=image_std,
     )
@@ -90,11 +90,17 @@ def unread_of_clip(names: Iterable[str], tower: VisionTransformer) -> dict[str, 
     return reasons
 
 
-def _shape(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
+def shape_of(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
+    """The shape of a tower's tensor.
+
+    Raises:
+        ValueError: if it is missing.
+    """
     if name not in shapes:
         raise ValueError(f"{source}: the image tower has no {name}, which determines its sizes")
     return shapes[name]
 
 
-def _depth(shapes: Shapes, pattern: str) -> int:
+def depth_of(shapes: Shapes, pattern: str) -> int:
+    """The number of blocks, whose names match `pattern` with the number as its group."""
     return 1 + max((int(match[1]) for name in shapes if (match := re.fullmatch(pattern, name))), default=-1)

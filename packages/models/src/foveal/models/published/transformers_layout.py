@@ -13,11 +13,12 @@ from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.encoders.hub import only_shapes
 from foveal.models.merges.anyres import AnyResMerge
+from foveal.models.published import siglip_towers
 from foveal.models.published.decoders import config_of
 from foveal.models.published.llava_layout import canvases
-from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, Preprocessing, preprocessing_of
+from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, SIGLIP, Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
-from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
+from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
 from foveal.models.published.towers import unread_of_clip
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.plan import ViewPlan
@@ -54,25 +55,15 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     for field, known in {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}.items():
         if config.get(field, known) != known:
             raise ValueError(f"{source}: {field} is {config[field]!r}, only {known!r} can be read")
-    layer, strategy = config.get("vision_feature_layer", -2), config.get("vision_feature_select_strategy", "default")
-    if not isinstance(layer, int):
-        raise ValueError(f"{source}: vision_feature_layer is {layer}, concatenated layers cannot be read")
-    if strategy not in ("default", "full"):
-        raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
     family = config["text_config"].get("model_type", "llama")
     language_model = config_of(family, config["text_config"])
     if config.get("tie_word_embeddings"):
         # transformers ties the output layer if either of the two says so.
         language_model.tie_word_embeddings = True
+    tower, reading = _tower(config, names, encoder, source)
     with torch.device("meta"):
-        tower = clip_vit(encoder or source, layers=(layer,), keep_class_token=strategy == "full")
         connector = MlpProjector(tower.width, language_model.hidden_size, prefix_tokens=tower.prefix_tokens)
         merge = AnyResMerge(language_model.hidden_size) if config["model_type"] == "llava_next" else None
-    names.ignore("encoder", unread_of_clip(names.of("encoder").values(), tower))
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return clip_weights(tensors, tower, source=source)
-
     return Draft(
         family=family,
         language_model=language_model,
@@ -80,11 +71,32 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         encoder=tower,
         connector=connector,
         merge=merge,
-        readings=(Reading("encoder", tower, convert), of_connector(connector), of_merge(merge)),
+        readings=(reading, of_connector(connector), of_merge(merge)),
         names=names,
         plan=_plan(config, tower, with_tiles=merge is not None, source=source),
         max_length=language_model.max_position_embeddings,
     )
+
+
+def _tower(
+    config: Mapping[str, Any], names: Names, encoder: str | None, source: str
+) -> tuple[VisionTransformer, Reading]:
+    """The image tower, on the meta device, and how it is filled."""
+    layer, strategy = config.get("vision_feature_layer", -2), config.get("vision_feature_select_strategy", "default")
+    if not isinstance(layer, int):
+        raise ValueError(f"{source}: vision_feature_layer is {layer}, concatenated layers cannot be read")
+    if strategy not in ("default", "full"):
+        raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
+    if siglip_towers.is_siglip(source, names.of("encoder").values()):
+        return siglip_towers.of_library(source, (layer,), strategy, names, encoder)
+    with torch.device("meta"):
+        tower = clip_vit(encoder or source, layers=(layer,), keep_class_token=strategy == "full")
+    names.ignore("encoder", unread_of_clip(names.of("encoder").values(), tower))
+
+    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        return clip_weights(tensors, tower, source=source)
+
+    return tower, Reading("encoder", tower, convert)
 
 
 def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bool, source: str) -> ViewPlan:
@@ -92,9 +104,10 @@ def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bo
 
     Without such settings: LLaVA's own, which pads.
     """
-    size, kinds = tower.image_size, (LLAVA_NEXT,) if with_tiles else (CLIP, LLAVA)
+    size, kinds = tower.image_size, (LLAVA_NEXT,) if with_tiles else (CLIP, LLAVA, SIGLIP)
     settings = preprocessing_of(Path(source), kinds)
-    plan: ViewPlan = PadToSquare(size)
+    red, green, blue = (int(255 * part) for part in tower.image_mean)
+    plan: ViewPlan = PadToSquare(size, fill=(red, green, blue))
     if settings is not None:
         tower.image_mean, tower.image_std = settings.statistics()
     if with_tiles:

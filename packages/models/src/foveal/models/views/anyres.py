@@ -5,8 +5,17 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from foveal.core import Grid, Size
-from foveal.models.views.canvas import canvas_of, centred, check_canvas, fitted_box, sharper, stretched, tiles_of
+from foveal.core import Box, Grid, Size
+from foveal.models.views.canvas import (
+    canvas_of,
+    centred,
+    check_canvas,
+    fitted_box,
+    fitted_canvas,
+    sharper,
+    stretched,
+    tiles_of,
+)
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
 
@@ -60,6 +69,11 @@ class AnyResPlan(DraftPlan):
         rows_first = self.tie_order == "height_first"
         canvases = (Grid(first, second) if rows_first else Grid(second, first) for first, second in self.candidates)
         return best_canvas(picture, canvases, self.size)
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        tiles = self.tile_grid(picture)
+        canvas = fitted_canvas(picture, canvas_of(tiles, self.size))
+        return (Box.whole(picture), *canvas.cells(tiles))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         canvas = canvas_of(self.tile_grid(picture.size), self.size)

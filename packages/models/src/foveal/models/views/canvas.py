@@ -5,7 +5,7 @@ from math import ceil
 from PIL import Image as Pillow
 from PIL.Image import Image, Resampling
 
-from foveal.core import Grid, Size
+from foveal.core import Box, Grid, Size
 from foveal.models.views.draft import Draft
 from foveal.models.views.square import LARGEST_CANVAS
 
@@ -24,6 +24,13 @@ def fitted_box(picture: Size, canvas: Size) -> tuple[int, int, int, int]:
         fitted = Size(min(ceil(picture.width * vertical), canvas.width), canvas.height)
     left, top = (canvas.width - fitted.width) // 2, (canvas.height - fitted.height) // 2
     return left, top, left + fitted.width, top + fitted.height
+
+
+def fitted_canvas(picture: Size, canvas: Size) -> Box:
+    """The box of a canvas, in pixels of the picture that is scaled to fit it and centred."""
+    left, top, right, bottom = fitted_box(picture, canvas)
+    across, down = picture.width / (right - left), picture.height / (bottom - top)
+    return Box(-left * across, -top * down, (canvas.width - left) * across, (canvas.height - top) * down)
 
 
 def centred(picture: Draft, canvas: Size) -> Image:

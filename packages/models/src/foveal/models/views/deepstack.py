@@ -4,9 +4,17 @@ from math import isqrt
 
 from PIL.Image import Image
 
-from foveal.core import Grid, Size
+from foveal.core import Box, Grid, Size
 from foveal.models.views.anyres import best_canvas
-from foveal.models.views.canvas import canvas_of, centred, check_canvas, sharper, stretched, tiles_of
+from foveal.models.views.canvas import (
+    canvas_of,
+    centred,
+    check_canvas,
+    fitted_canvas,
+    sharper,
+    stretched,
+    tiles_of,
+)
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
 
@@ -66,6 +74,11 @@ class DeepStackPlan(DraftPlan):
     def tile_grid(self, picture: Size) -> Grid | None:
         return None if self.together else self.grid(picture)
 
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        grid, whole = self.grid(picture), Box.whole(picture)
+        canvas = fitted_canvas(picture, canvas_of(grid, self.size)) if self.keep_aspect else whole
+        return (whole, *canvas.cells(grid))
+
     def cut_draft(self, picture: Draft) -> list[Image]:
         canvas = canvas_of(self.grid(picture.size), self.size)
         enlarged = centred(picture, canvas) if self.keep_aspect else stretched(picture, canvas)
@@ -105,6 +118,11 @@ class DeepStackHdPlan(DraftPlan):
     def tile_grid(self, picture: Size) -> Grid:
         check_size(picture)
         return _best_grid(picture, self.crops, self.size)
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        whole, parts = Box.whole(picture), Grid(isqrt(self.crops), isqrt(self.crops))
+        crops = whole.cells(self.tile_grid(picture))
+        return (whole, *crops, *(part for box in (whole, *crops) for part in box.cells(parts)))
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         tiles = self.tile_grid(picture.size)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from PIL.Image import Image
 
-from foveal.core import Grid, Size
+from foveal.core import Box, Grid, Size
 from foveal.models.views.draft import Draft
 
 
@@ -38,6 +38,18 @@ class ViewPlan(ABC):
     def tile_grid(self, picture: Size) -> Grid | None:
         """Rows and columns of the tiles that follow the overview, row by row; None: the views do not form a plane."""
         return None
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        """The part of a picture that each view shows, in the order of `views`, so that what is found in a view can be
+        laid back on the picture. Where a box reaches beyond the picture, the view shows padding.
+
+        Raises:
+            ValueError: as for `views`.
+            NotImplementedError: if the plan does not say.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say which part of a picture its views show: give it a method regions"
+        )
 
     @abstractmethod
     def cut(self, image: Image) -> list[Image]:

@@ -5,7 +5,7 @@ from math import ceil
 from PIL import Image as Pillow
 from PIL.Image import Image, Resampling
 
-from foveal.core import Size
+from foveal.core import Box, Size
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
 
@@ -41,6 +41,12 @@ class PadToSquare(DraftPlan):
                 f"at most {LARGEST_CANVAS // self.size} pixels a side; cut it or make it smaller"
             )
         return (Size(self.size, self.size),)
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        self.views(picture)
+        side = max(picture)
+        left, top = (side - picture.width) // 2, (side - picture.height) // 2
+        return (Box(-left, -top, side - left, side - top),)
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         self.views(picture.size)
@@ -91,16 +97,26 @@ class CropToSquare(DraftPlan):
         check_size(picture)
         return (Size(self.size, self.size),)
 
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        check_size(picture)
+        size, (left, top, right, bottom) = self.sharpest(picture), self._window(picture)
+        across, down = picture.width / size.width, picture.height / size.height
+        return (Box(left * across, top * down, right * across, bottom * down),)
+
     def cut_draft(self, picture: Draft) -> list[Image]:
-        size = self.sharpest(picture.size)
-        left, top = (size.width - self.size) // 2, (size.height - self.size) // 2
         # Only the part that remains is resampled; a very long picture would not fit into memory as a whole.
-        return [_resized_window(picture, size, (left, top, left + self.size, top + self.size))]
+        return [_resized_window(picture, self.sharpest(picture.size), self._window(picture.size))]
 
     def sharpest(self, picture: Size) -> Size:
         shorter, longer = sorted(picture)
         long_side = int(self.size * longer / shorter)
         return Size(self.size, long_side) if picture.width <= picture.height else Size(long_side, self.size)
+
+    def _window(self, picture: Size) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom) of what remains of the resized picture."""
+        size = self.sharpest(picture)
+        left, top = (size.width - self.size) // 2, (size.height - self.size) // 2
+        return left, top, left + self.size, top + self.size
 
 
 def _check_side(size: int) -> None:

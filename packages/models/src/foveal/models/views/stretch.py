@@ -2,7 +2,7 @@
 
 from PIL.Image import Image
 
-from foveal.core import Size
+from foveal.core import Box, Size
 from foveal.models.views.canvas import check_canvas, stretched
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
@@ -26,6 +26,10 @@ class StretchToSquare(DraftPlan):
     def views(self, picture: Size) -> tuple[Size, ...]:
         check_size(picture)
         return (Size(self.size, self.size),)
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        check_size(picture)
+        return (Box.whole(picture),)
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         return [stretched(picture, Size(self.size, self.size))]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from foveal.core import Grid, Size
+from foveal.core import Box, Grid, Size
 from foveal.models.views.canvas import sharper
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
@@ -93,6 +93,14 @@ class UhdPlan(DraftPlan):
             return (overview,)
         slices = [self._slice(picture, grid)] * grid.cells
         return (*slices, overview) if self.overview == "last" else (overview, *slices)
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        check_size(picture)
+        grid, whole = self.grid(self._resized(picture)), Box.whole(picture)
+        if grid is None:
+            return (whole,)
+        slices = whole.cells(grid)
+        return (*slices, whole) if self.overview == "last" else (whole, *slices)
 
     def layout(self, picture: Size) -> tuple[int | str, ...]:
         check_size(picture)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.Image import Image
 
-from foveal.core import Size
+from foveal.core import Box, Size
 from foveal.models.views.canvas import sharper, stretched
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
@@ -61,6 +61,11 @@ class VaryPlan(DraftPlan):
     def layout(self, picture: Size) -> tuple[int | str, ...]:
         check_size(picture)
         return tuple(item for item in (self.start, 0, self.end) if item != "")
+
+    def regions(self, picture: Size) -> tuple[Box, ...]:
+        check_size(picture)
+        whole = Box.whole(picture)
+        return (whole,) if self.crop is None else (*CropToSquare(self.crop).regions(picture), whole)
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         check_size(picture.size)
