@@ -15,7 +15,9 @@ from foveal.core import Grid, Size, build, describe, tables_of
 from foveal.encoders import (
     ConvNeXt,
     Encoder,
+    InverseSemanticPyramid,
     MixtureOfResolution,
+    MoonViT,
     ParallelEncoder,
     SamSiglipHybrid,
     SamViTDet,
@@ -123,6 +125,14 @@ CASES = {
         Size(12, 16),
     ),
     "deepseek_vl": Case(deepseek_vl, pairs(4, 16, 28, 24), Size(26, 24)),
+    "pyramid": Case(
+        lambda: InverseSemanticPyramid(siglip(layers=(-1,)), scales=(1, 2, 4)), pairs(4, 8, 20, 16), Size(18, 16)
+    ),
+    "moonvit": Case(lambda: MoonViT(16, 2, 2, 24, 4, 16), pairs(4, 8, 20, 16), Size(18, 16)),
+    "vit_uhd": Case(lambda: MoonViT(16, 3, 2, 24, 4, 16, compress_after=(1, 3)), pairs(16, 48, 32), Size(8, 16)),
+    "vit_uhd_mean": Case(
+        lambda: MoonViT(16, 2, 2, 24, 2, 8, compress_after=(1,), compression="mean"), pairs(4, 8, 20, 16), Size(18, 16)
+    ),
     "deepstack_v": Case(
         lambda: StackedVisionTransformer(VisionTransformer(16, 4, 2, 24, 4, 16, layers=(-1,)), start=0),
         pairs(4, 8, 20, 16),

@@ -8,7 +8,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from foveal.encoders import convnext, dinov2_vit, intern_vit, siglip_vit
+from foveal.core import load_exact
+from foveal.encoders import MoonViT, convnext, dinov2_vit, intern_vit, moonvit_weights, siglip_vit
 
 NATIVE, OTHER = (2, 3, 28, 28), (2, 3, 42, 56)
 
@@ -132,3 +133,50 @@ def test_convnext(saved):
     model, folder = saved("ConvNextModel", "ConvNextConfig", hidden_sizes=[8, 16, 24, 32], depths=[1, 2, 1, 1])
     views = torch.randn(2, 3, 64, 96)
     close(convnext(folder).eval()(views)[0], model(views).last_hidden_state.flatten(2).mT)
+
+
+KIMI = {
+    "norm1.": "norm0.",
+    "norm2.": "norm1.",
+    "attn.proj.": "wo.",
+    "mlp.fc1.": "mlp.fc0.",
+    "mlp.fc2.": "mlp.fc1.",
+    "final_layernorm.": "encoder.final_layernorm.",
+    "position_embeddings": "weight",
+}
+"""Parts of names in transformers' Kimi-K2.5 -> those of MoonViT's authors; a name has at most one of them."""
+
+
+def of_authors(name):
+    """The authors' name of a weight of Kimi-K2.5's vision tower."""
+    layers, rest = ("encoder.blocks.", name.removeprefix("layers.")) if name.startswith("layers.") else ("", name)
+    part = next((part for part in KIMI if part in rest), "")
+    return layers + (rest.replace(part, KIMI[part]) if part else rest)
+
+
+@torch.no_grad()
+def test_moonvit():
+    """Beside the vision tower of Kimi-K2.5, which for one picture is MoonViT with the channels of heads reordered."""
+    from transformers.models.kimi_k25.modeling_kimi_k25 import Kimi_K25VisionConfig, Kimi_K25VisionModel
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    reference = Kimi_K25VisionModel(Kimi_K25VisionConfig(**sizes, patch_size=4, pos_emb_height=4, pos_emb_width=4))
+    for weight in reference.parameters():
+        weight.normal_(std=0.2)
+    # Channels that turn together are neighbours in the authors' weights, and half a head apart in transformers'.
+    place = torch.arange(32).view(2, 2, 8).transpose(1, 2).flatten()
+    theirs, named = reference.state_dict(), {}
+    for name, value in theirs.items():
+        if "q_proj" in name:
+            query, key, values = (theirs[name.replace("q_proj", f"{part}_proj")] for part in "qkv")
+            joined = torch.cat([query[place], key[place], values])
+            named[of_authors(name).replace("attn.q_proj", "wqkv")] = joined
+        elif "_proj" not in name:
+            named[of_authors(name)] = value
+    encoder = MoonViT(32, 2, 2, 48, 4, 16).eval()
+    load_exact(encoder, moonvit_weights(named, encoder, source="transformers"), source="transformers")
+    for height, width in ((16, 16), (24, 40)):
+        views, grid = torch.randn(2, 3, height, width), (1, height // 4, width // 4)
+        patches = views.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+        expected = reference(patches, grid_thw=torch.tensor([grid, grid])).last_hidden_state
+        close(encoder(views)[0].flatten(0, 1), expected)

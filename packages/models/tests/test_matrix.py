@@ -27,6 +27,7 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
     Identity,
@@ -48,7 +49,9 @@ from foveal.core import Size
 from foveal.encoders import (
     ConvNeXt,
     Encoder,
+    InverseSemanticPyramid,
     MixtureOfResolution,
+    MoonViT,
     ParallelEncoder,
     SamSiglipHybrid,
     SamViTDet,
@@ -145,6 +148,9 @@ ENCODERS = {
     "mixture_of_resolution": lambda: MixtureOfResolution(
         VisionTransformer(16, 4, 2, 24, 16, SIDE, layers=(-1,)), CONVNEXT(), fast_size=SIDE
     ),
+    "moonvit": partial(MoonViT, 16, 2, 2, 24, 16, SIDE),
+    "vit_uhd": partial(MoonViT, 16, 2, 2, 24, 8, SIDE, compress_after=(1,)),
+    "pyramid": lambda: InverseSemanticPyramid(CLIP(), scales=(1, 2)),
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
     "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
@@ -187,6 +193,7 @@ CONNECTORS = {
     "idefics2": partial(Idefics2Perceiver, num_latents=4, depth=1, heads=2, head_width=8, key_heads=1, mlp_width=24),
     "perceiver": partial(PerceiverResampler, queries=4, heads=2),
     "spatial_resampler": partial(SpatialResampler, queries=4, heads=2),
+    "hiwin": partial(HiwinAttention, queries=4, heads=2),
     "token_packer": partial(TokenPacker, hidden_width=16, heads=2),
     "split_mlp": SplitMlp,
     "parallel_channels": partial(Parallel, branches=[MlpProjector] * 2),
@@ -213,6 +220,8 @@ CONNECTORS = {
 
 SENSIBLE = [
     ("uhd", "none", "clip", "spatial_resampler"),
+    ("uhd", "none", "pyramid", "hiwin"),
+    ("uhd", "none", "clip_layers", "hiwin"),
     ("uhd", "none", "clip_layers", "mmfuser"),
     ("uhd", "none", "clip_layers", "dense_resampler"),
     ("uhd", "none", "clip", "q_former"),
