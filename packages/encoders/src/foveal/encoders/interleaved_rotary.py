@@ -1,4 +1,4 @@
-"""Blocks whose attention knows rows and columns by rotation (RoPE in two dimensions)."""
+"""Blocks that rotate neighbouring pairs of channels by row and column (RoPE in two dimensions)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from foveal.encoders.block import Block
 BASE = 10000.0
 
 
-class RotaryBlock(Block):
+class InterleavedRotaryBlock(Block):
     """A block that rotates its queries and keys (RoFormer, arXiv 2104.09864; in two dimensions as in Kimi-VL's
     MoonViT, arXiv 2504.07491, section 2.1)."""
 
