@@ -12,7 +12,9 @@ from foveal.models import (
     CropToSquare,
     DeepStackHdPlan,
     DeepStackPlan,
+    DynamicTilesPlan,
     NativePlan,
+    OneVisionPlan,
     PadToSquare,
     Processor,
     StretchToSquare,
@@ -40,9 +42,11 @@ def plans(side):
         "uhd": (UhdPlan(side, 14, draft=True), 2),
         "uhd_resized": (UhdPlan(side, 14, long_side=2 * side, draft=True), 2),
         "anyres": (AnyResPlan(side, draft=True), 2),
+        "onevision": (OneVisionPlan(side, draft=True), 1),
         "deepstack": (DeepStackPlan(side, draft=True), 2),
         "deepstack_aspect": (DeepStackPlan(side, keep_aspect=True, draft=True), 2),
         "deepstack_hd": (DeepStackHdPlan(side, draft=True), 1),
+        "dynamic_tiles": (DynamicTilesPlan(side, 4, draft=True), 2),
         "vary": (VaryPlan(2 * side, side, draft=True), 2),
     }
 

@@ -16,7 +16,9 @@ from foveal.models.views.stretch import StretchToSquare
 FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
-SIGLIP = "SiglipImageProcessor"
+SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
+GOT = "GotOcr2ImageProcessor"
+"""GOT-OCR 2.0's, also InternVL's."""
 QWEN2_VL = "Qwen2VLImageProcessor"
 """Also Qwen3-VL's."""
 DEFAULTS: dict[str, Any] = {
@@ -35,12 +37,20 @@ DEFAULTS: dict[str, Any] = {
 }
 """What transformers takes for settings that a file does not have, the same for the three classes above."""
 DEFAULTS_OF: dict[str, dict[str, Any]] = {
+    GOT: {
+        "size": {"height": 384, "width": 384},
+        "do_center_crop": False,
+        "crop_to_patches": False,
+        "min_patches": 1,
+        "max_patches": 12,
+    },
     SIGLIP: {
         "size": {"height": 224, "width": 224},
         "do_center_crop": False,
         "image_mean": HALF,
         "image_std": HALF,
     },
+    ONEVISION: {"size": {"height": 384, "width": 384}, "do_center_crop": False, "crop_size": None, "do_pad": True},
     QWEN2_VL: {
         "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
         "do_center_crop": False,
@@ -113,6 +123,30 @@ class Preprocessing:
             raise self._refused("size", f"the tower takes views of {size} pixels a side")
         self._check_crop(side)
 
+    def require(self, key: str, value: object, reason: str) -> None:
+        """Refuse a setting with another value than `value`.
+
+        Raises:
+            ValueError: naming the setting and the reason.
+        """
+        if self.settings[key] != value:
+            raise self._refused(key, reason)
+
+    def tiles(self) -> tuple[int, int]:
+        """The fewest and the most tiles of a picture, as GOT-OCR 2.0 and InternVL have them; (1, 1): it is not cut.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        fewest, most = self.settings["min_patches"], self.settings["max_patches"]
+        if not self.settings["crop_to_patches"] or most == 1:
+            return 1, 1
+        if not (isinstance(most, int) and most > 1):
+            raise self._refused("max_patches", "expected is a whole number of tiles, at least 1")
+        if not (isinstance(fewest, int) and 1 <= fewest <= most):
+            raise self._refused("min_patches", f"expected is a whole number of tiles from 1 to max_patches {most}")
+        return fewest, most
+
     def native(self, *, patch_size: int, merge_size: int, frames: int) -> ViewPlan:
         """The plan of one view in the picture's own resolution, as Qwen2-VL and Qwen3-VL have it.
 
@@ -159,7 +193,7 @@ class Preprocessing:
 
     def _check_crop(self, side: int) -> None:
         crop = self.settings["crop_size"]
-        if crop not in (side, {"height": side, "width": side}):
+        if crop not in (None, side, {"height": side, "width": side}):
             raise self._refused("crop_size", f"only the {side} pixels of size are known")
 
     def _colour(self, key: str) -> Colour:
