@@ -5,6 +5,7 @@ from foveal.encoders.clip import clip_vit, clip_vit_large_224, clip_vit_large_33
 from foveal.encoders.convnext import ConvNeXt, convnext, convnext_large, convnext_weights, convnext_xxlarge
 from foveal.encoders.deepstack import StackedVisionTransformer
 from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, dinov2_weights
+from foveal.encoders.early_compression import EarlyCompressionViT, early_compression_weights
 from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
@@ -22,6 +23,7 @@ from foveal.encoders.vit import VisionTransformer
 
 __all__ = [
     "ConvNeXt",
+    "EarlyCompressionViT",
     "Encoder",
     "Grid",
     "MixtureOfResolution",
@@ -43,6 +45,7 @@ __all__ = [
     "dinov2_vit",
     "dinov2_vit_large",
     "dinov2_weights",
+    "early_compression_weights",
     "llava_hr_weights",
     "sam_vit",
     "sam_weights",
