@@ -22,6 +22,7 @@ from foveal.connectors import (
     ConvPool,
     DAbstractor,
     DenseConnector,
+    DownsampleMlp,
     FlamingoPerceiver,
     HoneybeeResampler,
     Idefics2Perceiver,
@@ -119,6 +120,7 @@ CASES = {
         lambda: SpaceTimePool(THREE, 16, slots=2, rows=2, columns=3, pool_first=True), own_grids=True
     ),
     "pixel_shuffle": Case(lambda: PixelShuffle(12, 16), sides=2),
+    "downsample": Case(lambda: DownsampleMlp(12, 16), sides=2),
     "conv_pool": Case(lambda: ConvPool(12, 16), sides=2),
     "c_abstractor": Case(lambda: CAbstractor(12, 16, **ABSTRACTOR, depth=1)),
     "c_abstractor_ended": Case(
@@ -466,6 +468,7 @@ def test_order_that_is_lost_once_is_lost():
     [
         (lambda: MlpProjector((12, 12), 16), "returns 2 maps .* the connector takes one"),
         (lambda: PixelShuffle((12, 12), 16), "returns 2 maps"),
+        (lambda: DownsampleMlp((12, 12), 16), "returns 2 maps"),
         (lambda: PixelShuffle(12, 16, ratio=0), "ratio must be at least 1, not 0"),
         (lambda: Pool(12, rows=0), "rows and columns must be at least 1"),
         (lambda: StridedPool(12, stride=0), "stride 0 must be at least 1"),

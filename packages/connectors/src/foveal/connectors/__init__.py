@@ -4,6 +4,7 @@ from foveal.connectors.c_abstractor import CAbstractor
 from foveal.connectors.combine import Chain, Parallel, SplitMlp
 from foveal.connectors.connector import Connector, Widths, grouped
 from foveal.connectors.d_abstractor import DAbstractor
+from foveal.connectors.downsample import DownsampleMlp
 from foveal.connectors.flamingo import FlamingoPerceiver
 from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
 from foveal.connectors.honeybee_resampler import HoneybeeResampler
@@ -28,6 +29,7 @@ __all__ = [
     "ConvPool",
     "DAbstractor",
     "DenseConnector",
+    "DownsampleMlp",
     "FlamingoPerceiver",
     "Grid",
     "HoneybeeResampler",
