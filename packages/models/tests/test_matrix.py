@@ -26,6 +26,7 @@ from foveal.connectors import (
     ConvPool,
     DAbstractor,
     DenseConnector,
+    DownsampleMlp,
     FlamingoPerceiver,
     HoneybeeResampler,
     Idefics2Perceiver,
@@ -46,6 +47,7 @@ from foveal.connectors import (
 from foveal.core import Size
 from foveal.encoders import (
     ConvNeXt,
+    EarlyCompressionViT,
     Encoder,
     MixtureOfResolution,
     ParallelEncoder,
@@ -66,6 +68,7 @@ from foveal.models import (
     DeepStackMerge,
     DeepStackPlan,
     Merge,
+    MiniCpmPlan,
     PadToSquare,
     SequenceMerge,
     StretchToSquare,
@@ -77,6 +80,7 @@ from foveal.models import (
     byte_tokenizer,
     llama,
 )
+from foveal.models.views.minicpm import MARKS
 
 WIDTH = 32
 SIDE = 64
@@ -89,6 +93,7 @@ PLANS = {
     "uhd": UhdPlan(SIDE, 16, 4),
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
+    "minicpm": MiniCpmPlan(SIDE, 32, 4),
     "anyres": AnyResPlan(SIDE),
     "deepstack": DeepStackPlan(SIDE),
     "deepstack_together": DeepStackPlan(SIDE, square=True, together=True),
@@ -137,6 +142,7 @@ ENCODERS = {
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
     "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
+    "early_compression": partial(EarlyCompressionViT, 16, 2, 2, 24, 8, SIDE, compress_after=1),
     "stacked": lambda: StackedVisionTransformer(VisionTransformer(16, 5, 2, 24, 16, SIDE), start=1),
 }
 
@@ -161,6 +167,7 @@ CONNECTORS = {
     "space_time_pool": partial(SpaceTimePool, slots=2, **POOL),
     "pixel_shuffle": PixelShuffle,
     "conv_pool": ConvPool,
+    "downsample": DownsampleMlp,
     "c_abstractor": partial(CAbstractor, **ABSTRACTOR, depth=1),
     "c_abstractor_ended": partial(CAbstractor, **ABSTRACTOR, depth=1, num_end_tokens=1),
     "d_abstractor": partial(DAbstractor, **D_ABSTRACTOR),
@@ -207,6 +214,9 @@ SENSIBLE = [
     ("uhd", "none", "sam_siglip", "split_mlp"),
     ("uhd_whole_cells", "none", "convnext", "mlp"),
     ("uhd_whole_cells", "none", "mixture_of_resolution", "c_abstractor"),
+    ("minicpm", "none", "early_compression", "downsample"),
+    ("minicpm", "none", "siglip", "spatial_resampler"),
+    ("uhd", "none", "early_compression", "perceiver"),
     ("anyres", "anyres", "clip", "c_abstractor"),
     ("anyres", "anyres", "siglip", "pixel_shuffle"),
     ("anyres", "anyres", "clip_layers", "token_packer"),
@@ -231,6 +241,7 @@ REFUSED = {
     ("uhd", "none", "clip", "pixel_shuffle"): "grids",
     ("uhd", "none", "convnext", "mlp"): "grids",
     ("uhd", "anyres", "clip", "mlp"): "texts between views",
+    ("minicpm", "anyres", "clip", "mlp"): "texts between views",
     ("uhd_first", "anyres", "clip", "mlp"): "plane",
     ("square", "deepstack", "clip", "mlp"): "plane",
     ("anyres", "anyres", "clip", "q_former"): "plane",
@@ -271,7 +282,7 @@ class Workshop:
 
     def __init__(self):
         self.encoders = {name: shaken(build()) for name, build in ENCODERS.items()}
-        self.tokenizer = byte_tokenizer(["<img>", "</img>"])
+        self.tokenizer = byte_tokenizer(["<img>", "</img>", *MARKS])
         rows = len(self.tokenizer)
         self.language_model = shaken(llama(rows, width=WIDTH, depth=6, heads=4, mlp_width=48, context=1000))
 

@@ -15,6 +15,7 @@ from foveal.models import (
     CropToSquare,
     DeepStackHdPlan,
     DeepStackPlan,
+    MiniCpmPlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
@@ -30,12 +31,22 @@ PLANS = {
     "deepstack_hd": DeepStackHdPlan(14, 6),
     "uhd": UhdPlan(28, 7),
     "uhd_first": UhdPlan(28, 7, overview="first", long_side=150),
+    "minicpm": MiniCpmPlan(28, 7),
     "pad": PadToSquare(28),
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
     "vary": VaryPlan(28, 14),
 }
-TILED = ["anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]
+TILED = [
+    "anyres",
+    "anyres_height_first",
+    "deepstack",
+    "deepstack_aspect",
+    "deepstack_hd",
+    "uhd",
+    "uhd_first",
+    "minicpm",
+]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
 )
@@ -50,6 +61,8 @@ def graded(size):
 
 def tiles_of(plan, size):
     """Rows and columns of the tiles; None: there are none."""
+    if isinstance(plan, MiniCpmPlan):
+        return plan.grid(size)
     return plan.grid(plan._resized(size)) if isinstance(plan, UhdPlan) else plan.tile_grid(size)
 
 

@@ -18,6 +18,7 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.minicpm import MiniCpmPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -39,6 +40,7 @@ __all__ = [
     "DeepStackPlan",
     "Merge",
     "Merged",
+    "MiniCpmPlan",
     "PadToSquare",
     "Processor",
     "Sample",
