@@ -16,6 +16,7 @@ FILES = {"processor_config.json": "image_processor", "preprocessor_config.json":
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
 SIGLIP = "SiglipImageProcessor"
+MINICPM = "MiniCPMV4_6ImageProcessor"
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -37,7 +38,17 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "do_center_crop": False,
         "image_mean": HALF,
         "image_std": HALF,
-    }
+    },
+    MINICPM: {
+        "max_slice_nums": 9,
+        "scale_resolution": 448,
+        "patch_size": 14,
+        "slice_mode": True,
+        "downsample_mode": "16x",
+        "use_image_id": True,
+        "image_mean": HALF,
+        "image_std": HALF,
+    },
 }
 """Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -102,6 +113,26 @@ class Preprocessing:
         if side != size:
             raise self._refused("size", f"the tower takes views of {size} pixels a side")
         self._check_crop(side)
+
+    def check(self, key: str, known: object) -> None:
+        """Refuse any other value of a setting than `known`.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        if self.settings[key] != known:
+            raise self._refused(key, f"only {known!r} is known")
+
+    def count(self, key: str) -> int:
+        """A setting that is a whole number, at least 1.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        value = self.settings[key]
+        if not isinstance(value, int) or value < 1:
+            raise self._refused(key, "expected is a whole number, at least 1")
+        return value
 
     @property
     def pinpoints(self) -> Any:

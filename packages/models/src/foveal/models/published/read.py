@@ -18,7 +18,7 @@ from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
+from foveal.models.published import llava_layout, minicpm_layout, qwen_tokenizer, transformers_layout, vary_layout
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
@@ -33,6 +33,7 @@ Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
 LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
+    (minicpm_layout.is_minicpm, minicpm_layout.draft),
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
 )
