@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from tests.minicpm_folder import VISION, Reference
 
+from foveal.core import describe
+from foveal.encoders import minicpm_vit
 from foveal.models import IMAGE_TOKEN_ID, Turn, answer_batch, load, save
 
 
@@ -124,6 +126,12 @@ def test_settings(tmp_path, changed):
     )
     with torch.no_grad():
         close(logits_of(model, ours), reference.model(**inputs).logits)
+
+
+def test_the_tower_alone(reference, model):
+    tower = minicpm_vit(str(reference.folder))
+    assert all(torch.equal(weight, model.encoder.state_dict()[name]) for name, weight in tower.state_dict().items())
+    assert describe(tower) == describe(model.encoder)
 
 
 def test_saved_and_loaded_again(model, tmp_path):

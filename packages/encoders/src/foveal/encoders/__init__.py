@@ -5,10 +5,11 @@ from foveal.encoders.clip import clip_vit, clip_vit_large_224, clip_vit_large_33
 from foveal.encoders.convnext import ConvNeXt, convnext, convnext_large, convnext_weights, convnext_xxlarge
 from foveal.encoders.deepstack import StackedVisionTransformer
 from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, dinov2_weights
-from foveal.encoders.early_compression import EarlyCompressionViT, early_compression_weights
+from foveal.encoders.early_compression import EarlyCompressionViT
 from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
+from foveal.encoders.minicpm import minicpm_vit, minicpm_weights
 from foveal.encoders.parallel import ParallelEncoder
 from foveal.encoders.sam import SamViTDet
 from foveal.encoders.sam_weights import sam_vit, sam_weights
@@ -45,8 +46,9 @@ __all__ = [
     "dinov2_vit",
     "dinov2_vit_large",
     "dinov2_weights",
-    "early_compression_weights",
     "llava_hr_weights",
+    "minicpm_vit",
+    "minicpm_weights",
     "sam_vit",
     "sam_weights",
     "siglip_tower",

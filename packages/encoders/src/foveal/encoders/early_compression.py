@@ -1,6 +1,6 @@
 """A vision transformer that merges patches after its first blocks: MiniCPM-V 4.6 and LLaVA-UHD v4."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -8,36 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, Grid, KeyMap, Lengths, Size, attention, group_by, pack, runs_packed, unpack
+from foveal.core import Backend, Grid, Lengths, Size, attention, group_by, pack, runs_packed, unpack
 from foveal.encoders.block import Activation, Block
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells
-from foveal.encoders.siglip import KINDS
-from foveal.encoders.siglip import TRANSFORMERS as SIGLIP
 
 WINDOW = 2
 """Patches along one side of a window, which becomes one token."""
-
-TRANSFORMERS = KeyMap(
-    {
-        **dict(SIGLIP.rows),
-        **{
-            f"vit_merger.{published}.{kind}": f"compression.{ours}.{kind}"
-            for published, ours in {
-                "layer_norm1": "attention_norm",
-                "self_attn.out_proj": "out",
-                "pre_norm": "mlp_norm",
-                "linear_1": "up",
-                "linear_2": "down",
-            }.items()
-            for kind in KINDS
-        },
-        **{
-            tuple(f"vit_merger.self_attn.{part}_proj.{kind}" for part in "qkv"): f"compression.qkv.{kind}"
-            for kind in KINDS
-        },
-    }
-)
-"""transformers' names for the tower of MiniCPM-V 4.6, after the prefix `model.vision_tower.`."""
 
 
 class WindowCompression(nn.Module):
@@ -192,21 +168,3 @@ class EarlyCompressionViT(Encoder):
     def _after(self, lengths: Sequence[int]) -> Lengths:
         """Tokens of each view at the end, from its patches."""
         return Lengths(length // (1 if self.compression is None else WINDOW * WINDOW) for length in lengths)
-
-
-def early_compression_weights(
-    tensors: Mapping[str, Tensor], model: EarlyCompressionViT, *, source: str
-) -> dict[str, Tensor]:
-    """Rename the published weights of MiniCPM-V 4.6's tower to our names.
-
-    Args:
-        tensors: under transformers' names, without prefix.
-        model: the model that the weights are for; if it does not merge patches, the layers for that are left out.
-        source: named in errors.
-
-    Raises:
-        ValueError: if a name is unknown.
-    """
-    read = TRANSFORMERS.read(tensors, source=source)
-    merges = model.compression is not None
-    return {name: tensor for name, tensor in read.items() if merges or not name.startswith("compression.")}
