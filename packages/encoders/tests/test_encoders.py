@@ -18,6 +18,7 @@ from foveal.encoders import (
     Encoder,
     MixtureOfResolution,
     ParallelEncoder,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -59,6 +60,10 @@ def deepseek_vl():
 
 def early_compression(**options):
     return EarlyCompressionViT(16, 3, 2, 24, 4, 24, **{"compress_after": 1} | options)
+
+
+def qwen3_vl(**options):
+    return Qwen3VisionTransformer(16, 3, 2, 24, 4, 16, **options)
 
 
 def pairs(*sides):
@@ -108,6 +113,7 @@ CASES = {
     ),
     "dinov2": Case(lambda: dinov2(num_registers=2), pairs(8, 32, 24), Size(12, 8)),
     "dinov2_swiglu": Case(lambda: dinov2(activation="swiglu"), pairs(8, 32, 24), Size(12, 8)),
+    "qwen3_vl": Case(lambda: qwen3_vl(layers=(-1, 0, 2)), pairs(4, 8, 20, 16), Size(18, 16)),
     "sam": Case(lambda: sam(downsample=(), antialias=False), pairs(4, 8, 28, 24), Size(26, 24)),
     "vary": Case(sam, pairs(4, 8, 20, 36, 24), Size(24, 26)),
     "convnext": Case(lambda: convnext(layers=(0, 1, 2, 3, 4)), pairs(32, 64, 96), Size(48, 32)),

@@ -26,7 +26,6 @@ from foveal.connectors import (
     ConvPool,
     DAbstractor,
     DenseConnector,
-    DownsampleMlp,
     FlamingoPerceiver,
     HoneybeeResampler,
     Idefics2Perceiver,
@@ -34,6 +33,7 @@ from foveal.connectors import (
     MlpProjector,
     MMFuser,
     Parallel,
+    PatchMerger,
     PerceiverResampler,
     PixelShuffle,
     Pool,
@@ -51,6 +51,7 @@ from foveal.encoders import (
     Encoder,
     MixtureOfResolution,
     ParallelEncoder,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -67,8 +68,10 @@ from foveal.models import (
     DeepStackHdPlan,
     DeepStackMerge,
     DeepStackPlan,
+    LevelsMerge,
     Merge,
     MiniCpmPlan,
+    NativePlan,
     PadToSquare,
     SequenceMerge,
     StretchToSquare,
@@ -90,6 +93,7 @@ PLANS = {
     "square": PadToSquare(SIDE),
     "crop": CropToSquare(SIDE),
     "stretch": StretchToSquare(SIDE),
+    "native": NativePlan(SIDE, SIDE * SIDE, 9 * SIDE * SIDE, start="<img>", end="</img>"),
     "uhd": UhdPlan(SIDE, 16, 4),
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
@@ -109,6 +113,7 @@ MERGES = {
     "deepstack": DeepStackMerge,
     "sequence": SequenceMerge,
     "deepstack_hd": DeepStackHdMerge,
+    "levels": LevelsMerge,
 }
 METHODS = [
     *((plan, "none") for plan in PLANS),
@@ -118,8 +123,12 @@ METHODS = [
     ("deepstack", "deepstack"),
     ("deepstack", "sequence"),
     ("deepstack_hd", "deepstack_hd"),
+    ("square", "levels"),
+    ("native", "levels"),
 ]
 """Plans with the merges that are made for them."""
+LEVELS = ("clip_layers", "parallel_levels")
+"""An encoder and a connector of several levels."""
 
 CLIP = partial(VisionTransformer, 16, 2, 2, 24, 16, SIDE)
 SAM = partial(
@@ -130,6 +139,7 @@ ENCODERS = {
     "clip": CLIP,
     "clip_class_token": partial(CLIP, keep_class_token=True),
     "clip_layers": partial(VisionTransformer, 16, 5, 2, 24, 16, SIDE, layers=(0, 1, 3, -2)),
+    "qwen3_vl": partial(Qwen3VisionTransformer, 16, 4, 2, 24, 16, SIDE, layers=(-1, 0, 1, 2)),
     "siglip": partial(siglip_tower, 24, 2, 2, 32, 16, SIDE),
     "dinov2": partial(dinov2_tower, 16, 2, 2, 24, 16, SIDE, num_registers=2),
     "convnext": CONVNEXT,
@@ -166,8 +176,8 @@ CONNECTORS = {
     "ldp_v2": partial(LdpV2, **POOL),
     "space_time_pool": partial(SpaceTimePool, slots=2, **POOL),
     "pixel_shuffle": PixelShuffle,
+    "patch_merger": PatchMerger,
     "conv_pool": ConvPool,
-    "downsample": DownsampleMlp,
     "c_abstractor": partial(CAbstractor, **ABSTRACTOR, depth=1),
     "c_abstractor_ended": partial(CAbstractor, **ABSTRACTOR, depth=1, num_end_tokens=1),
     "d_abstractor": partial(DAbstractor, **D_ABSTRACTOR),
@@ -188,6 +198,7 @@ CONNECTORS = {
     "parallel_pools": partial(Parallel, branches=[partial(AdaptivePool, **POOL)] * 2),
     "parallel_tokens": partial(Parallel, branches=[partial(QFormer, **Q_FORMER), MlpProjector], join="tokens"),
     "parallel_interleave": partial(Parallel, branches=[MlpProjector] * 2, join="interleave"),
+    "parallel_levels": partial(Parallel, branches=[PixelShuffle] * 4, join="levels"),
     "mmfuser": chain(FUSER),
     "mmfuser_global": chain(partial(FUSER, attention="global")),
     "mmfuser_reduced": chain(partial(FUSER, attention="linear_sra", use_self_attention=False)),
@@ -214,7 +225,7 @@ SENSIBLE = [
     ("uhd", "none", "sam_siglip", "split_mlp"),
     ("uhd_whole_cells", "none", "convnext", "mlp"),
     ("uhd_whole_cells", "none", "mixture_of_resolution", "c_abstractor"),
-    ("minicpm", "none", "early_compression", "downsample"),
+    ("minicpm", "none", "early_compression", "patch_merger"),
     ("minicpm", "none", "siglip", "spatial_resampler"),
     ("uhd", "none", "early_compression", "perceiver"),
     ("anyres", "anyres", "clip", "c_abstractor"),
@@ -231,6 +242,10 @@ SENSIBLE = [
     ("deepstack", "anyres", "clip", "mlp"),
     ("deepstack_hd", "deepstack_hd", "siglip", "adaptive_pool"),
     ("deepstack_together", "none", "stacked", "pixel_shuffle"),
+    ("square", "levels", "clip_layers", "parallel_levels"),
+    ("native", "levels", "qwen3_vl", "parallel_levels"),
+    ("native", "none", "siglip", "patch_merger"),
+    ("native", "none", "convnext", "mlp"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),
@@ -248,6 +263,9 @@ REFUSED = {
     ("deepstack", "deepstack", "clip_layers", "dense_sti"): "plane",
     ("deepstack", "deepstack", "convnext_layers", "split_mlp"): "grids",
     ("anyres", "deepstack_hd", "clip", "mlp"): "number of views",
+    ("anyres", "levels", "clip_layers", "parallel_levels"): "number of views",
+    ("square", "none", "clip_layers", "parallel_levels"): "levels",
+    ("square", "levels", "clip", "mlp"): "levels",
     ("square", "none", "stacked", "mlp"): "views seen together",
     ("vary_base", "none", "sam", "mlp"): "views seen together",
     ("square", "none", "clip", "mmfuser"): "number of maps",
@@ -266,7 +284,8 @@ REASONS = {
     "class token": r"prefix tokens before its grid|has no class token",
     "plane": r"do not form a grid|form a plane",
     "texts between views": r"puts texts or another order between them",
-    "number of views": r"takes \d+ views for \d+x\d+ tiles, the plan makes \d+",
+    "number of views": r"takes (\d+ views for \d+x\d+ tiles|one view of a picture), the plan makes \d+",
+    "levels": r"levels of tokens",
     "number of tokens": r"give \[.*\] tokens|becomes \d+ tokens or more",
     "grids": r"grids? |maps of one grid|cut into patches|on different grids: ",
 }
@@ -422,7 +441,7 @@ def test_every_public_part_is_in_the_matrix(workshop):
 @pytest.mark.parametrize("plan", PLANS)
 def test_plan_with_merge(workshop, plan, merge):
     encoder, connector = {
-        1: ("clip", "mlp"),
+        1: LEVELS if merge == "levels" else ("clip", "mlp"),
         2: ("parallel_two_views", "parallel_channels"),
         5: ("stacked", "mlp"),
     }[PLANS[plan].inputs]
@@ -464,13 +483,14 @@ def test_a_stage_is_no_connector(workshop, stage):
 
 @pytest.mark.parametrize(("plan", "merge"), METHODS, ids=["-".join(method) for method in METHODS])
 def test_extreme_pictures(workshop, plan, merge):
-    """A single pixel, and pictures longer than the map has cells."""
+    """A single pixel, and pictures longer than the map has cells; NativePlan takes none as long."""
     encoder, connector = {
-        1: ("siglip", "linear"),
+        1: LEVELS if merge == "levels" else ("siglip", "linear"),
         2: ("parallel_two_views", "split_mlp"),
         5: ("stacked", "spatial_resampler"),
     }[PLANS[plan].inputs]
-    for pictures in ((picture(1, 1, 3), picture(500, 2, 4)), (picture(2, 500, 5), picture(65, 64, 6))):
+    long = 400 if plan == "native" else 500
+    for pictures in ((picture(1, 1, 3), picture(long, 2, 4)), (picture(2, long, 5), picture(65, 64, 6))):
         check_training(workshop.built(plan, merge, encoder, connector), pictures)
 
 

@@ -16,6 +16,7 @@ from foveal.models import (
     DeepStackHdPlan,
     DeepStackPlan,
     MiniCpmPlan,
+    NativePlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
@@ -35,6 +36,7 @@ PLANS = {
     "pad": PadToSquare(28),
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
+    "native": NativePlan(7, 28 * 28, 56 * 56),
     "vary": VaryPlan(28, 14),
 }
 TILED = [

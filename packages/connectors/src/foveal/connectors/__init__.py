@@ -4,13 +4,13 @@ from foveal.connectors.c_abstractor import CAbstractor
 from foveal.connectors.combine import Chain, Parallel, SplitMlp
 from foveal.connectors.connector import Connector, Widths, grouped
 from foveal.connectors.d_abstractor import DAbstractor
-from foveal.connectors.downsample import DownsampleMlp
 from foveal.connectors.flamingo import FlamingoPerceiver
 from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
 from foveal.connectors.honeybee_resampler import HoneybeeResampler
 from foveal.connectors.idefics2 import Idefics2Perceiver
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
+from foveal.connectors.patch_merger import PatchMerger
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
 from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
@@ -29,7 +29,6 @@ __all__ = [
     "ConvPool",
     "DAbstractor",
     "DenseConnector",
-    "DownsampleMlp",
     "FlamingoPerceiver",
     "Grid",
     "HoneybeeResampler",
@@ -38,6 +37,7 @@ __all__ = [
     "MMFuser",
     "MlpProjector",
     "Parallel",
+    "PatchMerger",
     "PerceiverResampler",
     "PixelShuffle",
     "Pool",

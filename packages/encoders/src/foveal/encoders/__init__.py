@@ -11,6 +11,7 @@ from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
 from foveal.encoders.minicpm import minicpm_vit, minicpm_weights
 from foveal.encoders.parallel import ParallelEncoder
+from foveal.encoders.qwen3_vl import Qwen3VisionTransformer, qwen3_vision_weights
 from foveal.encoders.sam import SamViTDet
 from foveal.encoders.sam_weights import sam_vit, sam_weights
 from foveal.encoders.siglip import (
@@ -29,6 +30,7 @@ __all__ = [
     "Grid",
     "MixtureOfResolution",
     "ParallelEncoder",
+    "Qwen3VisionTransformer",
     "SamSiglipHybrid",
     "SamViTDet",
     "StackedVisionTransformer",
@@ -49,6 +51,7 @@ __all__ = [
     "llava_hr_weights",
     "minicpm_vit",
     "minicpm_weights",
+    "qwen3_vision_weights",
     "sam_vit",
     "sam_weights",
     "siglip_tower",

@@ -7,6 +7,7 @@ from foveal.models.generation.generate import generate
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
+from foveal.models.merges.levels import LevelsMerge
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch, Sample
@@ -19,6 +20,7 @@ from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.minicpm import MiniCpmPlan
+from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -38,9 +40,11 @@ __all__ = [
     "DeepStackHdPlan",
     "DeepStackMerge",
     "DeepStackPlan",
+    "LevelsMerge",
     "Merge",
     "Merged",
     "MiniCpmPlan",
+    "NativePlan",
     "PadToSquare",
     "Processor",
     "Sample",

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from foveal.core import Size
+from foveal.core import Grid, Size
 from foveal.models.prompts.batch import Batch, Measure, Sample
 from foveal.models.prompts.chat import answer_ends, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
+from foveal.models.prompts.positions import grid_positions, padded_positions
 from foveal.models.prompts.template_texts import CHAT, TemplateName
 from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
@@ -38,6 +39,8 @@ class Processor:
         plan: maps a picture's size to its views.
         template: name of the prompt template.
         count: maps a picture's size to the lengths of its runs of visual tokens and the texts between them.
+        grid: maps a picture's size to the rows and columns of its tokens, for language models with positions on a grid
+            (see `grid_positions`); None: tokens of pictures are counted like text.
         max_length: longest sequence in tokens, including visual tokens.
         overlong: how a longer sequence is handled. `raise`: an error; `drop_turns`: drop whole exchanges from the end,
             which is logged, and raise an error if the first one is still too long. An exchange is never truncated.
@@ -54,6 +57,7 @@ class Processor:
         plan: ViewPlan,
         *,
         count: Callable[[Size], Sequence[int | str]],
+        grid: Callable[[Size], Grid] | None = None,
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
@@ -79,7 +83,7 @@ class Processor:
                 f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
                 "would end. Choose the template that belongs to the language model, or add the token"
             )
-        self.tokenizer, self.plan, self.count = tokenizer, plan, count
+        self.tokenizer, self.plan, self.count, self.grid = tokenizer, plan, count, grid
         self.template: TemplateName = template
         self.system, self.max_length, self.overlong = system, max_length, overlong
         self.pad_id = pad
@@ -153,6 +157,7 @@ class Processor:
             tuple(view for sample in samples for view in sample.views),
             tuple(sample.key for sample in samples),
             tuple(size for sample in samples for size in sample.sizes),
+            position_ids=padded_positions(samples, side),
         )
 
     def collate_packed(self, rows: Sequence[Sequence[Sample]], length: int) -> Batch:
@@ -173,7 +178,8 @@ class Processor:
         sizes = tuple(Size.of(picture.size) for picture in pictures)
         ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
         views = tuple(view for picture in pictures for view in self._views(picture))
-        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
+        positions = None if self.grid is None else grid_positions(ids, map(self.grid, sizes))
+        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes, positions)
 
     def _sequence(
         self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool, quiet: bool = False

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.connectors import DownsampleMlp
-from foveal.connectors.downsample import TRANSFORMERS
+from foveal.connectors import PatchMerger
+from foveal.connectors.patch_merger import MINICPM as MERGER
 from foveal.core import StoredTensors
 from foveal.encoders import EarlyCompressionViT, minicpm_vit, minicpm_weights
 from foveal.encoders.hub import only_shapes
@@ -62,7 +62,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     language_model.tie_word_embeddings = bool(config.get("tie_word_embeddings", False))
     with torch.device("meta"):
         tower = minicpm_vit(source)
-        connector = DownsampleMlp(tower.width, language_model.hidden_size)
+        connector = PatchMerger(tower.width, language_model.hidden_size, norm_blocks=True)
     names = divided(weights.shapes, NAMES, source=source)
     if tower.compression is None:
         unread = (name for name in names.of("encoder").values() if name.startswith("vit_merger."))
@@ -72,7 +72,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         return minicpm_weights(tensors, tower, source=source)
 
     def of_connector(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return TRANSFORMERS.read(tensors, source=source)
+        return MERGER.read(tensors, source=source)
 
     return Draft(
         family=family,
