@@ -16,6 +16,7 @@ FILES = {"processor_config.json": "image_processor", "preprocessor_config.json":
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
 SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
+MINICPM = "MiniCPMV4_6ImageProcessor"
 GOT = "GotOcr2ImageProcessor"
 """GOT-OCR 2.0's, also InternVL's."""
 DEFAULTS: dict[str, Any] = {
@@ -48,6 +49,16 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "image_std": HALF,
     },
     ONEVISION: {"size": {"height": 384, "width": 384}, "do_center_crop": False, "crop_size": None, "do_pad": True},
+    MINICPM: {
+        "max_slice_nums": 9,
+        "scale_resolution": 448,
+        "patch_size": 14,
+        "slice_mode": True,
+        "downsample_mode": "16x",
+        "use_image_id": True,
+        "image_mean": HALF,
+        "image_std": HALF,
+    },
 }
 """Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -121,6 +132,25 @@ class Preprocessing:
         """
         if self.settings[key] != value:
             raise self._refused(key, reason)
+
+    def check(self, key: str, known: object) -> None:
+        """Refuse any other value of a setting than `known`.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        self.require(key, known, f"only {known!r} is known")
+
+    def count(self, key: str) -> int:
+        """A setting that is a whole number, at least 1.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        value = self.settings[key]
+        if not isinstance(value, int) or value < 1:
+            raise self._refused(key, "expected is a whole number, at least 1")
+        return value
 
     def tiles(self) -> tuple[int, int]:
         """The fewest and the most tiles of a picture, as GOT-OCR 2.0 and InternVL have them; (1, 1): it is not cut.

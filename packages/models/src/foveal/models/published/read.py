@@ -21,6 +21,7 @@ from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
     got_layout,
     llava_layout,
+    minicpm_layout,
     onevision_layout,
     qwen_tokenizer,
     transformers_layout,
@@ -41,6 +42,7 @@ LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (got_layout.is_got, got_layout.draft),
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
+    (minicpm_layout.is_minicpm, minicpm_layout.draft),
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
     (onevision_layout.is_onevision, onevision_layout.draft),
