@@ -45,6 +45,7 @@ from foveal.models import (
     qwen3,
 )
 from foveal.models.language_models.packed_attention import use_attention
+from foveal.models.language_models.packed_rows import FAMILIES
 from foveal.models.lora import Lora, add_lora
 from foveal.models.prompts.packed_rows import collate_rows
 
