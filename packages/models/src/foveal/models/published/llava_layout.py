@@ -157,7 +157,7 @@ def _merge(config: Mapping[str, Any], tower: VisionTransformer, width: int, sour
     if most is None:
         raise ValueError(f"{source}: image_aspect_ratio is {aspect!r}, expected anyres or anyres_max_N")
     max_tiles = int(most[1]) if most[1] else None
-    if max_tiles and kind == "spatial_unpad" and not tower.use_class_token:
+    if kind == "spatial_unpad" and not tower.use_class_token:
         return OneVisionMerge(width, max_tiles=max_tiles, frame_stride=frame_stride(config))
     return AnyResMerge(width, kind=kind, max_tiles=max_tiles)
 
