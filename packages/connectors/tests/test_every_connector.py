@@ -25,6 +25,7 @@ from foveal.connectors import (
     FlamingoPerceiver,
     HoneybeeResampler,
     Idefics2Perceiver,
+    Identity,
     LdpV2,
     MlpProjector,
     MMFuser,
@@ -106,6 +107,7 @@ RESAMPLER = {"base_grid": (4, 4), "hidden_width": 8, "depth": 2, "heads": 2, "ml
 FUSER = partial(MMFuser, heads=2, points=2, init_scale=0.5)
 
 CASES = {
+    "identity": Case(lambda: Identity(12, 12, prefix_tokens=1)),
     "linear": Case(lambda: MlpProjector(12, 16, depth=1)),
     "mlp": Case(lambda: MlpProjector((12,), 16, depth=3, prefix_tokens=1, residual_blocks=1)),
     "adaptive_pool": Case(lambda: AdaptivePool(12, 16, rows=2, columns=3)),
@@ -253,7 +255,7 @@ def test_views_of_a_batch_do_not_see_each_other(case):
     connector, grids = case.connector(), case.usual()
     maps = maps_of(connector, grids)
     with torch.no_grad():
-        before = connector(maps, grids)
+        before = connector([features.clone() for features in maps], grids)
         for features in maps:
             features[1] = torch.randn_like(features[1])
         after = connector(maps, grids)

@@ -29,6 +29,7 @@ from foveal.connectors import (
     FlamingoPerceiver,
     HoneybeeResampler,
     Idefics2Perceiver,
+    Identity,
     LdpV2,
     MlpProjector,
     MMFuser,
@@ -65,6 +66,7 @@ from foveal.models import (
     DeepStackHdPlan,
     DeepStackMerge,
     DeepStackPlan,
+    MarkedPlan,
     Merge,
     OneVisionMerge,
     OneVisionPlan,
@@ -98,6 +100,7 @@ PLANS = {
     "deepstack_hd": DeepStackHdPlan(SIDE),
     "vary_tiny": VaryPlan(2 * SIDE),
     "vary_base": VaryPlan(2 * SIDE, SIDE),
+    "marked": MarkedPlan(PadToSquare(SIDE), start="<img>", end="</img>"),
 }
 MERGES = {
     "none": None,
@@ -158,6 +161,7 @@ def chain(*stages, last=MlpProjector):
 
 
 CONNECTORS = {
+    "identity": partial(Chain, stages=[ConcatChannels], last=Identity),
     "linear": partial(MlpProjector, depth=1),
     "mlp": MlpProjector,
     "mlp_class_token": partial(MlpProjector, prefix_tokens=1),
@@ -256,7 +260,7 @@ REASONS = {
     "number of maps": (
         r"returns one map|connector takes one:|maps of widths .*: at most|branches for \d+ maps|for \d+ maps none"
     ),
-    "widths": r"must have one width",
+    "widths": r"must have one width|cannot enter a language model",
     "class token": r"prefix tokens before its grid|has no class token",
     "plane": r"do not form a grid|form a plane",
     "texts between views": r"puts texts or another order between them",

@@ -15,6 +15,7 @@ from foveal.models import (
     CropToSquare,
     DeepStackHdPlan,
     DeepStackPlan,
+    MarkedPlan,
     OneVisionPlan,
     PadToSquare,
     StretchToSquare,
@@ -36,8 +37,10 @@ PLANS = {
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
     "vary": VaryPlan(28, 14),
+    "marked": MarkedPlan(AnyResPlan(14)),
 }
 TILED = [
+    "marked",
     "anyres",
     "anyres_height_first",
     "onevision",

@@ -8,6 +8,7 @@ from foveal.connectors.flamingo import FlamingoPerceiver
 from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
 from foveal.connectors.honeybee_resampler import HoneybeeResampler
 from foveal.connectors.idefics2 import Idefics2Perceiver
+from foveal.connectors.identity import Identity
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
@@ -32,6 +33,7 @@ __all__ = [
     "Grid",
     "HoneybeeResampler",
     "Idefics2Perceiver",
+    "Identity",
     "LdpV2",
     "MMFuser",
     "MlpProjector",

@@ -19,6 +19,7 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.marked import MarkedPlan
 from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
@@ -40,6 +41,7 @@ __all__ = [
     "DeepStackHdPlan",
     "DeepStackMerge",
     "DeepStackPlan",
+    "MarkedPlan",
     "Merge",
     "Merged",
     "OneVisionMerge",

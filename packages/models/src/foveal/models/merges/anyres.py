@@ -19,6 +19,9 @@ LARGEST_EXCESS = 1.1
 class AnyResMerge(Merge):
     """The overview, then the tiles (LLaVA-NeXT, released code; LLaVA-1.5-HD, arXiv 2310.03744, section 4.1).
 
+    Of a plan with a single view, the tokens stay as they are, with one newline at the end if there is one (LLaVA-NeXT's
+    code, llava/model/llava_arch.py, the branch of a picture with one view).
+
     Args:
         width: channels of the language model.
         kind: `spatial_unpad`: the tiles as one map, without the rows or columns that hold only padding, with a learned
@@ -48,6 +51,8 @@ class AnyResMerge(Merge):
         self.newline = nn.Parameter(torch.randn(width) / math.sqrt(width)) if kind == "spatial_unpad" else None
 
     def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
+        if tile_grid is None and len(grids) == 1:
+            return grids[0][0] * grids[0][1] + int(self.newline is not None)
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         if self.newline is None:
             return len(grids) * grid[0] * grid[1]
@@ -56,6 +61,9 @@ class AnyResMerge(Merge):
 
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         """[rows*columns, width] per view -> [num_tokens, width], no stacks."""
+        if tile_grid is None and len(grids) == 1:
+            ends = [] if self.newline is None else [self.newline.to(tokens[0].dtype)[None]]
+            return Merged(torch.cat([tokens[0], *ends]))
         grid, tile_grid = overview_and_tiles(type(self).__name__, grids, tile_grid)
         overview, *tiles = tokens
         if self.kind == "flat":

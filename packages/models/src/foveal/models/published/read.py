@@ -209,7 +209,8 @@ def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize
 def _fill_parts(draft: Draft, weights: StoredTensors, dtype: DType) -> None:
     """Fill encoder, connector and merge, which are small compared with the language model."""
     small = [name for reading in draft.readings for name in draft.names.of(reading.part)]
-    kind = weights.dtype(small) if dtype == "auto" else getattr(torch, dtype)
+    # Of a projector without weights beside a tower from elsewhere, the language model's.
+    kind = weights.dtype(small or draft.names.of("language_model")) if dtype == "auto" else getattr(torch, dtype)
     parts = [part for part in (draft.encoder, draft.connector, draft.merge) if part is not None]
     for part in parts:
         part.to(kind)
