@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from foveal.core import Size
 from foveal.models import (
     IMAGE_TOKEN_ID,
     AnyResPlan,
+    MarkedPlan,
     OneVisionMerge,
     OneVisionPlan,
     StretchToSquare,
@@ -19,6 +21,7 @@ from foveal.models import (
     load,
     save,
 )
+from foveal.models.views.company import Beside, LastFrame
 from foveal.models.views.named import chosen_plan
 from foveal.models.views.normalise import normalised
 
@@ -172,3 +175,7 @@ def test_other_plans_refuse_videos(model, picture):
         processor.encode_prompt(videos, QUESTION, key="page")
     with pytest.raises(ValueError, match="at least one frame"):
         Video([])
+    marked = MarkedPlan(OneVisionPlan(SIDE))
+    assert all(isinstance(size, Beside) for size in marked.in_company([Size(3, 4), Size(5, 6)]))
+    with pytest.raises(ValueError, match="MarkedPlan does not cut the frames of a video"):
+        marked.in_company([LastFrame(3, 4)])
