@@ -23,6 +23,7 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
     Identity,
@@ -141,6 +142,8 @@ CASES = {
     "perceiver": Case(lambda: PerceiverResampler(12, 16, queries=9, heads=2)),
     "perceiver_positions": Case(lambda: PerceiverResampler(16, 16, queries=4, heads=1, train_positions=True)),
     "spatial_resampler": Case(lambda: SpatialResampler(12, 16, queries=4, heads=2)),
+    "hiwin": Case(lambda: HiwinAttention((12, 8), 16, queries=4, heads=2), own_grids=True),
+    "hiwin_one_map": Case(lambda: HiwinAttention(12, 16, queries=4, heads=2, train_positions=True)),
     "token_packer": Case(lambda: TokenPacker((12, 8, 10), 16, hidden_width=8, heads=2), sides=2),
     "average": Case(lambda: Average(THREE, shares=(0.5, 0.3, 0.2))),
     "average_learned": Case(lambda: Average(THREE, learn_shares=True)),
@@ -179,7 +182,16 @@ EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
     *("pixel_shuffle", "conv_pool", "c_abstractor", "d_abstractor", "d_abstractor_levels", "honeybee_resampler"),
-    *("perceiver", "spatial_resampler", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser", "chain_of_three"),
+    *(
+        "perceiver",
+        "spatial_resampler",
+        "hiwin",
+        "token_packer",
+        "mmfuser",
+        "mmfuser_reduced",
+        "chain_fuser",
+        "chain_of_three",
+    ),
 ]
 
 

@@ -12,6 +12,7 @@ from foveal.models import (
     CropToSquare,
     DeepStackHdPlan,
     DeepStackPlan,
+    DynamicTilesPlan,
     OneVisionPlan,
     PadToSquare,
     Processor,
@@ -43,6 +44,7 @@ def plans(side):
         "deepstack": (DeepStackPlan(side, draft=True), 2),
         "deepstack_aspect": (DeepStackPlan(side, keep_aspect=True, draft=True), 2),
         "deepstack_hd": (DeepStackHdPlan(side, draft=True), 1),
+        "dynamic_tiles": (DynamicTilesPlan(side, 4, draft=True), 2),
         "vary": (VaryPlan(2 * side, side, draft=True), 2),
     }
 

@@ -6,6 +6,7 @@ from foveal.connectors.connector import Connector, Widths, grouped
 from foveal.connectors.d_abstractor import DAbstractor
 from foveal.connectors.flamingo import FlamingoPerceiver
 from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
+from foveal.connectors.hiwin import HiwinAttention
 from foveal.connectors.honeybee_resampler import HoneybeeResampler
 from foveal.connectors.idefics2 import Idefics2Perceiver
 from foveal.connectors.identity import Identity
@@ -31,6 +32,7 @@ __all__ = [
     "DenseConnector",
     "FlamingoPerceiver",
     "Grid",
+    "HiwinAttention",
     "HoneybeeResampler",
     "Idefics2Perceiver",
     "Identity",

@@ -25,6 +25,7 @@ from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
+from foveal.models.views.tiles import DynamicTilesPlan
 from foveal.models.views.uhd import UhdPlan
 from foveal.models.views.vary import VaryPlan
 from foveal.models.views.video import Video
@@ -41,6 +42,7 @@ __all__ = [
     "DeepStackHdPlan",
     "DeepStackMerge",
     "DeepStackPlan",
+    "DynamicTilesPlan",
     "MarkedPlan",
     "Merge",
     "Merged",

@@ -207,7 +207,7 @@ class Processor:
         segments = prompt_segments(turns, self.template, self.tokenizer, system=self.system)
         check_characters(segments, self.max_length, lambda: self._longest_token)
         read = tokenize(segments, self.tokenizer, add_special_tokens=self.template != CHAT)
-        ids, labels = expanded(*read, pictures)
+        ids, labels = expanded(*read, pictures, together=self.plan.enclose_together)
         if len(ids) > self.max_length:
             raise TooLongError(
                 f"the sample has {len(ids)} tokens ({ids.count(IMAGE_TOKEN_ID)} of them visual), the limit is "

@@ -16,6 +16,8 @@ FILES = {"processor_config.json": "image_processor", "preprocessor_config.json":
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
 SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
+GOT = "GotOcr2ImageProcessor"
+"""GOT-OCR 2.0's, also InternVL's."""
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -32,6 +34,13 @@ DEFAULTS: dict[str, Any] = {
 }
 """What transformers takes for settings that a file does not have, the same for the three classes above."""
 DEFAULTS_OF: dict[str, dict[str, Any]] = {
+    GOT: {
+        "size": {"height": 384, "width": 384},
+        "do_center_crop": False,
+        "crop_to_patches": False,
+        "min_patches": 1,
+        "max_patches": 12,
+    },
     SIGLIP: {
         "size": {"height": 224, "width": 224},
         "do_center_crop": False,
@@ -112,6 +121,21 @@ class Preprocessing:
         """
         if self.settings[key] != value:
             raise self._refused(key, reason)
+
+    def tiles(self) -> tuple[int, int]:
+        """The fewest and the most tiles of a picture, as GOT-OCR 2.0 and InternVL have them; (1, 1): it is not cut.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        fewest, most = self.settings["min_patches"], self.settings["max_patches"]
+        if not self.settings["crop_to_patches"] or most == 1:
+            return 1, 1
+        if not (isinstance(most, int) and most > 1):
+            raise self._refused("max_patches", "expected is a whole number of tiles, at least 1")
+        if not (isinstance(fewest, int) and 1 <= fewest <= most):
+            raise self._refused("min_patches", f"expected is a whole number of tiles from 1 to max_patches {most}")
+        return fewest, most
 
     @property
     def pinpoints(self) -> Any:

@@ -18,7 +18,14 @@ from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.published import llava_layout, onevision_layout, qwen_tokenizer, transformers_layout, vary_layout
+from foveal.models.published import (
+    got_layout,
+    llava_layout,
+    onevision_layout,
+    qwen_tokenizer,
+    transformers_layout,
+    vary_layout,
+)
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
@@ -31,6 +38,7 @@ logger = logging.getLogger(__name__)
 Known = Callable[[Mapping[str, Any], StoredTensors], bool]
 Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
 LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
+    (got_layout.is_got, got_layout.draft),
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
     (llava_layout.is_original, llava_layout.draft),
@@ -57,8 +65,8 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
 
     Recognised by configuration and tensor names, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision,
     DeepStack-L, DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA, LLaVA-NeXT and
-    LLaVA-OneVision in transformers' layout, old and new; Vary-tiny, Vary-base and Vary-toy. Tensors are read one at a
-    time; unused ones are logged with the reason.
+    LLaVA-OneVision in transformers' layout, old and new; Vary-tiny, Vary-base and Vary-toy; GOT-OCR 2.0 in both
+    layouts. Tensors are read one at a time; unused ones are logged with the reason.
 
     Args:
         name_or_folder: folder with `config.json`, safetensors and a tokenizer, or hub name.

@@ -52,6 +52,24 @@ VARY_BASE: Table = (
 )
 """Vary-base and Vary-toy."""
 
+GOT_ORIGINAL: Table = (
+    ("model.vision_tower_high.", "encoder", ""),
+    ("model.mm_projector_vary.", "connector", ""),
+    ("model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""GOT-OCR 2.0's own code."""
+
+GOT_LIBRARY: Table = (
+    ("multi_modal_projector.conv_upsampler", "encoder", "conv_upsampler"),
+    ("multi_modal_projector.multimodal_projector.", "connector", ""),
+    ("model.multi_modal_projector.conv_upsampler", "encoder", "conv_upsampler"),
+    ("model.multi_modal_projector.multimodal_projector.", "connector", ""),
+    *(row for row in LEGACY if row[1] != "connector"),
+    *(row for row in IN_MEMORY if row[1] != "connector"),
+)
+"""transformers' GOT-OCR 2.0, in files and in memory; the strided convolutions belong to our tower."""
+
 BUFFERS = (
     (re.compile(r".*\.rotary_emb\.inv_freq"), "a buffer that is computed from the configuration"),
     (re.compile(r".*\.attn\.(bias|masked_bias)"), "a causal mask, not a weight"),

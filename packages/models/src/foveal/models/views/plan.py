@@ -20,10 +20,13 @@ class ViewPlan(ABC):
         inputs: number of views in a set.
         draft: decode a JPEG at a reduced scale if it is at least twice as large as in its sharpest view: several times
             faster for large pictures, and not exact. Plans with this option have `sharpest` and `cut_draft`.
+        enclose_together: pictures that follow each other directly in a prompt stand between one pair of the texts that
+            `layout` puts around a single picture, as pages of one document do (GOT-OCR 2.0).
     """
 
     inputs: int = 1
     draft: bool = False
+    enclose_together: bool = False
 
     def in_company(self, pictures: Sequence[Size]) -> tuple[Size, ...]:
         """The sizes of all pictures of a prompt as the other methods take them.
