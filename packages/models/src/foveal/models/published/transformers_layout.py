@@ -14,8 +14,8 @@ from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.encoders.hub import only_shapes
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.published import siglip_towers
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of
-from foveal.models.published.llava_layout import canvases
 from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, SIGLIP, Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
