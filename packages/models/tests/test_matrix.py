@@ -33,6 +33,7 @@ from foveal.connectors import (
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
     PerceiverResampler,
     PixelShuffle,
@@ -156,6 +157,7 @@ def chain(*stages, last=MlpProjector):
 
 
 CONNECTORS = {
+    "joined_layers": partial(Chain, stages=[ConcatChannels, Norm], last=MlpProjector),
     "identity": partial(Chain, stages=[ConcatChannels], last=Identity),
     "linear": partial(MlpProjector, depth=1),
     "mlp": MlpProjector,

@@ -11,6 +11,7 @@ from foveal.connectors.idefics2 import Idefics2Perceiver
 from foveal.connectors.identity import Identity
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
+from foveal.connectors.norm import Norm
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
 from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
@@ -37,6 +38,7 @@ __all__ = [
     "LdpV2",
     "MMFuser",
     "MlpProjector",
+    "Norm",
     "Parallel",
     "PerceiverResampler",
     "PixelShuffle",
