@@ -34,6 +34,7 @@ from foveal.connectors import (
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
     PatchMerger,
     PerceiverResampler,
@@ -186,6 +187,7 @@ def chain(*stages, last=MlpProjector):
 
 
 CONNECTORS = {
+    "joined_layers": partial(Chain, stages=[ConcatChannels, Norm], last=MlpProjector),
     "identity": partial(Chain, stages=[ConcatChannels], last=Identity),
     "linear": partial(MlpProjector, depth=1),
     "mlp": MlpProjector,
