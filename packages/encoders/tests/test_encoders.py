@@ -16,12 +16,15 @@ from foveal.encoders import (
     CausalFlowEncoder,
     ConvNeXt,
     Encoder,
+    InverseSemanticPyramid,
     MixtureOfResolution,
+    MoonViT,
     ParallelEncoder,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
     VisionTransformer,
+    intern_vit_tower,
     siglip_tower,
 )
 from foveal.encoders.dinov2 import dinov2_tower
@@ -37,6 +40,10 @@ def siglip(**options):
 
 def dinov2(**options):
     return dinov2_tower(12, 2, 2, 16, 8, 24, **options)
+
+
+def intern_vit(**options):
+    return intern_vit_tower(16, 2, 2, 24, 4, 16, norm="rms", qkv_bias=False, norm_queries=True, **options)
 
 
 def sam(**options):
@@ -108,6 +115,7 @@ CASES = {
     ),
     "dinov2": Case(lambda: dinov2(num_registers=2), pairs(8, 32, 24), Size(12, 8)),
     "dinov2_swiglu": Case(lambda: dinov2(activation="swiglu"), pairs(8, 32, 24), Size(12, 8)),
+    "intern_vit": Case(intern_vit, pairs(4, 8, 20, 16), Size(18, 16)),
     "sam": Case(lambda: sam(downsample=(), antialias=False), pairs(4, 8, 28, 24), Size(26, 24)),
     "vary": Case(sam, pairs(4, 8, 20, 36, 24), Size(24, 26)),
     "convnext": Case(lambda: convnext(layers=(0, 1, 2, 3, 4)), pairs(32, 64, 96), Size(48, 32)),
@@ -123,6 +131,14 @@ CASES = {
     ),
     "deepseek_vl": Case(deepseek_vl, pairs(4, 16, 28, 24), Size(26, 24)),
     "causal_flow": Case(causal_flow, (Size(4, 4), Size(36, 36), Size(24, 24)), Size(26, 24)),
+    "pyramid": Case(
+        lambda: InverseSemanticPyramid(siglip(layers=(-1,)), scales=(1, 2, 4)), pairs(4, 8, 20, 16), Size(18, 16)
+    ),
+    "moonvit": Case(lambda: MoonViT(16, 2, 2, 24, 4, 16), pairs(4, 8, 20, 16), Size(18, 16)),
+    "vit_uhd": Case(lambda: MoonViT(16, 3, 2, 24, 4, 16, compress_after=(1, 3)), pairs(16, 48, 32), Size(8, 16)),
+    "vit_uhd_mean": Case(
+        lambda: MoonViT(16, 2, 2, 24, 2, 8, compress_after=(1,), compression="mean"), pairs(4, 8, 20, 16), Size(18, 16)
+    ),
     "deepstack_v": Case(
         lambda: StackedVisionTransformer(VisionTransformer(16, 4, 2, 24, 4, 16, layers=(-1,)), start=0),
         pairs(4, 8, 20, 16),

@@ -27,8 +27,10 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
+    Identity,
     LdpV2,
     MlpProjector,
     MMFuser,
@@ -48,7 +50,9 @@ from foveal.encoders import (
     CausalFlowEncoder,
     ConvNeXt,
     Encoder,
+    InverseSemanticPyramid,
     MixtureOfResolution,
+    MoonViT,
     ParallelEncoder,
     SamSiglipHybrid,
     SamViTDet,
@@ -67,7 +71,10 @@ from foveal.models import (
     DeepStackMerge,
     DeepStackPlan,
     DynamicTilesPlan,
+    MarkedPlan,
     Merge,
+    OneVisionMerge,
+    OneVisionPlan,
     PadToSquare,
     SequenceMerge,
     StretchToSquare,
@@ -92,6 +99,7 @@ PLANS = {
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
     "anyres": AnyResPlan(SIDE),
+    "onevision": OneVisionPlan(SIDE, [(1, 2), (2, 1), (2, 2)]),
     "deepstack": DeepStackPlan(SIDE),
     "deepstack_together": DeepStackPlan(SIDE, square=True, together=True),
     "deepstack_hd": DeepStackHdPlan(SIDE),
@@ -99,12 +107,14 @@ PLANS = {
     "dynamic_tiles_enclosed": DynamicTilesPlan(SIDE, 2, start="<img>", end="</img>", enclose_together=True),
     "vary_tiny": VaryPlan(2 * SIDE),
     "vary_base": VaryPlan(2 * SIDE, SIDE),
+    "marked": MarkedPlan(PadToSquare(SIDE), start="<img>", end="</img>"),
 }
 MERGES = {
     "none": None,
     "anyres": AnyResMerge,
     "anyres_at_most": partial(AnyResMerge, max_tiles=1),
     "anyres_flat": partial(AnyResMerge, kind="flat"),
+    "onevision": partial(OneVisionMerge, max_tiles=2),
     "deepstack": DeepStackMerge,
     "sequence": SequenceMerge,
     "deepstack_hd": DeepStackHdMerge,
@@ -114,6 +124,7 @@ METHODS = [
     ("anyres", "anyres"),
     ("anyres", "anyres_at_most"),
     ("anyres", "anyres_flat"),
+    ("onevision", "onevision"),
     ("deepstack", "deepstack"),
     ("deepstack", "sequence"),
     ("deepstack_hd", "deepstack_hd"),
@@ -139,6 +150,9 @@ ENCODERS = {
         VisionTransformer(16, 4, 2, 24, 16, SIDE, layers=(-1,)), CONVNEXT(), fast_size=SIDE
     ),
     "causal_flow": lambda: CausalFlowEncoder(SAM(downsample=(24, 16)), 2, 2, 1, 24, query_sides=(1, 2)),
+    "moonvit": partial(MoonViT, 16, 2, 2, 24, 16, SIDE),
+    "vit_uhd": partial(MoonViT, 16, 2, 2, 24, 8, SIDE, compress_after=(1,)),
+    "pyramid": lambda: InverseSemanticPyramid(CLIP(), scales=(1, 2)),
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
     "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
@@ -158,6 +172,7 @@ def chain(*stages, last=MlpProjector):
 
 
 CONNECTORS = {
+    "identity": partial(Chain, stages=[ConcatChannels], last=Identity),
     "linear": partial(MlpProjector, depth=1),
     "mlp": MlpProjector,
     "mlp_class_token": partial(MlpProjector, prefix_tokens=1),
@@ -180,6 +195,7 @@ CONNECTORS = {
     "idefics2": partial(Idefics2Perceiver, num_latents=4, depth=1, heads=2, head_width=8, key_heads=1, mlp_width=24),
     "perceiver": partial(PerceiverResampler, queries=4, heads=2),
     "spatial_resampler": partial(SpatialResampler, queries=4, heads=2),
+    "hiwin": partial(HiwinAttention, queries=4, heads=2),
     "token_packer": partial(TokenPacker, hidden_width=16, heads=2),
     "split_mlp": SplitMlp,
     "parallel_channels": partial(Parallel, branches=[MlpProjector] * 2),
@@ -206,6 +222,8 @@ CONNECTORS = {
 
 SENSIBLE = [
     ("uhd", "none", "clip", "spatial_resampler"),
+    ("uhd", "none", "pyramid", "hiwin"),
+    ("uhd", "none", "clip_layers", "hiwin"),
     ("uhd", "none", "clip_layers", "mmfuser"),
     ("uhd", "none", "clip_layers", "dense_resampler"),
     ("uhd", "none", "clip", "q_former"),
@@ -259,7 +277,7 @@ REASONS = {
     "number of maps": (
         r"returns one map|connector takes one:|maps of widths .*: at most|branches for \d+ maps|for \d+ maps none"
     ),
-    "widths": r"must have one width",
+    "widths": r"must have one width|cannot enter a language model",
     "class token": r"prefix tokens before its grid|has no class token",
     "plane": r"do not form a grid|form a plane",
     "texts between views": r"puts texts or another order between them",

@@ -16,6 +16,8 @@ from foveal.models import (
     DeepStackHdPlan,
     DeepStackPlan,
     DynamicTilesPlan,
+    MarkedPlan,
+    OneVisionPlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
@@ -26,6 +28,7 @@ from foveal.models import (
 PLANS = {
     "anyres": AnyResPlan(14),
     "anyres_height_first": AnyResPlan(14, [(1, 4), (2, 3), (4, 1)], "height_first"),
+    "onevision": OneVisionPlan(14),
     "deepstack": DeepStackPlan(14),
     "deepstack_aspect": DeepStackPlan(14, 6, keep_aspect=True),
     "deepstack_hd": DeepStackHdPlan(14, 6),
@@ -36,8 +39,12 @@ PLANS = {
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
     "vary": VaryPlan(28, 14),
+    "marked": MarkedPlan(AnyResPlan(14)),
 }
-TILED = [*(name for name in PLANS if name.startswith(("anyres", "deepstack", "uhd"))), "dynamic_tiles"]
+TILED = [
+    *(name for name in PLANS if name.startswith(("anyres", "deepstack", "uhd"))),
+    *("dynamic_tiles", "marked", "onevision"),
+]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
 )

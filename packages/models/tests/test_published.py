@@ -751,13 +751,12 @@ def test_which_names_are_published_ones(tmp_path, write):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"mm_use_im_start_end": True}, "marks around pictures cannot be read"),
         ({"s2": True}, "views of several scales"),
         ({"mm_resampler_type": "spatial_pool"}, "a resampler before the projector cannot be read"),
         ({"deepstack_args_for_ablation": "deepstack_vit"}, "an ablation of DeepStack's cannot be read"),
         ({"model_type": "llava_mpt"}, "model_type is 'llava_mpt', known are llava, llava_llama"),
         ({"mm_vision_select_feature": "slicefour_patch"}, "only patch and cls_patch can be read"),
-        ({"mm_patch_merge_type": "spatial_unpad"}, "belongs to image_aspect_ratio anyres, not pad"),
+        ({"mm_patch_merge_type": "nobase"}, "'nobase' is not known for image_aspect_ratio pad"),
         ({"image_aspect_ratio": "anyres_big"}, "expected anyres or anyres_max_N"),
         (
             {"image_aspect_ratio": "anyres"},

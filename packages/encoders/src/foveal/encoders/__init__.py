@@ -9,8 +9,18 @@ from foveal.encoders.deepstack import StackedVisionTransformer
 from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, dinov2_weights
 from foveal.encoders.encoder import Encoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
+from foveal.encoders.intern_vit import (
+    intern_vit,
+    intern_vit_6b_448,
+    intern_vit_300m_448,
+    intern_vit_tower,
+)
+from foveal.encoders.intern_vit_weights import intern_vit_weights
 from foveal.encoders.llava_hr import MixtureOfResolution, llava_hr_weights
+from foveal.encoders.moonvit import MoonViT
+from foveal.encoders.moonvit_weights import moonvit, moonvit_weights, refined_patches
 from foveal.encoders.parallel import ParallelEncoder
+from foveal.encoders.pyramid import InverseSemanticPyramid, semantic_pyramid, vdim_weights
 from foveal.encoders.sam import SamViTDet
 from foveal.encoders.sam_weights import sam_vit, sam_weights
 from foveal.encoders.siglip import (
@@ -27,7 +37,9 @@ __all__ = [
     "ConvNeXt",
     "Encoder",
     "Grid",
+    "InverseSemanticPyramid",
     "MixtureOfResolution",
+    "MoonViT",
     "ParallelEncoder",
     "SamSiglipHybrid",
     "SamViTDet",
@@ -47,12 +59,22 @@ __all__ = [
     "dinov2_vit",
     "dinov2_vit_large",
     "dinov2_weights",
+    "intern_vit",
+    "intern_vit_6b_448",
+    "intern_vit_300m_448",
+    "intern_vit_tower",
+    "intern_vit_weights",
     "llava_hr_weights",
+    "moonvit",
+    "moonvit_weights",
+    "refined_patches",
     "sam_vit",
     "sam_weights",
+    "semantic_pyramid",
     "siglip_tower",
     "siglip_vit",
     "siglip_vit_large_384",
     "siglip_vit_so400m_384",
     "siglip_weights",
+    "vdim_weights",
 ]

@@ -8,6 +8,7 @@ from foveal.models.language_models.build import llama, opt, pretrained_language_
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
 from foveal.models.merges.merge import Merge, Merged
+from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.byte_tokenizer import byte_tokenizer
@@ -18,6 +19,8 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.marked import MarkedPlan
+from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -25,6 +28,7 @@ from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.tiles import DynamicTilesPlan
 from foveal.models.views.uhd import UhdPlan
 from foveal.models.views.vary import VaryPlan
+from foveal.models.views.video import Video
 
 __all__ = [
     "IGNORE_INDEX",
@@ -39,8 +43,11 @@ __all__ = [
     "DeepStackMerge",
     "DeepStackPlan",
     "DynamicTilesPlan",
+    "MarkedPlan",
     "Merge",
     "Merged",
+    "OneVisionMerge",
+    "OneVisionPlan",
     "PadToSquare",
     "Processor",
     "Sample",
@@ -50,6 +57,7 @@ __all__ = [
     "Turn",
     "UhdPlan",
     "VaryPlan",
+    "Video",
     "ViewPlan",
     "VisionLanguageModel",
     "answer",

@@ -17,8 +17,8 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
     """Load `options.checkpoint` onto its device.
 
     Args:
-        options: those of `recipes.command_line.options.add_options`, and `checkpoint`; if the device is None, it is
-            set to the GPU, or to the CPU if there is none.
+        options: those of `recipes.command_line.model_options`; if the device is None, it is set to the GPU, or to the
+            CPU if there is none.
         pictures: sizes of the first question's pictures; on a GPU there must be memory to answer it.
         question: text of the first question.
 

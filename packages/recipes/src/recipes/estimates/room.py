@@ -36,7 +36,7 @@ def refuse_if_too_large(memory: "Memory", free: int, *, what: str, advice: str) 
         listed = ", ".join(f"{part} {figure:.2f}" for part, figure in figures if figure > 0)
         raise ValueError(
             f"{what} needs {memory.total / 1e9:.2f} GB ({listed}), {free / 1e9:.2f} GB are free: {advice}; "
-            "python -m recipes.cost compares the ways to use a model"
+            "compare the ways to use a model with python -m recipes.cost"
         )
 
 

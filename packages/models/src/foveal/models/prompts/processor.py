@@ -22,9 +22,11 @@ from foveal.models.prompts.packed_rows import collate_rows
 from foveal.models.prompts.template_texts import CHAT, TemplateName
 from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
+from foveal.models.prompts.videos import framed
 from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import read_image
+from foveal.models.views.video import Video
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
@@ -101,11 +103,11 @@ class Processor:
         """
         return read_draft(source, self.plan.sharpest) if self.plan.draft else read_image(source)
 
-    def encode(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode(self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], *, key: str = "") -> Sample:
         """Encode a conversation for training: it ends with an answer.
 
         Args:
-            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them.
+            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them; a video has one.
             turns: an optional system turn, then user and assistant alternating.
             key: the sample's name in messages.
 
@@ -115,7 +117,9 @@ class Processor:
         """
         return self._sample(pictures, turns, key, open_ended=False)
 
-    def encode_prompt(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode_prompt(
+        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], *, key: str = ""
+    ) -> Sample:
         """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`."""
         return self._sample(pictures, turns, key, open_ended=True)
 
@@ -164,15 +168,17 @@ class Processor:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _sample(
-        self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], key: str, *, open_ended: bool
+        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], key: str, *, open_ended: bool
     ) -> Sample:
-        for picture in pictures:
-            if picture.mode != "RGB":
-                where = f"{key}: " if key else ""
-                raise ValueError(f"{where}a picture has mode {picture.mode}, expected RGB: open it with read_image")
-        sizes = tuple(Size.of(picture.size) for picture in pictures)
+        try:
+            flat, given, turns = framed(pictures, turns)
+            if odd := {picture.mode for picture in flat} - {"RGB"}:
+                raise ValueError(f"a picture has mode {min(odd)}, expected RGB: open it with read_image")
+            sizes = self.plan.in_company(given)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}" if key else str(error)) from error
         ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
-        views = tuple(view for picture in pictures for view in self._views(picture))
+        views = tuple(view for picture, size in zip(flat, sizes, strict=True) for view in self._views(picture, size))
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
 
     def _sequence(
@@ -182,7 +188,7 @@ class Processor:
         where = f"{key}: " if key else ""
         try:
             check_turns(turns, len(sizes), open_ended=open_ended)
-            pictures = [self.picture_ids(size) for size in sizes]
+            pictures = [self.picture_ids(size) for size in self.plan.in_company(sizes)]
             drops = self.overlong == "drop_turns" and not open_ended
 
             def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -230,10 +236,13 @@ class Processor:
                 ids.append(self._separators[item])
         return ids
 
-    def _views(self, picture: Image | Draft) -> list[Tensor]:
+    def _views(self, picture: Image | Draft, size: Size) -> list[Tensor]:
         """The views of a picture in the order of the prompt; views that are seen together stay together."""
-        cut = self.plan.cut_draft(picture) if isinstance(picture, Draft) else self.plan.cut(picture)
+        if isinstance(picture, Draft) or type(size) is not Size:
+            cut = self.plan.cut_draft(Draft(picture.image if isinstance(picture, Draft) else picture, size))
+        else:
+            cut = self.plan.cut(picture)
         inputs = self.plan.inputs
-        order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
+        order = [item for item in self.plan.layout(size) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
         return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]

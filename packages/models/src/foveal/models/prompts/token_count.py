@@ -45,13 +45,16 @@ class TokenCount:
         if self.merge is None:
             counts = [self.connector.num_tokens(*of_set) for of_set in grids]
             return [counts[item] if isinstance(item, int) else item for item in layout]
-        if layout != tuple(range(len(sets))):
+        numbers = [place for place, item in enumerate(layout) if isinstance(item, int)]
+        first, last = numbers[0], numbers[-1] + 1
+        if layout[first:last] != tuple(range(len(sets))):
             raise ValueError(
                 f"{type(self.merge).__name__} makes one run of all views, {type(self.plan).__name__} puts texts or "
                 "another order between them: use one of the two"
             )
         planes = token_grids(self.connector, grids)
-        return [self.merge.num_tokens(planes, self.plan.tile_grid(picture), picture)]
+        run = self.merge.num_tokens(planes, self.plan.tile_grid(picture), picture)
+        return [*layout[:first], run, *layout[last:]]
 
 
 def token_grids(connector: Connector, grids: list[tuple[Grid, ...]]) -> list[Grid]:

@@ -15,9 +15,9 @@ from foveal.models.views.stretch import StretchToSquare
 FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
+SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
 GOT = "GotOcr2ImageProcessor"
 """GOT-OCR 2.0's, also InternVL's."""
-SIGLIP = "SiglipImageProcessor"
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -47,6 +47,7 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "image_mean": HALF,
         "image_std": HALF,
     },
+    ONEVISION: {"size": {"height": 384, "width": 384}, "do_center_crop": False, "crop_size": None, "do_pad": True},
 }
 """Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -112,6 +113,15 @@ class Preprocessing:
             raise self._refused("size", f"the tower takes views of {size} pixels a side")
         self._check_crop(side)
 
+    def require(self, key: str, value: object, reason: str) -> None:
+        """Refuse a setting with another value than `value`.
+
+        Raises:
+            ValueError: naming the setting and the reason.
+        """
+        if self.settings[key] != value:
+            raise self._refused(key, reason)
+
     def tiles(self) -> tuple[int, int]:
         """The fewest and the most tiles of a picture, as GOT-OCR 2.0 and InternVL have them; (1, 1): it is not cut.
 
@@ -147,7 +157,7 @@ class Preprocessing:
 
     def _check_crop(self, side: int) -> None:
         crop = self.settings["crop_size"]
-        if crop not in (side, {"height": side, "width": side}):
+        if crop not in (None, side, {"height": side, "width": side}):
             raise self._refused("crop_size", f"only the {side} pixels of size are known")
 
     def _colour(self, key: str) -> Colour:

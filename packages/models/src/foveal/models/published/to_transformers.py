@@ -52,6 +52,9 @@ def no_equivalent(model: VisionLanguageModel) -> str:
         return f"its views have {plan.size} pixels a side, the tower was made for {tower.image_size}"
     if isinstance(merge, AnyResMerge) and (merge.kind != "spatial_unpad" or merge.max_tiles is not None):
         return f"its tiles are merged {merge.kind} with max_tiles {merge.max_tiles}"
+    text = model.language_model.config
+    if getattr(text, "logits_scaling", 1) != 1 or getattr(text, "final_logit_softcapping", None):
+        return f"the language model, a {text.model_type}, scales its logits, which a LLaVA of transformers does not"
     weights = model.language_model.state_dict()
     if odd := sorted(name for name in weights if not name.startswith(("model.", "lm_head."))):
         return f"the language model has tensors such as {odd[0]} (merge adapters first)"
