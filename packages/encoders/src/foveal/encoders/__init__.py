@@ -1,6 +1,8 @@
 """Vision encoders turn views into feature maps of the requested layers."""
 
 from foveal.core import Grid
+from foveal.encoders.causal_flow import CausalFlowEncoder
+from foveal.encoders.causal_flow_weights import causal_flow_weights
 from foveal.encoders.clip import clip_vit, clip_vit_large_224, clip_vit_large_336, clip_weights
 from foveal.encoders.convnext import ConvNeXt, convnext, convnext_large, convnext_weights, convnext_xxlarge
 from foveal.encoders.deepstack import StackedVisionTransformer
@@ -34,6 +36,7 @@ from foveal.encoders.siglip import (
 from foveal.encoders.vit import VisionTransformer
 
 __all__ = [
+    "CausalFlowEncoder",
     "ConvNeXt",
     "EarlyCompressionViT",
     "Encoder",
@@ -47,6 +50,7 @@ __all__ = [
     "SamViTDet",
     "StackedVisionTransformer",
     "VisionTransformer",
+    "causal_flow_weights",
     "clip_vit",
     "clip_vit_large_224",
     "clip_vit_large_336",
