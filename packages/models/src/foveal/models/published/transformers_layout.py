@@ -16,8 +16,9 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.published import siglip_towers
 from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of
+from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
 from foveal.models.published.joined_layers import projector_of_layers
-from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, SIGLIP, Preprocessing, preprocessing_of
+from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
 from foveal.models.published.towers import unread_of_clip
