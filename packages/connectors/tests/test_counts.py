@@ -65,6 +65,7 @@ def linear(before, after):
         pytest.param(25_174_016, lambda: PatchMerger(1024, 2048), id="Qwen3-VL 2B merger"),
         pytest.param(25_180_160, lambda: PatchMerger(1024, 2048, norm_blocks=True), id="Qwen3-VL 2B deep merger"),
         pytest.param(33_564_672, lambda: PatchMerger(1024, 4096), id="patch merger"),
+        pytest.param(25_967_104, lambda: PatchMerger(1152, 1024, norm_blocks=True), id="MiniCPM-V 4.6 merger"),
         pytest.param(33_562_624, lambda: ConvPool(1024, 4096), id="LLaVA-NeXT pooler"),
         pytest.param(21_020_672, lambda: LdpV2(1024, 4096), id="MobileVLM V2 LDPv2"),
         pytest.param(37_398_016, lambda: CAbstractor(1024, 4096), id="Honeybee C-Abstractor"),

@@ -30,6 +30,7 @@ from foveal.connectors import (
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
     PatchMerger,
     PerceiverResampler,
@@ -114,6 +115,7 @@ CASES = {
     "mlp": Case(lambda: MlpProjector((12,), 16, depth=3, prefix_tokens=1, residual_blocks=1)),
     "adaptive_pool": Case(lambda: AdaptivePool(12, 16, rows=2, columns=3)),
     "pool": Case(lambda: Pool(12, rows=3, columns=2)),
+    "norm": Case(lambda: Norm(12)),
     "strided_average": Case(lambda: StridedPool(12), smallest=2),
     "strided_max": Case(lambda: StridedPool(12, stride=3, mode="max"), smallest=3),
     "strided_bilinear": Case(lambda: StridedPool(12, mode="bilinear")),
@@ -184,18 +186,9 @@ MAPS: set[str] = {"qkv_weight", "projection"}
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
-    *("patch_merger", "patch_merger_blocks"),
     *("pixel_shuffle", "conv_pool", "c_abstractor", "d_abstractor", "d_abstractor_levels", "honeybee_resampler"),
-    *(
-        "perceiver",
-        "spatial_resampler",
-        "hiwin",
-        "token_packer",
-        "mmfuser",
-        "mmfuser_reduced",
-        "chain_fuser",
-        "chain_of_three",
-    ),
+    *("perceiver", "spatial_resampler", "hiwin", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser"),
+    *("chain_of_three", "patch_merger", "patch_merger_blocks"),
 ]
 
 

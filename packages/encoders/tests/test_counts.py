@@ -13,6 +13,7 @@ import torch
 
 from foveal.encoders import (
     ConvNeXt,
+    EarlyCompressionViT,
     InverseSemanticPyramid,
     MixtureOfResolution,
     MoonViT,
@@ -123,6 +124,9 @@ PUBLISHED = [
         92_884_224,
         lambda: siglip_tower(768, 12, 12, 3072, 16, 224, layers=LAST, use_final_norm=True),
         {"pooling head": pooling_head(768, 3072)},
+    ),
+    Published(
+        "MiniCPM-V 4.6's tower", "transformers", 522_299_312, lambda: EarlyCompressionViT(1152, 27, 16, 4304, 14, 980)
     ),
     Published(
         "DINOv2 L/14",

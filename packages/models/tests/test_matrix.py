@@ -34,6 +34,7 @@ from foveal.connectors import (
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
     PatchMerger,
     PerceiverResampler,
@@ -48,7 +49,9 @@ from foveal.connectors import (
 )
 from foveal.core import Size
 from foveal.encoders import (
+    CausalFlowEncoder,
     ConvNeXt,
+    EarlyCompressionViT,
     Encoder,
     InverseSemanticPyramid,
     MixtureOfResolution,
@@ -75,6 +78,7 @@ from foveal.models import (
     LevelsMerge,
     MarkedPlan,
     Merge,
+    MiniCpmPlan,
     NativePlan,
     OneVisionMerge,
     OneVisionPlan,
@@ -89,6 +93,7 @@ from foveal.models import (
     byte_tokenizer,
     llama,
 )
+from foveal.models.views.minicpm import MARKS
 
 WIDTH = 32
 SIDE = 64
@@ -102,6 +107,7 @@ PLANS = {
     "uhd": UhdPlan(SIDE, 16, 4),
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
+    "minicpm": MiniCpmPlan(SIDE, 32, 4),
     "anyres": AnyResPlan(SIDE),
     "onevision": OneVisionPlan(SIDE, [(1, 2), (2, 1), (2, 2)]),
     "deepstack": DeepStackPlan(SIDE),
@@ -159,12 +165,14 @@ ENCODERS = {
     "mixture_of_resolution": lambda: MixtureOfResolution(
         VisionTransformer(16, 4, 2, 24, 16, SIDE, layers=(-1,)), CONVNEXT(), fast_size=SIDE
     ),
+    "causal_flow": lambda: CausalFlowEncoder(SAM(downsample=(24, 16)), 2, 2, 1, 24, query_sides=(1, 2)),
     "moonvit": partial(MoonViT, 16, 2, 2, 24, 16, SIDE),
     "vit_uhd": partial(MoonViT, 16, 2, 2, 24, 8, SIDE, compress_after=(1,)),
     "pyramid": lambda: InverseSemanticPyramid(CLIP(), scales=(1, 2)),
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
     "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
+    "early_compression": partial(EarlyCompressionViT, 16, 2, 2, 24, 8, SIDE, compress_after=1),
     "stacked": lambda: StackedVisionTransformer(VisionTransformer(16, 5, 2, 24, 16, SIDE), start=1),
 }
 
@@ -181,6 +189,7 @@ def chain(*stages, last=MlpProjector):
 
 
 CONNECTORS = {
+    "joined_layers": partial(Chain, stages=[ConcatChannels, Norm], last=MlpProjector),
     "identity": partial(Chain, stages=[ConcatChannels], last=Identity),
     "linear": partial(MlpProjector, depth=1),
     "mlp": MlpProjector,
@@ -241,6 +250,9 @@ SENSIBLE = [
     ("uhd", "none", "sam_siglip", "split_mlp"),
     ("uhd_whole_cells", "none", "convnext", "mlp"),
     ("uhd_whole_cells", "none", "mixture_of_resolution", "c_abstractor"),
+    ("minicpm", "none", "early_compression", "patch_merger"),
+    ("minicpm", "none", "siglip", "spatial_resampler"),
+    ("uhd", "none", "early_compression", "perceiver"),
     ("anyres", "anyres", "clip", "c_abstractor"),
     ("anyres", "anyres", "siglip", "pixel_shuffle"),
     ("anyres", "anyres", "clip_layers", "token_packer"),
@@ -261,6 +273,7 @@ SENSIBLE = [
     ("native", "levels", "qwen3_vl", "parallel_levels"),
     ("native", "none", "siglip", "patch_merger"),
     ("native", "none", "convnext", "mlp"),
+    ("dynamic_tiles", "none", "causal_flow", "linear"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),
@@ -271,6 +284,7 @@ REFUSED = {
     ("uhd", "none", "clip", "pixel_shuffle"): "grids",
     ("uhd", "none", "convnext", "mlp"): "grids",
     ("uhd", "anyres", "clip", "mlp"): "texts between views",
+    ("minicpm", "anyres", "clip", "mlp"): "texts between views",
     ("uhd_first", "anyres", "clip", "mlp"): "plane",
     ("square", "deepstack", "clip", "mlp"): "plane",
     ("anyres", "anyres", "clip", "q_former"): "plane",
@@ -315,7 +329,7 @@ class Workshop:
 
     def __init__(self):
         self.encoders = {name: shaken(build()) for name, build in ENCODERS.items()}
-        self.tokenizer = byte_tokenizer(["<img>", "</img>"])
+        self.tokenizer = byte_tokenizer(["<img>", "</img>", *MARKS])
         rows = len(self.tokenizer)
         self.language_model = shaken(llama(rows, width=WIDTH, depth=6, heads=4, mlp_width=48, context=1000))
 
@@ -389,8 +403,10 @@ def check_training(model, pictures=PICTURES):
             continue
         assert weight.grad is not None, f"{name} has no gradient"
         assert weight.grad.isfinite().all(), f"{name} has a gradient that is not finite"
-        # A softmax over the only cell of a map, and the bias of keys, have zero gradients up to rounding errors.
-        if not (name.startswith("connector.") and ("query" in name or "key" in name)):
+        # A softmax over the only cell of a map, and the bias of keys, have zero gradients up to rounding errors; and
+        # so has a table of queries for views of another size.
+        attends = name.startswith("connector.") and ("query" in name or "key" in name)
+        if not attends and not name.startswith("encoder.queries."):
             assert weight.grad.any(), f"{name} has a gradient of zero"
 
 

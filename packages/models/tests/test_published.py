@@ -49,8 +49,8 @@ from foveal.models import (
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import prompt_of
-from foveal.models.published.llava_layout import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
 
 SIZE, PATCH = 28, 7
@@ -777,7 +777,7 @@ def test_configurations_that_say_something_else(write, fields, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"vision_feature_layer": [-2, -3]}, "concatenated layers cannot be read"),
+        ({"vision_feature_layer": [-2, -3]}, "does not fit Chain"),
         ({"vision_feature_select_strategy": "other"}, "expected default or full"),
         ({"projector_hidden_act": "relu"}, "projector_hidden_act is 'relu', only 'gelu' can be read"),
         ({"multimodal_projector_bias": False}, "only True can be read"),

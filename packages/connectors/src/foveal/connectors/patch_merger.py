@@ -17,12 +17,22 @@ TRANSFORMERS = KeyMap(
 )
 """transformers' names, after the prefix `model.visual.merger.` or `model.visual.deepstack_merger_list.0.`."""
 
+MINICPM = KeyMap(
+    {
+        f"mlp.0.{published}.{kind}": f"{ours}.{kind}"
+        for published, ours in {"pre_norm": "norm", "linear_1": "layers.0", "linear_2": "layers.2"}.items()
+        for kind in KINDS
+    }
+)
+"""transformers' names for MiniCPM-V 4.6, after the prefix `model.merger.`."""
+
 
 class PatchMerger(Connector):
     """Each block of `ratio` x `ratio` cells becomes one token: layer norm, space to depth, two linear layers.
 
     From Qwen2-VL (arXiv 2409.12191, section 2.1). Unlike in `PixelShuffle`, the norm is one of single cells, and the
-    layer in the middle is as wide as the block. Qwen3-VL's mergers of deep levels (arXiv 2511.21631) norm whole blocks.
+    layer in the middle is as wide as the block. Qwen3-VL's mergers of deep levels (arXiv 2511.21631) norm whole blocks,
+    and so does the merger of MiniCPM-V 4.6 (LLaVA-UHD v4, arXiv 2605.08985, section 2).
 
     Args:
         in_width: channels of the features.

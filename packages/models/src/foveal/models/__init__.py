@@ -21,6 +21,7 @@ from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.marked import MarkedPlan
+from foveal.models.views.minicpm import MiniCpmPlan
 from foveal.models.views.native import NativePlan
 from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
@@ -49,6 +50,7 @@ __all__ = [
     "MarkedPlan",
     "Merge",
     "Merged",
+    "MiniCpmPlan",
     "NativePlan",
     "OneVisionMerge",
     "OneVisionPlan",

@@ -180,7 +180,8 @@ class Processor:
         where = f"{key}: " if key else ""
         try:
             check_turns(turns, len(sizes), open_ended=open_ended)
-            pictures = [self.picture_ids(size) for size in self.plan.in_company(sizes)]
+            company = enumerate(self.plan.in_company(sizes))
+            pictures = [self.ids_before(number) + self.picture_ids(size) for number, size in company]
             drops = self.overlong == "drop_turns" and not open_ended
 
             def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -212,6 +213,14 @@ class Processor:
         """Characters of the longest token. A token that stands for bytes is written with at least one for each."""
         return max(map(len, self.tokenizer.get_vocab()))
 
+    def ids_before(self, number: int) -> list[int]:
+        """The ids that the plan puts before picture `number` of a conversation, counted from 0.
+
+        Raises:
+            ValueError: if the tokenizer lacks one of them.
+        """
+        return [self._separator(text) for text in self.plan.before(number)]
+
     def picture_ids(self, size: Size) -> list[int]:
         """The ids that represent a picture of the given size: placeholders and separators.
 
@@ -220,13 +229,13 @@ class Processor:
         """
         ids: list[int] = []
         for item in self.count(size):
-            if isinstance(item, int):
-                ids += [IMAGE_TOKEN_ID] * item
-            else:
-                if item not in self._separators:
-                    self._separators[item] = separator_id(item, self.tokenizer)
-                ids.append(self._separators[item])
+            ids += [IMAGE_TOKEN_ID] * item if isinstance(item, int) else [self._separator(item)]
         return ids
+
+    def _separator(self, text: str) -> int:
+        if text not in self._separators:
+            self._separators[text] = separator_id(text, self.tokenizer)
+        return self._separators[text]
 
     def _views(self, picture: Image | Draft, size: Size) -> list[Tensor]:
         """The views of a picture in the order of the prompt; views that are seen together stay together."""

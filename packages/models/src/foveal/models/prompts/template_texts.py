@@ -13,6 +13,7 @@ TemplateName = Literal[
     "chatml",
     "qwen3_vl",
     "gemma",
+    "granite_vision",
     "phi3",
     "vary",
     "vary_tiny",
@@ -137,6 +138,20 @@ TEMPLATES: dict[TemplateName, Template] = {
         after_answer="<end_of_turn>",
         between="\n",
         trims=True,
+    ),
+    # Granite Vision, as its makers and transformers' page on it write it; an answer ends with EOS, <|end_of_text|>.
+    "granite_vision": Template(
+        system="A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions.",
+        before_system="<|system|>\n",
+        after_system="\n",
+        before_first_user="<|user|>\n",
+        before_user="<|user|>\n",
+        after_user="\n",
+        header="<|assistant|>\n",
+        before_answer="",
+        after_answer="{eos}",
+        between="",
     ),
     # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
     "chatml": Template(

@@ -108,8 +108,11 @@ def prompt_of(
         "mistral": ("mistral_instruct", None),
         "qwen2": ("chatml", None),
         "phi3": ("phi3", None),
+        "granite": ("granite_vision", None),
         "qwen3_vl_text": ("qwen3_vl", None),
     }
     if family not in templates:
-        raise ValueError(f"{source}: the prompts that a {family} was trained with are not known: pass `template`")
+        raise ValueError(
+            f"{source}: the prompts that a {family} was trained with are not known: pass `template`, such as chat"
+        )
     return templates[family]

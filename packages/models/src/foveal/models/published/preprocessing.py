@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from foveal.core.annotations import fits
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, HALF, Colour
+from foveal.encoders.encoder import Colour
+from foveal.models.published.image_processors import CLIP, DEFAULTS, DEFAULTS_OF, LLAVA
 from foveal.models.published.json_file import read_json
 from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
@@ -15,51 +16,6 @@ from foveal.models.views.stretch import StretchToSquare
 
 FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
-CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
-SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
-GOT = "GotOcr2ImageProcessor"
-"""GOT-OCR 2.0's, also InternVL's."""
-QWEN2_VL = "Qwen2VLImageProcessor"
-"""Also Qwen3-VL's."""
-DEFAULTS: dict[str, Any] = {
-    "image_processor_type": CLIP,
-    "do_resize": True,
-    "size": {"shortest_edge": 224},
-    "resample": 3,
-    "do_center_crop": True,
-    "crop_size": {"height": 224, "width": 224},
-    "do_pad": False,
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": CLIP_MEAN,
-    "image_std": CLIP_STD,
-}
-"""What transformers takes for settings that a file does not have, the same for the three classes above."""
-DEFAULTS_OF: dict[str, dict[str, Any]] = {
-    GOT: {
-        "size": {"height": 384, "width": 384},
-        "do_center_crop": False,
-        "crop_to_patches": False,
-        "min_patches": 1,
-        "max_patches": 12,
-    },
-    SIGLIP: {
-        "size": {"height": 224, "width": 224},
-        "do_center_crop": False,
-        "image_mean": HALF,
-        "image_std": HALF,
-    },
-    ONEVISION: {"size": {"height": 384, "width": 384}, "do_center_crop": False, "crop_size": None, "do_pad": True},
-    QWEN2_VL: {
-        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
-        "do_center_crop": False,
-        "patch_size": 14,
-        "merge_size": 2,
-        "temporal_patch_size": 2,
-    },
-}
-"""Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -131,6 +87,25 @@ class Preprocessing:
         """
         if self.settings[key] != value:
             raise self._refused(key, reason)
+
+    def check(self, key: str, known: object) -> None:
+        """Refuse any other value of a setting than `known`.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        self.require(key, known, f"only {known!r} is known")
+
+    def count(self, key: str) -> int:
+        """A setting that is a whole number, at least 1.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        value = self.settings[key]
+        if not isinstance(value, int) or value < 1:
+            raise self._refused(key, "expected is a whole number, at least 1")
+        return value
 
     def tiles(self) -> tuple[int, int]:
         """The fewest and the most tiles of a picture, as GOT-OCR 2.0 and InternVL have them; (1, 1): it is not cut.

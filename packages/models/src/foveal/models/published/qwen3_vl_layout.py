@@ -17,7 +17,8 @@ from foveal.encoders import Qwen3VisionTransformer, qwen3_vision_weights
 from foveal.models.library_errors import told_of
 from foveal.models.merges.levels import LevelsMerge
 from foveal.models.published.decoders import config_of
-from foveal.models.published.preprocessing import QWEN2_VL, preprocessing_of
+from foveal.models.published.image_processors import QWEN2_VL
+from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, unchanged
 from foveal.models.published.tensor_names import QWEN3_VL, divided
 from foveal.models.views.native import NativePlan
