@@ -32,6 +32,7 @@ METHODS = {
     "mixture_of_features": (BOTH, TWO),
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),
+    "qwen3_vl": (("2b", "4b"), ("finetune",)),
     "uhd": (("13b",), TWO),
     "vary": (("7b",), TWO),
     "vary_tiny": (("125m",), ("pretrain",)),

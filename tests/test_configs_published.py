@@ -33,6 +33,7 @@ METHODS = {
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deepseek_vl": (("7b",), TWO_STAGES),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
+    "qwen3_vl": (("2b", "4b"), ("finetune",)),
 }
 FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
@@ -88,6 +89,7 @@ RUNS = {
     "deepseek_vl/finetune": INSTRUCT,
     "mixture_of_features/pretrain": ALIGN,  # arXiv 2401.06209, released code: 16 x 8 x 2
     "mixture_of_features/finetune": Run(176, 1, None, 2e-5, 2e-5),  # 11 x 8 x 2
+    "qwen3_vl/finetune": Run(128, 3, None, 1e-5, 2e-7),  # released code: 4 x 8 x 4
 }
 
 
@@ -119,8 +121,9 @@ def test_a_stage_is_the_published_run(name):
     batch = trainer["devices"] * config["data"]["init_args"]["batch_size"] * trainer.get("accumulate_grad_batches", 1)
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
     assert Run(batch, trainer["max_epochs"], *rates) == RUNS[name]
-    # All use AdamW without weight decay and a warm-up of 3 %; only large trained models are sharded.
-    assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", [0.9, 0.999], 0.0)
+    # All use AdamW, one with weight decay, and a warm-up of 3 %; only large trained models are sharded.
+    decay = 0.01 if name == "qwen3_vl/finetune" else 0.0
+    assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", [0.9, 0.999], decay)
     assert model["warmup"] == 0.03
     assert not {"gradient_clip_val", "max_steps", "min_steps"} & set(trainer)
     large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "got_ocr"))
@@ -338,7 +341,11 @@ def test_stages_are_understood(parsed, method, size, stage):
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")
         own = None, of_size["plan"]  # none: the checkpoint's own
-        assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
+        pixels = {"cell": 32, "min_pixels": 12_544, "max_pixels": 451_584}
+        if method == "qwen3_vl":
+            assert pixels.items() <= plan["init_args"].items()
+        else:
+            assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
         assert network["init_args"]["template"] in (None, of_size["template"])
 
 

@@ -120,6 +120,9 @@ PARTS = {
     "Vary-base 7B": (CLIP_224 + VARY, CLIP_BEHIND, 2 * linear(1024, 2048), QWEN_7B),
     "Vary-tiny": (VARY, 0, linear(1024, 768), OPT_125M + (50_268 - 50_272 + 2048) * 768),
     **dict.fromkeys(("GOT-OCR 2.0, one view", "GOT-OCR 2.0, 12 tiles"), (VARY, 0, linear(1024, 1024), QWEN_500M)),
+    # transformers 5.23 on the meta device: a tower, a merger and three deep ones, a language model with tied tables.
+    "Qwen3-VL 2B": (306_242_560, 0, 25_174_016 + 3 * 25_180_160, 1_720_574_976),
+    "Qwen3-VL 4B": (306_242_560, 0, 27_271_680 + 3 * 27_277_824, 4_022_468_096),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
@@ -216,6 +219,7 @@ def test_language_models():
         pytest.param("LLaVA-HR 7B, 1024 pixels", (1000, 3000), [1024], id="LLaVA-HR"),
         pytest.param("DeepSeek-VL 7B", (1000, 3000), [576], id="DeepSeek-VL"),
         pytest.param("Mixture of features 13B", (1000, 3000), [1152], id="mixture of features"),
+        pytest.param("Qwen3-VL 2B", (1000, 3000), ["<|vision_start|>", 31 * 94, "<|vision_end|>"], id="Qwen3-VL"),
         pytest.param("Vary-tiny", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-tiny"),
         pytest.param("Vary-base 7B", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-base"),
     ],

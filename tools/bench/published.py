@@ -175,6 +175,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "GOT-OCR 2.0, 12 tiles": partial(
         network, "got_ocr/580m", changes={"language_model": part("qwen_500m"), "plan.max_tiles": 12}
     ),
+    "Qwen3-VL 2B": partial(network, "qwen3_vl/2b"),
+    "Qwen3-VL 4B": partial(network, "qwen3_vl/4b"),
     "LLaVA-1.5 13B": partial(network, "llava/13b"),
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),
