@@ -54,6 +54,12 @@ MISTRAL = (
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + CHATML,
             "<|im_start|>system\nBe brief.<|im_end|>\n" + CHATML,
         ),
+        (
+            "internvl",
+            "<|im_start|>system\n你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的"
+            "多模态大语言模型。<|im_end|>\n" + CHATML,
+            "<|im_start|>system\nBe brief.<|im_end|>\n" + CHATML,
+        ),
         ("gemma", "<start_of_turn>user\n" + GEMMA, "<start_of_turn>user\nBe brief.\n\n" + GEMMA),
     ],
 )
@@ -61,7 +67,8 @@ def test_three_turns(name, alone, with_system):
     for turns, expected in ((TALK, alone), ([SYSTEM, *TALK], with_system)):
         segments = render(turns, name, bos="<s>", eos="</s>")
         assert "".join(segment.text for segment in segments) == expected
-        end = {"mistral_instruct": " </s>", "chatml": "<|im_end|>", "gemma": "<end_of_turn>"}.get(name, "<|eot_id|>")
+        ends = {"mistral_instruct": " </s>", "gemma": "<end_of_turn>", "chatml": "<|im_end|>", "internvl": "<|im_end|>"}
+        end = ends.get(name, "<|eot_id|>")
         before = " " if name == "mistral_instruct" else ""
         learnt = [segment.text for segment in segments if segment.supervised]
         assert learnt == [f"{before}{answer}{end}" for answer in ("A cat.", "Yes.", "Ears.")]

@@ -11,6 +11,7 @@ TemplateName = Literal[
     "llama_3",
     "llava_llama_3",
     "chatml",
+    "internvl",
     "gemma",
     "phi3",
     "vary",
@@ -69,6 +70,19 @@ LLAMA_3 = Template(
     between="",
     trims=True,
     ends=("<|end_of_text|>",),
+)
+
+CHATML = Template(
+    system="You are a helpful assistant.",
+    before_system="<|im_start|>system\n",
+    after_system="<|im_end|>\n",
+    before_first_user="<|im_start|>user\n",
+    before_user="<|im_start|>user\n",
+    after_user="<|im_end|>\n",
+    header="<|im_start|>assistant\n",
+    before_answer="",
+    after_answer="<|im_end|>",
+    between="\n",
 )
 
 TEMPLATES: dict[TemplateName, Template] = {
@@ -136,17 +150,13 @@ TEMPLATES: dict[TemplateName, Template] = {
         trims=True,
     ),
     # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
-    "chatml": Template(
-        system="You are a helpful assistant.",
-        before_system="<|im_start|>system\n",
-        after_system="<|im_end|>\n",
-        before_first_user="<|im_start|>user\n",
-        before_user="<|im_start|>user\n",
-        after_user="<|im_end|>\n",
-        header="<|im_start|>assistant\n",
-        before_answer="",
-        after_answer="<|im_end|>",
-        between="\n",
+    "chatml": CHATML,
+    # InternVL 2.5 to 3.5 (`internvl2_5` in its code); the system text is the release's: "You are InternVL, a multimodal
+    # large language model by Shanghai AI Laboratory, Tsinghua University and others". Pictures stay where they are.
+    "internvl": replace(
+        CHATML,
+        system="你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。",
+        picture_first=False,
     ),
     # DeepStack with Phi-3 (arXiv 2406.04334); the system text is the release's.
     "phi3": Template(

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from foveal.models.published import got_layout
+from foveal.models.published import got_layout, internvl_layout
 from foveal.models.published.llava_layout import FAMILIES
 from foveal.models.published.onevision_layout import KIND as ONEVISION
 from foveal.models.published.transformers_layout import KINDS as TRANSFORMERS
 
-KINDS = (*TRANSFORMERS, ONEVISION)
+KINDS = (*TRANSFORMERS, ONEVISION, *internvl_layout.KINDS)
 TEXTS = ("text_config", "llm_config", "language_config")
 """Where configurations describe a language model beside `vision_config`."""
 

@@ -20,6 +20,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
     got_layout,
+    internvl_layout,
     llava_layout,
     onevision_layout,
     qwen_tokenizer,
@@ -44,6 +45,7 @@ LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
     (onevision_layout.is_onevision, onevision_layout.draft),
+    (internvl_layout.is_internvl, internvl_layout.draft),
 )
 """How a folder is recognised and read; the first match wins."""
 AS_PUBLISHED = Overrides()
@@ -65,8 +67,8 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
 
     Recognised by configuration and tensor names, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision,
     DeepStack-L, DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA, LLaVA-NeXT and
-    LLaVA-OneVision in transformers' layout, old and new; Vary-tiny, Vary-base and Vary-toy; GOT-OCR 2.0 in both
-    layouts. Tensors are read one at a time; unused ones are logged with the reason.
+    LLaVA-OneVision in transformers' layout, old and new; Vary-tiny, Vary-base and Vary-toy; GOT-OCR 2.0 and
+    InternVL 2.5 to 3.5 in both layouts. Tensors are read one at a time; unused ones are logged with the reason.
 
     Args:
         name_or_folder: folder with `config.json`, safetensors and a tokenizer, or hub name.
