@@ -20,6 +20,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
     got_layout,
+    internvl_layout,
     llava_layout,
     minicpm_layout,
     onevision_layout,
@@ -48,6 +49,7 @@ LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (transformers_layout.is_library, transformers_layout.draft),
     (onevision_layout.is_onevision, onevision_layout.draft),
     (qwen3_vl_layout.is_qwen3_vl, qwen3_vl_layout.draft),
+    (internvl_layout.is_internvl, internvl_layout.draft),
 )
 """How a folder is recognised and read; the first match wins."""
 AS_PUBLISHED = Overrides()
