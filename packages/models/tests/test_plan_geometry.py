@@ -18,6 +18,7 @@ from foveal.models import (
     PadToSquare,
     StretchToSquare,
     UhdPlan,
+    UhdV3Plan,
     VaryPlan,
     ViewPlan,
 )
@@ -33,6 +34,7 @@ PLANS = {
     "pad": PadToSquare(28),
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
+    "uhd_v3": UhdV3Plan(14, 60, smallest=20, longest=100),
     "vary": VaryPlan(28, 14),
 }
 TILED = ["anyres", "anyres_height_first", "deepstack", "deepstack_aspect", "deepstack_hd", "uhd", "uhd_first"]

@@ -23,6 +23,7 @@ from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.uhd import UhdPlan
+from foveal.models.views.uhd_v3 import UhdV3Plan
 from foveal.models.views.vary import VaryPlan
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "TokenLoss",
     "Turn",
     "UhdPlan",
+    "UhdV3Plan",
     "VaryPlan",
     "ViewPlan",
     "VisionLanguageModel",
