@@ -23,6 +23,7 @@ from foveal.models import (
     PadToSquare,
     StretchToSquare,
     UhdPlan,
+    UhdV3Plan,
     VaryPlan,
     ViewPlan,
 )
@@ -42,12 +43,13 @@ PLANS = {
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
     "native": NativePlan(7, 28 * 28, 56 * 56),
+    "uhd_v3": UhdV3Plan(14, 60, smallest=20, longest=100),
     "vary": VaryPlan(28, 14),
     "marked": MarkedPlan(AnyResPlan(14)),
 }
 TILED = [
-    *(name for name in PLANS if name.startswith(("anyres", "deepstack", "uhd"))),
-    *("dynamic_tiles", "marked", "minicpm", "onevision"),
+    *(name for name in PLANS if name.startswith(("anyres", "deepstack"))),
+    *("dynamic_tiles", "marked", "minicpm", "onevision", "uhd", "uhd_first"),
 ]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10

@@ -30,6 +30,7 @@ from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.tiles import DynamicTilesPlan
 from foveal.models.views.uhd import UhdPlan
+from foveal.models.views.uhd_v3 import UhdV3Plan
 from foveal.models.views.vary import VaryPlan
 from foveal.models.views.video import Video
 
@@ -62,6 +63,7 @@ __all__ = [
     "TokenLoss",
     "Turn",
     "UhdPlan",
+    "UhdV3Plan",
     "VaryPlan",
     "Video",
     "ViewPlan",
