@@ -17,6 +17,8 @@ from foveal.models import (
     DeepStackPlan,
     DynamicTilesPlan,
     MarkedPlan,
+    MiniCpmPlan,
+    NativePlan,
     OneVisionPlan,
     PadToSquare,
     StretchToSquare,
@@ -35,15 +37,17 @@ PLANS = {
     "dynamic_tiles": DynamicTilesPlan(14, 8, 2),
     "uhd": UhdPlan(28, 7),
     "uhd_first": UhdPlan(28, 7, overview="first", long_side=150),
+    "minicpm": MiniCpmPlan(28, 7),
     "pad": PadToSquare(28),
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
+    "native": NativePlan(7, 28 * 28, 56 * 56),
     "vary": VaryPlan(28, 14),
     "marked": MarkedPlan(AnyResPlan(14)),
 }
 TILED = [
     *(name for name in PLANS if name.startswith(("anyres", "deepstack", "uhd"))),
-    *("dynamic_tiles", "marked", "onevision"),
+    *("dynamic_tiles", "marked", "minicpm", "onevision"),
 ]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
@@ -61,6 +65,8 @@ def tiles_of(plan, size):
     """Rows and columns of the tiles; None: there are none."""
     if isinstance(plan, UhdPlan):
         return plan.grid(plan._resized(size))
+    if isinstance(plan, MiniCpmPlan):
+        return plan.grid(size)
     return plan.tiles(size) if isinstance(plan, DynamicTilesPlan) else plan.tile_grid(size)
 
 

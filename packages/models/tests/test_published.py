@@ -777,7 +777,7 @@ def test_configurations_that_say_something_else(write, fields, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"vision_feature_layer": [-2, -3]}, "concatenated layers cannot be read"),
+        ({"vision_feature_layer": [-2, -3]}, "does not fit Chain"),
         ({"vision_feature_select_strategy": "other"}, "expected default or full"),
         ({"projector_hidden_act": "relu"}, "projector_hidden_act is 'relu', only 'gelu' can be read"),
         ({"multimodal_projector_bias": False}, "only True can be read"),

@@ -7,6 +7,7 @@ from foveal.models.generation.generate import generate
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
+from foveal.models.merges.levels import LevelsMerge
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.model import VisionLanguageModel
@@ -20,6 +21,8 @@ from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.marked import MarkedPlan
+from foveal.models.views.minicpm import MiniCpmPlan
+from foveal.models.views.native import NativePlan
 from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
@@ -43,9 +46,12 @@ __all__ = [
     "DeepStackMerge",
     "DeepStackPlan",
     "DynamicTilesPlan",
+    "LevelsMerge",
     "MarkedPlan",
     "Merge",
     "Merged",
+    "MiniCpmPlan",
+    "NativePlan",
     "OneVisionMerge",
     "OneVisionPlan",
     "PadToSquare",
