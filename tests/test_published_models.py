@@ -93,6 +93,7 @@ HR_ADAPTER = linear(1536, 1536) + linear(1536, 1024) + linear(49, 1024) + linear
 HR_ADAPTER += linear(2048, 512) + linear(512, 1)
 HR = 3 * HR_ADAPTER + linear(1024, 1024) + linear(1536, 1024)
 QWEN_7B = decoder(151_936, 4096, 32, 11008, bias=3 * 4096)
+QWEN_500M = decoder(151_860, 1024, 24, 2816, bias=3 * 1024) - 151_860 * 1024  # the tables are one
 OPT_125M = 125_239_296
 CLIP_BEHIND = CLIP_BLOCK + CLIP_NORM
 
@@ -118,6 +119,7 @@ PARTS = {
     ),
     "Vary-base 7B": (CLIP_224 + VARY, CLIP_BEHIND, 2 * linear(1024, 2048), QWEN_7B),
     "Vary-tiny": (VARY, 0, linear(1024, 768), OPT_125M + (50_268 - 50_272 + 2048) * 768),
+    **dict.fromkeys(("GOT-OCR 2.0, one view", "GOT-OCR 2.0, 12 tiles"), (VARY, 0, linear(1024, 1024), QWEN_500M)),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),

@@ -21,12 +21,14 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
     LdpV2,
     MlpProjector,
     MMFuser,
     Parallel,
+    PatchMerger,
     PerceiverResampler,
     PixelShuffle,
     Pool,
@@ -60,6 +62,10 @@ def linear(before, after):
         pytest.param(31_467_520, lambda: MlpProjector(1024, 5120), id="LLaVA-1.5 13B mlp2x_gelu"),
         pytest.param(MLP, lambda: AdaptivePool(1024, 4096), id="DeCo"),
         pytest.param(33_570_816, lambda: PixelShuffle(1024, 4096), id="InternVL pixel shuffle"),
+        pytest.param(25_174_016, lambda: PatchMerger(1024, 2048), id="Qwen3-VL 2B merger"),
+        pytest.param(25_180_160, lambda: PatchMerger(1024, 2048, norm_blocks=True), id="Qwen3-VL 2B deep merger"),
+        pytest.param(33_564_672, lambda: PatchMerger(1024, 4096), id="patch merger"),
+        pytest.param(25_967_104, lambda: PatchMerger(1152, 1024, norm_blocks=True), id="MiniCPM-V 4.6 merger"),
         pytest.param(33_562_624, lambda: ConvPool(1024, 4096), id="LLaVA-NeXT pooler"),
         pytest.param(21_020_672, lambda: LdpV2(1024, 4096), id="MobileVLM V2 LDPv2"),
         pytest.param(37_398_016, lambda: CAbstractor(1024, 4096), id="Honeybee C-Abstractor"),
@@ -102,6 +108,15 @@ def test_parameters_are_those_published(figure, build):
 def test_llava_uhd_13b(millions, build):
     """LLaVA-UHD's code, with the position table, which is not trained by default."""
     assert round(count(build) / 1e6, 2) == millions
+
+
+def test_llava_uhd_v2_taken_apart():
+    """LLaVA-UHD v2's code at 7B: four sets of 144 queries, a table, two maps, nine square matrices and four norms."""
+    width = 4096
+    queries, maps = 5 * 144 * width, 2 * (linear(1024, width) + width)
+    matrices = 3 * linear(width, width) + linear(width, width) + linear(4 * width, width) + width * width
+    figure = queries + maps + matrices + 4 * 2 * width
+    assert count(lambda: HiwinAttention((1024, 1024), width, queries=144, heads=32)) == figure == 162_402_304
 
 
 def test_idefics2_taken_apart():

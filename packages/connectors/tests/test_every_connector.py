@@ -23,6 +23,7 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
     Identity,
@@ -31,6 +32,7 @@ from foveal.connectors import (
     MMFuser,
     Norm,
     Parallel,
+    PatchMerger,
     PerceiverResampler,
     PixelShuffle,
     Pool,
@@ -123,6 +125,8 @@ CASES = {
         lambda: SpaceTimePool(THREE, 16, slots=2, rows=2, columns=3, pool_first=True), own_grids=True
     ),
     "pixel_shuffle": Case(lambda: PixelShuffle(12, 16), sides=2),
+    "patch_merger": Case(lambda: PatchMerger(12, 16), sides=2),
+    "patch_merger_blocks": Case(lambda: PatchMerger(12, 16, norm_blocks=True), sides=2),
     "conv_pool": Case(lambda: ConvPool(12, 16), sides=2),
     "c_abstractor": Case(lambda: CAbstractor(12, 16, **ABSTRACTOR, depth=1)),
     "c_abstractor_ended": Case(
@@ -143,6 +147,8 @@ CASES = {
     "perceiver": Case(lambda: PerceiverResampler(12, 16, queries=9, heads=2)),
     "perceiver_positions": Case(lambda: PerceiverResampler(16, 16, queries=4, heads=1, train_positions=True)),
     "spatial_resampler": Case(lambda: SpatialResampler(12, 16, queries=4, heads=2)),
+    "hiwin": Case(lambda: HiwinAttention((12, 8), 16, queries=4, heads=2), own_grids=True),
+    "hiwin_one_map": Case(lambda: HiwinAttention(12, 16, queries=4, heads=2, train_positions=True)),
     "token_packer": Case(lambda: TokenPacker((12, 8, 10), 16, hidden_width=8, heads=2), sides=2),
     "average": Case(lambda: Average(THREE, shares=(0.5, 0.3, 0.2))),
     "average_learned": Case(lambda: Average(THREE, learn_shares=True)),
@@ -181,7 +187,8 @@ EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
     *("pixel_shuffle", "conv_pool", "c_abstractor", "d_abstractor", "d_abstractor_levels", "honeybee_resampler"),
-    *("perceiver", "spatial_resampler", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser", "chain_of_three"),
+    *("perceiver", "spatial_resampler", "hiwin", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser"),
+    *("chain_of_three", "patch_merger", "patch_merger_blocks"),
 ]
 
 
@@ -471,6 +478,7 @@ def test_order_that_is_lost_once_is_lost():
         (lambda: MlpProjector((12, 12), 16), "returns 2 maps .* the connector takes one"),
         (lambda: PixelShuffle((12, 12), 16), "returns 2 maps"),
         (lambda: PixelShuffle(12, 16, ratio=0), "ratio must be at least 1, not 0"),
+        (lambda: PatchMerger(12, 16, ratio=0), "ratio must be at least 1, not 0"),
         (lambda: Pool(12, rows=0), "rows and columns must be at least 1"),
         (lambda: StridedPool(12, stride=0), "stride 0 must be at least 1"),
         (lambda: StridedPool(12, mode="median"), "'median' average, max or bilinear"),

@@ -49,8 +49,8 @@ from foveal.models import (
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import prompt_of
-from foveal.models.published.llava_layout import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
 
 SIZE, PATCH = 28, 7

@@ -14,14 +14,15 @@ from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.encoders.hub import only_shapes
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.published import siglip_towers
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of
+from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
 from foveal.models.published.joined_layers import projector_of_layers
-from foveal.models.published.llava_layout import canvases
-from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, SIGLIP, Preprocessing, preprocessing_of
+from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
 from foveal.models.published.towers import unread_of_clip
-from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.anyres import DEFAULT_CANDIDATES, AnyResPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import PadToSquare
 
@@ -53,27 +54,14 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Raises:
         ValueError: if the folder describes something that cannot be built, or has no image tower.
     """
+    names, language_model = described(config, weights)
     source = weights.source
-    if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
-        raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
-    legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
-    names = divided(weights.shapes, LEGACY if legacy else IN_MEMORY, source=source)
-    if not names.of("encoder"):
-        raise ValueError(f"{source}: there is no image tower among the tensors, which this layout always has")
-    for field, known in {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}.items():
-        if config.get(field, known) != known:
-            raise ValueError(f"{source}: {field} is {config[field]!r}, only {known!r} can be read")
-    family = config["text_config"].get("model_type", "llama")
-    language_model = config_of(family, config["text_config"])
-    if config.get("tie_word_embeddings"):
-        # transformers ties the output layer if either of the two says so.
-        language_model.tie_word_embeddings = True
-    tower, reading = _tower(config, names, encoder, source)
+    tower, reading = tower_of(config, names, encoder, source)
     with torch.device("meta"):
         connector, of_projector = _connector(config, tower, language_model.hidden_size)
         merge = AnyResMerge(language_model.hidden_size) if config["model_type"] == "llava_next" else None
     return Draft(
-        family=family,
+        family=language_model.model_type,
         language_model=language_model,
         rename=unchanged,
         encoder=tower,
@@ -85,6 +73,29 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         plan=_plan(config, tower, with_tiles=merge is not None, source=source),
         max_length=language_model.max_position_embeddings,
     )
+
+
+def described(config: Mapping[str, Any], weights: StoredTensors) -> tuple[Names, Any]:
+    """A folder's tensors, divided into parts, and its language model's configuration.
+
+    Raises:
+        ValueError: if the folder describes something that cannot be built, or has no image tower.
+    """
+    source = weights.source
+    if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
+        raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
+    legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
+    names = divided(weights.shapes, LEGACY if legacy else IN_MEMORY, source=source)
+    if not names.of("encoder"):
+        raise ValueError(f"{source}: there is no image tower among the tensors, which this layout always has")
+    for field, known in {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}.items():
+        if config.get(field, known) != known:
+            raise ValueError(f"{source}: {field} is {config[field]!r}, only {known!r} can be read")
+    language_model = config_of(config["text_config"].get("model_type", "llama"), config["text_config"])
+    if config.get("tie_word_embeddings"):
+        # transformers ties the output layer if either of the two says so.
+        language_model.tie_word_embeddings = True
+    return names, language_model
 
 
 def _layers(config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -105,10 +116,20 @@ def _connector(config: Mapping[str, Any], tower: VisionTransformer, width: int) 
     return connector, of_connector(connector)
 
 
-def _tower(
+def tower_of(
     config: Mapping[str, Any], names: Names, encoder: str | None, source: str
 ) -> tuple[VisionTransformer, Reading]:
-    """The image tower, on the meta device, and how it is filled."""
+    """The image tower, on the meta device, and how it is filled.
+
+    Args:
+        config: the folder's `config.json`, with `vision_feature_layer` and `vision_feature_select_strategy`.
+        names: the folder's tensors; those that are not read are removed from the encoder's.
+        encoder: folder of the image tower, if its sizes differ from those in `config`.
+        source: the folder.
+
+    Raises:
+        ValueError: if its features are selected in a way that is not known.
+    """
     layers, strategy = _layers(config), config.get("vision_feature_select_strategy", "default")
     if strategy not in ("default", "full"):
         raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
@@ -141,7 +162,8 @@ def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bo
     if settings is not None:
         tower.image_mean, tower.image_std = settings.statistics()
     if with_tiles:
-        pinpoints = _pinpoints(config, size, settings)
+        default = [[size * first, size * second] for first, second in DEFAULT_CANDIDATES]
+        pinpoints = pinpoints_of(config, settings) or default
         if settings is not None:
             settings.check_tiles(size)
         # This layout reads the same list of canvases as (height, width), the original code as (width, height).
@@ -156,12 +178,16 @@ def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bo
     return plan
 
 
-def _pinpoints(config: Mapping[str, Any], size: int, settings: Preprocessing | None) -> Any:
-    described, cut = config.get("image_grid_pinpoints"), None if settings is None else settings.pinpoints
-    if settings is not None and described and cut and cut != described:
+def pinpoints_of(config: Mapping[str, Any], settings: Preprocessing | None) -> Any:
+    """The list of canvases in `config.json` and in the settings of pictures; None if neither has one.
+
+    Raises:
+        ValueError: if the two differ.
+    """
+    stated, cut = config.get("image_grid_pinpoints"), None if settings is None else settings.pinpoints
+    if settings is not None and stated and cut and cut != stated:
         raise ValueError(
-            f"{settings.path}: image_grid_pinpoints is {cut}, in config.json it is {described}: pictures would be cut "
+            f"{settings.path}: image_grid_pinpoints is {cut}, in config.json it is {stated}: pictures would be cut "
             "for other canvases than the model reads"
         )
-    default = [[size * first, size * second] for first, second in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
-    return described or cut or default
+    return stated or cut
