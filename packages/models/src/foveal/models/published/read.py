@@ -13,7 +13,7 @@ from foveal.core import StoredTensors, load_exact
 from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
-from foveal.models.language_models.quantize import Kind
+from foveal.models.language_models.quantize import Kind, record
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
@@ -32,6 +32,7 @@ from foveal.models.published import (
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
+from foveal.models.published.quantized_folders import check_quantization, plain_weights, quantized_decoder
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.named import chosen_plan
@@ -110,6 +111,7 @@ def opened(
     Raises:
         ValueError: as for `open_published`.
     """
+    stored, weights = weights, plain_weights(weights, config)
     draft = _recognised(config, weights)(config, weights, overrides.encoder)
     tokenizer = _tokenizer(str(name), folder, draft.tokens)
     template, system = (
@@ -121,7 +123,7 @@ def opened(
     _say_ignored(draft.names, weights.source)
     # The small parts first, so that their errors show before gigabytes are read.
     _fill_parts(draft, weights, overrides.dtype)
-    language_model = _language_model(draft, weights, overrides.dtype, overrides.quantize)
+    language_model = _language_model(draft, stored, weights, overrides.dtype, overrides.quantize)
     merge = draft.merge
     model = VisionLanguageModel(
         draft.encoder,
@@ -150,7 +152,7 @@ def config_of_folder(folder: Path) -> Mapping[str, Any]:
     """The content of a published folder's `config.json`.
 
     Raises:
-        ValueError: if there is none, it is damaged, or says that the weights are quantised.
+        ValueError: if there is none, it is damaged, or says that the weights are quantised in a way that is not known.
     """
     if folder.is_file():
         raise ValueError(
@@ -161,11 +163,7 @@ def config_of_folder(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json: it is not a published checkpoint")
     config = read_settings(path)
-    if "quantization_config" in config:
-        raise ValueError(
-            f"{folder} was published quantised (its config.json has a quantization_config), which cannot be read: "
-            "take the original, and quantise that"
-        )
+    check_quantization(config, source=str(path))
     return config
 
 
@@ -198,17 +196,24 @@ def _say_ignored(names: Names, source: str) -> None:
         logger.info("%s: %d tensors are not read (%s): %s", source, len(ignored), reason, ", ".join(ignored))
 
 
-def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize: Kind | None) -> torch.nn.Module:
+def _language_model(
+    draft: Draft, stored: StoredTensors, weights: StoredTensors, dtype: DType, quantize: Kind | None
+) -> torch.nn.Module:
+    """The language model, quantised if `stored` is or if it is asked for; `weights` are the same, dequantised."""
     published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
     kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
+    held = quantized_decoder(stored, published)
     if only_shapes():
-        return empty(draft.language_model, kind)
-    if quantize is not None:
+        module = empty(draft.language_model, kind)
+        if held is not None:
+            record(module, held)
+        return module
+    if held is not None or quantize is not None:
 
         def rename(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
             return draft.rename({published[name]: each for name, each in tensors.items() if name in published})
 
-        return load_quantized(weights, draft.language_model, kind=quantize, dtype=kind, rename=rename)
+        return load_quantized(stored, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
     check_shapes(
         module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
