@@ -66,6 +66,7 @@ from foveal.models import (
     AnyResMerge,
     AnyResPlan,
     CropToSquare,
+    DeepSeekOcr2Plan,
     DeepStackHdMerge,
     DeepStackHdPlan,
     DeepStackMerge,
@@ -76,6 +77,7 @@ from foveal.models import (
     OneVisionMerge,
     OneVisionPlan,
     PadToSquare,
+    SeparatorMerge,
     SequenceMerge,
     StretchToSquare,
     Turn,
@@ -103,6 +105,7 @@ PLANS = {
     "deepstack": DeepStackPlan(SIDE),
     "deepstack_together": DeepStackPlan(SIDE, square=True, together=True),
     "deepstack_hd": DeepStackHdPlan(SIDE),
+    "deepseek_ocr2": DeepSeekOcr2Plan(2 * SIDE, SIDE, 4),
     "dynamic_tiles": DynamicTilesPlan(SIDE, 4),
     "dynamic_tiles_enclosed": DynamicTilesPlan(SIDE, 2, start="<img>", end="</img>", enclose_together=True),
     "vary_tiny": VaryPlan(2 * SIDE),
@@ -117,6 +120,7 @@ MERGES = {
     "onevision": partial(OneVisionMerge, max_tiles=2),
     "deepstack": DeepStackMerge,
     "sequence": SequenceMerge,
+    "separator": SeparatorMerge,
     "deepstack_hd": DeepStackHdMerge,
 }
 METHODS = [
@@ -128,6 +132,7 @@ METHODS = [
     ("deepstack", "deepstack"),
     ("deepstack", "sequence"),
     ("deepstack_hd", "deepstack_hd"),
+    ("deepseek_ocr2", "separator"),
 ]
 """Plans with the merges that are made for them."""
 
@@ -247,6 +252,7 @@ SENSIBLE = [
     ("dynamic_tiles", "none", "clip", "pixel_shuffle"),
     ("dynamic_tiles_enclosed", "none", "sam", "linear"),
     ("dynamic_tiles", "none", "causal_flow", "linear"),
+    ("deepseek_ocr2", "separator", "causal_flow", "linear"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),

@@ -18,6 +18,7 @@ CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNex
 SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
 GOT = "GotOcr2ImageProcessor"
 """GOT-OCR 2.0's, also InternVL's."""
+DEEPSEEK_OCR2 = "DeepseekOcr2ImageProcessor"
 DEFAULTS: dict[str, Any] = {
     "image_processor_type": CLIP,
     "do_resize": True,
@@ -40,6 +41,17 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "crop_to_patches": False,
         "min_patches": 1,
         "max_patches": 12,
+    },
+    DEEPSEEK_OCR2: {
+        "size": {"height": 1024, "width": 1024},
+        "tile_size": 768,
+        "do_center_crop": False,
+        "crop_to_patches": True,
+        "min_patches": 2,
+        "max_patches": 6,
+        "background_color": [127, 127, 127],
+        "image_mean": HALF,
+        "image_std": HALF,
     },
     SIGLIP: {
         "size": {"height": 224, "width": 224},

@@ -19,6 +19,7 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
+    deepseek_ocr2_layout,
     got_layout,
     llava_layout,
     onevision_layout,
@@ -39,6 +40,7 @@ Known = Callable[[Mapping[str, Any], StoredTensors], bool]
 Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
 LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (got_layout.is_got, got_layout.draft),
+    (deepseek_ocr2_layout.is_deepseek_ocr2, deepseek_ocr2_layout.draft),
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
     (llava_layout.is_original, llava_layout.draft),
@@ -66,7 +68,8 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
     Recognised by configuration and tensor names, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision,
     DeepStack-L, DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA, LLaVA-NeXT and
     LLaVA-OneVision in transformers' layout, old and new; Vary-tiny, Vary-base and Vary-toy; GOT-OCR 2.0 in both
-    layouts. Tensors are read one at a time; unused ones are logged with the reason.
+    layouts; DeepSeek-OCR 2 as transformers writes it. Tensors are read one at a time; unused ones are logged with the
+    reason.
 
     Args:
         name_or_folder: folder with `config.json`, safetensors and a tokenizer, or hub name.
@@ -206,10 +209,10 @@ def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize
 
         return load_quantized(weights, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
-    check_shapes(
-        module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
-    )
-    tensors = ((published[name], tensor) for name, tensor in weights.stream(published))
+    described = ((inside, torch.empty(weights.shapes[name], device="meta")) for name, inside in published.items())
+    shapes = {inside: tuple(tensor.shape) for inside, tensor in draft.gather(described)}
+    check_shapes(module, shapes, draft.rename, source=source)
+    tensors = draft.gather((published[name], tensor) for name, tensor in weights.stream(published))
     fill(module, tensors, draft.rename, source=source)
     return module
 
