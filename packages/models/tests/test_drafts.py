@@ -10,6 +10,7 @@ from foveal.core import Size, build, describe
 from foveal.models import (
     AnyResPlan,
     CropToSquare,
+    DeepSeekOcr2Plan,
     DeepStackHdPlan,
     DeepStackPlan,
     DynamicTilesPlan,
@@ -50,6 +51,7 @@ def plans(side):
         "deepstack": (DeepStackPlan(side, draft=True), 2),
         "deepstack_aspect": (DeepStackPlan(side, keep_aspect=True, draft=True), 2),
         "deepstack_hd": (DeepStackHdPlan(side, draft=True), 1),
+        "deepseek_ocr2": (DeepSeekOcr2Plan(2 * side, side, 4, draft=True), 2),
         "dynamic_tiles": (DynamicTilesPlan(side, 4, draft=True), 2),
         "vary": (VaryPlan(2 * side, side, draft=True), 2),
     }

@@ -70,6 +70,7 @@ from foveal.models import (
     AnyResMerge,
     AnyResPlan,
     CropToSquare,
+    DeepSeekOcr2Plan,
     DeepStackHdMerge,
     DeepStackHdPlan,
     DeepStackMerge,
@@ -83,6 +84,7 @@ from foveal.models import (
     OneVisionMerge,
     OneVisionPlan,
     PadToSquare,
+    SeparatorMerge,
     SequenceMerge,
     StretchToSquare,
     Turn,
@@ -115,6 +117,7 @@ PLANS = {
     "deepstack": DeepStackPlan(SIDE),
     "deepstack_together": DeepStackPlan(SIDE, square=True, together=True),
     "deepstack_hd": DeepStackHdPlan(SIDE),
+    "deepseek_ocr2": DeepSeekOcr2Plan(2 * SIDE, SIDE, 4),
     "dynamic_tiles": DynamicTilesPlan(SIDE, 4),
     "dynamic_tiles_enclosed": DynamicTilesPlan(SIDE, 2, start="<img>", end="</img>", enclose_together=True),
     "vary_tiny": VaryPlan(2 * SIDE),
@@ -129,6 +132,7 @@ MERGES = {
     "onevision": partial(OneVisionMerge, max_tiles=2),
     "deepstack": DeepStackMerge,
     "sequence": SequenceMerge,
+    "separator": SeparatorMerge,
     "deepstack_hd": DeepStackHdMerge,
     "levels": LevelsMerge,
 }
@@ -143,6 +147,7 @@ METHODS = [
     ("deepstack_hd", "deepstack_hd"),
     ("square", "levels"),
     ("native", "levels"),
+    ("deepseek_ocr2", "separator"),
 ]
 """Plans with the merges that are made for them."""
 LEVELS = ("clip_layers", "parallel_levels")
@@ -278,6 +283,7 @@ SENSIBLE = [
     ("native", "none", "siglip", "patch_merger"),
     ("native", "none", "convnext", "mlp"),
     ("dynamic_tiles", "none", "causal_flow", "linear"),
+    ("deepseek_ocr2", "separator", "causal_flow", "linear"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),

@@ -19,6 +19,7 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
+    deepseek_ocr2_layout,
     got_layout,
     internvl_layout,
     llava_layout,
@@ -43,6 +44,7 @@ Known = Callable[[Mapping[str, Any], StoredTensors], bool]
 Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
 LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (got_layout.is_got, got_layout.draft),
+    (deepseek_ocr2_layout.is_deepseek_ocr2, deepseek_ocr2_layout.draft),
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
     (minicpm_layout.is_minicpm, minicpm_layout.draft),
@@ -215,10 +217,10 @@ def _language_model(
 
         return load_quantized(stored, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
-    check_shapes(
-        module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
-    )
-    tensors = ((published[name], tensor) for name, tensor in weights.stream(published))
+    described = ((inside, torch.empty(weights.shapes[name], device="meta")) for name, inside in published.items())
+    shapes = {inside: tuple(tensor.shape) for inside, tensor in draft.gather(described)}
+    check_shapes(module, shapes, draft.rename, source=source)
+    tensors = draft.gather((published[name], tensor) for name, tensor in weights.stream(published))
     fill(module, tensors, draft.rename, source=source)
     return module
 
