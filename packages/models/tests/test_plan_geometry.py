@@ -72,7 +72,6 @@ def tiles_of(plan, size):
         return plan.grid(plan._resized(size))
     if isinstance(plan, MiniCpmPlan):
         return plan.grid(size)
-    return plan.tiles(size) if isinstance(plan, DynamicTilesPlan) else plan.tile_grid(size)
     return plan.tiles(size) if isinstance(plan, TILES_FIRST) else plan.tile_grid(size)
 
 
