@@ -25,6 +25,7 @@ METHODS = {
     "deepstack_l": (BOTH, TWO),
     "deepstack_v": (BOTH, TWO),
     "dense_connector": (BOTH, TWO),
+    "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
     "llava": (BOTH, TWO),
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),

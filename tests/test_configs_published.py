@@ -32,6 +32,7 @@ METHODS = {
     "deepstack_hd": (VICUNA_SIZES, TWO_STAGES),
     "vary_tiny": (("125m",), ("pretrain",)),
     "vary": (("7b",), TWO_STAGES),
+    "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
     "mmfuser": (VICUNA_SIZES, TWO_STAGES),
     "dense_connector": (VICUNA_SIZES, TWO_STAGES),
     "deco": (("7b",), TWO_STAGES),
@@ -77,6 +78,9 @@ RUNS = {
     "vary_tiny/pretrain": Run(512, 3, 5e-5, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/pretrain": Run(256, 1, None, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/finetune": Run(256, 1, None, 1e-5, 1e-5),
+    "got_ocr/pretrain": Run(128, 3, 1e-4, 1e-4, 1e-4),  # arXiv 2409.01704, section 4.1
+    "got_ocr/joint": Run(128, 1, 1e-4, 1e-4, 1e-4),
+    "got_ocr/finetune": Run(128, 1, None, 2e-5, 2e-5),
     "mmfuser/pretrain": ALIGN,  # arXiv 2410.11829 and its released code
     "mmfuser/finetune": INSTRUCT,
     "dense_connector/pretrain": ALIGN,  # arXiv 2405.13800: LLaVA-1.5's
@@ -133,7 +137,7 @@ def test_a_stage_is_the_published_run(name):
     assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", [0.9, 0.999], 0.0)
     assert model["warmup"] == 0.03
     assert not {"gradient_clip_val", "max_steps", "min_steps"} & set(trainer)
-    large = model["language_model_lr"] is not None and not name.startswith("vary_tiny")
+    large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "got_ocr"))
     assert trainer.get("strategy") == ({"class_path": "recipes.sharding.Sharded"} if large else None)
 
 
@@ -348,7 +352,7 @@ def test_stages_are_understood(parsed, method, size, stage):
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
     assert rates == RUNS[f"{method}/{stage}"][2:]
     plan = network["init_args"]["plan"]
-    if stage == "pretrain":
+    if stage in ("pretrain", "joint"):
         changed = {"plan", "template"}
         assert network["class_path"] == "foveal.models.VisionLanguageModel"
         assert {name: value for name, value in network["init_args"].items() if name not in changed} == {
@@ -359,7 +363,8 @@ def test_stages_are_understood(parsed, method, size, stage):
     else:
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")
-        assert plan in (None, of_size["plan"])  # none: the checkpoint's own
+        own = None, of_size["plan"]  # none: the checkpoint's own
+        assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
         assert network["init_args"]["template"] in (None, of_size["template"])
 
 

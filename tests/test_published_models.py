@@ -96,6 +96,7 @@ QWEN_7B = decoder(151_936, 4096, 32, 11008, bias=3 * 4096)
 # MoonViT with patches of 10 pixels instead of 14, and each compression.
 MOONVIT_10, COMPRESSION = 416_866_032 - 3 * (14 * 14 - 10 * 10) * 1152, linear(2 * 1152, 1152) + 1152**2
 QWEN2_7B = 7_615_616_512
+QWEN_500M = decoder(151_860, 1024, 24, 2816, bias=3 * 1024) - 151_860 * 1024  # the tables are one
 OPT_125M = 125_239_296
 CLIP_BEHIND = CLIP_BLOCK + CLIP_NORM
 
@@ -123,6 +124,7 @@ PARTS = {
     ),
     "Vary-base 7B": (CLIP_224 + VARY, CLIP_BEHIND, 2 * linear(1024, 2048), QWEN_7B),
     "Vary-tiny": (VARY, 0, linear(1024, 768), OPT_125M + (50_268 - 50_272 + 2048) * 768),
+    **dict.fromkeys(("GOT-OCR 2.0, one view", "GOT-OCR 2.0, 12 tiles"), (VARY, 0, linear(1024, 1024), QWEN_500M)),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),

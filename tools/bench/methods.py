@@ -48,6 +48,7 @@ PAGES = {
     "DeepSeek-VL": "deepseek_vl",
     "Vary-base": "vary",
     "Vary-tiny": "vary",
+    "GOT-OCR 2.0": "got_ocr",
     "Mixture of features": "encoders",
 }
 """The page that describes each method; the method's first row links to it."""

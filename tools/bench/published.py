@@ -69,6 +69,24 @@ def qwen_7b() -> nn.Module:
     return model
 
 
+def qwen_500m() -> nn.Module:
+    """Qwen1.5-0.5B with the 151,860 tokens of GOT-OCR 2.0, and tied tables (its released configuration)."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=151860,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+    )
+    model: nn.Module = Qwen2ForCausalLM(config)
+    return model
+
+
 def opt_125m() -> nn.Module:
     """OPT-125M with Vary-tiny's three new tokens and its positions for 4096 tokens."""
     return opt(50268, width=768, depth=12, heads=12, mlp_width=3072, context=CONTEXT)
@@ -156,6 +174,10 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "DeepSeek-VL 7B": partial(network, "deepseek_vl/7b", changes={"language_model": part("deepseek_7b")}),
     "Vary-base 7B": partial(network, "vary/7b", changes={"language_model": part("qwen_7b")}),
     "Vary-tiny": partial(network, "vary_tiny/125m"),
+    "GOT-OCR 2.0, one view": partial(network, "got_ocr/580m", changes={"language_model": part("qwen_500m")}),
+    "GOT-OCR 2.0, 12 tiles": partial(
+        network, "got_ocr/580m", changes={"language_model": part("qwen_500m"), "plan.max_tiles": 12}
+    ),
     "LLaVA-1.5 13B": partial(network, "llava/13b"),
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),

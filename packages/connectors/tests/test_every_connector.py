@@ -26,10 +26,13 @@ from foveal.connectors import (
     HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
+    Identity,
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
+    PatchMerger,
     PerceiverResampler,
     PixelShuffle,
     Pool,
@@ -107,10 +110,12 @@ RESAMPLER = {"base_grid": (4, 4), "hidden_width": 8, "depth": 2, "heads": 2, "ml
 FUSER = partial(MMFuser, heads=2, points=2, init_scale=0.5)
 
 CASES = {
+    "identity": Case(lambda: Identity(12, 12, prefix_tokens=1)),
     "linear": Case(lambda: MlpProjector(12, 16, depth=1)),
     "mlp": Case(lambda: MlpProjector((12,), 16, depth=3, prefix_tokens=1, residual_blocks=1)),
     "adaptive_pool": Case(lambda: AdaptivePool(12, 16, rows=2, columns=3)),
     "pool": Case(lambda: Pool(12, rows=3, columns=2)),
+    "norm": Case(lambda: Norm(12)),
     "strided_average": Case(lambda: StridedPool(12), smallest=2),
     "strided_max": Case(lambda: StridedPool(12, stride=3, mode="max"), smallest=3),
     "strided_bilinear": Case(lambda: StridedPool(12, mode="bilinear")),
@@ -120,6 +125,8 @@ CASES = {
         lambda: SpaceTimePool(THREE, 16, slots=2, rows=2, columns=3, pool_first=True), own_grids=True
     ),
     "pixel_shuffle": Case(lambda: PixelShuffle(12, 16), sides=2),
+    "patch_merger": Case(lambda: PatchMerger(12, 16), sides=2),
+    "patch_merger_blocks": Case(lambda: PatchMerger(12, 16, norm_blocks=True), sides=2),
     "conv_pool": Case(lambda: ConvPool(12, 16), sides=2),
     "c_abstractor": Case(lambda: CAbstractor(12, 16, **ABSTRACTOR, depth=1)),
     "c_abstractor_ended": Case(
@@ -180,16 +187,8 @@ EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
     *("pixel_shuffle", "conv_pool", "c_abstractor", "d_abstractor", "d_abstractor_levels", "honeybee_resampler"),
-    *(
-        "perceiver",
-        "spatial_resampler",
-        "hiwin",
-        "token_packer",
-        "mmfuser",
-        "mmfuser_reduced",
-        "chain_fuser",
-        "chain_of_three",
-    ),
+    *("perceiver", "spatial_resampler", "hiwin", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser"),
+    *("chain_of_three", "patch_merger", "patch_merger_blocks"),
 ]
 
 
@@ -265,7 +264,7 @@ def test_views_of_a_batch_do_not_see_each_other(case):
     connector, grids = case.connector(), case.usual()
     maps = maps_of(connector, grids)
     with torch.no_grad():
-        before = connector(maps, grids)
+        before = connector([features.clone() for features in maps], grids)
         for features in maps:
             features[1] = torch.randn_like(features[1])
         after = connector(maps, grids)
@@ -479,6 +478,7 @@ def test_order_that_is_lost_once_is_lost():
         (lambda: MlpProjector((12, 12), 16), "returns 2 maps .* the connector takes one"),
         (lambda: PixelShuffle((12, 12), 16), "returns 2 maps"),
         (lambda: PixelShuffle(12, 16, ratio=0), "ratio must be at least 1, not 0"),
+        (lambda: PatchMerger(12, 16, ratio=0), "ratio must be at least 1, not 0"),
         (lambda: Pool(12, rows=0), "rows and columns must be at least 1"),
         (lambda: StridedPool(12, stride=0), "stride 0 must be at least 1"),
         (lambda: StridedPool(12, mode="median"), "'median' average, max or bilinear"),

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from foveal.core import Grid
 from foveal.encoders import MoonViT, moonvit, refined_patches
 from foveal.encoders.compression import MeanCompression, WindowedTokenCompression, windows_of
+from foveal.encoders.interleaved_rotary import angles_of, rotated
 from foveal.encoders.moonvit_weights import MOONVIT
-from foveal.encoders.rotary import angles_of, rotated
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
 PATCHES = {"patch_size": 4, "init_pos_emb_height": 4, "init_pos_emb_width": 4}

@@ -1,11 +1,15 @@
 """Towers read from folders written by transformers give the same outputs as transformers."""
 
+import json
+import re
+
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from foveal.core import load_exact
-from foveal.encoders import MoonViT, convnext, dinov2_vit, moonvit_weights, siglip_vit
+from foveal.encoders import MoonViT, convnext, dinov2_vit, intern_vit, moonvit_weights, siglip_vit
 
 NATIVE, OTHER = (2, 3, 28, 28), (2, 3, 42, 56)
 
@@ -58,6 +62,70 @@ def test_dinov2(saved, registers, swiglu):
     for shape in (NATIVE, OTHER):
         views = torch.randn(shape)
         close(encoder(views)[0], model(views, output_hidden_states=True).hidden_states[-1][:, 1 + registers :])
+
+
+PLAIN = {"attention_bias": True}
+LARGE = {"norm_type": "rms_norm", "use_qk_norm": True}
+AUTHORS_NAMES = (
+    (r"cls_token", "class_embedding"),
+    (r"position_embeddings", "position_embedding"),
+    (r"patch_embeddings\.projection", "patch_embedding"),
+    (r"encoder\.layer\.", "encoder.layers."),
+    (r"layernorm_before", "norm1"),
+    (r"layernorm_after", "norm2"),
+    (r"attention\.projection_layer", "attn.proj"),
+    (r"attention\.([qk]_norm)", r"attn.\1"),
+    (r"lambda_", "ls"),
+)
+
+
+def as_the_authors_write(folder, **sizes):
+    """Rewrite a tower's folder with the names in InternVL's own repository."""
+    tensors = {}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        for pattern, written in AUTHORS_NAMES:
+            name = re.sub(pattern, written, name)
+        tensors[name] = tensor
+    for name in [name for name in tensors if ".q_proj." in name]:
+        parts = [tensors.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
+        tensors[name.replace("attention.q_proj", "attn.qkv")] = torch.cat(parts)
+    save_file(tensors, folder / "model.safetensors")
+    renamed = {"attention_bias": "qkv_bias", "use_qk_norm": "qk_normalization"}
+    stated = {renamed.get(name, name): value for name, value in sizes.items()}
+    (folder / "config.json").write_text(json.dumps({"model_type": "intern_vit_6b", **stated}))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", ["transformers", "authors"])
+@pytest.mark.parametrize("kind", [PLAIN, LARGE], ids=["300M", "6B"])
+def test_intern_vit(saved, tmp_path, kind, layout):
+    sizes = VIT | {"intermediate_size": 48, "norm_type": "layer_norm"} | kind
+    model, folder = saved("InternVLVisionModel", "InternVLVisionConfig", **sizes)
+    if layout == "authors":
+        as_the_authors_write(tmp_path, **{"qk_normalization": False} | sizes)
+    encoder = intern_vit(folder, layers=(1, -1)).eval()
+    views, others = torch.randn(NATIVE), torch.randn(OTHER)
+    states = model(views, output_hidden_states=True).hidden_states
+    for ours, layer in zip(encoder(views), (1, -1), strict=True):
+        close(ours, states[layer][:, 1:])
+    close(encoder(others)[1], model(others).last_hidden_state[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act of the image tower is 'relu', known: gelu"),
+        ({"norm_type": "batch_norm"}, "norm_type of the image tower is 'batch_norm', known: layer_norm, rms_norm"),
+        ({"use_absolute_position_embeddings": False}, "use_absolute_position_embeddings of the image tower is False"),
+        ({"image_size": [28, 35]}, r"image_size of the image tower is \[28, 35\], only squares are known"),
+        (LARGE | {"layer_norm_eps": 1e-5}, "layer_norm_eps of the image tower is 1e-05, known: 1e-06"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_intern_vit_that_cannot_be_built(tmp_path, setting, message):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "internvl_vision", **VIT, **setting}))
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        intern_vit(str(tmp_path))
 
 
 @torch.no_grad()

@@ -9,8 +9,11 @@ from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, Dens
 from foveal.connectors.hiwin import HiwinAttention
 from foveal.connectors.honeybee_resampler import HoneybeeResampler
 from foveal.connectors.idefics2 import Idefics2Perceiver
+from foveal.connectors.identity import Identity
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
+from foveal.connectors.norm import Norm
+from foveal.connectors.patch_merger import PatchMerger
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
 from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
@@ -34,10 +37,13 @@ __all__ = [
     "HiwinAttention",
     "HoneybeeResampler",
     "Idefics2Perceiver",
+    "Identity",
     "LdpV2",
     "MMFuser",
     "MlpProjector",
+    "Norm",
     "Parallel",
+    "PatchMerger",
     "PerceiverResampler",
     "PixelShuffle",
     "Pool",

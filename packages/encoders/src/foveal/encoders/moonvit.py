@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from foveal.core import Backend, Grid, Lengths, Size, group_by, pack, runs_packed, unpack
 from foveal.encoders.compression import Compression, MeanCompression, WindowedTokenCompression, halved, windows_of
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells
-from foveal.encoders.rotary import RotaryBlock, angles_of
+from foveal.encoders.interleaved_rotary import InterleavedRotaryBlock, angles_of
 
 
 class MoonViT(Encoder):
@@ -80,7 +80,7 @@ class MoonViT(Encoder):
         self.patches = nn.Conv2d(3, width, patch_size, stride=patch_size)
         self.positions = nn.Parameter(torch.empty(side * side, width).normal_(std=0.02))
         self.blocks = nn.ModuleList(
-            RotaryBlock(width, heads, mlp_width, "gelu_tanh", norm_eps, backend) for _ in range(depth)
+            InterleavedRotaryBlock(width, heads, mlp_width, "gelu_tanh", norm_eps, backend) for _ in range(depth)
         )
         new = MeanCompression if compression == "mean" else lambda: WindowedTokenCompression(width)
         self.compressions = nn.ModuleDict({str(after - 1): new() for after in compress_after})

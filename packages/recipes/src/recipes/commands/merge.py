@@ -121,7 +121,7 @@ def main(options: argparse.Namespace) -> None:
     with short_errors():
         try:
             figures = merge(
-                options.adapter,
+                options.checkpoint,
                 options.output,
                 base=options.base,
                 dequantize=options.dequantize,

@@ -11,15 +11,8 @@ from torch import Tensor
 from foveal.core import whole_folder
 from foveal.models.lora import has_lora
 from foveal.models.model import VisionLanguageModel
-from foveal.models.published.to_transformers import (
-    IMAGE,
-    clip_of,
-    clip_tensors,
-    no_equivalent,
-    processor_of,
-    to_library,
-    vision_config,
-)
+from foveal.models.published.library_towers import clip_of, clip_tensors, vision_config
+from foveal.models.published.to_transformers import IMAGE, no_equivalent, processor_of, to_library
 from foveal.models.published.verify import ask, difference
 
 LARGEST_DIFFERENCE = 1e-4

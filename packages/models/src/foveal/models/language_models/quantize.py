@@ -62,16 +62,31 @@ def decoder_linears(language_model: Any) -> list[str]:
     for name, module in modules_of_layers(language_model):
         if isinstance(module, nn.Linear):
             names.append(name)
-        else:
+        elif not _is_depthwise(module):
             own = module.named_parameters(recurse=False)
             matrices += [f"{name}.{leaf}" for leaf, weight in own if weight.ndim > 1]
-    if matrices or not names or len(names) % len(layers):
+    if matrices or not names or _unequal(layers):
         raise ValueError(
             f"{type(language_model).__name__} has {len(names)} linear layers and {len(matrices)} other matrices in "
             f"{len(layers)} decoder layers, such as {(matrices or names)[-3:]}: expected the same number of linear "
-            "layers in each, and no other matrices"
+            "layers in each layer of a kind, and no other matrices"
         )
     return names
+
+
+def _is_depthwise(module: nn.Module) -> bool:
+    """Whether it is a convolution of single channels, which has a few weights for each (Qwen3.5's linear attention)."""
+    return isinstance(module, nn.Conv1d) and module.groups == module.in_channels == module.out_channels
+
+
+def _unequal(layers: nn.ModuleList) -> bool:
+    """Whether decoder layers with the same modules differ in their number of linear layers."""
+    numbers: dict[tuple[str, ...], set[int]] = {}
+    for layer in layers:
+        kinds = tuple(type(child).__name__ for child in layer.children())
+        linears = sum(isinstance(module, nn.Linear) for module in layer.modules())
+        numbers.setdefault(kinds, set()).add(linears)
+    return any(len(of_kind) > 1 for of_kind in numbers.values())
 
 
 def modules_of_layers(language_model: Any) -> Iterator[tuple[str, nn.Module]]:

@@ -13,18 +13,21 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from foveal.core import Size
+from foveal.core import Grid, Size
 from foveal.models.prompts.batch import Batch, Measure, Sample
 from foveal.models.prompts.chat import answer_ends, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
+from foveal.models.prompts.positions import grid_positions, padded_positions
 from foveal.models.prompts.template_texts import CHAT, TemplateName
 from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
+from foveal.models.prompts.videos import framed
 from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import read_image
+from foveal.models.views.video import Video
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
@@ -38,6 +41,8 @@ class Processor:
         plan: maps a picture's size to its views.
         template: name of the prompt template.
         count: maps a picture's size to the lengths of its runs of visual tokens and the texts between them.
+        grid: maps a picture's size to the rows and columns of its tokens, for language models with positions on a grid
+            (see `grid_positions`); None: tokens of pictures are counted like text.
         max_length: longest sequence in tokens, including visual tokens.
         overlong: how a longer sequence is handled. `raise`: an error; `drop_turns`: drop whole exchanges from the end,
             which is logged, and raise an error if the first one is still too long. An exchange is never truncated.
@@ -54,6 +59,7 @@ class Processor:
         plan: ViewPlan,
         *,
         count: Callable[[Size], Sequence[int | str]],
+        grid: Callable[[Size], Grid] | None = None,
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
@@ -79,7 +85,7 @@ class Processor:
                 f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
                 "would end. Choose the template that belongs to the language model, or add the token"
             )
-        self.tokenizer, self.plan, self.count = tokenizer, plan, count
+        self.tokenizer, self.plan, self.count, self.grid = tokenizer, plan, count, grid
         self.template: TemplateName = template
         self.system, self.max_length, self.overlong = system, max_length, overlong
         self.pad_id = pad
@@ -101,11 +107,11 @@ class Processor:
         """
         return read_draft(source, self.plan.sharpest) if self.plan.draft else read_image(source)
 
-    def encode(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode(self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], *, key: str = "") -> Sample:
         """Encode a conversation for training: it ends with an answer.
 
         Args:
-            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them.
+            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them; a video has one.
             turns: an optional system turn, then user and assistant alternating.
             key: the sample's name in messages.
 
@@ -115,7 +121,9 @@ class Processor:
         """
         return self._sample(pictures, turns, key, open_ended=False)
 
-    def encode_prompt(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode_prompt(
+        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], *, key: str = ""
+    ) -> Sample:
         """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`."""
         return self._sample(pictures, turns, key, open_ended=True)
 
@@ -153,6 +161,7 @@ class Processor:
             tuple(view for sample in samples for view in sample.views),
             tuple(sample.key for sample in samples),
             tuple(size for sample in samples for size in sample.sizes),
+            position_ids=padded_positions(samples, side),
         )
 
     def collate_packed(self, rows: Sequence[Sequence[Sample]], length: int) -> Batch:
@@ -164,16 +173,19 @@ class Processor:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _sample(
-        self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], key: str, *, open_ended: bool
+        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], key: str, *, open_ended: bool
     ) -> Sample:
-        for picture in pictures:
-            if picture.mode != "RGB":
-                where = f"{key}: " if key else ""
-                raise ValueError(f"{where}a picture has mode {picture.mode}, expected RGB: open it with read_image")
-        sizes = tuple(Size.of(picture.size) for picture in pictures)
+        try:
+            flat, given, turns = framed(pictures, turns)
+            if odd := {picture.mode for picture in flat} - {"RGB"}:
+                raise ValueError(f"a picture has mode {min(odd)}, expected RGB: open it with read_image")
+            sizes = self.plan.in_company(given)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}" if key else str(error)) from error
         ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
-        views = tuple(view for picture in pictures for view in self._views(picture))
-        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
+        views = tuple(view for picture, size in zip(flat, sizes, strict=True) for view in self._views(picture, size))
+        positions = None if self.grid is None else grid_positions(ids, map(self.grid, sizes))
+        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes, positions)
 
     def _sequence(
         self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool, quiet: bool = False
@@ -182,7 +194,8 @@ class Processor:
         where = f"{key}: " if key else ""
         try:
             check_turns(turns, len(sizes), open_ended=open_ended)
-            pictures = [self.picture_ids(size) for size in sizes]
+            company = enumerate(self.plan.in_company(sizes))
+            pictures = [self.ids_before(number) + self.picture_ids(size) for number, size in company]
             drops = self.overlong == "drop_turns" and not open_ended
 
             def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -201,7 +214,7 @@ class Processor:
         segments = prompt_segments(turns, self.template, self.tokenizer, system=self.system)
         check_characters(segments, self.max_length, lambda: self._longest_token)
         read = tokenize(segments, self.tokenizer, add_special_tokens=self.template != CHAT)
-        ids, labels = expanded(*read, pictures)
+        ids, labels = expanded(*read, pictures, together=self.plan.enclose_together)
         if len(ids) > self.max_length:
             raise TooLongError(
                 f"the sample has {len(ids)} tokens ({ids.count(IMAGE_TOKEN_ID)} of them visual), the limit is "
@@ -214,6 +227,14 @@ class Processor:
         """Characters of the longest token. A token that stands for bytes is written with at least one for each."""
         return max(map(len, self.tokenizer.get_vocab()))
 
+    def ids_before(self, number: int) -> list[int]:
+        """The ids that the plan puts before picture `number` of a conversation, counted from 0.
+
+        Raises:
+            ValueError: if the tokenizer lacks one of them.
+        """
+        return [self._separator(text) for text in self.plan.before(number)]
+
     def picture_ids(self, size: Size) -> list[int]:
         """The ids that represent a picture of the given size: placeholders and separators.
 
@@ -222,18 +243,21 @@ class Processor:
         """
         ids: list[int] = []
         for item in self.count(size):
-            if isinstance(item, int):
-                ids += [IMAGE_TOKEN_ID] * item
-            else:
-                if item not in self._separators:
-                    self._separators[item] = separator_id(item, self.tokenizer)
-                ids.append(self._separators[item])
+            ids += [IMAGE_TOKEN_ID] * item if isinstance(item, int) else [self._separator(item)]
         return ids
 
-    def _views(self, picture: Image | Draft) -> list[Tensor]:
+    def _separator(self, text: str) -> int:
+        if text not in self._separators:
+            self._separators[text] = separator_id(text, self.tokenizer)
+        return self._separators[text]
+
+    def _views(self, picture: Image | Draft, size: Size) -> list[Tensor]:
         """The views of a picture in the order of the prompt; views that are seen together stay together."""
-        cut = self.plan.cut_draft(picture) if isinstance(picture, Draft) else self.plan.cut(picture)
+        if isinstance(picture, Draft) or type(size) is not Size:
+            cut = self.plan.cut_draft(Draft(picture.image if isinstance(picture, Draft) else picture, size))
+        else:
+            cut = self.plan.cut(picture)
         inputs = self.plan.inputs
-        order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
+        order = [item for item in self.plan.layout(size) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
         return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]

@@ -11,7 +11,9 @@ TemplateName = Literal[
     "llama_3",
     "llava_llama_3",
     "chatml",
+    "qwen3_vl",
     "gemma",
+    "granite_vision",
     "phi3",
     "vary",
     "vary_tiny",
@@ -35,6 +37,7 @@ class Template:
             text, and a conversation has one exchange.
         answer_apart: whether answers are tokenised separately. Otherwise blank lines at the start of an answer may
             merge with the template's newline into one token, and the prompt is no prefix of the training sequence.
+        picture_inline: whether the line end right after a picture is left out, where the makers' prompts have none.
         trims: whether whitespace around a text is left out, as in the chat template of the model's makers.
         ends: tokens that end an answer, besides EOS and `after_answer`.
     """
@@ -52,6 +55,7 @@ class Template:
     picture_first: bool = True
     shows_user: bool = True
     answer_apart: bool = False
+    picture_inline: bool = False
     trims: bool = False
     ends: tuple[str, ...] = ()
 
@@ -135,6 +139,20 @@ TEMPLATES: dict[TemplateName, Template] = {
         between="\n",
         trims=True,
     ),
+    # Granite Vision, as its makers and transformers' page on it write it; an answer ends with EOS, <|end_of_text|>.
+    "granite_vision": Template(
+        system="A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions.",
+        before_system="<|system|>\n",
+        after_system="\n",
+        before_first_user="<|user|>\n",
+        before_user="<|user|>\n",
+        after_user="\n",
+        header="<|assistant|>\n",
+        before_answer="",
+        after_answer="{eos}",
+        between="",
+    ),
     # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
     "chatml": Template(
         system="You are a helpful assistant.",
@@ -147,6 +165,22 @@ TEMPLATES: dict[TemplateName, Template] = {
         before_answer="",
         after_answer="<|im_end|>",
         between="\n",
+    ),
+    # Qwen3-VL's own chat template, without a system text; what is said stands right after a picture.
+    "qwen3_vl": Template(
+        system="",
+        before_system="<|im_start|>system\n",
+        after_system="<|im_end|>\n",
+        before_first_user="<|im_start|>user\n",
+        before_user="<|im_start|>user\n",
+        after_user="<|im_end|>\n",
+        header="<|im_start|>assistant\n",
+        before_answer="",
+        after_answer="<|im_end|>",
+        between="\n",
+        picture_first=False,
+        picture_inline=True,
+        ends=("<|endoftext|>",),
     ),
     # DeepStack with Phi-3 (arXiv 2406.04334); the system text is the release's.
     "phi3": Template(

@@ -18,7 +18,16 @@ from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
-from foveal.models.published import llava_layout, qwen_tokenizer, transformers_layout, vary_layout
+from foveal.models.published import (
+    got_layout,
+    llava_layout,
+    minicpm_layout,
+    onevision_layout,
+    qwen3_vl_layout,
+    qwen_tokenizer,
+    transformers_layout,
+    vary_layout,
+)
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
@@ -31,10 +40,14 @@ logger = logging.getLogger(__name__)
 Known = Callable[[Mapping[str, Any], StoredTensors], bool]
 Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
 LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
+    (got_layout.is_got, got_layout.draft),
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
+    (minicpm_layout.is_minicpm, minicpm_layout.draft),
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
+    (onevision_layout.is_onevision, onevision_layout.draft),
+    (qwen3_vl_layout.is_qwen3_vl, qwen3_vl_layout.draft),
 )
 """How a folder is recognised and read; the first match wins."""
 AS_PUBLISHED = Overrides()
@@ -54,10 +67,8 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
 
     If the default device is the meta device, the model is there, without weights.
 
-    Recognised by configuration and tensor names, not by the folder's name: LLaVA-1.5, LLaVA-NeXT, DeepStack-L,
-    DeepStack-L-HD, LLaVA-UHD and MMFuser in the layout of LLaVA's code; LLaVA and LLaVA-NeXT in transformers' layout,
-    old and new; Vary-tiny, Vary-base and Vary-toy. Tensors are read one at a time; unused ones are logged with the
-    reason.
+    Recognised by configuration and tensor names, not by the folder's name; docs/checkpoints.md lists the kinds. Tensors
+    are read one at a time; unused ones are logged with the reason.
 
     Args:
         name_or_folder: folder with `config.json`, safetensors and a tokenizer, or hub name.
@@ -208,7 +219,8 @@ def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize
 def _fill_parts(draft: Draft, weights: StoredTensors, dtype: DType) -> None:
     """Fill encoder, connector and merge, which are small compared with the language model."""
     small = [name for reading in draft.readings for name in draft.names.of(reading.part)]
-    kind = weights.dtype(small) if dtype == "auto" else getattr(torch, dtype)
+    # Of a projector without weights beside a tower from elsewhere, the language model's.
+    kind = weights.dtype(small or draft.names.of("language_model")) if dtype == "auto" else getattr(torch, dtype)
     parts = [part for part in (draft.encoder, draft.connector, draft.merge) if part is not None]
     for part in parts:
         part.to(kind)

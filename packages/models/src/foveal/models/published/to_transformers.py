@@ -9,31 +9,16 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import MlpProjector
 from foveal.connectors.mlp import TRANSFORMERS as MLP
-from foveal.encoders import Encoder, VisionTransformer
-from foveal.encoders.clip import TRANSFORMERS as CLIP
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.tokenize import add_special_tokens
+from foveal.models.published.library_towers import clip_of, clip_tensors, vision_config
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
 
 IMAGE = "<image>"
 MULTIPLE = 64
 """Token tables that have to grow are rounded up to multiples of this, as in the published folders."""
-
-
-def clip_of(encoder: Encoder) -> VisionTransformer | None:
-    """The encoder, if it is a CLIP that returns one layer in a way that transformers' can; otherwise None."""
-    if not isinstance(encoder, VisionTransformer):
-        return None
-    is_clip = (
-        encoder.use_class_token
-        and encoder.use_pre_norm
-        and encoder.activation in ("quick_gelu", "gelu")
-        and not (encoder.num_registers or encoder.patch_bias or encoder.layer_scale or encoder.final_norm)
-        and len(encoder.states) == 1
-    )
-    return encoder if is_clip else None
 
 
 def no_equivalent(model: VisionLanguageModel) -> str:
@@ -52,6 +37,9 @@ def no_equivalent(model: VisionLanguageModel) -> str:
         return f"its views have {plan.size} pixels a side, the tower was made for {tower.image_size}"
     if isinstance(merge, AnyResMerge) and (merge.kind != "spatial_unpad" or merge.max_tiles is not None):
         return f"its tiles are merged {merge.kind} with max_tiles {merge.max_tiles}"
+    text = model.language_model.config
+    if getattr(text, "logits_scaling", 1) != 1 or getattr(text, "final_logit_softcapping", None):
+        return f"the language model, a {text.model_type}, scales its logits, which a LLaVA of transformers does not"
     weights = model.language_model.state_dict()
     if odd := sorted(name for name in weights if not name.startswith(("model.", "lm_head."))):
         return f"the language model has tensors such as {odd[0]} (merge adapters first)"
@@ -62,28 +50,6 @@ def no_equivalent(model: VisionLanguageModel) -> str:
     if any(not tensor.is_floating_point() for tensor in weights.values()):
         return "the language model is quantised"
     return ""
-
-
-def vision_config(tower: VisionTransformer) -> dict[str, Any]:
-    """transformers' configuration of a CLIP; blocks after the layer that is used do not exist."""
-    return {
-        "model_type": "clip_vision_model",
-        "hidden_size": tower.width,
-        "intermediate_size": tower.mlp_width,
-        "num_hidden_layers": len(tower.blocks),
-        "num_attention_heads": tower.heads,
-        "image_size": tower.image_size,
-        "patch_size": tower.patch_size,
-        "hidden_act": tower.activation,
-        "layer_norm_eps": tower.norm_eps,
-    }
-
-
-def clip_tensors(tower: VisionTransformer) -> dict[str, Tensor]:
-    """The tower's tensors under transformers' names, including the norm after its last block, which is never used."""
-    norm = {"post_layernorm.weight": torch.ones(tower.width), "post_layernorm.bias": torch.zeros(tower.width)}
-    like = tower.positions
-    return CLIP.write(tower.state_dict()) | {name: tensor.to(like) for name, tensor in norm.items()}
 
 
 def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase]:
