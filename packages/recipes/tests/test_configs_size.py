@@ -35,5 +35,5 @@ def test_each_thing_is_said_once():
     """Before configurations extended each other, 17 methods took 2757 lines, 76 % of them in repeated runs."""
     texts = [lines(Path(path)) for path in sorted(CONFIGS.rglob("*.yaml"))]
     total = sum(map(len, texts))
-    assert total < 60 * len(shipped_methods())
+    assert total < 65 * len(shipped_methods())
     assert repeated(texts) / total <= 0.15
