@@ -217,6 +217,38 @@ def test_adapters_on_it(quantised, kind, tmp_path):
     assert torch.equal(logits_of(load_adapter(tmp_path / "adapter")), logits_of(model))
 
 
+@pytest.mark.parametrize("kind", ["nf4-dq", "int8"])
+def test_in_the_layout_of_llavas_own_code(quantised, kind):
+    """Its `--load-4bit` leaves the tower out and quantises the projector."""
+    folder, _ = quantised(kind)
+    expected = logits_of(load(folder))
+    names = {
+        "language_model.": "",
+        "vision_tower.": "model.vision_tower.vision_tower.vision_model.",
+        "multi_modal_projector.linear_1.": "model.mm_projector.0.",
+        "multi_modal_projector.linear_2.": "model.mm_projector.2.",
+    }
+
+    def renamed(tensors):
+        for name in list(tensors):
+            prefix = next(prefix for prefix in names if name.startswith(prefix))
+            tensors[names[prefix] + name.removeprefix(prefix)] = tensors.pop(name)
+
+    config = json.loads((rewritten(folder, renamed) / "config.json").read_text())
+    fields = {
+        "model_type": "llava",
+        "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        "mm_vision_select_layer": -2,
+        "mm_projector_type": "mlp2x_gelu",
+        "image_aspect_ratio": "pad",
+        "quantization_config": config["quantization_config"],
+    }
+    (folder / "config.json").write_text(json.dumps(config["text_config"] | fields))
+    model = load(folder)
+    assert torch.equal(logits_of(model), expected)
+    assert recorded_kind(model.language_model.config) == kind
+
+
 def rewritten(folder, change, **fields):
     """The folder with other tensors and settings."""
     tensors = load_file(folder / "model.safetensors")
