@@ -13,6 +13,7 @@ from torch import nn
 
 from foveal.connectors import Chain, MlpProjector, MMFuser
 from foveal.encoders import (
+    CausalFlowEncoder,
     ConvNeXt,
     InverseSemanticPyramid,
     MixtureOfResolution,
@@ -32,6 +33,7 @@ METHODS = {
     "deepstack_hd": (VICUNA_SIZES, TWO_STAGES),
     "vary_tiny": (("125m",), ("pretrain",)),
     "vary": (("7b",), TWO_STAGES),
+    "deepseek_ocr2": (("3b",), ("enhance", "finetune")),
     "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
     "mmfuser": (VICUNA_SIZES, TWO_STAGES),
     "dense_connector": (VICUNA_SIZES, TWO_STAGES),
@@ -60,7 +62,7 @@ class Run(NamedTuple):
     batch: int
     epochs: int
     encoder_lr: float | None
-    connector_lr: float
+    connector_lr: float | None
     language_model_lr: float | None
 
 
@@ -78,6 +80,8 @@ RUNS = {
     "vary_tiny/pretrain": Run(512, 3, 5e-5, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/pretrain": Run(256, 1, None, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/finetune": Run(256, 1, None, 1e-5, 1e-5),
+    "deepseek_ocr2/enhance": Run(1280, 1, 5e-5, 5e-5, 5e-5),  # arXiv 2601.20552, stages 2 and 3
+    "deepseek_ocr2/finetune": Run(1280, 1, None, None, 1e-6),
     "got_ocr/pretrain": Run(128, 3, 1e-4, 1e-4, 1e-4),  # arXiv 2409.01704, section 4.1
     "got_ocr/joint": Run(128, 1, 1e-4, 1e-4, 1e-4),
     "got_ocr/finetune": Run(128, 1, None, 2e-5, 2e-5),
@@ -164,6 +168,11 @@ def tiny_hybrid():
     return SamSiglipHybrid(high, siglip_tower(8, 2, 2, 8, 4, 16, layers=(-1,)))
 
 
+def tiny_flow():
+    tower = SamViTDet(8, 2, 2, 4, 16, global_blocks=(1,), neck_width=4, downsample=(4, 8))
+    return CausalFlowEncoder(tower, 1, 2, 1, 8, query_sides=(1,))
+
+
 def tiny_fuser():
     return Chain((8, 8), 8, stages=[partial(MMFuser, heads=2)], last=MlpProjector)
 
@@ -217,6 +226,12 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
             {f"encoder.stages.{number}": 2e-5 for number in (2, 3, 4)} | {"connector": 2e-5, "language_model": 2e-5},
         ),
         (
+            ["deepseek_ocr2/3b", "deepseek_ocr2/enhance"],
+            {"encoder": tiny_flow},
+            {f"encoder.{part}": 5e-5 for part in ("blocks", "norm", "queries")}
+            | {"connector": 5e-5, "merge": 5e-5, "language_model": 5e-5},
+        ),
+        (
             ["deepseek_vl/7b", "deepseek_vl/pretrain"],
             {"encoder": tiny_hybrid},
             dict.fromkeys([*HYBRID_NEW, "connector"], 1e-3),
@@ -260,6 +275,7 @@ GIVEN = {
     "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DEEPSEEK,
+    "deepseek_ocr2": DEEPSEEK,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DEEPSEEK),
 }
 # One process for all: it builds the real parser once and parses a list of command lines.

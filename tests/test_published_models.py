@@ -13,9 +13,11 @@ import torch
 from tools.bench import methods, published
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig
 
 from foveal.core import Size
 from foveal.encoders import (
+    CausalFlowEncoder,
     SamViTDet,
     clip_vit_large_336,
     convnext_large,
@@ -28,6 +30,7 @@ from foveal.encoders import (
 from foveal.models import DeepStackPlan, SequenceMerge, opt
 from foveal.models.estimates.cost import Cost, Parts, flops, parameters, picture_size
 from foveal.models.estimates.cost import cost as cost_of
+from foveal.models.language_models.causal import causal_class
 
 LAST = (-1,)
 MIB = 2**20
@@ -182,6 +185,33 @@ def test_language_models():
     with torch.device("meta"):
         original = opt(50272, width=768, depth=12, heads=12, mlp_width=3072, context=2048)
     assert sum(weight.numel() for weight in original.parameters()) == OPT_125M
+
+
+def test_deepseek_ocr2():
+    """SAM's encoder with narrower convolutions, Qwen2-0.5B without its table, queries; the released 3B of 12 layers."""
+    config = AutoConfig.for_model(
+        "deepseek_ocr2_text",
+        vocab_size=129_280,
+        hidden_size=1280,
+        intermediate_size=6848,
+        num_hidden_layers=12,
+        num_attention_heads=10,
+        num_key_value_heads=10,
+        n_routed_experts=64,
+        n_shared_experts=2,
+        moe_intermediate_size=896,
+        mlp_layer_types=["dense"] + ["sparse"] * 11,
+    )
+    with torch.device("meta"):
+        encoder = CausalFlowEncoder(SamViTDet(downsample=(512, 896)))
+        language_model = causal_class(config).from_config(config)
+    convolutions = 9 * (256 * 512 + 512 * 896)
+    qwen2 = 494_032_768 - 151_936 * 896
+    assert sum(weight.numel() for weight in encoder.parameters()) == 89_670_912 + convolutions + qwen2 + 400 * 896
+    experts = 11 * (66 * 3 * 1280 * 896 + 64 * 1280)
+    shared = decoder(129_280, 1280, 12, 0) + 3 * 1280 * 6848
+    assert sum(weight.numel() for weight in language_model.parameters()) == experts + shared
+    assert [encoder.grids(Size(side, side))[0].cells for side in (768, 1024)] == [144, 256]
 
 
 @pytest.mark.parametrize(
