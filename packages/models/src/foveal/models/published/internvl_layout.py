@@ -18,7 +18,8 @@ from foveal.models.prompts.chat import prompt_segments
 from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.prompts.templates import Turn
 from foveal.models.published.decoders import config_of
-from foveal.models.published.preprocessing import GOT, preprocessing_of
+from foveal.models.published.image_processors import GOT
+from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, Prompt, Reading, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Table, divided
 from foveal.models.views.tiles import DynamicTilesPlan

@@ -1,6 +1,6 @@
 """The description of a published checkpoint's model, before any weight is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from foveal.models.published.projectors import read_projector
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.plan import ViewPlan
 
+Gather = Callable[[Iterable[tuple[str, Tensor]]], Iterator[tuple[str, Tensor]]]
 Prompt = tuple[TemplateName, str | None]
 """A template, and the system text that replaces its own; None: its own."""
 
@@ -43,6 +44,7 @@ class Draft:
         family: transformers' `model_type` of the language model.
         language_model: the language model's configuration.
         rename: maps the language model's published tensors to its own names.
+        gather: joins tensors in a stream that are one in the language model, such as the experts of a layer.
         encoder: on the meta device, or with the weights of the encoder that the checkpoint names.
         connector: on the meta device.
         merge: on the meta device; None: there is no merge.
@@ -58,6 +60,7 @@ class Draft:
     family: str
     language_model: Any
     rename: Rename
+    gather: Gather = iter
     encoder: Encoder
     connector: Connector
     merge: Merge | None = None
