@@ -27,6 +27,7 @@ METHODS = {
     "deepstack_v": (BOTH, TWO),
     "dense_connector": (BOTH, TWO),
     "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
+    "internvl": (("1b", "2b", "8b"), ("pretrain", "finetune", "second_finetune")),
     "llava": (BOTH, TWO),
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),
@@ -61,7 +62,7 @@ GIVEN = {
     "deepseek_ocr2": DECODER,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DECODER),
 }
-FROM_CHECKPOINT = ("finetune", "pretrain_jointly", "enhance")
+FROM_CHECKPOINT = ("finetune", "pretrain_jointly", "enhance", "second_finetune")
 """Stages whose network is the checkpoint of the stage before."""
 
 

@@ -42,6 +42,7 @@ METHODS = {
     "llava_hr": (("7b",), TWO_STAGES),
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deepseek_vl": (("7b",), TWO_STAGES),
+    "internvl": (("1b", "2b", "8b"), ("pretrain", "finetune", "second_finetune")),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
     "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
     "uhd_v3": (("7b",), TWO_STAGES),
@@ -57,13 +58,18 @@ PRESETS = {
 
 
 class Run(NamedTuple):
-    """Samples of an optimizer step, epochs, and the peak rates of encoder, connector and language model."""
+    """Samples (or packed rows) of an optimizer step, epochs, and the peak rates of encoder, connector, language model.
+
+    The rest is the same for most.
+    """
 
     batch: int
     epochs: int
     encoder_lr: float | None
     connector_lr: float | None
     language_model_lr: float | None
+    warmup: float = 0.03
+    weight_decay: float = 0.0
 
 
 # LLaVA-1.5, arXiv 2310.03744, table 9; its recipe is also that of MMFuser, Dense Connector and DeCo.
@@ -100,6 +106,10 @@ RUNS = {
     "convllava/finetune": INSTRUCT,
     "deepseek_vl/pretrain": Run(256, 1, 1e-3, 1e-3, None),  # LLaVA-1.5's; trained parts: released code
     "deepseek_vl/finetune": INSTRUCT,
+    # arXiv 2412.05271 and InternVL 2.5's released scripts for 1B; then InternVL3's for 1B.
+    "internvl/pretrain": Run(512, 1, None, 2e-4, None, 100 / 100_000, 0.01),
+    "internvl/finetune": Run(512, 4, 4e-5, 4e-5, 4e-5, 0.03, 0.01),
+    "internvl/second_finetune": Run(128, 1, None, 1e-5, 1e-5, 0.03, 0.05),
     "uhd_v2/pretrain": ALIGN,  # arXiv 2412.13871, section 4.1, and its released code; 13B: see test_what_a_stage_trains
     "uhd_v2/finetune": Run(128, 1, 2e-5, 2e-5, 2e-5),
     "uhd_v3/pretrain": Run(256, 1, 1e-5, 2e-4, None),  # arXiv 2511.21150, released code: 2 x 8 x 16 devices
@@ -136,10 +146,9 @@ def test_a_stage_is_the_published_run(name):
     model, trainer = config["model"], config["trainer"]
     batch = trainer["devices"] * config["data"]["init_args"]["batch_size"] * trainer.get("accumulate_grad_batches", 1)
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
-    assert Run(batch, trainer["max_epochs"], *rates) == RUNS[name]
-    # All use AdamW without weight decay and a warm-up of 3 %; only large trained models are sharded.
-    assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", [0.9, 0.999], 0.0)
-    assert model["warmup"] == 0.03
+    assert Run(batch, trainer["max_epochs"], *rates, model["warmup"], model["weight_decay"]) == RUNS[name]
+    # All use AdamW; only large trained models are sharded.
+    assert (model["optimizer"], model["betas"]) == ("adamw", [0.9, 0.999])
     assert not {"gradient_clip_val", "max_steps", "min_steps"} & set(trainer)
     large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "got_ocr"))
     assert trainer.get("strategy") == ({"class_path": "recipes.sharding.Sharded"} if large else None)
@@ -366,7 +375,7 @@ def test_stages_are_understood(parsed, method, size, stage):
     model = parsed[stage_line(method, size, stage)]["model"]
     network, of_size = model["network"], parsed[ALONE[method, size]]["model"]["network"]["init_args"]
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
-    assert rates == RUNS[f"{method}/{stage}"][2:]
+    assert rates == RUNS[f"{method}/{stage}"][2:5]
     plan = network["init_args"]["plan"]
     if stage in ("pretrain", "joint"):
         changed = {"plan", "template"}

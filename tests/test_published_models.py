@@ -128,6 +128,8 @@ PARTS = {
     "Vary-base 7B": (CLIP_224 + VARY, CLIP_BEHIND, 2 * linear(1024, 2048), QWEN_7B),
     "Vary-tiny": (VARY, 0, linear(1024, 768), OPT_125M + (50_268 - 50_272 + 2048) * 768),
     **dict.fromkeys(("GOT-OCR 2.0, one view", "GOT-OCR 2.0, 12 tiles"), (VARY, 0, linear(1024, 1024), QWEN_500M)),
+    # transformers' class on the meta device, 938,193,024 in all, with the settings of the published config.json.
+    "InternVL3 1B": (304_012_288, 0, 4_482_816, 629_697_920),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
@@ -255,6 +257,9 @@ def test_deepseek_ocr2():
         pytest.param("LLaVA-HR 7B, 1024 pixels", (1000, 3000), [1024], id="LLaVA-HR"),
         pytest.param("DeepSeek-VL 7B", (1000, 3000), [576], id="DeepSeek-VL"),
         pytest.param("Mixture of features 13B", (1000, 3000), [1152], id="mixture of features"),
+        pytest.param("InternVL3 1B", (300, 900), ["<img>", 256, 256, 256, 256, "</img>"], id="InternVL3, 1x3"),
+        pytest.param("InternVL3 1B", (448, 448), ["<img>", 256, "</img>"], id="InternVL3, one tile"),
+        pytest.param("InternVL3 1B", (1280, 960), ["<img>", *[256] * 13, "</img>"], id="InternVL3, the most"),
         pytest.param("Vary-tiny", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-tiny"),
         pytest.param("Vary-base 7B", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-base"),
     ],
