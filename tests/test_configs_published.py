@@ -32,6 +32,7 @@ METHODS = {
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deepseek_vl": (("7b",), TWO_STAGES),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
+    "minicpm_v": (("1b",), TWO_STAGES),
 }
 FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
@@ -84,7 +85,11 @@ RUNS = {
     "deepseek_vl/finetune": INSTRUCT,
     "mixture_of_features/pretrain": ALIGN,  # arXiv 2401.06209, released code: 16 x 8 x 2
     "mixture_of_features/finetune": Run(176, 1, None, 2e-5, 2e-5),  # 11 x 8 x 2
+    "minicpm_v/pretrain": Run(256, 1, None, 1e-4, None),  # rates: LLaVA-UHD v4, released code; batch: LLaVA-1.5's
+    "minicpm_v/finetune": Run(128, 1, 1e-5, 1e-5, 1e-5),
 }
+WARMUPS = {"minicpm_v/pretrain": 0.5, "minicpm_v/finetune": 0.1}
+"""Of LLaVA-UHD v4 (released code: 1000 of 2000 steps, 1000 of 10000), which also has a weight decay and clips."""
 
 
 def read(name):
@@ -115,11 +120,13 @@ def test_a_stage_is_the_published_run(name):
     batch = trainer["devices"] * config["data"]["init_args"]["batch_size"] * trainer.get("accumulate_grad_batches", 1)
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
     assert Run(batch, trainer["max_epochs"], *rates) == RUNS[name]
-    # All use AdamW without weight decay and a warm-up of 3 %; only large trained models are sharded.
-    assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", [0.9, 0.999], 0.0)
-    assert model["warmup"] == 0.03
-    assert not {"gradient_clip_val", "max_steps", "min_steps"} & set(trainer)
-    large = model["language_model_lr"] is not None and not name.startswith("vary_tiny")
+    # All others use AdamW without weight decay and a warm-up of 3 %; only large trained models are sharded.
+    betas, decay = ([0.9, 0.98], 0.01) if name in WARMUPS else ([0.9, 0.999], 0.0)
+    assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", betas, decay)
+    assert model["warmup"] == WARMUPS.get(name, 0.03)
+    assert trainer.get("gradient_clip_val") == (1.0 if name in WARMUPS else None)
+    assert not {"max_steps", "min_steps"} & set(trainer)
+    large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "minicpm_v"))
     assert trainer.get("strategy") == ({"class_path": "recipes.sharding.Sharded"} if large else None)
 
 
@@ -310,7 +317,7 @@ def test_nothing_of_the_small_model_is_left_in_a_size(parsed, method, size):
     network = parsed[ON_SMALL[method, size]]["model"]["network"]
     assert network == parsed[ALONE[method, size]]["model"]["network"]
     assert network["class_path"] == "foveal.models.VisionLanguageModel"
-    assert network["init_args"]["system"] is None  # the template's own
+    assert network["init_args"]["system"] == ("" if method == "minicpm_v" else None)  # none: the template's own
 
 
 @pytest.mark.slow
@@ -328,8 +335,8 @@ def test_stages_are_understood(parsed, method, size, stage):
         assert {name: value for name, value in network["init_args"].items() if name not in changed} == {
             name: value for name, value in of_size.items() if name not in changed
         }
-        side = 384 if method == "llava_hr" else of_size["plan"]["init_args"]["size"]
-        assert plan["init_args"]["size"] == side
+        changed = {"llava_hr": {"size": 384}, "minicpm_v": {"max_slices": 1}}.get(method, {})
+        assert plan["init_args"] == of_size["plan"]["init_args"] | changed
     else:
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")

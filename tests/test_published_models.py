@@ -118,6 +118,7 @@ PARTS = {
     ),
     "Vary-base 7B": (CLIP_224 + VARY, CLIP_BEHIND, 2 * linear(1024, 2048), QWEN_7B),
     "Vary-tiny": (VARY, 0, linear(1024, 768), OPT_125M + (50_268 - 50_272 + 2048) * 768),
+    "MiniCPM-V 4.6": (522_299_312, 0, 25_967_104, 752_161_600),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
@@ -157,6 +158,11 @@ def test_parameters_of_the_parts(name):
 def test_the_whole_model_is_llava_and_what_the_method_adds(name, figure, more):
     """LLaVA-1.5 with its whole tower has 7,062,902,784 and 13,350,839,296 parameters."""
     assert parts(name).total + CLIP_BEHIND == figure + more
+
+
+def test_minicpm_has_as_many_parameters_as_its_release():
+    """openbmb/MiniCPM-V-4.6 says so in its safetensors' metadata."""
+    assert parts("MiniCPM-V 4.6").total == 1_300_428_016
 
 
 def test_the_released_files():
@@ -214,6 +220,13 @@ def test_language_models():
         pytest.param("LLaVA-HR 7B, 1024 pixels", (1000, 3000), [1024], id="LLaVA-HR"),
         pytest.param("DeepSeek-VL 7B", (1000, 3000), [576], id="DeepSeek-VL"),
         pytest.param("Mixture of features 13B", (1000, 3000), [1152], id="mixture of features"),
+        pytest.param("MiniCPM-V 4.6", (448, 448), ["<image>", 64, "</image>"], id="MiniCPM-V, uncut"),
+        pytest.param(
+            "MiniCPM-V 4.6",
+            (448, 896),
+            ["<image>", 66, "</image>", "<slice>", 64, "</slice>", "\n", "<slice>", 64, "</slice>"],
+            id="MiniCPM-V, 1x2",
+        ),
         pytest.param("Vary-tiny", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-tiny"),
         pytest.param("Vary-base 7B", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-base"),
     ],

@@ -46,6 +46,7 @@ PAGES = {
     "DeepSeek-VL": "deepseek_vl",
     "Vary-base": "vary",
     "Vary-tiny": "vary",
+    "MiniCPM-V": "minicpm_v",
     "Mixture of features": "encoders",
 }
 """The page that describes each method; the method's first row links to it."""

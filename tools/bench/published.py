@@ -28,6 +28,10 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
     "ConvLLaVA/LAION-CLIP-ConvNeXt-Large-512": ("foveal.encoders.convnext_large", {}),
     "foveal.encoders.sam_vit": SAM,
     "foveal.models.load_encoder": SAM,  # Vary's vocabulary
+    "openbmb/MiniCPM-V-4.6": (
+        "foveal.encoders.EarlyCompressionViT",
+        {"width": 1152, "depth": 27, "heads": 16, "mlp_width": 4304, "patch_size": 14, "image_size": 980},
+    ),
     "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
 }
 """Name of weights, or of the class that reads them -> settings of a part with their shapes."""
@@ -71,6 +75,25 @@ def qwen_7b() -> nn.Module:
 def opt_125m() -> nn.Module:
     """OPT-125M with Vary-tiny's three new tokens and its positions for 4096 tokens."""
     return opt(50268, width=768, depth=12, heads=12, mlp_width=3072, context=CONTEXT)
+
+
+def qwen3_5_800m() -> nn.Module:
+    """Qwen3.5-0.8B with the 248,094 tokens of MiniCPM-V 4.6 (its released configuration)."""
+    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    config = Qwen3_5TextConfig(
+        vocab_size=248094,
+        hidden_size=1024,
+        intermediate_size=3584,
+        num_hidden_layers=24,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        linear_num_value_heads=16,
+        max_position_embeddings=262144,
+        tie_word_embeddings=True,
+    )
+    model: nn.Module = Qwen3_5ForCausalLM(config)
+    return model
 
 
 def part(name: str) -> dict[str, Any]:
@@ -153,6 +176,9 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "DeepSeek-VL 7B": partial(network, "deepseek_vl/7b", changes={"language_model": part("deepseek_7b")}),
     "Vary-base 7B": partial(network, "vary/7b", changes={"language_model": part("qwen_7b")}),
     "Vary-tiny": partial(network, "vary_tiny/125m"),
+    "MiniCPM-V 4.6": partial(
+        network, "minicpm_v/1b", changes={"language_model": part("qwen3_5_800m"), "max_length": CONTEXT}
+    ),
     "LLaVA-1.5 13B": partial(network, "llava/13b"),
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),
