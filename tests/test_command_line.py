@@ -27,8 +27,8 @@ def test_from_training_to_an_answer(command, fitted, tmp_path):
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 3
 
     draw_page(PageSettings(), 0, 0).image.save(tmp_path / "page.png")
-    answered = command("predict", folder / "checkpoint", "--image", "page.png", "--question", "Read.")
-    assert answered.stderr == ""
+    answered = command("predict", folder, "--image", "page.png", "--question", "Read.")
+    assert answered.stderr == f"{folder} is a run: its checkpoint is used\n"
     assert answered.stdout.endswith("\n")
 
     questions = [{"id": 7, "image": "page.png", "question": "Read."}, {"question": "Hello?"}]
@@ -53,15 +53,8 @@ def test_from_training_to_an_answer(command, fitted, tmp_path):
     assert (tmp_path / "answers.jsonl").read_bytes() == whole
     assert "has all answers already" in command("predict", folder / "checkpoint", *again).stderr
 
-    measured = command(
-        "validate",
-        "--config",
-        "uhd.yaml",
-        "--checkpoint",
-        folder / "checkpoint",
-        "--data.val_pages=4",
-        "--trainer.accelerator=cpu",
-    )
+    measured = command("validate", folder, "--config=uhd.yaml", "--data.val_pages=4", "--trainer.accelerator=cpu")
+    assert f"{folder} is a run: its checkpoint is used" in measured.stderr
     assert "character error rate" in measured.stdout
 
 
@@ -78,6 +71,9 @@ def test_receipts(command, receipts, tmp_path):
     image = next((receipts / "images").iterdir())
     asked = ("--image", image, "--question", "What is the total amount?", "--max_new_tokens", "4")
     command("predict", "--checkpoint", checkpoint, *asked)
+    only = ("--data.val_path", receipts / "val.json", "--data.val_limit=4", "--trainer.accelerator=cpu")
+    measured = command("validate", checkpoint, "--config=uhd.yaml", "--config=data/llava.yaml", *only)
+    assert "ANLS" in measured.stdout
 
 
 @pytest.mark.slow

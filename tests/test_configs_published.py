@@ -12,7 +12,15 @@ import pytest
 from torch import nn
 
 from foveal.connectors import Chain, MlpProjector, MMFuser
-from foveal.encoders import ConvNeXt, MixtureOfResolution, SamSiglipHybrid, SamViTDet, VisionTransformer, siglip_tower
+from foveal.encoders import (
+    ConvNeXt,
+    InverseSemanticPyramid,
+    MixtureOfResolution,
+    SamSiglipHybrid,
+    SamViTDet,
+    VisionTransformer,
+    siglip_tower,
+)
 from recipes.command_line.configurations import CONFIGS, merged
 from recipes.optimization.groups import Rates
 
@@ -24,6 +32,7 @@ METHODS = {
     "deepstack_hd": (VICUNA_SIZES, TWO_STAGES),
     "vary_tiny": (("125m",), ("pretrain",)),
     "vary": (("7b",), TWO_STAGES),
+    "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
     "mmfuser": (VICUNA_SIZES, TWO_STAGES),
     "dense_connector": (VICUNA_SIZES, TWO_STAGES),
     "deco": (("7b",), TWO_STAGES),
@@ -33,6 +42,8 @@ METHODS = {
     "deepseek_vl": (("7b",), TWO_STAGES),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
     "minicpm_v": (("1b",), TWO_STAGES),
+    "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
+    "uhd_v3": (("7b",), TWO_STAGES),
 }
 FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
@@ -68,6 +79,9 @@ RUNS = {
     "vary_tiny/pretrain": Run(512, 3, 5e-5, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/pretrain": Run(256, 1, None, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/finetune": Run(256, 1, None, 1e-5, 1e-5),
+    "got_ocr/pretrain": Run(128, 3, 1e-4, 1e-4, 1e-4),  # arXiv 2409.01704, section 4.1
+    "got_ocr/joint": Run(128, 1, 1e-4, 1e-4, 1e-4),
+    "got_ocr/finetune": Run(128, 1, None, 2e-5, 2e-5),
     "mmfuser/pretrain": ALIGN,  # arXiv 2410.11829 and its released code
     "mmfuser/finetune": INSTRUCT,
     "dense_connector/pretrain": ALIGN,  # arXiv 2405.13800: LLaVA-1.5's
@@ -83,6 +97,10 @@ RUNS = {
     "convllava/finetune": INSTRUCT,
     "deepseek_vl/pretrain": Run(256, 1, 1e-3, 1e-3, None),  # LLaVA-1.5's; trained parts: released code
     "deepseek_vl/finetune": INSTRUCT,
+    "uhd_v2/pretrain": ALIGN,  # arXiv 2412.13871, section 4.1, and its released code; 13B: see test_what_a_stage_trains
+    "uhd_v2/finetune": Run(128, 1, 2e-5, 2e-5, 2e-5),
+    "uhd_v3/pretrain": Run(256, 1, 1e-5, 2e-4, None),  # arXiv 2511.21150, released code: 2 x 8 x 16 devices
+    "uhd_v3/finetune": Run(128, 1, 1e-5, 2e-5, 2e-5),  # 2 x 2 x 32 devices
     "mixture_of_features/pretrain": ALIGN,  # arXiv 2401.06209, released code: 16 x 8 x 2
     "mixture_of_features/finetune": Run(176, 1, None, 2e-5, 2e-5),  # 11 x 8 x 2
     "minicpm_v/pretrain": Run(256, 1, None, 1e-4, None),  # rates: LLaVA-UHD v4, released code; batch: LLaVA-1.5's
@@ -126,7 +144,7 @@ def test_a_stage_is_the_published_run(name):
     assert model["warmup"] == WARMUPS.get(name, 0.03)
     assert trainer.get("gradient_clip_val") == (1.0 if name in WARMUPS else None)
     assert not {"max_steps", "min_steps"} & set(trainer)
-    large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "minicpm_v"))
+    large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "got_ocr", "minicpm_v"))
     assert trainer.get("strategy") == ({"class_path": "recipes.sharding.Sharded"} if large else None)
 
 
@@ -155,6 +173,10 @@ def tiny_hybrid():
 
 def tiny_fuser():
     return Chain((8, 8), 8, stages=[partial(MMFuser, heads=2)], last=MlpProjector)
+
+
+def tiny_pyramid():
+    return InverseSemanticPyramid(VisionTransformer(8, 1, 2, 8, 4, 16, layers=(-1,)))
 
 
 HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", "encoder.high.convolutions"}
@@ -206,6 +228,13 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
             {"encoder": tiny_hybrid},
             dict.fromkeys([*HYBRID_NEW, "connector"], 1e-3),
         ),
+        (["uhd_v2/7b", "uhd_v2/pretrain"], {"encoder": tiny_pyramid}, {"connector": 1e-3}),
+        (["uhd_v2/13b", "uhd_v2/pretrain"], {"encoder": tiny_pyramid}, {"connector": 2e-4}),
+        (
+            ["uhd_v2/13b", "uhd_v2/finetune"],
+            {"encoder": tiny_pyramid},
+            {"encoder.tower": 2e-5, "encoder.mix": 2e-5, "connector": 2e-5, "language_model": 2e-5},
+        ),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
@@ -235,6 +264,7 @@ def test_what_a_stage_trains(files, parts, trained):
 # Left to the command line by the files: folders with weights that have no hub name.
 DEEPSEEK = ("--model.network.language_model.name_or_folder=there", "--model.network.tokenizer.name_or_folder=there")
 GIVEN = {
+    "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DEEPSEEK,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DEEPSEEK),
@@ -329,18 +359,20 @@ def test_stages_are_understood(parsed, method, size, stage):
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
     assert rates == RUNS[f"{method}/{stage}"][2:]
     plan = network["init_args"]["plan"]
-    if stage == "pretrain":
+    if stage in ("pretrain", "joint"):
         changed = {"plan", "template"}
         assert network["class_path"] == "foveal.models.VisionLanguageModel"
         assert {name: value for name, value in network["init_args"].items() if name not in changed} == {
             name: value for name, value in of_size.items() if name not in changed
         }
-        changed = {"llava_hr": {"size": 384}, "minicpm_v": {"max_slices": 1}}.get(method, {})
-        assert plan["init_args"] == of_size["plan"]["init_args"] | changed
+        side = 384 if method == "llava_hr" else of_size["plan"]["init_args"].get("size")
+        assert plan["init_args"].get("size") == side
+        assert method != "minicpm_v" or plan["init_args"] == of_size["plan"]["init_args"] | {"max_slices": 1}
     else:
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")
-        assert plan in (None, of_size["plan"])  # none: the checkpoint's own
+        own = None, of_size["plan"]  # none: the checkpoint's own
+        assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
         assert network["init_args"]["template"] in (None, of_size["template"])
 
 

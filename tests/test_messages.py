@@ -234,7 +234,7 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
         ("validate", ("--checkpoint", "none", *UHD), 1, ["there is no folder none"]),
         ("cost", (*UHD, "--trainer.max_steps=fast"), 2, ["'fast' is not a whole number"]),
         ("cost", (*UHD, "--allow_import=own_syntax", f"{PLAN}=own_syntax.A"), 2, ["own_syntax.py, line 1"]),
-        ("predict", ("--question", "What?"), 2, ["--checkpoint FOLDER"]),
+        ("predict", ("--question", "What?"), 2, ["--checkpoint"]),
         ("quantize", ("none", "out"), 1, ["there is no folder none"]),
         ("merge", ("none", "out"), 1, ["none"]),
         ("convert", ("none", "out"), 1, ["there is no none"]),

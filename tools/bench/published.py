@@ -32,6 +32,7 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
         "foveal.encoders.EarlyCompressionViT",
         {"width": 1152, "depth": 27, "heads": 16, "mlp_width": 4304, "patch_size": 14, "image_size": 980},
     ),
+    "foveal.encoders.semantic_pyramid": ("foveal.encoders.InverseSemanticPyramid", {}),
     "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
 }
 """Name of weights, or of the class that reads them -> settings of a part with their shapes."""
@@ -69,6 +70,24 @@ def qwen_7b() -> nn.Module:
         "seq_length": 8192,
     }
     model: nn.Module = Qwen2ForCausalLM(qwen2_config_of(config, source="Qwen-7B"))
+    return model
+
+
+def qwen_500m() -> nn.Module:
+    """Qwen1.5-0.5B with the 151,860 tokens of GOT-OCR 2.0, and tied tables (its released configuration)."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=151860,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+    )
+    model: nn.Module = Qwen2ForCausalLM(config)
     return model
 
 
@@ -171,11 +190,17 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
     # A head for every 128 channels.
     "LLaVA-UHD 7B, 64 queries": partial(network, "uhd/13b", "vicuna_7b", changes={"connector.heads": 32}),
+    "LLaVA-UHD v2 7B": partial(network, "uhd_v2/7b"),
+    "LLaVA-UHD v3 7B": partial(network, "uhd_v3/7b"),
     "ConvLLaVA 7B, 1536 pixels": partial(network, "convllava/7b", changes={"plan.size": 1536}),
     "LLaVA-HR 7B, 1024 pixels": partial(network, "llava_hr/7b"),
     "DeepSeek-VL 7B": partial(network, "deepseek_vl/7b", changes={"language_model": part("deepseek_7b")}),
     "Vary-base 7B": partial(network, "vary/7b", changes={"language_model": part("qwen_7b")}),
     "Vary-tiny": partial(network, "vary_tiny/125m"),
+    "GOT-OCR 2.0, one view": partial(network, "got_ocr/580m", changes={"language_model": part("qwen_500m")}),
+    "GOT-OCR 2.0, 12 tiles": partial(
+        network, "got_ocr/580m", changes={"language_model": part("qwen_500m"), "plan.max_tiles": 12}
+    ),
     "MiniCPM-V 4.6": partial(
         network, "minicpm_v/1b", changes={"language_model": part("qwen3_5_800m"), "max_length": CONTEXT}
     ),

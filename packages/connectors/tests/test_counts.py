@@ -21,6 +21,7 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
     LdpV2,
@@ -107,6 +108,15 @@ def test_parameters_are_those_published(figure, build):
 def test_llava_uhd_13b(millions, build):
     """LLaVA-UHD's code, with the position table, which is not trained by default."""
     assert round(count(build) / 1e6, 2) == millions
+
+
+def test_llava_uhd_v2_taken_apart():
+    """LLaVA-UHD v2's code at 7B: four sets of 144 queries, a table, two maps, nine square matrices and four norms."""
+    width = 4096
+    queries, maps = 5 * 144 * width, 2 * (linear(1024, width) + width)
+    matrices = 3 * linear(width, width) + linear(width, width) + linear(4 * width, width) + width * width
+    figure = queries + maps + matrices + 4 * 2 * width
+    assert count(lambda: HiwinAttention((1024, 1024), width, queries=144, heads=32)) == figure == 162_402_304
 
 
 def test_idefics2_taken_apart():

@@ -23,11 +23,14 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
+    Identity,
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
     PatchMerger,
     PerceiverResampler,
@@ -107,10 +110,12 @@ RESAMPLER = {"base_grid": (4, 4), "hidden_width": 8, "depth": 2, "heads": 2, "ml
 FUSER = partial(MMFuser, heads=2, points=2, init_scale=0.5)
 
 CASES = {
+    "identity": Case(lambda: Identity(12, 12, prefix_tokens=1)),
     "linear": Case(lambda: MlpProjector(12, 16, depth=1)),
     "mlp": Case(lambda: MlpProjector((12,), 16, depth=3, prefix_tokens=1, residual_blocks=1)),
     "adaptive_pool": Case(lambda: AdaptivePool(12, 16, rows=2, columns=3)),
     "pool": Case(lambda: Pool(12, rows=3, columns=2)),
+    "norm": Case(lambda: Norm(12)),
     "strided_average": Case(lambda: StridedPool(12), smallest=2),
     "strided_max": Case(lambda: StridedPool(12, stride=3, mode="max"), smallest=3),
     "strided_bilinear": Case(lambda: StridedPool(12, mode="bilinear")),
@@ -142,6 +147,8 @@ CASES = {
     "perceiver": Case(lambda: PerceiverResampler(12, 16, queries=9, heads=2)),
     "perceiver_positions": Case(lambda: PerceiverResampler(16, 16, queries=4, heads=1, train_positions=True)),
     "spatial_resampler": Case(lambda: SpatialResampler(12, 16, queries=4, heads=2)),
+    "hiwin": Case(lambda: HiwinAttention((12, 8), 16, queries=4, heads=2), own_grids=True),
+    "hiwin_one_map": Case(lambda: HiwinAttention(12, 16, queries=4, heads=2, train_positions=True)),
     "token_packer": Case(lambda: TokenPacker((12, 8, 10), 16, hidden_width=8, heads=2), sides=2),
     "average": Case(lambda: Average(THREE, shares=(0.5, 0.3, 0.2))),
     "average_learned": Case(lambda: Average(THREE, learn_shares=True)),
@@ -179,16 +186,9 @@ MAPS: set[str] = {"qkv_weight", "projection"}
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
-    *("patch_merger", "patch_merger_blocks"),
-    *(
-        "pixel_shuffle",
-        "conv_pool",
-        "c_abstractor",
-        "d_abstractor",
-        "d_abstractor_levels",
-        "honeybee_resampler",
-    ),
-    *("perceiver", "spatial_resampler", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser", "chain_of_three"),
+    *("pixel_shuffle", "conv_pool", "c_abstractor", "d_abstractor", "d_abstractor_levels", "honeybee_resampler"),
+    *("perceiver", "spatial_resampler", "hiwin", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser"),
+    *("chain_of_three", "patch_merger", "patch_merger_blocks"),
 ]
 
 
@@ -264,7 +264,7 @@ def test_views_of_a_batch_do_not_see_each_other(case):
     connector, grids = case.connector(), case.usual()
     maps = maps_of(connector, grids)
     with torch.no_grad():
-        before = connector(maps, grids)
+        before = connector([features.clone() for features in maps], grids)
         for features in maps:
             features[1] = torch.randn_like(features[1])
         after = connector(maps, grids)

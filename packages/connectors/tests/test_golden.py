@@ -8,7 +8,7 @@ from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR
 from foveal.connectors.pool import DECO
 from foveal.connectors.resampler import UHD
 from foveal.connectors.sincos import resampled, sincos_grid
-from foveal.connectors.windows import window_points
+from foveal.connectors.windows import window_points, windows
 from foveal.core import load_exact
 
 
@@ -103,7 +103,7 @@ def test_windows_of_a_small_grid(golden):
 def test_values_in_windows(golden):
     connector, reference = resampler(golden, SpatialResampler, "uhd/spatial_resampler")
     value = connector.key_norm(connector.in_projection(reference.tensors["c4.x"]))
-    close(connector._windows(value, (3, 7)), reference.tensors["c4.value_windows"])
+    close(windows(value, (3, 7), connector.side), reference.tensors["c4.value_windows"])
 
 
 def test_points_of_windows(golden):

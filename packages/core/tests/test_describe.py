@@ -48,6 +48,21 @@ def test_tuples_in_tuples_come_back():
     assert build(described, allow=(package,)).sizes == ((1, 2), (3, 4))
 
 
+class Around:
+    def __init__(self, inner: Part) -> None:
+        self.inner = inner
+
+
+def test_a_part_inside_of_another():
+    described = describe(Around(Part(((1, 2),))))
+    assert described["init_args"]["inner"]["init_args"] == {"sizes": [[1, 2]]}
+    package = Part.__module__.split(".")[0]
+    assert build(described, allow=(package,)).inner.sizes == ((1, 2),)
+    for value in (object(), {"a": 1}, Fraction(1, 2), test_arguments_are_checked):
+        with pytest.raises(ValueError, match=r"Around\.inner is \w+, not a number, text, part or a sequence"):
+            describe(Around(value))
+
+
 def test_the_shallowest_package_that_exports_a_class_is_named(tmp_path, monkeypatch):
     (tmp_path / "theirs/deep/deeper").mkdir(parents=True)
     for folder, source in (("", "from theirs.deep.deeper.file import Shown\n"), ("deep", ""), ("deep/deeper", "")):

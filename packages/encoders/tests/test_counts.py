@@ -6,6 +6,7 @@ counted, so that both sides agree to the last parameter.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ import torch
 from foveal.encoders import (
     ConvNeXt,
     EarlyCompressionViT,
+    InverseSemanticPyramid,
     MixtureOfResolution,
+    MoonViT,
     Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
@@ -24,6 +27,8 @@ from foveal.encoders import (
     convnext_large,
     convnext_xxlarge,
     dinov2_vit_large,
+    intern_vit_6b_448,
+    intern_vit_300m_448,
     siglip_tower,
     siglip_vit_large_384,
     siglip_vit_so400m_384,
@@ -58,6 +63,9 @@ def clip(width, depth, heads, patch, size):
 
 def sam(width, depth, heads, *global_blocks):
     return lambda: SamViTDet(width, depth, heads, global_blocks=global_blocks, downsample=())
+
+
+MOONVIT = partial(MoonViT, 1152, 27, 16, 4304, 14, 896)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,10 @@ PUBLISHED = [
         lambda: dinov2_tower(1536, 40, 24, 4096, 14, 518, activation="swiglu"),
         {"last norm": norm(1536), "token that hides patches in pre-training": 1536},
     ),
+    # transformers' classes on the meta device, with the settings of the published config.json.
+    Published("InternViT 300M 448", "transformers", 304_012_288, intern_vit_300m_448),
+    Published("InternViT 6B 448, version 2.5", "transformers", 5_536_496_000, intern_vit_6b_448),
+    Published("MoonViT SO-400M", "transformers (Kimi-K2.5)", 416_866_032, MOONVIT),
     Published(
         "Qwen3-VL 2B and 4B",
         "transformers",
@@ -244,6 +256,23 @@ def test_deepseek_vl():
     high = count(lambda: SamSiglipHybrid(SamViTDet(), low())) - count(low)
     assert high == 95_569_152 + 256 * 768 + 9 * 256 * 256 + 2 * norm(256) + 1
     assert round(high / 1e6, 2) == 96.36
+
+
+@pytest.mark.parametrize("after", [(4, 18), (4, 18, 27)])
+def test_llava_uhd_v3(after):
+    """LLaVA-UHD v3's code: a compression has 3 x 1152^2 + 1152 weights that matter; patches of 10 pixels have fewer."""
+    more = len(after) * (linear(2 * 1152, 1152) + 1152 * 1152)
+    assert count(partial(MOONVIT, compress_after=after)) - count(MOONVIT) == more
+    small = partial(MoonViT, 1152, 27, 16, 4304, 10, 640)
+    assert count(MOONVIT) - count(small) == 3 * (14 * 14 - 10 * 10) * 1152
+
+
+def test_llava_uhd_v2():
+    """LLaVA-UHD v2's code: two steps of 6,233 parameters each, and a 1 x 1 convolution of the tower's width."""
+    step = linear(3, 32) + linear(32, 32) + linear(52, 49) + linear(49, 49) + 2
+    pyramid = count(lambda: InverseSemanticPyramid(clip_vit_large_336())) - count(clip_vit_large_336)
+    assert step == 6_233
+    assert pyramid == 2 * step + linear(1024, 1024)
 
 
 @pytest.mark.parametrize("post_blocks", [0, 5])

@@ -27,11 +27,14 @@ from foveal.connectors import (
     DAbstractor,
     DenseConnector,
     FlamingoPerceiver,
+    HiwinAttention,
     HoneybeeResampler,
     Idefics2Perceiver,
+    Identity,
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
     PatchMerger,
     PerceiverResampler,
@@ -46,10 +49,13 @@ from foveal.connectors import (
 )
 from foveal.core import Size
 from foveal.encoders import (
+    CausalFlowEncoder,
     ConvNeXt,
     EarlyCompressionViT,
     Encoder,
+    InverseSemanticPyramid,
     MixtureOfResolution,
+    MoonViT,
     ParallelEncoder,
     Qwen3VisionTransformer,
     SamSiglipHybrid,
@@ -64,19 +70,26 @@ from foveal.models import (
     AnyResMerge,
     AnyResPlan,
     CropToSquare,
+    DeepSeekOcr2Plan,
     DeepStackHdMerge,
     DeepStackHdPlan,
     DeepStackMerge,
     DeepStackPlan,
+    DynamicTilesPlan,
     LevelsMerge,
+    MarkedPlan,
     Merge,
     MiniCpmPlan,
     NativePlan,
+    OneVisionMerge,
+    OneVisionPlan,
     PadToSquare,
+    SeparatorMerge,
     SequenceMerge,
     StretchToSquare,
     Turn,
     UhdPlan,
+    UhdV3Plan,
     VaryPlan,
     ViewPlan,
     VisionLanguageModel,
@@ -98,20 +111,28 @@ PLANS = {
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
     "minicpm": MiniCpmPlan(SIDE, 32, 4),
+    "uhd_v3": UhdV3Plan(SIDE, 2 * SIDE, smallest=SIDE, longest=4 * SIDE),
     "anyres": AnyResPlan(SIDE),
+    "onevision": OneVisionPlan(SIDE, [(1, 2), (2, 1), (2, 2)]),
     "deepstack": DeepStackPlan(SIDE),
     "deepstack_together": DeepStackPlan(SIDE, square=True, together=True),
     "deepstack_hd": DeepStackHdPlan(SIDE),
+    "deepseek_ocr2": DeepSeekOcr2Plan(2 * SIDE, SIDE, 4),
+    "dynamic_tiles": DynamicTilesPlan(SIDE, 4),
+    "dynamic_tiles_enclosed": DynamicTilesPlan(SIDE, 2, start="<img>", end="</img>", enclose_together=True),
     "vary_tiny": VaryPlan(2 * SIDE),
     "vary_base": VaryPlan(2 * SIDE, SIDE),
+    "marked": MarkedPlan(PadToSquare(SIDE), start="<img>", end="</img>"),
 }
 MERGES = {
     "none": None,
     "anyres": AnyResMerge,
     "anyres_at_most": partial(AnyResMerge, max_tiles=1),
     "anyres_flat": partial(AnyResMerge, kind="flat"),
+    "onevision": partial(OneVisionMerge, max_tiles=2),
     "deepstack": DeepStackMerge,
     "sequence": SequenceMerge,
+    "separator": SeparatorMerge,
     "deepstack_hd": DeepStackHdMerge,
     "levels": LevelsMerge,
 }
@@ -120,11 +141,13 @@ METHODS = [
     ("anyres", "anyres"),
     ("anyres", "anyres_at_most"),
     ("anyres", "anyres_flat"),
+    ("onevision", "onevision"),
     ("deepstack", "deepstack"),
     ("deepstack", "sequence"),
     ("deepstack_hd", "deepstack_hd"),
     ("square", "levels"),
     ("native", "levels"),
+    ("deepseek_ocr2", "separator"),
 ]
 """Plans with the merges that are made for them."""
 LEVELS = ("clip_layers", "parallel_levels")
@@ -149,6 +172,10 @@ ENCODERS = {
     "mixture_of_resolution": lambda: MixtureOfResolution(
         VisionTransformer(16, 4, 2, 24, 16, SIDE, layers=(-1,)), CONVNEXT(), fast_size=SIDE
     ),
+    "causal_flow": lambda: CausalFlowEncoder(SAM(downsample=(24, 16)), 2, 2, 1, 24, query_sides=(1, 2)),
+    "moonvit": partial(MoonViT, 16, 2, 2, 24, 16, SIDE),
+    "vit_uhd": partial(MoonViT, 16, 2, 2, 24, 8, SIDE, compress_after=(1,)),
+    "pyramid": lambda: InverseSemanticPyramid(CLIP(), scales=(1, 2)),
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
     "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
@@ -169,6 +196,8 @@ def chain(*stages, last=MlpProjector):
 
 
 CONNECTORS = {
+    "joined_layers": partial(Chain, stages=[ConcatChannels, Norm], last=MlpProjector),
+    "identity": partial(Chain, stages=[ConcatChannels], last=Identity),
     "linear": partial(MlpProjector, depth=1),
     "mlp": MlpProjector,
     "mlp_class_token": partial(MlpProjector, prefix_tokens=1),
@@ -192,6 +221,7 @@ CONNECTORS = {
     "idefics2": partial(Idefics2Perceiver, num_latents=4, depth=1, heads=2, head_width=8, key_heads=1, mlp_width=24),
     "perceiver": partial(PerceiverResampler, queries=4, heads=2),
     "spatial_resampler": partial(SpatialResampler, queries=4, heads=2),
+    "hiwin": partial(HiwinAttention, queries=4, heads=2),
     "token_packer": partial(TokenPacker, hidden_width=16, heads=2),
     "split_mlp": SplitMlp,
     "parallel_channels": partial(Parallel, branches=[MlpProjector] * 2),
@@ -219,10 +249,14 @@ CONNECTORS = {
 
 SENSIBLE = [
     ("uhd", "none", "clip", "spatial_resampler"),
+    ("uhd", "none", "pyramid", "hiwin"),
+    ("uhd", "none", "clip_layers", "hiwin"),
     ("uhd", "none", "clip_layers", "mmfuser"),
     ("uhd", "none", "clip_layers", "dense_resampler"),
     ("uhd", "none", "clip", "q_former"),
     ("uhd", "none", "sam_siglip", "split_mlp"),
+    ("uhd_v3", "none", "vit_uhd", "mlp"),
+    ("uhd_v3", "none", "moonvit", "pixel_shuffle"),
     ("uhd_whole_cells", "none", "convnext", "mlp"),
     ("uhd_whole_cells", "none", "mixture_of_resolution", "c_abstractor"),
     ("minicpm", "none", "early_compression", "patch_merger"),
@@ -242,10 +276,14 @@ SENSIBLE = [
     ("deepstack", "anyres", "clip", "mlp"),
     ("deepstack_hd", "deepstack_hd", "siglip", "adaptive_pool"),
     ("deepstack_together", "none", "stacked", "pixel_shuffle"),
+    ("dynamic_tiles", "none", "clip", "pixel_shuffle"),
+    ("dynamic_tiles_enclosed", "none", "sam", "linear"),
     ("square", "levels", "clip_layers", "parallel_levels"),
     ("native", "levels", "qwen3_vl", "parallel_levels"),
     ("native", "none", "siglip", "patch_merger"),
     ("native", "none", "convnext", "mlp"),
+    ("dynamic_tiles", "none", "causal_flow", "linear"),
+    ("deepseek_ocr2", "separator", "causal_flow", "linear"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),
@@ -280,7 +318,7 @@ REASONS = {
     "number of maps": (
         r"returns one map|connector takes one:|maps of widths .*: at most|branches for \d+ maps|for \d+ maps none"
     ),
-    "widths": r"must have one width",
+    "widths": r"must have one width|cannot enter a language model",
     "class token": r"prefix tokens before its grid|has no class token",
     "plane": r"do not form a grid|form a plane",
     "texts between views": r"puts texts or another order between them",
@@ -375,8 +413,10 @@ def check_training(model, pictures=PICTURES):
             continue
         assert weight.grad is not None, f"{name} has no gradient"
         assert weight.grad.isfinite().all(), f"{name} has a gradient that is not finite"
-        # A softmax over the only cell of a map, and the bias of keys, have zero gradients up to rounding errors.
-        if not (name.startswith("connector.") and ("query" in name or "key" in name)):
+        # A softmax over the only cell of a map, and the bias of keys, have zero gradients up to rounding errors; and
+        # so has a table of queries for views of another size.
+        attends = name.startswith("connector.") and ("query" in name or "key" in name)
+        if not attends and not name.startswith("encoder.queries."):
             assert weight.grad.any(), f"{name} has a gradient of zero"
 
 

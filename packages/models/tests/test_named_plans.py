@@ -45,7 +45,10 @@ def test_other_plans():
     assert chosen_plan(other, lambda: pytest.fail("was made")) is other
     with pytest.raises(ValueError, match="uhd_release_evaluation is for LLaVA-UHD, but the checkpoint's is a PadToSq"):
         chosen_plan("uhd_release_evaluation", lambda: own)
-    with pytest.raises(ValueError, match="no plan 'uhd', known is uhd_release_evaluation: or pass a ViewPlan"):
+    with pytest.raises(
+        ValueError,
+        match="no plan 'uhd', known are uhd_release_evaluation, crop_to_patches, interleave_evaluation: or pass a View",
+    ):
         chosen_plan("uhd", lambda: other)
 
 

@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -39,6 +45,7 @@ from foveal.models import (
     qwen3,
 )
 from foveal.models.language_models.packed_attention import use_attention
+from foveal.models.language_models.packed_rows import FAMILIES as TESTED
 from foveal.models.lora import Lora, add_lora
 from foveal.models.prompts.packed_rows import collate_rows
 
@@ -64,6 +71,10 @@ FAMILIES = {
         Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=20, max_window_layers=2)
     ),
     "qwen3": lambda: qwen3(260, **SIZES),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**SHAPE, pad_token_id=None)),
+    "phi3, sliding window": lambda: Phi3ForCausalLM(Phi3Config(**SHAPE, pad_token_id=None, sliding_window=20)),
+    "granite": lambda: GraniteForCausalLM(GraniteConfig(**SHAPE, embedding_multiplier=3.0, logits_scaling=2.0)),
+    "gemma3, sliding window": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, head_dim=8, sliding_window=20)),
 }
 METHODS = {
     "square": (lambda: PadToSquare(16), None),
@@ -179,7 +190,7 @@ def test_packed_samples_are_as_alone_and_do_not_see_each_other(family, kind):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", ["mistral, sliding window", "qwen2, sliding window"])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if "window" in name])
 def test_a_sliding_window_is_kept_inside_samples(family, kind):
     model = build(family)
     use_attention(model.language_model, kind)
@@ -286,15 +297,23 @@ def test_what_would_leak_is_refused():
     neox = GPTNeoXConfig(
         vocab_size=260, hidden_size=32, num_hidden_layers=5, num_attention_heads=4, intermediate_size=48
     )
-    assert "GPTNeoXForCausalLM: only causal models of llama, mistral, opt, qwen2, qwen3" in refused(
-        GPTNeoXForCausalLM(neox)
-    )
+    known = ", ".join(TESTED)
+    assert f"GPTNeoXForCausalLM: only causal models of {known} are" in refused(GPTNeoXForCausalLM(neox))
     both_ways = LlamaForCausalLM(LlamaConfig(**SHAPE))
     both_ways.config.is_causal = False
     assert "LlamaForCausalLM: only causal models" in refused(both_ways)
+    embedding_gemma = Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, head_dim=8, use_bidirectional_attention=True))
+    assert "Gemma3ForCausalLM: only causal models" in refused(embedding_gemma)
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     assert "rotary embeddings (dynamic) depend on" in refused(
         LlamaForCausalLM(LlamaConfig(**SHAPE, rope_parameters=rope))
+    )
+    long = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    phi = Phi3ForCausalLM(Phi3Config(**SHAPE, pad_token_id=None, rope_parameters=long))
+    assert "rotary embeddings (longrope) depend on" in refused(phi)
+    gemma = {"full_attention": rope, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+    assert "rotary embeddings (dynamic) depend on" in refused(
+        Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, head_dim=8, rope_parameters=gemma))
     )
     flash = LlamaForCausalLM(LlamaConfig(**SHAPE))
     flash.config._attn_implementation = "flash_attention_2"

@@ -13,13 +13,18 @@ from foveal.core import Grid, Size
 from foveal.models import (
     AnyResPlan,
     CropToSquare,
+    DeepSeekOcr2Plan,
     DeepStackHdPlan,
     DeepStackPlan,
+    DynamicTilesPlan,
+    MarkedPlan,
     MiniCpmPlan,
     NativePlan,
+    OneVisionPlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
+    UhdV3Plan,
     VaryPlan,
     ViewPlan,
 )
@@ -27,9 +32,12 @@ from foveal.models import (
 PLANS = {
     "anyres": AnyResPlan(14),
     "anyres_height_first": AnyResPlan(14, [(1, 4), (2, 3), (4, 1)], "height_first"),
+    "onevision": OneVisionPlan(14),
     "deepstack": DeepStackPlan(14),
     "deepstack_aspect": DeepStackPlan(14, 6, keep_aspect=True),
     "deepstack_hd": DeepStackHdPlan(14, 6),
+    "deepseek_ocr2": DeepSeekOcr2Plan(40, 14, 8, 2, fill=(0, 0, 0)),
+    "dynamic_tiles": DynamicTilesPlan(14, 8, 2),
     "uhd": UhdPlan(28, 7),
     "uhd_first": UhdPlan(28, 7, overview="first", long_side=150),
     "minicpm": MiniCpmPlan(28, 7),
@@ -37,17 +45,14 @@ PLANS = {
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
     "native": NativePlan(7, 28 * 28, 56 * 56),
+    "uhd_v3": UhdV3Plan(14, 60, smallest=20, longest=100),
     "vary": VaryPlan(28, 14),
+    "marked": MarkedPlan(AnyResPlan(14)),
 }
+TILES_FIRST = DynamicTilesPlan, DeepSeekOcr2Plan
 TILED = [
-    "anyres",
-    "anyres_height_first",
-    "deepstack",
-    "deepstack_aspect",
-    "deepstack_hd",
-    "uhd",
-    "uhd_first",
-    "minicpm",
+    *(name for name in PLANS if name.startswith(("anyres", "deepstack", "deepseek"))),
+    *("dynamic_tiles", "marked", "minicpm", "onevision", "uhd", "uhd_first"),
 ]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
@@ -63,9 +68,11 @@ def graded(size):
 
 def tiles_of(plan, size):
     """Rows and columns of the tiles; None: there are none."""
+    if isinstance(plan, UhdPlan):
+        return plan.grid(plan._resized(size))
     if isinstance(plan, MiniCpmPlan):
         return plan.grid(size)
-    return plan.grid(plan._resized(size)) if isinstance(plan, UhdPlan) else plan.tile_grid(size)
+    return plan.tiles(size) if isinstance(plan, TILES_FIRST) else plan.tile_grid(size)
 
 
 def place(view):
@@ -123,7 +130,7 @@ def test_tiles_lie_row_by_row_on_their_grid(name, size):
     plan = PLANS[name]
     views, tiles = plan.cut(graded(size)), tiles_of(plan, size)
     assume(tiles is not None)
-    first = 0 if isinstance(plan, UhdPlan) and plan.overview == "last" else 1
+    first = 0 if isinstance(plan, TILES_FIRST) or getattr(plan, "overview", None) == "last" else 1
     shown = views[first : first + tiles.cells]
     places = [place(view) for view in shown]
     for number, (right, down) in ((number, where) for number, where in enumerate(places) if where is not None):

@@ -5,13 +5,13 @@ import argparse
 import pytest
 
 from recipes.answering import model as answering
-from recipes.command_line.options import add_options
+from recipes.command_line.model_options import add_answering_options
 from recipes.estimates import room
 
 
 def options(*words):
     parser = argparse.ArgumentParser()
-    add_options(parser)
+    add_answering_options(parser)
     return argparse.Namespace(**vars(parser.parse_args(words)), checkpoint="there")
 
 

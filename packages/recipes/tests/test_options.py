@@ -40,23 +40,41 @@ def refused(typed, capsys):
     return refused
 
 
-def test_a_checkpoint_has_one_name(typed):
-    for name, *words in (("predict", *ASKED), ("chat",)):
-        assert typed(name, "--checkpoint", "a/b", *words).checkpoint == Path("a/b")
-    assert typed("chat", "one.png", "--checkpoint=a", "two.png").images == [Path("one.png"), Path("two.png")]
+ON_A_MODEL = {"predict": ASKED, "chat": (), "export": ("out",), "merge": ("out",), "quantize": ("out",)}
+"""Commands on one model, and what else they need."""
 
 
-def test_a_checkpoint_by_its_place(typed, refused):
-    assert typed("predict", "a/b", *ASKED).checkpoint == Path("a/b")
-    twice = refused("predict", "a/b", "--checkpoint", "c", *ASKED)
-    assert twice == ["error: give the model as --checkpoint FOLDER, once"]
+@pytest.mark.parametrize("name", ON_A_MODEL)
+def test_a_checkpoint_by_its_place_or_as_an_option(name, typed, refused, tmp_path, monkeypatch):
+    others = ON_A_MODEL[name]
+    for words in (("a/b", *others), (*others, "--checkpoint", "a/b"), ("--checkpoint=a/b/", *others)):
+        options = typed(name, *words)
+        assert options.checkpoint == Path("a/b")
+        assert getattr(options, "output", None) == (Path("out") if "out" in others else None)
+    monkeypatch.chdir(tmp_path)
+    Path("a/b").mkdir(parents=True)
+    assert typed(name, "a/b", "--checkpoint", "a/b", *others).checkpoint == Path("a/b")
+    twice = refused(name, "a/b", "--checkpoint", "c", *others)
+    assert twice == ["error: two models are given, a/b and --checkpoint c: give one"]
+
+
+def test_pictures_of_a_chat(typed, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures = [Path("one.png"), Path("two.png")]
+    for each in pictures:
+        each.touch()
+    for words in (("a/b", "one.png", "two.png"), ("one.png", "--checkpoint=a/b", "two.png")):
+        options = typed("chat", *words)
+        assert (options.checkpoint, options.images) == (Path("a/b"), pictures)
+    assert typed("chat", "none.png", "--checkpoint=a/b").images == [Path("none.png")]
+    assert refused("chat", "one.png", "two.png")[0].startswith("error: give the model")
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("predict", *ASKED), "give the model as --checkpoint FOLDER"),
-        (("chat",), "give the model as --checkpoint FOLDER"),
+        (("predict", *ASKED), "give the model, as the first argument or with --checkpoint: a folder, a run, or a hub"),
+        (("chat",), "give the model, as the first argument or with --checkpoint: a folder, a run, or a hub"),
         (
             ("predict", *ASKED, "--checkpoint", "https://a.org/b"),
             "argument --checkpoint: https://a.org/b is a URL; nothing is fetched",
@@ -65,11 +83,11 @@ def test_a_checkpoint_by_its_place(typed, refused):
             ("predict", *ASKED, "--image", "memory://a.png", "--checkpoint=a"),
             "argument --image: memory://a.png is a URL",
         ),
-        (("quantize", "s3://a/b", "out"), "argument IN: s3://a/b is a URL"),
+        (("quantize", "s3://a/b", "out"), "argument CHECKPOINT: s3://a/b is a URL"),
         (("predict", "--checkpiont", "a", *ASKED), "there is no option --checkpiont; did you mean --checkpoint?"),
         (("chat", "--checkpoint", "a", "--zzz=1"), "there is no option --zzz"),
         (("merge", "a", "b", "c"), "unexpected argument: c"),
-        (("merge", "a"), "the following arguments are required: OUT"),
+        (("merge", "a"), "the new folder OUT is missing"),
         (("quantize", "a", "b", "--kind", "nf3"), "argument --kind: invalid choice: 'nf3'"),
         (("predict", "a", "--max_new_tokens", "x", *ASKED), "argument --max_new_tokens: invalid int value: 'x'"),
         (("quantize", "a", "."), ". exists"),
@@ -108,7 +126,8 @@ def test_help_of_the_commands_on_configurations(name, columns, monkeypatch, caps
     entry.main(name)
     shown = capsys.readouterr().out
     lines = shown.splitlines()
-    assert lines[0].startswith(f"python -m recipes.{name} --config uhd.yaml")
+    assert lines[0].startswith(f"python -m recipes.{name} ")
+    assert "--config uhd.yaml" in lines[0]
     assert len(lines) <= 64 + 5 * (columns == 80)
     assert max(len(line) for line in lines) <= max(columns, 110)
     for method in shipped_methods():

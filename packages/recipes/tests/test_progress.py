@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from recipes.progress.line import ProgressLine, duration, progress_line, short
+from recipes.progress.line import ProgressLine
+from recipes.progress.words import duration, progress_line, short
 
 VALUES = {"loss": 0.12345, "samples/s": 1234.5, "ANLS": 0.873}
 
@@ -81,7 +82,7 @@ def test_in_a_file_it_is_a_line_after_each_validation(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_on_a_terminal_it_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("recipes.progress.line.BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("recipes.progress.live_line.BETWEEN_LOOKS", 0.0)
     text = written(tmp_path, terminal=True)
     assert "Epoch" not in text
     assert "v_num" not in text

@@ -5,7 +5,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def chatml_tokenizer():
     """Like Qwen2's with bytes alone: 261 ids, with ChatML's tokens and those for pictures and videos."""
     bpe = ByteLevelBPETokenizer()

@@ -6,10 +6,13 @@ from foveal.connectors.connector import Connector, Widths, grouped
 from foveal.connectors.d_abstractor import DAbstractor
 from foveal.connectors.flamingo import FlamingoPerceiver
 from foveal.connectors.fusers import Average, ConcatChannels, ConcatTokens, DenseConnector
+from foveal.connectors.hiwin import HiwinAttention
 from foveal.connectors.honeybee_resampler import HoneybeeResampler
 from foveal.connectors.idefics2 import Idefics2Perceiver
+from foveal.connectors.identity import Identity
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
+from foveal.connectors.norm import Norm
 from foveal.connectors.patch_merger import PatchMerger
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
 from foveal.connectors.qformer import QFormer
@@ -31,11 +34,14 @@ __all__ = [
     "DenseConnector",
     "FlamingoPerceiver",
     "Grid",
+    "HiwinAttention",
     "HoneybeeResampler",
     "Idefics2Perceiver",
+    "Identity",
     "LdpV2",
     "MMFuser",
     "MlpProjector",
+    "Norm",
     "Parallel",
     "PatchMerger",
     "PerceiverResampler",

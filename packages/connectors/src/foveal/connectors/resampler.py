@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Widths, one_width
-from foveal.connectors.separable import kept, multiplied, resized
 from foveal.connectors.sincos import resampled, sincos_grid
-from foveal.connectors.windows import FEW_CELLS, window_matrix, window_points, windows_matrix
+from foveal.connectors.windows import windows
 from foveal.core import Backend, Grid, KeyMap, attention
 
 UHD = KeyMap(
@@ -171,7 +170,7 @@ class SpatialResampler(PerceiverResampler):
         # Sampling and projecting are both linear, and a map has fewer cells than its windows have points, so project
         # first. Biases come last: the weights of a point at the edge do not add up to 1.
         key, value = (
-            self._windows(F.linear(tensor, weight), grid) + bias.to(query.dtype)
+            windows(F.linear(tensor, weight), grid, self.side) + bias.to(query.dtype)
             for tensor, weight, bias in zip((key, value), weights[1:], biases[1:], strict=True)
         )
         # Each query is a sequence of length 1 with its own few keys.
@@ -179,19 +178,3 @@ class SpatialResampler(PerceiverResampler):
         heads = (tensor.unflatten(-1, (self.heads, -1)) for tensor in (query, key, value))
         attended = attention(*heads, backend=self.backend)
         return self._finished(attended.reshape(views, self.queries, width))
-
-    def _windows(self, features: Tensor, grid: Grid) -> Tensor:
-        """[views, rows*columns, width] -> [views*queries, points of a window, width], windows and points row by row."""
-        if grid[0] * grid[1] <= FEW_CELLS:
-            whole = kept(windows_matrix, *grid, self.side, like=features)
-            windows: Tensor = multiplied(features, whole).unflatten(1, (self.queries, -1)).flatten(0, 1)
-            return windows.to(features.dtype)
-        points = window_points(grid)
-        down, across = (
-            kept(window_matrix, size, self.side, count, like=features).flatten(0, 1)
-            for size, count in zip(grid, points, strict=True)
-        )
-        sampled = resized(features, grid, down, across).unflatten(2, (self.side, points[1]))
-        sampled = sampled.unflatten(1, (self.side, points[0])).transpose(2, 3)  # [views, i, j, a, b, width]
-        windows = sampled.flatten(3, 4).flatten(0, 2)
-        return windows.to(features.dtype)

@@ -6,10 +6,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from foveal.connectors.separable import kept, multiplied, resized
 from foveal.core import Grid
 
 FEW_CELLS = 64
 """Up to this many cells in a map, one product for whole windows is faster than one for rows and one for columns."""
+
+
+def windows(features: Tensor, grid: Grid, side: int) -> Tensor:
+    """Sample the points of side x side windows of a map, windows and points row by row, in float32 or better.
+
+    Args:
+        features: [views, rows*columns, width], row by row.
+        grid: its rows and columns.
+        side: windows along each side of the map.
+
+    Returns:
+        [views*side*side, points of a window, width], in the dtype of `features`
+    """
+    if grid[0] * grid[1] <= FEW_CELLS:
+        whole = kept(windows_matrix, *grid, side, like=features)
+        of_views: Tensor = multiplied(features, whole).unflatten(1, (side * side, -1)).flatten(0, 1)
+        return of_views.to(features.dtype)
+    points = window_points(grid)
+    down, across = (
+        kept(window_matrix, size, side, count, like=features).flatten(0, 1)
+        for size, count in zip(grid, points, strict=True)
+    )
+    sampled = resized(features, grid, down, across).unflatten(2, (side, points[1]))
+    sampled = sampled.unflatten(1, (side, points[0])).transpose(2, 3)  # [views, i, j, a, b, width]
+    result: Tensor = sampled.flatten(3, 4).flatten(0, 2).to(features.dtype)
+    return result
 
 
 def window_points(grid: Grid) -> Grid:
@@ -20,10 +47,15 @@ def window_points(grid: Grid) -> Grid:
     return Grid(rows, columns)
 
 
-def windows_matrix(rows: int, columns: int, windows: int) -> Tensor:
-    """Weight of each cell of a map in each point of windows x windows windows, [points of all windows, cells]."""
+def points_of(grid: Grid, side: int) -> int:
+    """The number of points in all side x side windows of a map."""
+    return window_points(grid).cells * side * side
+
+
+def windows_matrix(rows: int, columns: int, side: int) -> Tensor:
+    """Weight of each cell of a map in each point of side x side windows, [points of all windows, cells]."""
     points = window_points(Grid(rows, columns))
-    down, across = window_matrix(rows, windows, points[0]), window_matrix(columns, windows, points[1])
+    down, across = window_matrix(rows, side, points[0]), window_matrix(columns, side, points[1])
     return torch.einsum("iay,jbx->ijabyx", down, across).flatten(0, 3).flatten(1)
 
 

@@ -105,6 +105,15 @@ def _plain(value: Any, where: str) -> Any:
         return value
     if isinstance(value, list | tuple | nn.ModuleList):
         return [_plain(item, where) for item in value]
-    if isinstance(value, nn.Module):
+    if isinstance(value, nn.Module) or _keeps_arguments(value):
         return describe(value)
     raise ValueError(f"{where} is {type(value).__name__}, not a number, text, part or a sequence of these")
+
+
+def _keeps_arguments(value: object) -> bool:
+    """Whether a value without weights is a part, such as a plan inside of another one."""
+    try:
+        parameters = inspect.signature(type(value)).parameters
+    except (ValueError, TypeError):  # of a class that is not written in Python
+        return False
+    return bool(parameters) and all(hasattr(value, name) for name in parameters)

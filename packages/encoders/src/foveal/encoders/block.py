@@ -10,13 +10,15 @@ from torch.nn import functional as F
 from foveal.core import Backend, attention
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "swiglu"]
+Norm = Literal["layer", "rms"]
 
 
 class Block(nn.Module):
     """Attention and a feed-forward layer, each after a norm and with a residual path.
 
     With `layer_scale` each path is scaled per channel before it is added (CaiT, arXiv 2103.17239, equation 4); with
-    `swiglu` the feed-forward layer is gated (arXiv 2002.05202, equation 6).
+    `swiglu` the feed-forward layer is gated (arXiv 2002.05202, equation 6). With `norm_queries` queries and keys are
+    RMS-normalised over the channels of all heads together (InternVL, arXiv 2312.14238, released code).
     """
 
     def __init__(
@@ -29,13 +31,19 @@ class Block(nn.Module):
         backend: Backend,
         *,
         layer_scale: bool = False,
+        norm: Norm = "layer",
+        qkv_bias: bool = True,
+        norm_queries: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.activation, self.backend = heads, activation, backend
-        self.attention_norm = nn.LayerNorm(width, eps=norm_eps)
-        self.qkv = nn.Linear(width, 3 * width)
+        new_norm = nn.RMSNorm if norm == "rms" else nn.LayerNorm
+        self.attention_norm = new_norm(width, eps=norm_eps)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.query_norm = nn.RMSNorm(width, eps=norm_eps) if norm_queries else None
+        self.key_norm = nn.RMSNorm(width, eps=norm_eps) if norm_queries else None
         self.out = nn.Linear(width, width)
-        self.mlp_norm = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp_norm = new_norm(width, eps=norm_eps)
         self.up = nn.Linear(width, 2 * mlp_width if activation == "swiglu" else mlp_width)
         self.down = nn.Linear(mlp_width, width)
         self.attention_scale = nn.Parameter(torch.ones(width)) if layer_scale else None
@@ -43,7 +51,12 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """[batch, tokens, width] -> [batch, tokens, width]; `lengths` are those of packed sequences."""
-        query, key, value = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        projections = self.qkv(self.attention_norm(hidden)).chunk(3, dim=-1)
+        norms = self.query_norm, self.key_norm, None
+        query, key, value = (
+            (each if norm is None else norm(each)).unflatten(-1, (self.heads, -1))
+            for each, norm in zip(projections, norms, strict=True)
+        )
         attended = self.out(attention(query, key, value, lengths=lengths, backend=self.backend).flatten(2))
         hidden = hidden + (attended if self.attention_scale is None else self.attention_scale * attended)
         inner = self.down(self._activated(self.up(self.mlp_norm(hidden))))

@@ -1,4 +1,4 @@
-"""The vision transformer of CLIP, SigLIP and DINOv2."""
+"""The vision transformer of CLIP, SigLIP, DINOv2 and InternViT."""
 
 from collections.abc import Sequence
 from typing import ClassVar, get_args
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, group_by, pack, runs_packed, unpack
-from foveal.encoders.block import Activation, Block
+from foveal.encoders.block import Activation, Block, Norm
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, hidden_states
 
 
@@ -39,6 +39,9 @@ class VisionTransformer(Encoder):
         use_pre_norm: apply a norm before the first block (CLIP).
         use_final_norm: apply a norm to the last block's output, if that layer is requested.
         layer_scale: see `Block` (DINOv2).
+        norm: norms of the blocks: `layer`, or `rms` (arXiv 1910.07467), as in the largest InternViT.
+        qkv_bias: give the projections to queries, keys and values a bias; the largest InternViT has none.
+        norm_queries: see `Block` (the largest InternViT).
         keep_class_token: return the class token before the grid (LLaVA's `cls_patch`).
         antialias: antialias positions when they are resampled, as LLaVA-HR does.
         checkpointing: recompute blocks in the backward pass instead of keeping their activations.
@@ -47,8 +50,8 @@ class VisionTransformer(Encoder):
         image_std: see `Encoder`.
 
     Raises:
-        ValueError: if sizes do not divide each other, a layer does not exist, the activation is unknown or there is no
-            class token to keep.
+        ValueError: if sizes do not divide each other, a layer does not exist, the activation or the norm is unknown, or
+            there is no class token to keep.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("registers", "positions")
@@ -71,6 +74,9 @@ class VisionTransformer(Encoder):
         use_pre_norm: bool = True,
         use_final_norm: bool = False,
         layer_scale: bool = False,
+        norm: Norm = "layer",
+        qkv_bias: bool = True,
+        norm_queries: bool = False,
         keep_class_token: bool = False,
         antialias: bool = False,
         checkpointing: bool = False,
@@ -85,6 +91,8 @@ class VisionTransformer(Encoder):
             raise ValueError(f"image_size {image_size} is smaller than patch_size {patch_size}, or there is no patch")
         if activation not in get_args(Activation):
             raise ValueError(f"unknown activation {activation!r}: {' or '.join(get_args(Activation))}")
+        if norm not in get_args(Norm):
+            raise ValueError(f"unknown norm {norm!r}: {' or '.join(get_args(Norm))}")
         if keep_class_token and not use_class_token:
             raise ValueError("keep_class_token is set, but there is no class token")
         self.states = hidden_states(layers, depth)
@@ -94,6 +102,7 @@ class VisionTransformer(Encoder):
         self.use_class_token, self.num_registers, self.patch_bias = use_class_token, num_registers, patch_bias
         self.use_pre_norm, self.use_final_norm = use_pre_norm, use_final_norm
         self.layer_scale, self.antialias = layer_scale, antialias
+        self.norm, self.qkv_bias, self.norm_queries = norm, qkv_bias, norm_queries
         self.checkpointing, self.backend = checkpointing, backend
         self.image_mean, self.image_std = image_mean, image_std
         self.widths = (width,) * len(self.layers)
@@ -107,7 +116,18 @@ class VisionTransformer(Encoder):
         self.positions = nn.Parameter(torch.empty(int(use_class_token) + side * side, width).normal_(std=0.02))
         self.pre_norm = nn.LayerNorm(width, eps=norm_eps) if use_pre_norm else None
         self.blocks = nn.ModuleList(
-            Block(width, heads, mlp_width, activation, norm_eps, backend, layer_scale=layer_scale)
+            Block(
+                width,
+                heads,
+                mlp_width,
+                activation,
+                norm_eps,
+                backend,
+                layer_scale=layer_scale,
+                norm=norm,
+                qkv_bias=qkv_bias,
+                norm_queries=norm_queries,
+            )
             for _ in range(max(self.states))
         )
         normed = use_final_norm and depth in self.states

@@ -9,6 +9,8 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
 from foveal.models.merges.levels import LevelsMerge
 from foveal.models.merges.merge import Merge, Merged
+from foveal.models.merges.onevision import OneVisionMerge
+from foveal.models.merges.separator import SeparatorMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.byte_tokenizer import byte_tokenizer
@@ -18,15 +20,21 @@ from foveal.models.prompts.processor import Processor
 from foveal.models.prompts.templates import Turn
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.deepseek_ocr2 import DeepSeekOcr2Plan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.marked import MarkedPlan
 from foveal.models.views.minicpm import MiniCpmPlan
 from foveal.models.views.native import NativePlan
+from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
+from foveal.models.views.tiles import DynamicTilesPlan
 from foveal.models.views.uhd import UhdPlan
+from foveal.models.views.uhd_v3 import UhdV3Plan
 from foveal.models.views.vary import VaryPlan
+from foveal.models.views.video import Video
 
 __all__ = [
     "IGNORE_INDEX",
@@ -36,24 +44,32 @@ __all__ = [
     "BadImageError",
     "Batch",
     "CropToSquare",
+    "DeepSeekOcr2Plan",
     "DeepStackHdMerge",
     "DeepStackHdPlan",
     "DeepStackMerge",
     "DeepStackPlan",
+    "DynamicTilesPlan",
     "LevelsMerge",
+    "MarkedPlan",
     "Merge",
     "Merged",
     "MiniCpmPlan",
     "NativePlan",
+    "OneVisionMerge",
+    "OneVisionPlan",
     "PadToSquare",
     "Processor",
     "Sample",
+    "SeparatorMerge",
     "SequenceMerge",
     "StretchToSquare",
     "TokenLoss",
     "Turn",
     "UhdPlan",
+    "UhdV3Plan",
     "VaryPlan",
+    "Video",
     "ViewPlan",
     "VisionLanguageModel",
     "answer",

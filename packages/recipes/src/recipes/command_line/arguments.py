@@ -3,8 +3,10 @@
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isdir, isfile
 from pathlib import Path
 
+from recipes.command_line.checkpoints import checkpoint_in
 from recipes.command_line.configurations import CONFIGS, UsageError, expand, find_config, shipped_methods
 from recipes.command_line.imports import package
 
@@ -36,6 +38,8 @@ SMALL = {"sizes": CONFIGS / "methods", "stages": CONFIGS / "stages/laptop"}
 """What published configurations replace: sizes replace the small networks, stages the laptop training."""
 CHECKPOINT = CONFIGS / "extras/checkpoint.yaml"
 """Sets the network to a checkpoint."""
+SEVERAL = ("--image",)
+"""Options that take more than one word, unlike all others."""
 QUANTISED = (CONFIGS / "extras/quant/nf4.yaml", CONFIGS / "extras/quant/nf4_checkpoint.yaml")
 """The same quantisation for a network built from parts and for a checkpoint."""
 
@@ -49,37 +53,48 @@ class Prepared:
         allowed: names of packages that class paths may import.
         name: name of the run: that of the first configuration, without its suffix.
         expanded: the configurations among the arguments, each after those that it extends.
+        remark: what was read differently than typed; empty: nothing.
     """
 
     arguments: tuple[str, ...]
     allowed: tuple[str, ...]
     name: str
     expanded: tuple[Path, ...]
+    remark: str = ""
 
 
 def prepare(arguments: Sequence[str]) -> Prepared:
     """The arguments for the parser, the packages that class paths may import, and the run's name.
 
     `--config NAME` becomes `--config FILE` for every file that the configuration extends and for the file itself,
-    except those that published sizes and stages replace. `--checkpoint FOLDER` becomes the saved network of that
-    folder, after all configurations, and quantised if one of `QUANTISED` is among them. `--allow_import NAME` is
-    removed.
+    except those that published sizes and stages replace. `--checkpoint FOLDER`, or `FOLDER` alone where no option takes
+    it, becomes the saved network of that folder (of a run, of the checkpoint in it), after all configurations, and
+    quantised if one of `QUANTISED` is among them. `--allow_import NAME` is removed.
 
     Raises:
-        UsageError: if an option has no value, or `--allow_import` names no package; also as for `find_config` and
-            `expand`.
+        UsageError: if an option has no value, two checkpoints are given, or `--allow_import` names no package; also as
+            for `find_config`, `expand` and `checkpoint_in`.
     """
     words: list[str | Path] = []
     before: set[Path] = set()
-    checkpoint: list[str] = []
+    checkpoints: list[str] = []
     names: list[str] = []
     allowed = list(ALLOWED_IMPORTS)
+    takes = ""  # the option that takes the next word, if that is not an option itself
     rest = iter(arguments)
     for argument in rest:
         option, equals, value = argument.partition("=")
         if option not in (*CONFIG, "--checkpoint", "--allow_import"):
-            words.append(argument)
+            if argument.startswith("--") or takes:
+                words.append(argument)
+            else:
+                checkpoints.append(_alone(argument))
+            if argument.startswith("--"):
+                takes = "" if equals else option
+            elif takes not in SEVERAL:
+                takes = ""
             continue
+        takes = ""
         if not equals:
             following = next(rest, None)
             if following is None:
@@ -88,18 +103,42 @@ def prepare(arguments: Sequence[str]) -> Prepared:
         if option == "--allow_import":
             allowed.append(_package(value))
         elif option == "--checkpoint":
-            checkpoint = [f"--model.network.folder={value}"]
+            checkpoints.append(value)
         else:
             file = Path(find_config(value))
             names.append(file.stem)
             words += expand(file, before)
-    if checkpoint:
-        words = _from_checkpoint(words, checkpoint)
+    remark = ""
+    if checkpoints:
+        given, found = _only(checkpoints)
+        remark = "" if found == given else f"{given} is a run: its {found.name} is used"
+        words = _from_checkpoint(words, [f"--model.network.folder={found}"])
     first = expand(LAPTOP)
     words = _standing_alone(sorted(words, key=lambda word: word not in first))
     typed = [part for word in words for part in (("--config", str(word)) if isinstance(word, Path) else (word,))]
     expanded = tuple(word.resolve() for word in words if isinstance(word, Path))
-    return Prepared(tuple(typed), tuple(allowed), names[0] if names else "run", expanded)
+    return Prepared(tuple(typed), tuple(allowed), names[0] if names else "run", expanded, remark)
+
+
+def _only(checkpoints: list[str]) -> tuple[Path, Path]:
+    """The one checkpoint as it was given, and as `checkpoint_in` finds it."""
+    given = list(dict.fromkeys(map(Path, checkpoints)))
+    if len(given) > 1:
+        raise UsageError(f"two checkpoints are given, {given[0]} and {given[1]}: give one")
+    return given[0], checkpoint_in(given[0])
+
+
+def _alone(word: str) -> str:
+    """A word that belongs to no option, and so names a checkpoint.
+
+    Raises:
+        UsageError: if it names a configuration, or no folder, and is no hub name.
+    """
+    if not isdir(word) and (isfile(word) or Path(word).suffix == ".yaml" or word in shipped_methods()):
+        raise UsageError(f"{word}: give a configuration as --config {word}; a word alone is a checkpoint")
+    if not isdir(word) and "/" not in word:
+        raise UsageError(f"{word}: there is no such checkpoint; settings are typed as --NAME VALUE")
+    return word
 
 
 def _from_checkpoint(words: list[str | Path], folder: list[str]) -> list[str | Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
+from recipes.command_line.checkpoints import EXAMPLE
 from recipes.command_line.configurations import shipped_configs, shipped_methods
 from recipes.command_line.docstrings import arguments as documented
 from recipes.command_line.sources import definition
@@ -16,11 +17,11 @@ EXAMPLES = {
         "--config uhd.yaml --config data/llava.yaml --data.path my.json --data.images my_images/",
         "--config uhd.yaml --config uhd/13b.yaml --config uhd/pretrain.yaml --data.path my.json",
     ),
-    "validate": ("--config uhd.yaml --checkpoint runs/uhd/version_0/checkpoint",),
+    "validate": ("runs/uhd/version_0 --config uhd.yaml",),
     "check": ("--config uhd.yaml --config data/llava.yaml --data.path my.json --data.images my_images/",),
     "cost": (
         "--config uhd.yaml --config uhd/13b.yaml --image 1000x3000",
-        "--checkpoint runs/uhd/version_0/checkpoint",
+        f"{EXAMPLE} --image 1000x3000",
     ),
     "look": (
         "--config uhd.yaml --image page.png",
@@ -69,7 +70,7 @@ def short_help(command: str, module: str, name: str) -> str:
     columns = shutil.get_terminal_size((110, 24)).columns
     options = [
         Option("--config FILE", "settings in YAML, a local file or a shipped one; later ones win"),
-        Option("--checkpoint FOLDER", "a saved or published model in place of the configured network"),
+        Option("--checkpoint CHECKPOINT", f"folder, run or hub name; also alone: {EXAMPLE}"),
         *_added(module, name),
         Option("--allow_import PACKAGE", "your own package that class paths may name"),
         Option("--print_config", "print the merged settings and exit"),

@@ -2,7 +2,8 @@
 
 import argparse
 from difflib import get_close_matches
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
 from recipes.command_line.console import stop
 
@@ -11,6 +12,11 @@ UNKNOWN = "unrecognized arguments: "
 
 class OptionParser(argparse.ArgumentParser):
     """Reports errors in one line, with the option that was probably meant, and without the usage text."""
+
+    def __init__(self, prog: str, description: str, usage: str | None = None) -> None:
+        # Room for the longest options, so that most take one line.
+        formatter: Any = partial(argparse.HelpFormatter, max_help_position=34)
+        super().__init__(prog, usage=usage, description=description, formatter_class=formatter)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith(UNKNOWN):

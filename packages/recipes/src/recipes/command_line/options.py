@@ -3,8 +3,16 @@
 import argparse
 
 from recipes.command_line.console import stop
-from recipes.command_line.imports import package
 from recipes.command_line.local_paths import local_path
+from recipes.command_line.model_options import (
+    add_allow_import,
+    add_answering_options,
+    add_checkpoint,
+    add_output,
+    add_reading_options,
+    read_checkpoint,
+    read_output,
+)
 from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.sources import literal
 
@@ -15,18 +23,24 @@ def predict_options() -> argparse.Namespace:
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = OptionParser(prog="python -m recipes.predict", description="Ask a saved model about pictures.")
-    # The checkpoint used to be a positional argument.
-    parser.add_argument("folder", type=local_path, nargs="?", help=argparse.SUPPRESS)
-    _add_checkpoint(parser)
+    parser = OptionParser(
+        prog="python -m recipes.predict",
+        usage="%(prog)s CHECKPOINT (--image FILE ... --question TEXT | --data FILE) [options]",
+        description="Ask a saved model about pictures.",
+    )
+    add_checkpoint(parser)
     parser.add_argument(
-        "--image", type=local_path, nargs="+", default=[], help="one or more pictures, also a.pdf#page=3"
+        "--image", type=local_path, nargs="+", metavar="FILE", default=[], help="pictures, also a.pdf#page=3"
     )
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
-    parser.add_argument("--data", type=local_path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
     parser.add_argument(
-        "--images", type=local_path, help="folder of the JSONL's pictures (default: the JSONL's own folder)"
+        "--data",
+        metavar="FILE",
+        type=local_path,
+        help='JSON, JSONL, Parquet ...: {"id": ..., "image": ..., "question": ...}, or conversations',
     )
+    parser.add_argument("--images", metavar="FOLDER", type=local_path, help="its pictures (default: its own folder)")
+    parser.add_argument("--batch_size", type=int, default=8, help="questions answered together (default: 8)")
     parser.add_argument(
         "--output",
         type=local_path,
@@ -38,17 +52,17 @@ def predict_options() -> argparse.Namespace:
         default="raise",
         help="skip: leave out questions of --data that cannot be answered, name them, and exit with 1 (default: raise)",
     )
-    add_options(parser)
-    options = parser.parse_args()
-    if (options.folder is None) == (options.checkpoint is None):
-        stop("give the model as --checkpoint FOLDER" + (", once" if options.folder is not None else ""))
-    options.checkpoint = options.checkpoint or options.folder
+    add_answering_options(parser)
+    options = parser.parse_intermixed_args()
     if (options.question is None) == (options.data is None):
         stop("give either --question (with --image), or --data")
+    if options.batch_size < 1 or options.max_new_tokens < 1:
+        stop("--batch_size and --max_new_tokens must be at least 1")
     if options.data is None and (options.output is not None or options.images is not None):
         stop("--output and --images belong to --data")
     if options.data is not None and options.image:
         stop("--image belongs to --question; the file given with --data names its own pictures")
+    read_checkpoint(options)
     return options
 
 
@@ -58,13 +72,22 @@ def chat_options() -> argparse.Namespace:
     Raises:
         SystemExit: with 2 for wrong usage.
     """
-    parser = OptionParser(prog="python -m recipes.chat", description="Chat with a saved model.")
+    parser = OptionParser(
+        prog="python -m recipes.chat",
+        usage="%(prog)s CHECKPOINT [image ...] [options]",
+        description="Chat with a saved model.",
+    )
+    add_checkpoint(parser)
     parser.add_argument("images", type=local_path, nargs="*", metavar="image", help="pictures of the first question")
-    _add_checkpoint(parser)
-    add_options(parser)
+    add_answering_options(parser)
     options = parser.parse_intermixed_args()
-    if options.checkpoint is None:
-        stop("give the model as --checkpoint FOLDER")
+    if options.folder is not None and (
+        options.folder.is_file() or (options.checkpoint and not options.folder.is_dir())
+    ):
+        # A picture, and the model is an option.
+        options.images.insert(0, options.folder)
+        options.folder = None
+    read_checkpoint(options)
     if options.max_new_tokens < 1:
         stop(f"--max_new_tokens is {options.max_new_tokens}: it must be at least 1")
     return options
@@ -84,7 +107,7 @@ def merge_shards_options() -> argparse.Namespace:
     parser.add_argument(
         "output", type=local_path, nargs="?", help="folder (default: checkpoint-step-NNNNNNNN in the run's folder)"
     )
-    _add_allow_import(parser, "the run's configuration may import, besides Foveal, Lightning and torch")
+    add_allow_import(parser, "the run's configuration may import, besides Foveal, Lightning and torch")
     return parser.parse_args()
 
 
@@ -106,7 +129,7 @@ def convert_options() -> argparse.Namespace:
     parser.add_argument("target", metavar="TO", type=local_path, help="NAME.safetensors, or new folder")
     parser.add_argument("--base", type=local_path, help="the model that adapters were trained on: folder or hub name")
     parser.add_argument("--encoder", help="the base's image tower, for a base without one")
-    _add_allow_import(parser, "the base may import classes from")
+    add_allow_import(parser, "the base may import classes from")
     return parser.parse_args()
 
 
@@ -141,14 +164,17 @@ def export_options() -> argparse.Namespace:
     """
     parser = OptionParser(
         prog="python -m recipes.export",
+        usage="%(prog)s CHECKPOINT OUT [options]",
         description="Write a LLaVA or LLaVA-NeXT in transformers' layout, read it back, and compare; "
         "other models in parts: language model and tokenizer in transformers' layout, and the image tower if it is "
         "CLIP.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder saved by recipes.fit, or a published model")
-    parser.add_argument("output", metavar="OUT", help="new folder")
+    add_checkpoint(parser)
+    add_output(parser, "new folder")
     add_reading_options(parser)
-    return parser.parse_args()
+    options = parser.parse_intermixed_args()
+    read_output(options)
+    return options
 
 
 def merge_options() -> argparse.Namespace:
@@ -159,15 +185,19 @@ def merge_options() -> argparse.Namespace:
     """
     parser = OptionParser(
         prog="python -m recipes.merge",
-        description="Add adapters to their base, and check that the model stays the same.",
+        usage="%(prog)s CHECKPOINT OUT [options]",
+        description="Add adapters, of a folder saved by recipes.fit with LoRA, to their base, and check that the model "
+        "stays the same.",
     )
-    parser.add_argument("adapter", type=local_path, metavar="ADAPTER", help="folder saved by recipes.fit with LoRA")
-    parser.add_argument("output", type=local_path, metavar="OUT", help="new folder: a checkpoint")
+    add_checkpoint(parser)
+    add_output(parser, "new folder: a checkpoint")
     parser.add_argument("--base", type=local_path, help="the base, not quantised (default: where it was in training)")
     parser.add_argument("--dequantize", action="store_true", help="first convert a quantised base to 16 or 32 bits")
     parser.add_argument("--encoder", help="the base's image tower, for a published base without one")
-    _add_allow_import(parser)
-    return parser.parse_args()
+    add_allow_import(parser)
+    options = parser.parse_intermixed_args()
+    read_output(options)
+    return options
 
 
 def quantize_options() -> argparse.Namespace:
@@ -178,65 +208,16 @@ def quantize_options() -> argparse.Namespace:
     """
     parser = OptionParser(
         prog="python -m recipes.quantize",
+        usage="%(prog)s CHECKPOINT OUT [options]",
         description="Quantise the decoder of a checkpoint; everything else stays.",
     )
-    parser.add_argument(
-        "input", type=local_path, metavar="IN", help="folder saved by recipes.fit, or a published checkpoint"
-    )
-    parser.add_argument("output", type=local_path, metavar="OUT", help="new folder")
+    add_checkpoint(parser)
+    add_output(parser, "new folder")
     kinds = literal("foveal.models.language_models.quantize", "Kind")
     parser.add_argument("--kind", choices=kinds, default="nf4-dq", help="of quantisation (default: nf4-dq)")
     add_reading_options(parser)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
+    read_output(options)
     if options.output.exists():
         stop(f"{options.output} exists", "choose a folder that does not")
     return options
-
-
-def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        type=local_path,
-        metavar="FOLDER",
-        help="folder saved by recipes.fit, or a published model's hub name",
-    )
-
-
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for opening checkpoints that do not describe everything, shared by all commands."""
-    templates = literal("foveal.models.prompts.template_texts", "TemplateName")
-    parser.add_argument("--template", choices=templates, help="prompt template (default: the checkpoint's)")
-    parser.add_argument("--encoder", help="folder or hub name of the image tower, if the checkpoint has none")
-    _add_allow_import(parser)
-
-
-def _add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoint may import classes from") -> None:
-    parser.add_argument(
-        "--allow_import",
-        metavar="PACKAGE",
-        type=package,
-        action="append",
-        default=[],
-        help=f"package that {what}; repeat for several",
-    )
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for answering, shared by all commands that answer."""
-    add_reading_options(parser)
-    parser.add_argument("--base", type=local_path, help="the base of adapters (default: where it was in training)")
-    plans = literal("foveal.models.views.named", "PlanName")
-    parser.add_argument("--plan", choices=plans, help="variant of the checkpoint's view plan (default: its own)")
-    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
-    parser.add_argument(
-        "--quantize",
-        choices=literal("foveal.models.language_models.quantize", "Kind"),
-        help="load the decoder in 4 or 8 bits (default: as it was saved)",
-    )
-    parser.add_argument(
-        "--cuda_graphs",
-        action="store_true",
-        help="launch all kernels of a decoding step at once, where possible",
-    )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)")

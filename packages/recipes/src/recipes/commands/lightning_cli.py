@@ -126,10 +126,10 @@ class CommandLine(LightningCLI):
         self.csv = MetricsCsv(folder)
         if first:
             self.log.write_to(folder)
-        trainer = self._get(self.config, "trainer")
-        trainer["logger"] = place_loggers(trainer["logger"], folder)
-        settings = self.config[self.subcommand].as_dict()
         try:
+            trainer = self._get(self.config, "trainer")
+            trainer["logger"] = place_loggers(trainer["logger"], folder)
+            settings = self.config[self.subcommand].as_dict()
             if is_sharded(settings["trainer"]["strategy"]):
                 # No rank has memory for the whole module.
                 with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -230,7 +230,10 @@ def run(command: type[CommandLine], subcommand: str, typed: Prepared) -> None:
     if "LOCAL_RANK" in os.environ:
         end_with_parent()  # not the first rank: it would wait forever for a first rank that has died
     limit_parser(typed.allowed)
-    with short_errors(), run_log() as log, Signals(loud=rank_zero_only.rank == 0) as signals:
+    first = rank_zero_only.rank == 0
+    if typed.remark and first:
+        sys.stderr.write(f"{typed.remark}\n")
+    with short_errors(), run_log() as log, Signals(loud=first) as signals:
         try:
             command(subcommand, typed, signals, log)
         except Interrupted as interrupted:

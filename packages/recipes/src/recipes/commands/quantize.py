@@ -22,11 +22,12 @@ def main(options: argparse.Namespace) -> None:
     """
     calm()
     with short_errors():
-        if is_adapter(options.input):
-            stop(f"{options.input} holds adapters", f"merge them first: python -m recipes.merge {options.input} MERGED")
+        given = options.checkpoint
+        if is_adapter(given):
+            stop(f"{given} holds adapters", f"merge them first: python -m recipes.merge {given} MERGED")
         try:
             model = load(
-                options.input,
+                given,
                 quantize=options.kind,
                 template=options.template,
                 encoder=options.encoder,
@@ -34,7 +35,7 @@ def main(options: argparse.Namespace) -> None:
             )
         except ImportError as error:
             stop(str(error))
-        before = _megabytes(folder_of(str(options.input)))
+        before = _megabytes(folder_of(str(given)))
         save(model, options.output)
     layers = quantized_layers(model.language_model)
     print(f"{len(layers)} layers as {options.kind}:")

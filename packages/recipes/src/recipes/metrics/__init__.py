@@ -2,8 +2,43 @@
 
 from recipes.metrics.anls import ANLS
 from recipes.metrics.character_error_rate import CharacterErrorRate
-from recipes.metrics.exact_match import ExactMatch
+from recipes.metrics.choice import Choice, CircularChoice
+from recipes.metrics.cider import CiderD
+from recipes.metrics.documents import MpDocVqa
+from recipes.metrics.exact_match import ExactMatch, GqaAccuracy
+from recipes.metrics.grounding import GroundingAccuracy
+from recipes.metrics.key_information import FieldF1, TreeAccuracy
+from recipes.metrics.mmmu_open import MmmuOpen
+from recipes.metrics.ocrbench import OcrBench, OcrBenchV2
 from recipes.metrics.page_ocr import PageOcr
+from recipes.metrics.page_text import PageText
 from recipes.metrics.relaxed_accuracy import RelaxedAccuracy
+from recipes.metrics.video_answers import ActivityNetQa
+from recipes.metrics.vqa import VqaAccuracy
+from recipes.metrics.wups import Wups
+from recipes.metrics.yes_no import Mme, Pope
 
-__all__ = ["ANLS", "CharacterErrorRate", "ExactMatch", "PageOcr", "RelaxedAccuracy"]
+__all__ = [
+    "ANLS",
+    "ActivityNetQa",
+    "CharacterErrorRate",
+    "Choice",
+    "CiderD",
+    "CircularChoice",
+    "ExactMatch",
+    "FieldF1",
+    "GqaAccuracy",
+    "GroundingAccuracy",
+    "Mme",
+    "MmmuOpen",
+    "MpDocVqa",
+    "OcrBench",
+    "OcrBenchV2",
+    "PageOcr",
+    "PageText",
+    "Pope",
+    "RelaxedAccuracy",
+    "TreeAccuracy",
+    "VqaAccuracy",
+    "Wups",
+]

@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric
-
-from recipes.metrics.answers import check_answers, distance, normalised
+from recipes.metrics.answers import distance, normalised
+from recipes.metrics.mean import MeanScore
 
 
-class ANLS(Metric):
+class ANLS(MeanScore):
     """Average normalised Levenshtein similarity (Biten et al., ICDAR 2019, arXiv 1907.00490, equation 1).
 
     An answer scores its similarity to the nearest accepted answer, or 0 if that is below `threshold`. As in DocVQA's
@@ -20,28 +17,13 @@ class ANLS(Metric):
         threshold: smallest similarity that scores.
     """
 
-    higher_is_better = True
-    full_state_update = False
-    total: Tensor
-    answers: Tensor
-
     def __init__(self, threshold: float = 0.5) -> None:
         super().__init__()
         self.threshold = threshold
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add predictions, each with its accepted answers."""
-        check_answers(predictions, references)
-        for prediction, accepted in zip(predictions, references, strict=True):
-            best = max(similarity(prediction, answer) for answer in accepted)
-            self.total = self.total + (best if best >= self.threshold else 0.0)
-        self.answers = self.answers + len(predictions)
-
-    def compute(self) -> Tensor:
-        """The mean score, 0 to 1."""
-        return (self.total / self.answers).float()
+    def score(self, prediction: str, accepted: Sequence[str]) -> float:
+        best = max(similarity(prediction, answer) for answer in accepted)
+        return best if best >= self.threshold else 0.0
 
 
 def similarity(first: str, second: str) -> float:

@@ -1,34 +1,51 @@
-"""Exact match."""
+"""Exact match, and the rule of GQA."""
 
+import string
 from collections.abc import Sequence
+from typing import Literal, get_args
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric
+from recipes.metrics.answers import normalised
+from recipes.metrics.mean import MeanScore
 
-from recipes.metrics.answers import check_answers, normalised
+GqaRule = Literal["lmms_eval", "llava"]
+PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-class ExactMatch(Metric):
+class ExactMatch(MeanScore):
     """Share of answers that equal an accepted one; case and repeated white space are ignored."""
 
-    higher_is_better = True
-    full_state_update = False
-    right: Tensor
-    answers: Tensor
+    def score(self, prediction: str, accepted: Sequence[str]) -> float:
+        return float(normalised(prediction) in {normalised(answer) for answer in accepted})
 
-    def __init__(self) -> None:
+
+class GqaAccuracy(MeanScore):
+    """Share of answers that equal the accepted one (GQA, Hudson and Manning, arXiv 1902.09506).
+
+    Args:
+        rule: `lmms_eval`: case, ASCII punctuation and white space at the ends are ignored on both sides, so that
+            "tshirt" is "t-shirt"; `llava`: only the prediction's case and its full stops at the end, as in the table of
+            LLaVA-1.5.
+
+    Raises:
+        ValueError: if the rule is unknown.
+    """
+
+    def __init__(self, rule: GqaRule = "lmms_eval") -> None:
         super().__init__()
-        self.add_state("right", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        if rule not in get_args(GqaRule):
+            raise ValueError(f"rule must be one of {', '.join(get_args(GqaRule))}, not {rule!r}")
+        self.rule = rule
 
-    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add predictions, each with its accepted answers."""
-        check_answers(predictions, references)
-        for prediction, accepted in zip(predictions, references, strict=True):
-            self.right = self.right + (normalised(prediction) in {normalised(answer) for answer in accepted})
-        self.answers = self.answers + len(predictions)
+    def score(self, prediction: str, accepted: Sequence[str]) -> float:
+        return float(any(gqa_match(prediction, answer, self.rule) for answer in accepted))
 
-    def compute(self) -> Tensor:
-        """The share, 0 to 1."""
-        return self.right / self.answers
+
+def gqa_match(prediction: str, answer: str, rule: GqaRule = "lmms_eval") -> bool:
+    """Whether an answer is right by the rules of `GqaAccuracy`."""
+    if rule == "llava":
+        return prediction.rstrip(".").lower() == answer
+    return _bare(prediction) == _bare(answer)
+
+
+def _bare(text: str) -> str:
+    return text.strip().lower().translate(PUNCTUATION)

@@ -3,14 +3,10 @@
 from collections.abc import Sequence
 from math import isnan
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric
-
-from recipes.metrics.answers import check_answers
+from recipes.metrics.mean import MeanScore
 
 
-class RelaxedAccuracy(Metric):
+class RelaxedAccuracy(MeanScore):
     """Share of answers that match an accepted one, with numbers matching up to a relative error (ChartQA).
 
     Defined by Masry et al. (arXiv 2203.10244, end of section 5.1). What counts as a number, and how texts are compared,
@@ -24,33 +20,14 @@ class RelaxedAccuracy(Metric):
         ValueError: if the tolerance is negative or not a number.
     """
 
-    higher_is_better = True
-    full_state_update = False
-    right: Tensor
-    answers: Tensor
-
     def __init__(self, tolerance: float = 0.05) -> None:
         super().__init__()
         if not tolerance >= 0:
             raise ValueError(f"tolerance is a relative error, at least 0, not {tolerance}")
         self.tolerance = tolerance
-        self.add_state("right", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add predictions, each with its accepted answers.
-
-        Raises:
-            ValueError: if there are not as many references as predictions, or one has no accepted answer.
-        """
-        check_answers(predictions, references)
-        for prediction, accepted in zip(predictions, references, strict=True):
-            self.right = self.right + any(relaxed_match(prediction, answer, self.tolerance) for answer in accepted)
-        self.answers = self.answers + len(predictions)
-
-    def compute(self) -> Tensor:
-        """The share, 0 to 1."""
-        return self.right / self.answers
+    def score(self, prediction: str, accepted: Sequence[str]) -> float:
+        return float(any(relaxed_match(prediction, answer, self.tolerance) for answer in accepted))
 
 
 def relaxed_match(prediction: str, answer: str, tolerance: float) -> bool:

@@ -2,20 +2,15 @@
 
 import math
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
-BETWEEN_LINES = 60.0
-"""Seconds between two lines if the output is not a terminal."""
-BETWEEN_LOOKS = 0.25
-"""Seconds between two reads of the metrics, each of which waits for the GPU."""
-LONGEST_BAR = 30
+from recipes.progress.live_line import LiveLine
+from recipes.progress.words import progress_line
+
 SHOWN = {"train/loss": "loss", "speed/samples_per_second": "samples/s", "val/anls": "ANLS"}
 
 
@@ -32,9 +27,8 @@ class ProgressLine(ProgressBar):
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__()
-        self._console = console or Console()
-        self._live: Live | None = None
-        self._enabled, self._drawn_at, self._printed = True, -math.inf, ""
+        self._line = LiveLine(console)
+        self._enabled = True
 
     def disable(self) -> None:
         self._enabled = False
@@ -44,21 +38,21 @@ class ProgressLine(ProgressBar):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the line."""
-        self._console.print(*args, **kwargs)
+        self._line.console.print(*args, **kwargs)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began, self._first = time.monotonic(), trainer.global_step
-        self._start()
+        self._line.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._is_due():
-            self._show(self._training(trainer))
+            self._line.show(self._training(trainer))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
-            self._start()
+            self._line.start()
 
     def on_validation_batch_end(
         self,
@@ -71,38 +65,30 @@ class ProgressLine(ProgressBar):
     ) -> None:
         if self._is_due() and not trainer.sanity_checking:
             batches = trainer.num_val_batches[dataloader_idx]
-            bar = self._console.is_terminal
-            self._show(progress_line(batch_idx + 1, batches, None, {}, width=self._width, what="validating ", bar=bar))
+            bar = self._line.in_place
+            self._line.show(
+                progress_line(batch_idx + 1, batches, None, {}, width=self._line.width, what="validating ", bar=bar)
+            )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
-            self._close()
+            self._line.close()
         elif self._enabled and not trainer.sanity_checking:
-            self._show(self._training(trainer))
+            self._line.show(self._training(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._enabled and not self._console.is_terminal:
-            self._show(self._training(trainer))
-        self._close()
+        if self._enabled and not self._line.in_place:
+            self._line.show(self._training(trainer))
+        self._line.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._close()
+        self._line.close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._close()
-
-    def _start(self) -> None:
-        # A file gets its first line after the first interval; a terminal shows something at once.
-        self._drawn_at = -math.inf if self._console.is_terminal else time.monotonic()
-
-    @property
-    def _width(self) -> int:
-        # A terminal wraps a line that fills it.
-        return self._console.width - 1
+        self._line.close()
 
     def _is_due(self) -> bool:
-        between = BETWEEN_LOOKS if self._console.is_terminal else BETWEEN_LINES
-        return self._enabled and time.monotonic() - self._drawn_at >= between
+        return self._enabled and self._line.is_due
 
     def _training(self, trainer: pl.Trainer) -> str:
         step, total = trainer.global_step, trainer.estimated_stepping_batches
@@ -110,72 +96,5 @@ class ProgressLine(ProgressBar):
         left = (time.monotonic() - self._began) / done * (total - step) if done and math.isfinite(total) else None
         metrics = trainer.callback_metrics
         values = {label: float(metrics[name]) for name, label in SHOWN.items() if name in metrics}
-        bar = self._console.is_terminal
-        return progress_line(step, total, left, values, width=self._width, what="" if bar else "step ", bar=bar)
-
-    def _show(self, line: str) -> None:
-        self._drawn_at = time.monotonic()
-        if not self._console.is_terminal:
-            if line != self._printed:
-                self._console.print(Text(line), soft_wrap=True)
-            self._printed = line
-            return
-        if self._live is None:
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
-        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
-
-    def _close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-
-def progress_line(
-    number: int,
-    total: float,
-    seconds_left: float | None,
-    values: Mapping[str, float],
-    *,
-    width: int,
-    what: str = "",
-    bar: bool = True,
-) -> str:
-    """`━━━━━──── 1200/1800 · 12:34 left · loss 0.123`, at most `width` characters.
-
-    Args:
-        number: number of steps done.
-        total: total number of steps; infinite if unknown.
-        seconds_left: None if unknown.
-        values: by label, the most important first.
-        width: in characters; to fit, values are dropped from the end, and the bar takes what remains.
-        what: text before the numbers.
-        bar: whether to draw a bar.
-    """
-    of = f"/{int(total)}" if math.isfinite(total) else ""
-    parts = [f"{what}{number}{of}"]
-    if seconds_left is not None:
-        parts.append(f"{duration(seconds_left)} left")
-    parts += [f"{label} {short(value)}" for label, value in values.items()]
-    while len(parts) > 1 and len(" · ".join(parts)) > width:
-        parts.pop()
-    text = " · ".join(parts)[: max(width, 0)]
-    room = min(LONGEST_BAR, width - len(text) - 1)
-    if not bar or room < 5 or not math.isfinite(total):
-        return text
-    full = round(room * min(1.0, number / max(total, 1)))
-    return f"{'━' * full}{'─' * (room - full)} {text}"
-
-
-def duration(seconds: float) -> str:
-    """`0:07`, `12:34`, `2:03:04`, `3 d 04:05`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 24:
-        return f"{hours // 24} d {hours % 24:02}:{minutes:02}"
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def short(value: float) -> str:
-    """Three significant digits, without an exponent up to a million."""
-    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+        bar = self._line.in_place
+        return progress_line(step, total, left, values, width=self._line.width, what="" if bar else "step ", bar=bar)

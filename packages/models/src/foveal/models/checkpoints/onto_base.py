@@ -16,7 +16,7 @@ from foveal.models.checkpoints.load import open_model
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.lora import Lora, add_lora, fill_lora
 from foveal.models.model import VisionLanguageModel
-from foveal.models.published.llava_layout import plan_of
+from foveal.models.published.llava_layout import has_merge, plan_of
 from foveal.models.published.peft_layout import layers_of
 from foveal.models.published.projectors import BEFORE, read_projector
 from foveal.models.published.read import config_of_folder, is_published, opened
@@ -121,9 +121,9 @@ def _plan_of_training(base: str, config: Mapping[str, Any], overrides: Overrides
             f"{base}: its encoder gives the layers {tower.layers}, the adapters were trained with "
             f"mm_vision_select_layer {chosen}"
         )
-    aspect = str(config.get("image_aspect_ratio"))
-    if aspect.startswith(("anyres", "deepstack")) != (parts.merge is not None):
+    if has_merge(config) != (parts.merge is not None):
         name = "no merge" if parts.merge is None else f"a {type(parts.merge).__name__}"
+        aspect = config.get("image_aspect_ratio")
         raise ValueError(f"{base} has {name}, the adapters were trained with image_aspect_ratio {aspect}")
     return plan_of(config, tower, parts.connector, parts.merge, source=base)
 

@@ -10,11 +10,14 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Sample
 from foveal.models.prompts.templates import Turn, with_pictures
 from foveal.models.views.any_picture import Picture, rgb_of
+from foveal.models.views.video import Video
+
+Given = Picture | Video
 
 
 def answer(
     model: VisionLanguageModel,
-    pictures: Picture | Sequence[Picture],
+    pictures: Given | Sequence[Given],
     question: str,
     *,
     max_new_tokens: int = 128,
@@ -26,7 +29,7 @@ def answer(
 
     Args:
         model: any model.
-        pictures: one picture or several, in any form that `rgb_of` takes.
+        pictures: one picture or several, in any form that `rgb_of` takes; or videos, if the model reads them.
         question: `<image>` is added in front for each picture if it has none.
         max_new_tokens: longest answer in tokens.
         temperature: as for `generate`, like the rest.
@@ -50,7 +53,7 @@ def answer(
 
 def answer_batch(
     model: VisionLanguageModel,
-    questions: Sequence[tuple[Picture | Sequence[Picture], str]],
+    questions: Sequence[tuple[Given | Sequence[Given], str]],
     *,
     batch_size: int = 8,
     max_new_tokens: int = 128,
@@ -83,7 +86,7 @@ def answer_batch(
 
 def stream(
     model: VisionLanguageModel,
-    pictures: Picture | Sequence[Picture],
+    pictures: Given | Sequence[Given],
     question: str,
     *,
     max_new_tokens: int = 128,
@@ -138,7 +141,7 @@ class _ClosedError(Exception):
     """Nobody reads the answer any more."""
 
 
-def _prompt(model: VisionLanguageModel, pictures: Picture | Sequence[Picture], question: str) -> Sample:
+def _prompt(model: VisionLanguageModel, pictures: Given | Sequence[Given], question: str) -> Sample:
     given: Any = pictures if isinstance(pictures, list | tuple) else [pictures]
-    read = [rgb_of(picture) for picture in given]
+    read = [picture if isinstance(picture, Video) else rgb_of(picture) for picture in given]
     return model.processor.encode_prompt(read, [Turn("user", with_pictures(question, len(read)))])

@@ -12,7 +12,7 @@ from foveal.models.language_models.packed_attention import NAMES, PACKED_SDPA, u
 from foveal.models.language_models.rotary import growing_rotary
 from foveal.models.prompts.batch import position_ids as counted
 
-FAMILIES = ("llama", "mistral", "opt", "qwen2", "qwen3", "qwen3_vl_text")
+FAMILIES = ("gemma3_text", "granite", "llama", "mistral", "opt", "phi3", "qwen2", "qwen3", "qwen3_vl_text")
 """transformers' `model_type` of the language models whose packed samples are tested to be separate."""
 
 
@@ -25,7 +25,8 @@ def check_packing(language_model: nn.Module) -> None:
     """
     model: Any = language_model
     config, name = model.config, type(language_model).__name__
-    if config.model_type not in FAMILIES or not getattr(config, "is_causal", True):
+    is_causal = getattr(config, "is_causal", True) and not getattr(config, "use_bidirectional_attention", False)
+    if config.model_type not in FAMILIES or not is_causal:
         raise ValueError(
             f"samples cannot be packed for {name}: only causal models of {', '.join(FAMILIES)} are tested to keep them "
             "apart; train without packing"

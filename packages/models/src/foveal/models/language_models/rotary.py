@@ -15,8 +15,9 @@ def growing_rotary(config: Any) -> str | None:
         config: transformers' configuration of the language model.
     """
     rope = getattr(config, "rope_parameters", None) or {}
-    kind: str | None = rope.get("rope_type")
-    return kind if kind in GROWING else None
+    # Gemma 3 has angles of its own for each kind of layer, by the kind's name.
+    each = [described for described in rope.values() if isinstance(described, dict)] or [rope]
+    return next((kind for described in each if (kind := described.get("rope_type")) in GROWING), None)
 
 
 def takes_grid(config: Any) -> bool:

@@ -1,6 +1,7 @@
 """Prompts by name of a template: one of ours, or `chat`, the tokenizer's own chat template."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -34,12 +35,17 @@ def prompt_segments(
     if turns[-1].role == "user":
         # Nothing is learnt, so that a template may leave out earlier reasoning, as its makers meant it.
         return [Segment(_rendered(turns, tokenizer, is_open=True))]
-    segments, done = [], ""
+    segments, done = list[Segment](), ""
+    last = tokenizer.eos_token or ""
     for place, turn in enumerate(turns):
         if turn.role == "system":
             continue
         is_answer = turn.role == "assistant"
         whole = _rendered(turns[: place + 1], tokenizer, is_open=not is_answer)
+        if segments and not whole.startswith(done) and whole.startswith(done.removesuffix(last)):
+            # Some write EOS after the whole conversation (Phi-4-mini): it does not belong to an earlier answer.
+            done = done.removesuffix(last)
+            segments[-1] = replace(segments[-1], text=segments[-1].text.removesuffix(last))
         if not whole.startswith(done):
             raise ValueError(
                 f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} changes what comes before turn "

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Grid, Size
@@ -19,13 +18,16 @@ from foveal.models.prompts.chat import answer_ends, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
-from foveal.models.prompts.positions import grid_positions, padded_positions
+from foveal.models.prompts.padded_rows import collate_padded
+from foveal.models.prompts.positions import grid_positions
 from foveal.models.prompts.template_texts import CHAT, TemplateName
 from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
+from foveal.models.prompts.videos import framed
 from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import read_image
+from foveal.models.views.video import Video
 
 logger = logging.getLogger(__name__)
 Overlong = Literal["raise", "drop_turns"]
@@ -105,11 +107,11 @@ class Processor:
         """
         return read_draft(source, self.plan.sharpest) if self.plan.draft else read_image(source)
 
-    def encode(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode(self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], *, key: str = "") -> Sample:
         """Encode a conversation for training: it ends with an answer.
 
         Args:
-            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them.
+            pictures: RGB, in the order of their `<image>`, as `read` or `read_image` return them; a video has one.
             turns: an optional system turn, then user and assistant alternating.
             key: the sample's name in messages.
 
@@ -119,7 +121,9 @@ class Processor:
         """
         return self._sample(pictures, turns, key, open_ended=False)
 
-    def encode_prompt(self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], *, key: str = "") -> Sample:
+    def encode_prompt(
+        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], *, key: str = ""
+    ) -> Sample:
         """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`."""
         return self._sample(pictures, turns, key, open_ended=True)
 
@@ -144,21 +148,7 @@ class Processor:
         Raises:
             ValueError: if there is no sample.
         """
-        if not samples:
-            raise ValueError("a batch needs at least one sample")
-
-        def padded(rows: list[Tensor], value: int) -> Tensor:
-            return pad_sequence(rows, batch_first=True, padding_value=value, padding_side=side)
-
-        return Batch(
-            padded([sample.input_ids for sample in samples], self.pad_id),
-            padded([sample.labels for sample in samples], IGNORE_INDEX),
-            padded([torch.ones(len(sample.input_ids), dtype=torch.long) for sample in samples], 0).bool(),
-            tuple(view for sample in samples for view in sample.views),
-            tuple(sample.key for sample in samples),
-            tuple(size for sample in samples for size in sample.sizes),
-            position_ids=padded_positions(samples, side),
-        )
+        return collate_padded(samples, self.pad_id, side)
 
     def collate_packed(self, rows: Sequence[Sequence[Sample]], length: int) -> Batch:
         """Collate samples into rows of `length` tokens, for training. Errors are those of `collate_rows`."""
@@ -169,15 +159,17 @@ class Processor:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _sample(
-        self, pictures: Sequence[Image | Draft], turns: Sequence[Turn], key: str, *, open_ended: bool
+        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], key: str, *, open_ended: bool
     ) -> Sample:
-        for picture in pictures:
-            if picture.mode != "RGB":
-                where = f"{key}: " if key else ""
-                raise ValueError(f"{where}a picture has mode {picture.mode}, expected RGB: open it with read_image")
-        sizes = tuple(Size.of(picture.size) for picture in pictures)
+        try:
+            flat, given, turns = framed(pictures, turns)
+            if odd := {picture.mode for picture in flat} - {"RGB"}:
+                raise ValueError(f"a picture has mode {min(odd)}, expected RGB: open it with read_image")
+            sizes = self.plan.in_company(given)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}" if key else str(error)) from error
         ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
-        views = tuple(view for picture in pictures for view in self._views(picture))
+        views = tuple(view for picture, size in zip(flat, sizes, strict=True) for view in self._views(picture, size))
         positions = None if self.grid is None else grid_positions(ids, map(self.grid, sizes))
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes, positions)
 
@@ -188,7 +180,8 @@ class Processor:
         where = f"{key}: " if key else ""
         try:
             check_turns(turns, len(sizes), open_ended=open_ended)
-            pictures = [self.ids_before(number) + self.picture_ids(size) for number, size in enumerate(sizes)]
+            company = enumerate(self.plan.in_company(sizes))
+            pictures = [self.ids_before(number) + self.picture_ids(size) for number, size in company]
             drops = self.overlong == "drop_turns" and not open_ended
 
             def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -207,7 +200,7 @@ class Processor:
         segments = prompt_segments(turns, self.template, self.tokenizer, system=self.system)
         check_characters(segments, self.max_length, lambda: self._longest_token)
         read = tokenize(segments, self.tokenizer, add_special_tokens=self.template != CHAT)
-        ids, labels = expanded(*read, pictures)
+        ids, labels = expanded(*read, pictures, together=self.plan.enclose_together)
         if len(ids) > self.max_length:
             raise TooLongError(
                 f"the sample has {len(ids)} tokens ({ids.count(IMAGE_TOKEN_ID)} of them visual), the limit is "
@@ -244,10 +237,13 @@ class Processor:
             self._separators[text] = separator_id(text, self.tokenizer)
         return self._separators[text]
 
-    def _views(self, picture: Image | Draft) -> list[Tensor]:
+    def _views(self, picture: Image | Draft, size: Size) -> list[Tensor]:
         """The views of a picture in the order of the prompt; views that are seen together stay together."""
-        cut = self.plan.cut_draft(picture) if isinstance(picture, Draft) else self.plan.cut(picture)
+        if isinstance(picture, Draft) or type(size) is not Size:
+            cut = self.plan.cut_draft(Draft(picture.image if isinstance(picture, Draft) else picture, size))
+        else:
+            cut = self.plan.cut(picture)
         inputs = self.plan.inputs
-        order = [item for item in self.plan.layout(Size.of(picture.size)) if isinstance(item, int)]
+        order = [item for item in self.plan.layout(size) if isinstance(item, int)]
         views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
         return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]

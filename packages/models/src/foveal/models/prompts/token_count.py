@@ -41,15 +41,16 @@ class TokenCount:
         if self.merge is None:
             counts = [self.connector.num_tokens(*of_set) for of_set in grids]
             return [counts[item] if isinstance(item, int) else item for item in layout]
-        places = [place for place, item in enumerate(layout) if isinstance(item, int)]
-        before, run, after = layout[: places[0]], layout[places[0] : places[-1] + 1], layout[places[-1] + 1 :]
-        if run != tuple(range(len(grids))):
+        numbers = [place for place, item in enumerate(layout) if isinstance(item, int)]
+        first, last = numbers[0], numbers[-1] + 1
+        if layout[first:last] != tuple(range(len(grids))):
             raise ValueError(
                 f"{type(self.merge).__name__} makes one run of all views, {type(self.plan).__name__} puts texts or "
                 "another order between them: use one of the two"
             )
         planes = token_grids(self.connector, grids)
-        return [*before, self.merge.num_tokens(planes, self.plan.tile_grid(picture), picture), *after]
+        run = self.merge.num_tokens(planes, self.plan.tile_grid(picture), picture)
+        return [*layout[:first], run, *layout[last:]]
 
     def grid(self, picture: Size) -> Grid:
         """Rows and columns of a picture's tokens, for a merge whose tokens are `on_grid`.

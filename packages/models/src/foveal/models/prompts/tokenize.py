@@ -57,13 +57,28 @@ def tokenize(
     return ids, labels
 
 
-def expanded(ids: list[int], labels: list[int], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
-    """Replace every single `IMAGE_TOKEN_ID` by its picture's ids."""
+def expanded(
+    ids: list[int], labels: list[int], pictures: list[list[int]], *, together: bool = False
+) -> tuple[list[int], list[int]]:
+    """Replace every single `IMAGE_TOKEN_ID` by its picture's ids.
+
+    Args:
+        ids: with one `IMAGE_TOKEN_ID` for each picture.
+        labels: as many.
+        pictures: the ids of each picture: placeholders, and texts around them.
+        together: leave out the texts between two pictures that follow each other directly, see `ViewPlan`.
+    """
     rest = iter(pictures)
     expanded_ids: list[int] = []
     expanded_labels: list[int] = []
+    before: int | None = None
     for token, label in zip(ids, labels, strict=True):
         standing = next(rest) if token == IMAGE_TOKEN_ID else [token]
+        if together and token == before == IMAGE_TOKEN_ID:
+            while expanded_ids[-1] != IMAGE_TOKEN_ID:
+                del expanded_ids[-1], expanded_labels[-1]
+            standing = standing[standing.index(IMAGE_TOKEN_ID) :]
+        before = token
         expanded_ids += standing
         expanded_labels += [label] * len(standing)
     return expanded_ids, expanded_labels

@@ -3,7 +3,7 @@
 Their `config.json` is the language model's with additional fields `mm_...`; the tensors identify the connector.
 """
 
-import ast
+import logging
 import re
 from collections.abc import Mapping
 from math import isqrt
@@ -18,7 +18,9 @@ from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge
 from foveal.models.merges.merge import Merge
+from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.published import siglip_towers
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
@@ -26,11 +28,14 @@ from foveal.models.published.tensor_names import ORIGINAL, Names, divided
 from foveal.models.published.towers import openai_clip, unread_of_clip
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
+from foveal.models.views.marked import END, START, MarkedPlan
+from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.uhd import UhdPlan
 
+logger = logging.getLogger(__name__)
 FAMILIES = {
     "llava": "llama",
     "llava_llama": "llama",
@@ -42,7 +47,6 @@ FAMILIES = {
 """`model_type` -> transformers' name of the language model; transformers itself uses `llava` for another layout."""
 
 REFUSED = {
-    "mm_use_im_start_end": "marks around pictures",
     "s2": "views of several scales (S2)",
     "mm_resampler_type": "a resampler before the projector",
     "deepstack_args_for_ablation": "an ablation of DeepStack's",
@@ -50,6 +54,9 @@ REFUSED = {
 }
 """Fields that, if set, describe a model that cannot be built from its checkpoint here."""
 
+IDENTITY = "identity"
+"""The `mm_projector_type` without weights."""
+PATCH_MARK = "<im_patch>"
 OPENAI = re.compile(r"openai/clip-vit-[\w-]+")
 RELEASED_SLICES = 7
 """LLaVA-UHD's release cuts up to 7 slices, its paper up to 6; no configuration says so."""
@@ -57,8 +64,9 @@ RELEASED_SLICES = 7
 
 def is_original(config: Mapping[str, Any], weights: StoredTensors) -> bool:
     """Whether a folder has this layout."""
-    needed = ("model.mm_projector.", "model.layers.")
-    return "mm_vision_tower" in config and all(any(name.startswith(part) for name in weights.shapes) for part in needed)
+    found = [any(name.startswith(part) for name in weights.shapes) for part in ("model.mm_projector.", "model.layers.")]
+    found[0] |= config.get("mm_projector_type") == IDENTITY
+    return "mm_vision_tower" in config and all(found)
 
 
 def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None) -> Draft:
@@ -92,7 +100,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             kind=config.get("mm_projector_type"),
             source=source,
         )
-        merge = _merge(config, language_model.hidden_size, source)
+        merge = _merge(config, tower, language_model.hidden_size, source)
     return Draft(
         family=FAMILIES[kind],
         language_model=language_model,
@@ -103,6 +111,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         readings=(*readings, of_connector(connector), of_merge(merge)),
         names=names,
         plan=plan_of(config, tower, connector, merge, source=source),
+        tokens=_marks(config),
         max_length=longest(config, language_model),
     )
 
@@ -135,7 +144,7 @@ def _tower(
     return tower, (Reading("encoder", tower, convert),)
 
 
-def _merge(config: Mapping[str, Any], width: int, source: str) -> Merge | None:
+def _merge(config: Mapping[str, Any], tower: VisionTransformer, width: int, source: str) -> Merge | None:
     aspect, kind = str(config.get("image_aspect_ratio")), config.get("mm_patch_merge_type", "flat")
     if aspect == "deepstack":
         start, interval = config.get("deepstack_start_id", 1), config.get("deepstack_interval", 1)
@@ -146,15 +155,39 @@ def _merge(config: Mapping[str, Any], width: int, source: str) -> Merge | None:
             raise ValueError(f"{source}: deepstack_sampling is {sampling!r}, with is_anyres_deepstack only 2d is known")
         return DeepStackHdMerge(width, start_layer=start, interval=interval, stacks=isqrt(crops) ** 2)
     if not aspect.startswith("anyres"):
-        if kind != "flat":
+        if kind not in ("flat", "spatial", "spatial_unpad"):
             raise ValueError(
-                f"{source}: mm_patch_merge_type {kind!r} belongs to image_aspect_ratio anyres, not {aspect}"
+                f"{source}: mm_patch_merge_type {kind!r} is not known for image_aspect_ratio {aspect}, only flat, "
+                "spatial and spatial_unpad"
             )
-        return None
+        if kind != "spatial_unpad":
+            return None
+        logger.info("%s: the newline comes after the only view, as in LLaVA-NeXT's code", source)
+        return AnyResMerge(width)
     most = re.fullmatch(r"anyres(?:_max_(\d+))?", aspect)
     if most is None:
         raise ValueError(f"{source}: image_aspect_ratio is {aspect!r}, expected anyres or anyres_max_N")
-    return AnyResMerge(width, kind=kind, max_tiles=int(most[1]) if most[1] else None)
+    max_tiles = int(most[1]) if most[1] else None
+    if kind == "spatial_unpad" and not tower.use_class_token:
+        return OneVisionMerge(width, max_tiles=max_tiles, frame_stride=frame_stride(config))
+    return AnyResMerge(width, kind=kind, max_tiles=max_tiles)
+
+
+def frame_stride(config: Mapping[str, Any]) -> int | None:
+    """By how much LLaVA-NeXT's code shrinks the maps of a video's frames; None if in a way that is not known here."""
+    known = {"mm_spatial_pool_mode": "bilinear", "mm_newline_position": "one_token", "add_faster_video": False}
+    if any(config.get(field, value) != value for field, value in known.items()):
+        return None
+    stride: int = config.get("mm_spatial_pool_stride") or 2
+    return stride
+
+
+def _marks(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tokens that LLaVA's code adds to a tokenizer for marks around pictures, in its order."""
+    if not config.get("mm_use_im_start_end"):
+        return ()
+    # Without the field it adds the mark of patches too, which no prompt has.
+    return (*((PATCH_MARK,) if config.get("mm_use_im_patch_token", True) else ()), START, END)
 
 
 def plan_of(
@@ -165,7 +198,20 @@ def plan_of(
     Raises:
         ValueError: if its canvases do not fit the tower's views.
     """
-    size = tower.image_size
+    plan = _unmarked(config, tower, connector, merge, source=source)
+    return MarkedPlan(plan) if config.get("mm_use_im_start_end") else plan
+
+
+def has_merge(config: Mapping[str, Any]) -> bool:
+    """Whether a model of this `config.json` has a merge."""
+    aspect = str(config.get("image_aspect_ratio"))
+    return aspect.startswith(("anyres", "deepstack")) or config.get("mm_patch_merge_type") == "spatial_unpad"
+
+
+def _unmarked(
+    config: Mapping[str, Any], tower: VisionTransformer, connector: Connector, merge: Merge | None, *, source: str
+) -> ViewPlan:
+    size, aspect = tower.image_size, str(config.get("image_aspect_ratio"))
     if isinstance(connector, PerceiverResampler):
         if isinstance(connector, SpatialResampler):
             return UhdPlan(size, tower.patch_size, RELEASED_SLICES)
@@ -174,41 +220,15 @@ def plan_of(
         return DeepStackHdPlan(size, config.get("num_crops", 4))
     if isinstance(merge, DeepStackMerge):
         return DeepStackPlan(size, config.get("num_crops", 4))
-    if merge is not None:
-        return AnyResPlan(size, canvases(config.get("image_grid_pinpoints"), size, source=source))
-    if config.get("image_aspect_ratio") == "pad":
-        red, green, blue = (int(255 * part) for part in tower.image_mean)
+    red, green, blue = (int(255 * part) for part in tower.image_mean)
+    if merge is not None and aspect.startswith("anyres"):
+        candidates = canvases(config.get("image_grid_pinpoints"), size, source=source)
+        if isinstance(merge, OneVisionMerge):
+            return OneVisionPlan(size, candidates, fill=(red, green, blue))
+        return AnyResPlan(size, candidates)
+    if aspect == "pad":
         return PadToSquare(size, fill=(red, green, blue))
     if not tower.use_class_token:
         # SigLIP's pictures are resized to height and width, CLIP's to the shorter side.
         return StretchToSquare(size)
     return CropToSquare(size)
-
-
-def canvases(pinpoints: object, size: int, *, source: str) -> list[tuple[int, int]]:
-    """Canvases in tiles, from a configuration's list in pixels.
-
-    Args:
-        pinpoints: pairs of pixels, a text with such a list, or a range of tiles like `(1x1),...,(6x6)`.
-        size: side of a tile in pixels.
-        source: named in errors.
-
-    Raises:
-        ValueError: if `pinpoints` is none of these, or a side is not a multiple of `size`.
-    """
-    if isinstance(pinpoints, str):
-        if ends := re.fullmatch(r"\((\d+)x(\d+)\),?\.\.\.,?\((\d+)x(\d+)\)", pinpoints.replace(" ", "")):
-            first, second, last_first, last_second = (int(number) for number in ends.groups())
-            return [(i, j) for i in range(first, last_first + 1) for j in range(second, last_second + 1)]
-        try:
-            pinpoints = ast.literal_eval(pinpoints)
-        except (ValueError, SyntaxError) as error:
-            raise ValueError(f"{source}: image_grid_pinpoints {pinpoints!r} is not a list of canvases") from error
-    if not isinstance(pinpoints, list | tuple) or not all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(n, int) and n % size == 0 for n in pair)
-        for pair in pinpoints
-    ):
-        raise ValueError(
-            f"{source}: image_grid_pinpoints {pinpoints!r} must be pairs of pixels, multiples of the view's {size}"
-        )
-    return [(first // size, second // size) for first, second in pinpoints]

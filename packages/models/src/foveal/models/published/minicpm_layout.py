@@ -15,7 +15,8 @@ from foveal.encoders import EarlyCompressionViT, minicpm_vit, minicpm_weights
 from foveal.encoders.hub import only_shapes
 from foveal.encoders.minicpm import COMPRESSED, UNCOMPRESSED
 from foveal.models.published.decoders import config_of
-from foveal.models.published.preprocessing import MINICPM, preprocessing_of
+from foveal.models.published.image_processors import MINICPM
+from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, unchanged
 from foveal.models.published.tensor_names import Table, divided
 from foveal.models.views.minicpm import MiniCpmPlan

@@ -5,14 +5,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from foveal.connectors import Chain, Connector, MlpProjector, MMFuser, PerceiverResampler, SpatialResampler
+from foveal.connectors import Chain, Connector, Identity, MlpProjector, MMFuser, PerceiverResampler, SpatialResampler
 from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR, TRANSFORMERS
 from foveal.connectors.mmfuser import MMFUSER
 from foveal.connectors.resampler import UHD
 from foveal.core import StoredTensors, load_exact
 from foveal.models.model import VisionLanguageModel
+from foveal.models.prompts.tokenize import separator_id
+from foveal.models.views.marked import MarkedPlan
 
 Shapes = Mapping[str, tuple[int, ...]]
 RESAMPLERS: dict[str, type[PerceiverResampler]] = {
@@ -25,6 +28,7 @@ RESAMPLERS: dict[str, type[PerceiverResampler]] = {
 RESAMPLER_HEAD_WIDTH = 128
 FUSER_POINTS = 4
 """The only number in MMFuser's reference; with it, the shapes determine the number of heads."""
+EMBEDDINGS = "embed_tokens.weight"
 BEFORE = re.compile(r".*?(mm_projector|multi_modal_projector)\.")
 
 
@@ -38,12 +42,14 @@ def projector_of(
         in_width: width of the encoder, a tuple for several maps.
         out_width: width of the language model.
         prefix_tokens: see `Connector`.
-        kind: its name in the configuration (`mm_projector_type`); only resamplers need it.
+        kind: its name in the configuration (`mm_projector_type`); only resamplers and `identity` need it.
         source: named in errors.
 
     Raises:
         ValueError: if the projector is unknown, or its sizes contradict the encoder's.
     """
+    if kind == "identity":
+        return Identity(in_width, out_width, prefix_tokens=prefix_tokens)
     if "0.gamma1" in shapes:
         fuser = _fuser(shapes, in_width, source)
         return Chain(in_width, out_width, stages=[fuser], last=_mlp(_after_fuser(shapes), fuser.out_width, out_width))
@@ -79,7 +85,8 @@ def load_projector(model: VisionLanguageModel, path: str | Path) -> None:
     """Copy a published projector, such as the result of a stage 1, into the connector of `model`.
 
     Args:
-        model: its connector has the projector's class and sizes; its merge gets the newline if the file has one.
+        model: its connector has the projector's class and sizes; its merge gets the newline if the file has one, its
+            embeddings of the marks around pictures theirs (`MarkedPlan`), the last two rows of the file's table.
         path: safetensors file whose names contain `mm_projector.` or `multi_modal_projector.`, after any prefix.
 
     Raises:
@@ -87,18 +94,20 @@ def load_projector(model: VisionLanguageModel, path: str | Path) -> None:
     """
     weights = StoredTensors(path)
     source = weights.source
-    connector, merge, other = {}, {}, []
+    connector, merge, marks, other = {}, {}, dict[str, Tensor](), []
     for name, tensor in weights.stream(set(weights.shapes)):
         if before := BEFORE.match(name):
             connector[name[before.end() :]] = tensor
         elif name.endswith("image_newline"):
             merge["newline"] = tensor
+        elif name.endswith(EMBEDDINGS) and isinstance(model.processor.plan, MarkedPlan):
+            marks[name] = tensor
         else:
             other.append(name)
     if other:
         raise ValueError(
             f"{source} holds {sorted(other)[:5]} in addition to a projector: embeddings there belong to marks around "
-            "pictures, which prompts here do not have"
+            "pictures, which this model's prompts do not have (MarkedPlan puts them there)"
         )
     if not connector:
         raise ValueError(f"{source}: there is no projector among {sorted(weights.shapes)[:5]}")
@@ -106,6 +115,19 @@ def load_projector(model: VisionLanguageModel, path: str | Path) -> None:
     load_exact(model.connector, read, source=source)
     if merge:
         load_exact(nn.Module() if model.merge is None else model.merge, merge, source=f"{source} (merge)")
+    for name, table in marks.items():
+        _fill_marks(model, table, source=f"{source}: {name}")
+
+
+@torch.no_grad()
+def _fill_marks(model: VisionLanguageModel, trained: Tensor, *, source: str) -> None:
+    """Copy the embeddings of the two marks: LLaVA's code saves the whole table, where they are the last two rows."""
+    plan: Any = model.processor.plan
+    table: Tensor = model.language_model.get_input_embeddings().weight
+    if trained.shape[1:] != table.shape[1:] or len(trained) < 2:
+        raise ValueError(f"{source} is {list(trained.shape)}, the language model's embeddings are {list(table.shape)}")
+    rows = [separator_id(mark, model.processor.tokenizer) for mark in (plan.start, plan.end)]
+    table[rows] = trained[-2:].to(table)
 
 
 def _mlp(shapes: Mapping[str, Any], in_width: Any, out_width: int, prefix_tokens: int = 0) -> MlpProjector:

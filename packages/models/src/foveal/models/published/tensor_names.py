@@ -34,6 +34,15 @@ IN_MEMORY: Table = (
 )
 """transformers' LLaVA in memory, and in files since its version 4.52."""
 
+QWEN3_VL: Table = (
+    ("model.visual.merger.", "connector", "merger."),
+    ("model.visual.deepstack_merger_list.", "connector", "deepstack_merger_list."),
+    ("model.visual.", "encoder", ""),
+    ("model.language_model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""Qwen3-VL, as it is published and as transformers writes it."""
+
 VARY_TINY: Table = (
     ("model.vision_tower_2.", "encoder", ""),
     ("model.vision_tower.", "encoder", ""),
@@ -51,6 +60,38 @@ VARY_BASE: Table = (
     ("lm_head.", "language_model", "lm_head."),
 )
 """Vary-base and Vary-toy."""
+
+GOT_ORIGINAL: Table = (
+    ("model.vision_tower_high.", "encoder", ""),
+    ("model.mm_projector_vary.", "connector", ""),
+    ("model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""GOT-OCR 2.0's own code."""
+
+GOT_LIBRARY: Table = (
+    ("multi_modal_projector.conv_upsampler", "encoder", "conv_upsampler"),
+    ("multi_modal_projector.multimodal_projector.", "connector", ""),
+    ("model.multi_modal_projector.conv_upsampler", "encoder", "conv_upsampler"),
+    ("model.multi_modal_projector.multimodal_projector.", "connector", ""),
+    *(row for row in LEGACY if row[1] != "connector"),
+    *(row for row in IN_MEMORY if row[1] != "connector"),
+)
+"""transformers' GOT-OCR 2.0, in files and in memory; the strided convolutions belong to our tower."""
+
+DEEPSEEK_OCR2: Table = (
+    ("model.sam_model.", "flow", "sam_model."),
+    ("model.qwen2_model.", "flow", "qwen2_model."),
+    ("model.vision_tower.", "flow", "vision_tower."),
+    ("model.projector.layers.", "connector", ""),
+    ("model.multi_modal_projector.", "connector", ""),
+    ("model.view_seperator", "merge", "separator"),
+    ("model.view_separator", "merge", "separator"),
+    ("model.language_model.", "language_model", "model."),
+    ("model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""DeepSeek-OCR 2's own code, whose names transformers writes too, and transformers in memory."""
 
 BUFFERS = (
     (re.compile(r".*\.rotary_emb\.inv_freq"), "a buffer that is computed from the configuration"),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from foveal.encoders import SamViTDet, VisionTransformer
 from foveal.encoders.encoder import Colour
@@ -73,6 +74,49 @@ def sam_tower(shapes: Shapes, *, image_mean: Colour, image_std: Colour, source: 
         mlp_ratio=shape_of(shapes, "blocks.0.mlp.lin1.weight", source)[0] / width,
         image_mean=image_mean,
         image_std=image_std,
+    )
+
+
+def described_sam(vision: Any, *, downsample: tuple[int, ...], source: str) -> SamViTDet:
+    """SAM's tower as transformers' `vision_config` of GOT-OCR 2.0 describes it, or `sam_config` of DeepSeek-OCR 2.
+
+    Args:
+        vision: transformers' configuration.
+        downsample: channels of the strided convolutions.
+        source: named in errors.
+
+    Raises:
+        ValueError: for a setting that would give other numbers.
+    """
+    known = {
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
+        "num_channels": 3,
+        "qkv_bias": True,
+        "use_abs_pos": True,
+        "use_rel_pos": True,
+    }
+    for field, expected in known.items():
+        if getattr(vision, field) != expected:
+            raise ValueError(
+                f"{source}: {field} of the image tower is {getattr(vision, field)!r}, only {expected!r} can be read"
+            )
+    for field in ("image_size", "patch_size"):
+        if not isinstance(getattr(vision, field), int):
+            raise ValueError(
+                f"{source}: {field} of the image tower is {getattr(vision, field)!r}, expected is a number"
+            )
+    return SamViTDet(
+        vision.hidden_size,
+        vision.num_hidden_layers,
+        vision.num_attention_heads,
+        vision.patch_size,
+        vision.image_size,
+        window=vision.window_size,
+        global_blocks=tuple(vision.global_attn_indexes),
+        neck_width=vision.output_channels,
+        downsample=downsample,
+        mlp_ratio=vision.mlp_dim / vision.hidden_size,
     )
 
 

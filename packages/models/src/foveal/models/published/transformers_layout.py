@@ -8,25 +8,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.connectors import MlpProjector
+from foveal.connectors import Connector, MlpProjector
 from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.encoders.hub import only_shapes
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.published import siglip_towers
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of
-from foveal.models.published.llava_layout import canvases
-from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, SIGLIP, Preprocessing, preprocessing_of
+from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
+from foveal.models.published.joined_layers import projector_of_layers
+from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
 from foveal.models.published.towers import unread_of_clip
-from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.anyres import DEFAULT_CANDIDATES, AnyResPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import PadToSquare
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("llava", "llava_next")
+VIP = "vipllava"
+KINDS = ("llava", "llava_next", VIP)
+VIP_LAYERS = (-2, -5, -8, -11, 6)
+VIP_SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+"""ViP-LLaVA was trained with LLaVA's `llava_v1` (scripts/finetune_stage3.sh of its code): vicuna_v1 with this text."""
 
 
 def is_library(config: Mapping[str, Any], weights: StoredTensors) -> bool:
@@ -45,6 +54,33 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Raises:
         ValueError: if the folder describes something that cannot be built, or has no image tower.
     """
+    names, language_model = described(config, weights)
+    source = weights.source
+    tower, reading = tower_of(config, names, encoder, source)
+    with torch.device("meta"):
+        connector, of_projector = _connector(config, tower, language_model.hidden_size)
+        merge = AnyResMerge(language_model.hidden_size) if config["model_type"] == "llava_next" else None
+    return Draft(
+        family=language_model.model_type,
+        language_model=language_model,
+        rename=unchanged,
+        encoder=tower,
+        connector=connector,
+        merge=merge,
+        readings=(reading, of_projector, of_merge(merge)),
+        names=names,
+        prompt=("vicuna_v1", VIP_SYSTEM) if config["model_type"] == VIP else None,
+        plan=_plan(config, tower, with_tiles=merge is not None, source=source),
+        max_length=language_model.max_position_embeddings,
+    )
+
+
+def described(config: Mapping[str, Any], weights: StoredTensors) -> tuple[Names, Any]:
+    """A folder's tensors, divided into parts, and its language model's configuration.
+
+    Raises:
+        ValueError: if the folder describes something that cannot be built, or has no image tower.
+    """
     source = weights.source
     if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
         raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
@@ -55,42 +91,57 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     for field, known in {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}.items():
         if config.get(field, known) != known:
             raise ValueError(f"{source}: {field} is {config[field]!r}, only {known!r} can be read")
-    family = config["text_config"].get("model_type", "llama")
-    language_model = config_of(family, config["text_config"])
+    language_model = config_of(config["text_config"].get("model_type", "llama"), config["text_config"])
     if config.get("tie_word_embeddings"):
         # transformers ties the output layer if either of the two says so.
         language_model.tie_word_embeddings = True
-    tower, reading = _tower(config, names, encoder, source)
-    with torch.device("meta"):
-        connector = MlpProjector(tower.width, language_model.hidden_size, prefix_tokens=tower.prefix_tokens)
-        merge = AnyResMerge(language_model.hidden_size) if config["model_type"] == "llava_next" else None
-    return Draft(
-        family=family,
-        language_model=language_model,
-        rename=unchanged,
-        encoder=tower,
-        connector=connector,
-        merge=merge,
-        readings=(reading, of_connector(connector), of_merge(merge)),
-        names=names,
-        plan=_plan(config, tower, with_tiles=merge is not None, source=source),
-        max_length=language_model.max_position_embeddings,
-    )
+    return names, language_model
 
 
-def _tower(
+def _layers(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The tower's layers that the projector reads."""
+    layers = config.get("vision_feature_layer")
+    if layers is None:
+        layers = VIP_LAYERS if config["model_type"] == VIP else -2
+    return (layers,) if isinstance(layers, int) else tuple(layers)
+
+
+def _connector(config: Mapping[str, Any], tower: VisionTransformer, width: int) -> tuple[Connector, Reading]:
+    """The projector, and how it is filled."""
+    if config["model_type"] == VIP:
+        return projector_of_layers(tower.widths, width, norm_eps=config.get("projector_layernorm_eps", 1e-5))
+    if len(tower.widths) > 1:
+        return projector_of_layers(tower.widths, width, norm_eps=None)
+    connector = MlpProjector(tower.width, width, prefix_tokens=tower.prefix_tokens)
+    return connector, of_connector(connector)
+
+
+def tower_of(
     config: Mapping[str, Any], names: Names, encoder: str | None, source: str
 ) -> tuple[VisionTransformer, Reading]:
-    """The image tower, on the meta device, and how it is filled."""
-    layer, strategy = config.get("vision_feature_layer", -2), config.get("vision_feature_select_strategy", "default")
-    if not isinstance(layer, int):
-        raise ValueError(f"{source}: vision_feature_layer is {layer}, concatenated layers cannot be read")
+    """The image tower, on the meta device, and how it is filled.
+
+    Args:
+        config: the folder's `config.json`, with `vision_feature_layer` and `vision_feature_select_strategy`.
+        names: the folder's tensors; those that are not read are removed from the encoder's.
+        encoder: folder of the image tower, if its sizes differ from those in `config`.
+        source: the folder.
+
+    Raises:
+        ValueError: if its features are selected in a way that is not known.
+    """
+    layers, strategy = _layers(config), config.get("vision_feature_select_strategy", "default")
     if strategy not in ("default", "full"):
         raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
     if siglip_towers.is_siglip(source, names.of("encoder").values()):
-        return siglip_towers.of_library(source, (layer,), strategy, names, encoder)
+        return siglip_towers.of_library(source, layers, strategy, names, encoder)
+    if strategy == "full" and len(layers) > 1:
+        raise ValueError(
+            f"{source}: vision_feature_select_strategy is full for {len(layers)} layers of a CLIP, whose class tokens "
+            "cannot be joined: only default can be read"
+        )
     with torch.device("meta"):
-        tower = clip_vit(encoder or source, layers=(layer,), keep_class_token=strategy == "full")
+        tower = clip_vit(encoder or source, layers=layers, keep_class_token=strategy == "full")
     names.ignore("encoder", unread_of_clip(names.of("encoder").values(), tower))
 
     def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -111,7 +162,8 @@ def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bo
     if settings is not None:
         tower.image_mean, tower.image_std = settings.statistics()
     if with_tiles:
-        pinpoints = _pinpoints(config, size, settings)
+        default = [[size * first, size * second] for first, second in DEFAULT_CANDIDATES]
+        pinpoints = pinpoints_of(config, settings) or default
         if settings is not None:
             settings.check_tiles(size)
         # This layout reads the same list of canvases as (height, width), the original code as (width, height).
@@ -126,12 +178,16 @@ def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bo
     return plan
 
 
-def _pinpoints(config: Mapping[str, Any], size: int, settings: Preprocessing | None) -> Any:
-    described, cut = config.get("image_grid_pinpoints"), None if settings is None else settings.pinpoints
-    if settings is not None and described and cut and cut != described:
+def pinpoints_of(config: Mapping[str, Any], settings: Preprocessing | None) -> Any:
+    """The list of canvases in `config.json` and in the settings of pictures; None if neither has one.
+
+    Raises:
+        ValueError: if the two differ.
+    """
+    stated, cut = config.get("image_grid_pinpoints"), None if settings is None else settings.pinpoints
+    if settings is not None and stated and cut and cut != stated:
         raise ValueError(
-            f"{settings.path}: image_grid_pinpoints is {cut}, in config.json it is {described}: pictures would be cut "
+            f"{settings.path}: image_grid_pinpoints is {cut}, in config.json it is {stated}: pictures would be cut "
             "for other canvases than the model reads"
         )
-    default = [[size * first, size * second] for first, second in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
-    return described or cut or default
+    return stated or cut

@@ -53,7 +53,7 @@ def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     names = divided(weights.shapes, VARY_TINY, source=source)
     language_model = config_of("opt", config)
     with torch.device("meta"):
-        tower = sam_tower(_inside(names, "encoder", weights), image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
+        tower = sam_tower(inside(names, "encoder", weights), image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
         connector = LINEAR(tower.widths[0], language_model.hidden_size)
     return Draft(
         family="opt",
@@ -61,7 +61,7 @@ def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
         rename=unchanged,
         encoder=tower,
         connector=connector,
-        readings=(_of_sam("encoder", tower), of_connector(connector)),
+        readings=(of_sam("encoder", tower), of_connector(connector)),
         names=names,
         plan=VaryPlan(tower.image_size),
         prompt=("vary_tiny", None),
@@ -87,9 +87,9 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     is_first = language_model.hidden_size == FIRST_WIDTH
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if is_first else (CLIP_MEAN, CLIP_STD)
     with torch.device("meta"):
-        shapes = _inside(names, "clip", weights)
+        shapes = inside(names, "clip", weights)
         clip = openai_clip(shapes, layers=(-2,), source=source) if encoder is None else clip_vit(encoder)
-        tower = sam_tower(_inside(names, "sam", weights), image_mean=mean, image_std=std, source=source)
+        tower = sam_tower(inside(names, "sam", weights), image_mean=mean, image_std=std, source=source)
         both = ParallelEncoder([clip, tower])
         connector = Parallel(both.widths, language_model.hidden_size, branches=[LINEAR, LINEAR])
     names.ignore("clip", unread_of_clip(names.of("clip").values(), clip))
@@ -108,7 +108,7 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
         connector=connector,
         readings=(
             Reading("clip", clip, of_clip),
-            _of_sam("sam", tower),
+            of_sam("sam", tower),
             Reading("connector", connector, of_branches),
         ),
         names=names,
@@ -119,13 +119,15 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     )
 
 
-def _of_sam(part: str, tower: SamViTDet) -> Reading:
+def of_sam(part: str, tower: SamViTDet) -> Reading:
+    """The reading of SAM's tower, under any published names."""
+
     def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
         return sam_weights(tensors, tower, source=source)
 
     return Reading(part, tower, convert)
 
 
-def _inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
+def inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
     """Shapes of a part's tensors, by their names inside the part."""
     return {inside: weights.shapes[published] for published, inside in names.of(part).items()}

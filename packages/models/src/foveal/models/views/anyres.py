@@ -107,7 +107,7 @@ def best_canvas(picture: Size, canvases: Iterable[Grid], size: int) -> Grid:
     return min(canvases, key=cost)
 
 
-def kept_region(picture: Size, tile_grid: Grid, grid: Grid) -> tuple[int, int, int, int]:
+def kept_region(picture: Size, tile_grid: Grid, grid: Grid, *, rounded: bool = False) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) of the cells that show the picture on the map of all tiles; the rest is padding.
 
     If the padding is odd, one more line is kept. A picture more elongated than the map has cells may keep no line at
@@ -117,16 +117,22 @@ def kept_region(picture: Size, tile_grid: Grid, grid: Grid) -> tuple[int, int, i
         picture: size of the picture.
         tile_grid: rows and columns of tiles.
         grid: rows and columns of cells of each tile.
+        rounded: round lengths to seven decimals before they are cut to whole cells, as transformers does: 99 cells
+            that were computed as 98.999... are then 99, not 98 as in the original code. It matters for few sizes.
 
     Raises:
         ValueError: if the picture has no area.
     """
     check_size(picture)
+
+    def whole(length: float) -> int:
+        return int(round(length, 7) if rounded else length)
+
     width, height = picture
     rows, columns = tile_grid[0] * grid[0], tile_grid[1] * grid[1]
     # First the ratio, then the product: the truncated result depends on the order.
     if width / height > columns / rows:
-        margin = (rows - int(height * (columns / width))) // 2
+        margin = (rows - whole(height * (columns / width))) // 2
         return margin, rows - margin, 0, columns
-    margin = (columns - int(width * (rows / height))) // 2
+    margin = (columns - whole(width * (rows / height))) // 2
     return 0, rows, margin, columns - margin

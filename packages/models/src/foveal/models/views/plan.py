@@ -1,10 +1,12 @@
 """The interface of a view plan."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from PIL.Image import Image
 
 from foveal.core import Box, Grid, Size
+from foveal.models.views.company import Frame
 from foveal.models.views.draft import Draft
 
 
@@ -18,10 +20,28 @@ class ViewPlan(ABC):
         inputs: number of views in a set.
         draft: decode a JPEG at a reduced scale if it is at least twice as large as in its sharpest view: several times
             faster for large pictures, and not exact. Plans with this option have `sharpest` and `cut_draft`.
+        enclose_together: pictures that follow each other directly in a prompt stand between one pair of the texts that
+            `layout` puts around a single picture, as pages of one document do (GOT-OCR 2.0).
     """
 
     inputs: int = 1
     draft: bool = False
+    enclose_together: bool = False
+
+    def in_company(self, pictures: Sequence[Size]) -> tuple[Size, ...]:
+        """The sizes of all pictures of a prompt as the other methods take them.
+
+        A plan may cut pictures otherwise if there are several, and marks them (see `foveal.models.views.company`); then
+        `cut_draft` gets them with the mark. Applied to its own result, it changes nothing.
+
+        Raises:
+            ValueError: if there are frames of a video and the plan does not cut them.
+        """
+        if any(isinstance(picture, Frame) for picture in pictures):
+            raise ValueError(
+                f"{type(self).__name__} does not cut the frames of a video: ask about single frames, as pictures"
+            )
+        return tuple(pictures)
 
     @abstractmethod
     def views(self, picture: Size) -> tuple[Size, ...]:

@@ -1,0 +1,233 @@
+"""GOT-OCR 2.0 beside transformers' own class, in its layout and in that of the original code."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tokenizers import ByteLevelBPETokenizer
+from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration, GotOcr2Processor, PreTrainedTokenizerFast
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+from foveal.core import Size
+from foveal.models import IMAGE_TOKEN_ID, DynamicTilesPlan, Turn, answer, generate, load, save
+from foveal.models.language_models.quantize import quantize, recorded_kind
+from foveal.models.views.normalise import normalised
+
+SIDE = 128
+PATCH = 8
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<imgpad>"]
+VISION = {
+    "hidden_size": 32,
+    "output_channels": 12,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": SIDE,
+    "patch_size": PATCH,
+    "window_size": 5,
+    "global_attn_indexes": [1],
+    "mlp_dim": 40,
+}
+TEXT = {
+    "model_type": "qwen2",
+    "hidden_size": 24,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+}
+TOKENS = (SIDE // PATCH // 4) ** 2
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Byte-level, with tokens for line ends and colons together with what follows them."""
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(["\n OCR: user\n OCR with format: system\n[red] [1, 2]"] * 9, 300, show_progress=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trained._tokenizer,
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=SPECIAL[1:],
+    )
+
+
+@pytest.fixture(scope="module")
+def reference(tokenizer):
+    torch.manual_seed(0)
+    rows = len(tokenizer)
+    text = TEXT | {"vocab_size": rows, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+    config = GotOcr2Config(
+        vision_config=VISION, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<imgpad>")
+    )
+    model = GotOcr2ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 0.5))
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(reference, tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("got")
+    reference.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    GotOcr2ImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def processor(tokenizer):
+    """Their processor, whose template lacks only the number of tokens of so small a picture."""
+    images = GotOcr2ImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    return GotOcr2Processor(images, tokenizer)
+
+
+def page(width, height, seed=0):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def check_beside(model, reference, pictures, question, theirs):
+    """The same views, ids, logits and greedy tokens."""
+    sample = model.processor.encode_prompt(pictures, [Turn("user", question)])
+    pad = model.processor.tokenizer.convert_tokens_to_ids("<imgpad>")
+    ids = sample.input_ids[None]
+    assert ids.where(ids != IMAGE_TOKEN_ID, torch.tensor(pad)).tolist() == theirs["input_ids"].tolist()
+    views = torch.stack(normalised(sample.views, model.encoder))
+    torch.testing.assert_close(views, theirs["pixel_values"], atol=2e-6, rtol=0)
+    with torch.no_grad():
+        expected = reference(**theirs).logits
+        torch.testing.assert_close(model(ids, sample.views, sizes=sample.sizes), expected, atol=1e-5, rtol=0)
+        tokens = reference.generate(**theirs, do_sample=False, max_new_tokens=8, eos_token_id=model.processor.stop_ids)
+    batch = model.processor.collate([sample], side="left")
+    found = generate(model, batch, max_new_tokens=8)
+    assert found == [model.processor.decode(tokens[0, ids.shape[1] :])]
+
+
+@pytest.mark.parametrize(
+    ("question", "options"),
+    [
+        (" OCR: ", {}),
+        (" OCR with format: ", {"format": True}),
+        ("[red]  OCR: ", {"color": "red"}),
+        ("[100, 50, 500, 750] OCR: ", {"box": [13, 4, 65, 60]}),
+        (" OCR with format upon the patch reference: ", {"format": True, "crop_to_patches": True, "max_patches": 6}),
+    ],
+)
+def test_beside_transformers(folder, reference, processor, question, options):
+    cropped = "crop_to_patches" in options
+    plan = DynamicTilesPlan(SIDE, 6, start="<img>", end="</img>", enclose_together=True) if cropped else None
+    picture, model = page(130, 80), load(folder, plan=plan)
+    theirs = processor(picture, **options, num_image_tokens=TOKENS, return_tensors="pt")
+    assert len(theirs["pixel_values"]) == (7 if cropped else 1)
+    check_beside(model, reference, [picture], f"<image>\n{question}", theirs)
+
+
+def test_pages_share_the_tokens_around_them(folder, reference, processor):
+    pages, model = [page(90, 130, 1), page(130, 90, 2)], load(folder)
+    options = {"multi_page": True, "num_image_tokens": TOKENS, "return_tensors": "pt"}
+    theirs = processor([pages], **options)
+    assert (theirs["input_ids"] == processor.tokenizer.convert_tokens_to_ids("<img>")).sum() == 1
+    check_beside(model, reference, pages, "<image><image>\n OCR across multi pages: ", theirs)
+    apart = model.processor.encode_prompt(pages, [Turn("user", "<image>\n<image>\n OCR: ")])
+    assert (apart.input_ids == processor.tokenizer.convert_tokens_to_ids("<img>")).sum() == 2
+    sizes = [Size.of(each.size) for each in pages]
+    turns = [Turn("user", "<image><image>\nOCR: "), Turn("assistant", "a b")]
+    assert model.processor.length(sizes, turns) == len(model.processor.encode(pages, turns).input_ids)
+
+
+def test_the_layout_of_the_original_code(folder, reference, processor, tokenizer, tmp_path):
+    renamed = {}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        for theirs, original in ORIGINAL:
+            name = name.replace(theirs, original)
+        renamed[name] = tensor
+    save_file(renamed, tmp_path / "model.safetensors")
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    fields = {"model_type": "GOT", "image_token_len": 256, "use_im_start_end": True, "tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(text | fields))
+    tokenizer.save_pretrained(tmp_path)
+    assert {"model.vision_tower_high.net_2.weight", "model.mm_projector_vary.bias"} < set(renamed)
+    theirs = processor(page(130, 80), num_image_tokens=TOKENS, return_tensors="pt")
+    check_beside(load(tmp_path), reference, [page(130, 80)], "<image>\n OCR: ", theirs)
+
+
+ORIGINAL = (
+    ("multi_modal_projector.multimodal_projector", "model.mm_projector_vary"),
+    ("multi_modal_projector.conv_upsampler1", "model.vision_tower_high.net_2"),
+    ("multi_modal_projector.conv_upsampler2", "model.vision_tower_high.net_3"),
+    ("language_model.model.", "model."),
+    ("vision_tower.layers.", "model.vision_tower_high.blocks."),
+    ("vision_tower.", "model.vision_tower_high."),
+    ("patch_embed.projection", "patch_embed.proj"),
+    ("neck.conv1", "neck.0"),
+    ("neck.layer_norm1", "neck.1"),
+    ("neck.conv2", "neck.2"),
+    ("neck.layer_norm2", "neck.3"),
+    (".layer_norm", ".norm"),
+    ("model.model.", "model."),
+)
+
+
+@torch.no_grad()
+def test_saved_and_quantised(folder, tmp_path):
+    whole, first = load(folder), load(folder, quantize="nf4-dq", plan="crop_to_patches")
+    batch = whole.processor.collate([whole.processor.encode_prompt([page(60, 90)], [Turn("user", "<image>OCR: ")])])
+    given = (batch.input_ids, batch.views)
+    assert torch.equal(load(save(whole, tmp_path / "saved"))(*given), whole(*given))
+    again = load(save(first, tmp_path / "quantised"))
+    assert recorded_kind(again.language_model.config) == "nf4-dq"
+    assert quantize(whole.language_model, "nf4-dq")
+    assert torch.equal(first(*given), whole(*given))
+    assert torch.equal(again(*given), whole(*given))
+    assert (again.processor.plan.max_tiles, again.processor.plan.enclose_together) == (12, True)
+    assert answer(first, page(60, 90), "OCR: ", max_new_tokens=4) == answer(
+        again, page(60, 90), "OCR: ", max_new_tokens=4
+    )
+
+
+def test_a_step_reaches_every_part(folder):
+    model = load(folder).train()
+    turns = [Turn("user", "<image>\nOCR: "), Turn("assistant", "some text")]
+    batch = model.processor.collate([model.processor.encode([page(100, 70)], turns)])
+    model.loss(batch).total.backward()
+    assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "changed", "message"),
+    [
+        ("preprocessor_config.json", {"size": {"height": 64, "width": 64}}, "size is .*the tower takes views of 128"),
+        ("preprocessor_config.json", {"resample": 2}, "resample is 2, which cannot be honoured"),
+        ("preprocessor_config.json", {"crop_to_patches": True, "min_patches": 99}, "min_patches is 99"),
+        ("preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"}, "known are GotOcr2ImageProc"),
+        ("config.json", {"vision_config": VISION | {"hidden_act": "relu"}}, "hidden_act of the image tower is 'relu'"),
+        ("config.json", {"vision_config": VISION | {"qkv_bias": False}}, "qkv_bias of the image tower is False"),
+        (
+            "config.json",
+            {"vision_config": VISION | {"hidden_size": "wide"}},
+            "no GOT-OCR 2.0 that can be built .*hidden_size",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, message):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    stated = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps(stated | changed))
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+def test_a_folder_that_crops(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    GotOcr2ImageProcessorPil(
+        size={"height": SIDE, "width": SIDE}, crop_to_patches=True, min_patches=2, max_patches=4, image_mean=[0.5] * 3
+    ).save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert (model.processor.plan.min_tiles, model.processor.plan.max_tiles) == (2, 4)
+    assert model.encoder.image_mean == (0.5, 0.5, 0.5)

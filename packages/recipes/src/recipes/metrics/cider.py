@@ -1,0 +1,139 @@
+"""CIDEr-D: how well a caption agrees with several people's, rare words counting more."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import exp, log, sqrt
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from recipes.metrics.answers import check_answers
+from recipes.metrics.extras import library
+
+LONGEST = 4
+SIGMA = 6.0
+REMOVED = {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"}
+"""Tokens that coco-caption removes; tokens are in lower case by then, so "-lrb-" stays."""
+
+Vector = Mapping[tuple[str, ...], float]
+
+
+class CiderD(Metric):
+    """CIDEr-D of captions (Vedantam et al., arXiv 1411.5726, section 4; coco-caption's `Cider`), times 10.
+
+    Papers print 100 times this. Document frequencies come from the references of all records, so that a single record
+    scores 0. Texts are split by NLTK's Treebank rules, which differ from CoreNLP's in some clitics and hyphens; pass
+    tokens joined by spaces to `update(..., tokenized=True)` for exact figures.
+
+    Attributes:
+        missing: number of missing captions, which score 0.
+
+    Raises:
+        ImportError: without nltk, when a text has to be split.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    missing: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Texts cannot be gathered; their bytes can.
+        self.add_state("texts", [], dist_reduce_fx="cat")
+        self.add_state("missing", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        predictions: Sequence[str | None],
+        references: Sequence[Sequence[str]],
+        *,
+        tokenized: bool = False,
+    ) -> None:
+        """Add captions (None: missing), each with its references.
+
+        Args:
+            predictions: the captions.
+            references: people's captions.
+            tokenized: the texts are tokens already, joined by spaces.
+
+        Raises:
+            ValueError: if there are not as many references as predictions, or one has none.
+        """
+        check_answers(predictions, references)
+        for prediction, accepted in zip(predictions, references, strict=True):
+            self.missing = self.missing + (prediction is None)
+            texts = [prediction or "", *accepted]
+            lines = texts if tokenized else [" ".join(caption_tokens(text)) for text in texts]
+            coded = bytearray("\n".join(lines).encode(errors="replace") + b"\x00")
+            self.texts.append(torch.frombuffer(coded, dtype=torch.uint8).to(self.device))
+
+    def compute(self) -> Tensor:
+        """The mean over records, 0 to 10."""
+        stored = torch.cat(self.texts) if isinstance(self.texts, list) else self.texts
+        records = [record.split("\n") for record in bytes(stored.tolist()).decode().split("\x00")[:-1]]
+        scores = cider_d([(record[0].split(), [each.split() for each in record[1:]]) for record in records])
+        return torch.tensor(sum(scores) / len(scores), dtype=torch.float32)
+
+
+def caption_tokens(text: str) -> list[str]:
+    """The words of a caption in lower case, without punctuation.
+
+    Raises:
+        ImportError: without nltk.
+    """
+    tokenizer = library("nltk.tokenize").TreebankWordTokenizer()
+    words = tokenizer.tokenize(text, convert_parentheses=True)
+    return [word.lower() for word in words if word.lower() not in REMOVED]
+
+
+def cider_d(records: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]]) -> list[float]:
+    """CIDEr-D of every record.
+
+    Args:
+        records: tokens of the caption, and of each of its references.
+    """
+    counted = [(_counts(caption), [_counts(each) for each in references]) for caption, references in records]
+    seen: Counter[tuple[str, ...]] = Counter()
+    for _, references in counted:
+        seen.update({gram for each in references for gram in each})
+    whole = log(len(records))
+    return [_score(caption, references, seen, whole) for caption, references in counted]
+
+
+def _counts(tokens: Sequence[str]) -> Counter[tuple[str, ...]]:
+    return Counter(
+        tuple(tokens[start : start + n]) for n in range(1, LONGEST + 1) for start in range(len(tokens) - n + 1)
+    )
+
+
+def _score(
+    caption: Counter[tuple[str, ...]],
+    references: Sequence[Counter[tuple[str, ...]]],
+    seen: Mapping[tuple[str, ...], int],
+    whole: float,
+) -> float:
+    def weighted(counts: Counter[tuple[str, ...]], n: int) -> Vector:
+        return {
+            gram: count * (whole - log(max(1, seen.get(gram, 0)))) for gram, count in counts.items() if len(gram) == n
+        }
+
+    total = 0.0
+    for reference in references:
+        gap = _bigrams(caption) - _bigrams(reference)
+        alike = [_cosine(weighted(caption, n), weighted(reference, n)) for n in range(1, LONGEST + 1)]
+        total += sum(alike) / LONGEST * exp(-(gap**2) / (2 * SIGMA**2))
+    return 10 * total / len(references)
+
+
+def _cosine(caption: Vector, reference: Vector) -> float:
+    """The cosine of two vectors, with the caption's counts clipped to the reference's."""
+    lengths = sqrt(sum(each**2 for each in caption.values())) * sqrt(sum(each**2 for each in reference.values()))
+    product = sum(
+        min(weight, reference[gram]) * reference[gram] for gram, weight in caption.items() if gram in reference
+    )
+    return product / lengths if lengths else 0.0
+
+
+def _bigrams(counts: Counter[tuple[str, ...]]) -> int:
+    return sum(count for gram, count in counts.items() if len(gram) == 2)

@@ -1,0 +1,92 @@
+"""Questions about documents of several pages: MP-DocVQA."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from recipes.metrics.answers import check_answers, check_lengths, distance
+
+NOT_ANSWERABLE = ("", "none", "not answerable", "n/a", "na")
+"""Predictions, in lower case, that are right if a question cannot be answered; "" counts for the accuracy only."""
+LEAST = 0.5
+
+
+class MpDocVqa(Metric):
+    """Accuracy, ANLS and accuracy of the page (MP-DocVQA, Tito et al., arXiv 2212.05935; its framework's metrics).
+
+    Unlike DocVQA, inner white space counts, and the prediction "none" is wrong even if the reference is "none".
+
+    Attributes:
+        missing: number of missing answers, which score 0.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    totals: Tensor
+    answers: Tensor
+    pages: Tensor
+    missing: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("answers", "pages", "missing"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        predictions: Sequence[str | None],
+        references: Sequence[Sequence[str]],
+        answerable: Sequence[bool],
+        predicted_pages: Sequence[int | None],
+        pages: Sequence[int | None],
+    ) -> None:
+        """Add predictions.
+
+        Args:
+            predictions: the answers; None: missing.
+            references: the accepted answers.
+            answerable: whether the document answers the question.
+            predicted_pages: indices of pages, from 0; None: none was given, which is wrong.
+            pages: the true indices; None: not to be scored.
+
+        Raises:
+            ValueError: if the lengths differ, or a question has no accepted answer.
+        """
+        check_answers(predictions, references)
+        check_lengths(predictions=predictions, answerable=answerable, predicted_pages=predicted_pages, pages=pages)
+        rows = zip(predictions, references, answerable, predicted_pages, pages, strict=True)
+        for prediction, accepted, can, predicted_page, page in rows:
+            scores = (0.0, 0.0) if prediction is None else document_scores(prediction, accepted, answerable=can)
+            hit = float(page is not None and predicted_page == page)
+            self.totals = self.totals + self.totals.new_tensor([*scores, hit])
+            self.pages = self.pages + (page is not None)
+            self.missing = self.missing + (prediction is None)
+        self.answers = self.answers + len(predictions)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`accuracy`, `anls` and `page_accuracy`, 0 to 1; the last is left out if no page was to be scored."""
+        accuracy, anls, hits = self.totals
+        found = {"accuracy": accuracy / self.answers, "anls": anls / self.answers}
+        if self.pages:
+            found["page_accuracy"] = hits / self.pages
+        return {name: score.float() for name, score in found.items()}
+
+
+def document_scores(prediction: str, accepted: Sequence[str], *, answerable: bool = True) -> tuple[float, float]:
+    """Accuracy and ANLS of one answer."""
+    said = prediction.lower().strip()
+    if not answerable:
+        return float(said in NOT_ANSWERABLE), float(said in NOT_ANSWERABLE and said != "")
+    if said == "none":
+        return 0.0, 0.0
+    truths = [answer.lower().strip() for answer in accepted]
+    alike = max(_alike(said, true) for true in truths)
+    return float(said in truths), alike if alike >= LEAST else 0.0
+
+
+def _alike(first: str, second: str) -> float:
+    longest = max(len(first), len(second))
+    return 1 - distance(first, second) / longest if longest else 0.0

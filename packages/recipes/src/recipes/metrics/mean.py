@@ -1,0 +1,60 @@
+"""The mean of a score over answers: the base of most metrics."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from recipes.metrics.answers import check_answers
+
+
+class Mean(Metric):
+    """The mean of scores that are added one by one; a missing answer scores 0.
+
+    Attributes:
+        total: sum of the scores.
+        answers: number of answers, including missing ones.
+        missing: number of missing answers.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    total: Tensor
+    answers: Tensor
+    missing: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("missing", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def add(self, score: float | None) -> None:
+        """Add the score of an answer; None: the answer is missing."""
+        self.total = self.total + (score or 0.0)
+        self.answers = self.answers + 1
+        self.missing = self.missing + (score is None)
+
+    def compute(self) -> Tensor:
+        """The mean score, 0 to 1."""
+        return (self.total / self.answers).float()
+
+
+class MeanScore(Mean, ABC):
+    """The mean score of answers, each compared with its accepted ones. A missing answer (None) scores 0."""
+
+    @abstractmethod
+    def score(self, prediction: str, accepted: Sequence[str]) -> float:
+        """The score of an answer, given its accepted answers (at least one)."""
+
+    def update(self, predictions: Sequence[str | None], references: Sequence[Sequence[str]]) -> None:
+        """Add predictions, each with its accepted answers.
+
+        Raises:
+            ValueError: if there are not as many references as predictions, or one has no accepted answer.
+        """
+        check_answers(predictions, references)
+        for prediction, accepted in zip(predictions, references, strict=True):
+            self.add(None if prediction is None else self.score(prediction, accepted))

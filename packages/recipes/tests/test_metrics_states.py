@@ -1,0 +1,128 @@
+"""Metrics over several ranks, missing answers, and what is refused."""
+
+import pytest
+
+from foveal.core import Box, Size
+from recipes.metrics import (
+    ANLS,
+    ActivityNetQa,
+    Choice,
+    CiderD,
+    CircularChoice,
+    FieldF1,
+    GqaAccuracy,
+    GroundingAccuracy,
+    Mme,
+    MpDocVqa,
+    OcrBench,
+    OcrBenchV2,
+    Pope,
+    RelaxedAccuracy,
+    TreeAccuracy,
+    VqaAccuracy,
+)
+from recipes.metrics.key_information import read_record
+
+WORDS = ["left", "right"]
+UPDATES = {
+    "anls": (ANLS, (["cat", "dig", None], [["cat"], ["dog"], ["owl"]])),
+    "vqa": (VqaAccuracy, (["cat", "dog", None], [["cat", "dog", "dog"], ["dog"] * 4, ["owl"]])),
+    "relaxed": (RelaxedAccuracy, (["10", "9", None], [["10.2"], ["5"], ["1"]])),
+    "choice": (Choice, (["A", "", None], ["A", "B", "B"], [WORDS, WORDS, WORDS])),
+    "circular": (CircularChoice, (["A", "B", None], ["A", "B", "B"], [WORDS] * 3, [5, 1_000_005, 7])),
+    "pope": (Pope, (["yes", "no", None], ["yes", "yes", "no"])),
+    "mme": (Mme, (["yes", "no", None, "yes"], ["Yes", "No", "No", "yes"], ["count"] * 4, ["a", "a", "b", "b"])),
+    "ocrbench": (OcrBench, (["a cat", "b", None], [["cat"], ["c"], ["d"]], ["x"] * 3)),
+    "ocrbench_v2": (OcrBenchV2, (["a cat", "b", None], [["cat"], ["c"], ["d"]])),
+    "cider": (CiderD, (["a cat", "a dog", None], [["a cat"], ["the dog"], ["an owl"]])),
+    "mp_docvqa": (MpDocVqa, (["x", "y", None], [["x"], ["z"], ["z"]], [True] * 3, [0, None, None], [0, 1, None])),
+    "activitynet": (ActivityNetQa, (["yes", "red", None], ["yes", "blue", "two"], [3, 4, 7])),
+    "fields": (FieldF1, ([{"a": "1"}, {"b": "2"}, None], [{"a": "1"}, {"b": "3"}, {"c": "4"}])),
+    "tree": (TreeAccuracy, ([{"a": "1"}, {"b": "2"}, None], [{"a": "1"}, {"b": "3"}, {"c": "4"}])),
+    "grounding": (
+        lambda: GroundingAccuracy("unit"),
+        (["[0, 0, 1, 1]", "none", None], [Box(0, 0, 10, 10)] * 3, [Size(10, 10)] * 3),
+    ),
+}
+
+
+def as_dict(score):
+    return {name: float(each) for name, each in score.items()} if isinstance(score, dict) else {"score": float(score)}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_two_halves_are_the_whole(name):
+    """As ranks do: every state is summed or concatenated."""
+    make, columns = UPDATES[name]
+    whole, first, second = make(), make(), make()
+    whole.update(*columns)
+    first.update(*(column[:1] for column in columns))
+    second.update(*(column[1:] for column in columns))
+    first.merge_state(second)
+    assert as_dict(first.compute()) == pytest.approx(as_dict(whole.compute()))
+    assert int(first.missing) == int(whole.missing) == 1
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_lists_of_different_lengths(name):
+    make, columns = UPDATES[name]
+    with pytest.raises(ValueError, match=r"\d predictions, .*\d"):
+        make().update(columns[0][:-1], *columns[1:])
+
+
+def test_answers_that_choose_nothing_are_counted():
+    metric = Choice()
+    metric.update(["A", "", None, "perhaps"], ["A", "B", "B", "A"], [WORDS] * 4)
+    assert (float(metric.compute()), int(metric.unparsed), int(metric.missing)) == (0.25, 2, 1)
+    boxes = GroundingAccuracy("pixel")
+    boxes.update(["nowhere", None], [Box(0, 0, 1, 1)] * 2, [Size(1, 1)] * 2)
+    assert (int(boxes.unparsed), int(boxes.missing)) == (1, 1)
+
+
+def test_an_empty_answer_is_wrong_unless_the_reference_is_followed():
+    for strict, ratio in ((False, 0.0), (True, 1.0)):
+        metric = Pope(strict_reference=strict)
+        metric.update([""], ["yes"])
+        assert float(metric.compute()["accuracy"]) == ratio
+        hits = OcrBench(strict_reference=strict)
+        hits.update(["anything"], [[""]], ["docVQA"])
+        assert float(hits.compute()) == ratio
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Choice("best"), "parser must be one of mmmu, letter"),
+        (lambda: CircularChoice("best"), "parser must be one of"),
+        (lambda: VqaAccuracy("plain"), "normaliser must be one of evalai, original"),
+        (lambda: GqaAccuracy("plain"), "rule must be one of lmms_eval, llava"),
+        (lambda: GroundingAccuracy("guess"), "scale must be one of unit, thousand, pixel"),
+        (lambda: Mme("plain"), "labels must be one of original, lmms_eval"),
+        (lambda: OcrBenchV2("plain"), "kind must be one of vqa"),
+        (lambda: Choice().update(["A"], ["C"], [WORDS]), "the right answer is 'C', the 2 options are AB"),
+        (lambda: Pope().update(["yes"], ["maybe"]), "the truth is 'maybe', expected yes or no"),
+        (lambda: Mme().update(["yes"], ["yes"], ["cooking"], ["a"]), "'cooking' is not a subtask of MME"),
+        (lambda: ActivityNetQa().update(["yes"], ["yes"], [9]), "9 is not a type of question"),
+    ],
+)
+def test_what_is_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"total": "5.00", "date": "1 May"}',
+        'Here it is:\n```json\n{"total": "5.00", "date": "1 May"}\n```',
+        "{'total': '5.00', 'date': '1 May'}",
+        "total: 5.00\ndate: 1 May",
+    ],
+)
+def test_records_in_answers(text):
+    assert read_record(text) == {"total": "5.00", "date": "1 May"}
+
+
+def test_no_record_in_an_answer():
+    assert read_record("I cannot read it") is None
+    assert read_record("[1, 2]") is None
