@@ -32,6 +32,7 @@ METHODS = {
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),
     "mixture_of_features": (BOTH, TWO),
+    "minicpm_v": (("1b",), TWO),
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),
     "uhd": (("13b",), TWO),

@@ -44,6 +44,7 @@ METHODS = {
     "deepseek_vl": (("7b",), TWO_STAGES),
     "internvl": (("1b", "2b", "8b"), ("pretrain", "finetune", "second_finetune")),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
+    "minicpm_v": (("1b",), TWO_STAGES),
     "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
     "uhd_v3": (("7b",), TWO_STAGES),
 }
@@ -116,7 +117,12 @@ RUNS = {
     "uhd_v3/finetune": Run(128, 1, 1e-5, 2e-5, 2e-5),  # 2 x 2 x 32 devices
     "mixture_of_features/pretrain": ALIGN,  # arXiv 2401.06209, released code: 16 x 8 x 2
     "mixture_of_features/finetune": Run(176, 1, None, 2e-5, 2e-5),  # 11 x 8 x 2
+    # Rates, warm-up (1000 of 2000 steps, 1000 of 10000) and decay: LLaVA-UHD v4, released code; batch: LLaVA-1.5's.
+    "minicpm_v/pretrain": Run(256, 1, None, 1e-4, None, 0.5, 0.01),
+    "minicpm_v/finetune": Run(128, 1, 1e-5, 1e-5, 1e-5, 0.1, 0.01),
 }
+CLIPPED = ("minicpm_v/pretrain", "minicpm_v/finetune")
+"""Stages with clipped gradients and a second beta of 0.98."""
 
 
 def read(name):
@@ -148,9 +154,11 @@ def test_a_stage_is_the_published_run(name):
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
     assert Run(batch, trainer["max_epochs"], *rates, model["warmup"], model["weight_decay"]) == RUNS[name]
     # All use AdamW; only large trained models are sharded.
-    assert (model["optimizer"], model["betas"]) == ("adamw", [0.9, 0.999])
-    assert not {"gradient_clip_val", "max_steps", "min_steps"} & set(trainer)
-    large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "got_ocr"))
+    betas = [0.9, 0.98] if name in CLIPPED else [0.9, 0.999]
+    assert (model["optimizer"], model["betas"]) == ("adamw", betas)
+    assert trainer.get("gradient_clip_val") == (1.0 if name in CLIPPED else None)
+    assert not {"max_steps", "min_steps"} & set(trainer)
+    large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "got_ocr", "minicpm_v"))
     assert trainer.get("strategy") == ({"class_path": "recipes.sharding.Sharded"} if large else None)
 
 
@@ -365,7 +373,7 @@ def test_nothing_of_the_small_model_is_left_in_a_size(parsed, method, size):
     network = parsed[ON_SMALL[method, size]]["model"]["network"]
     assert network == parsed[ALONE[method, size]]["model"]["network"]
     assert network["class_path"] == "foveal.models.VisionLanguageModel"
-    assert network["init_args"]["system"] is None  # the template's own
+    assert network["init_args"]["system"] == ("" if method == "minicpm_v" else None)  # none: the template's own
 
 
 @pytest.mark.slow
@@ -385,6 +393,7 @@ def test_stages_are_understood(parsed, method, size, stage):
         }
         side = 384 if method == "llava_hr" else of_size["plan"]["init_args"].get("size")
         assert plan["init_args"].get("size") == side
+        assert method != "minicpm_v" or plan["init_args"] == of_size["plan"]["init_args"] | {"max_slices": 1}
     else:
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")

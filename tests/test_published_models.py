@@ -130,6 +130,7 @@ PARTS = {
     **dict.fromkeys(("GOT-OCR 2.0, one view", "GOT-OCR 2.0, 12 tiles"), (VARY, 0, linear(1024, 1024), QWEN_500M)),
     # transformers' class on the meta device, 938,193,024 in all, with the settings of the published config.json.
     "InternVL3 1B": (304_012_288, 0, 4_482_816, 629_697_920),
+    "MiniCPM-V 4.6": (522_299_312, 0, 25_967_104, 752_161_600),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
@@ -169,6 +170,11 @@ def test_parameters_of_the_parts(name):
 def test_the_whole_model_is_llava_and_what_the_method_adds(name, figure, more):
     """LLaVA-1.5 with its whole tower has 7,062,902,784 and 13,350,839,296 parameters."""
     assert parts(name).total + CLIP_BEHIND == figure + more
+
+
+def test_minicpm_has_as_many_parameters_as_its_release():
+    """openbmb/MiniCPM-V-4.6 says so in its safetensors' metadata."""
+    assert parts("MiniCPM-V 4.6").total == 1_300_428_016
 
 
 def test_the_released_files():
@@ -260,6 +266,13 @@ def test_deepseek_ocr2():
         pytest.param("InternVL3 1B", (300, 900), ["<img>", 256, 256, 256, 256, "</img>"], id="InternVL3, 1x3"),
         pytest.param("InternVL3 1B", (448, 448), ["<img>", 256, "</img>"], id="InternVL3, one tile"),
         pytest.param("InternVL3 1B", (1280, 960), ["<img>", *[256] * 13, "</img>"], id="InternVL3, the most"),
+        pytest.param("MiniCPM-V 4.6", (448, 448), ["<image>", 64, "</image>"], id="MiniCPM-V, uncut"),
+        pytest.param(
+            "MiniCPM-V 4.6",
+            (448, 896),
+            ["<image>", 66, "</image>", "<slice>", 64, "</slice>", "\n", "<slice>", 64, "</slice>"],
+            id="MiniCPM-V, 1x2",
+        ),
         pytest.param("Vary-tiny", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-tiny"),
         pytest.param("Vary-base 7B", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-base"),
     ],
