@@ -93,10 +93,10 @@ HR_ADAPTER = linear(1536, 1536) + linear(1536, 1024) + linear(49, 1024) + linear
 HR_ADAPTER += linear(2048, 512) + linear(512, 1)
 HR = 3 * HR_ADAPTER + linear(1024, 1024) + linear(1536, 1024)
 QWEN_7B = decoder(151_936, 4096, 32, 11008, bias=3 * 4096)
+QWEN_500M = decoder(151_860, 1024, 24, 2816, bias=3 * 1024) - 151_860 * 1024  # the tables are one
 # MoonViT with patches of 10 pixels instead of 14, and each compression.
 MOONVIT_10, COMPRESSION = 416_866_032 - 3 * (14 * 14 - 10 * 10) * 1152, linear(2 * 1152, 1152) + 1152**2
 QWEN2_7B = 7_615_616_512
-QWEN_500M = decoder(151_860, 1024, 24, 2816, bias=3 * 1024) - 151_860 * 1024  # the tables are one
 OPT_125M = 125_239_296
 CLIP_BEHIND = CLIP_BLOCK + CLIP_NORM
 

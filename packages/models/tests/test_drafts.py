@@ -10,6 +10,7 @@ from foveal.core import Size, build, describe
 from foveal.models import (
     AnyResPlan,
     CropToSquare,
+    DeepSeekOcr2Plan,
     DeepStackHdPlan,
     DeepStackPlan,
     DynamicTilesPlan,
@@ -43,13 +44,14 @@ def plans(side):
         "native": (NativePlan(side // 8, side * side // 4, side * side, draft=True), 4),
         "uhd": (UhdPlan(side, 14, draft=True), 2),
         "uhd_resized": (UhdPlan(side, 14, long_side=2 * side, draft=True), 2),
-        "uhd_v3": (UhdV3Plan(14, side, smallest=side // 2, longest=4 * side, draft=True), 4),
         "minicpm": (MiniCpmPlan(side, 28, 4, draft=True), 2),
+        "uhd_v3": (UhdV3Plan(14, side, smallest=side // 2, longest=4 * side, draft=True), 4),
         "anyres": (AnyResPlan(side, draft=True), 2),
         "onevision": (OneVisionPlan(side, draft=True), 1),
         "deepstack": (DeepStackPlan(side, draft=True), 2),
         "deepstack_aspect": (DeepStackPlan(side, keep_aspect=True, draft=True), 2),
         "deepstack_hd": (DeepStackHdPlan(side, draft=True), 1),
+        "deepseek_ocr2": (DeepSeekOcr2Plan(2 * side, side, 4, draft=True), 2),
         "dynamic_tiles": (DynamicTilesPlan(side, 4, draft=True), 2),
         "vary": (VaryPlan(2 * side, side, draft=True), 2),
     }

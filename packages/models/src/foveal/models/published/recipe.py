@@ -1,6 +1,6 @@
 """The description of a published checkpoint's model, before any weight is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.published.projectors import read_projector
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.plan import ViewPlan
+
+Gather = Callable[[Iterable[tuple[str, Tensor]]], Iterator[tuple[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Draft:
         family: transformers' `model_type` of the language model.
         language_model: the language model's configuration.
         rename: maps the language model's published tensors to its own names.
+        gather: joins tensors in a stream that are one in the language model, such as the experts of a layer.
         encoder: on the meta device, or with the weights of the encoder that the checkpoint names.
         connector: on the meta device.
         merge: on the meta device; None: there is no merge.
@@ -53,6 +56,7 @@ class Draft:
     family: str
     language_model: Any
     rename: Rename
+    gather: Gather = iter
     encoder: Encoder
     connector: Connector
     merge: Merge | None = None

@@ -79,6 +79,20 @@ GOT_LIBRARY: Table = (
 )
 """transformers' GOT-OCR 2.0, in files and in memory; the strided convolutions belong to our tower."""
 
+DEEPSEEK_OCR2: Table = (
+    ("model.sam_model.", "flow", "sam_model."),
+    ("model.qwen2_model.", "flow", "qwen2_model."),
+    ("model.vision_tower.", "flow", "vision_tower."),
+    ("model.projector.layers.", "connector", ""),
+    ("model.multi_modal_projector.", "connector", ""),
+    ("model.view_seperator", "merge", "separator"),
+    ("model.view_separator", "merge", "separator"),
+    ("model.language_model.", "language_model", "model."),
+    ("model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""DeepSeek-OCR 2's own code, whose names transformers writes too, and transformers in memory."""
+
 BUFFERS = (
     (re.compile(r".*\.rotary_emb\.inv_freq"), "a buffer that is computed from the configuration"),
     (re.compile(r".*\.attn\.(bias|masked_bias)"), "a causal mask, not a weight"),
