@@ -34,6 +34,8 @@ METHODS = {
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),
     "uhd": (("13b",), TWO),
+    "uhd_v2": (BOTH, TWO),
+    "uhd_v3": (("7b",), TWO),
     "vary": (("7b",), TWO),
     "vary_tiny": (("125m",), ("pretrain",)),
 }
@@ -53,6 +55,7 @@ NAMES = (
 # Left to the command line by the files: folders with weights that have no hub name.
 DECODER = ("--model.network.language_model.name_or_folder=there", "--model.network.tokenizer.name_or_folder=there")
 GIVEN = {
+    "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DECODER,
     "deepseek_ocr2": DECODER,

@@ -15,6 +15,7 @@ from foveal.connectors import Chain, MlpProjector, MMFuser
 from foveal.encoders import (
     CausalFlowEncoder,
     ConvNeXt,
+    InverseSemanticPyramid,
     MixtureOfResolution,
     SamSiglipHybrid,
     SamViTDet,
@@ -42,6 +43,8 @@ METHODS = {
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deepseek_vl": (("7b",), TWO_STAGES),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
+    "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
+    "uhd_v3": (("7b",), TWO_STAGES),
 }
 FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
@@ -97,6 +100,10 @@ RUNS = {
     "convllava/finetune": INSTRUCT,
     "deepseek_vl/pretrain": Run(256, 1, 1e-3, 1e-3, None),  # LLaVA-1.5's; trained parts: released code
     "deepseek_vl/finetune": INSTRUCT,
+    "uhd_v2/pretrain": ALIGN,  # arXiv 2412.13871, section 4.1, and its released code; 13B: see test_what_a_stage_trains
+    "uhd_v2/finetune": Run(128, 1, 2e-5, 2e-5, 2e-5),
+    "uhd_v3/pretrain": Run(256, 1, 1e-5, 2e-4, None),  # arXiv 2511.21150, released code: 2 x 8 x 16 devices
+    "uhd_v3/finetune": Run(128, 1, 1e-5, 2e-5, 2e-5),  # 2 x 2 x 32 devices
     "mixture_of_features/pretrain": ALIGN,  # arXiv 2401.06209, released code: 16 x 8 x 2
     "mixture_of_features/finetune": Run(176, 1, None, 2e-5, 2e-5),  # 11 x 8 x 2
 }
@@ -170,6 +177,10 @@ def tiny_fuser():
     return Chain((8, 8), 8, stages=[partial(MMFuser, heads=2)], last=MlpProjector)
 
 
+def tiny_pyramid():
+    return InverseSemanticPyramid(VisionTransformer(8, 1, 2, 8, 4, 16, layers=(-1,)))
+
+
 HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", "encoder.high.convolutions"}
 
 
@@ -225,6 +236,13 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
             {"encoder": tiny_hybrid},
             dict.fromkeys([*HYBRID_NEW, "connector"], 1e-3),
         ),
+        (["uhd_v2/7b", "uhd_v2/pretrain"], {"encoder": tiny_pyramid}, {"connector": 1e-3}),
+        (["uhd_v2/13b", "uhd_v2/pretrain"], {"encoder": tiny_pyramid}, {"connector": 2e-4}),
+        (
+            ["uhd_v2/13b", "uhd_v2/finetune"],
+            {"encoder": tiny_pyramid},
+            {"encoder.tower": 2e-5, "encoder.mix": 2e-5, "connector": 2e-5, "language_model": 2e-5},
+        ),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
@@ -254,6 +272,7 @@ def test_what_a_stage_trains(files, parts, trained):
 # Left to the command line by the files: folders with weights that have no hub name.
 DEEPSEEK = ("--model.network.language_model.name_or_folder=there", "--model.network.tokenizer.name_or_folder=there")
 GIVEN = {
+    "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DEEPSEEK,
     "deepseek_ocr2": DEEPSEEK,
@@ -355,8 +374,8 @@ def test_stages_are_understood(parsed, method, size, stage):
         assert {name: value for name, value in network["init_args"].items() if name not in changed} == {
             name: value for name, value in of_size.items() if name not in changed
         }
-        side = 384 if method == "llava_hr" else of_size["plan"]["init_args"]["size"]
-        assert plan["init_args"]["size"] == side
+        side = 384 if method == "llava_hr" else of_size["plan"]["init_args"].get("size")
+        assert plan["init_args"].get("size") == side
     else:
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from recipes.commands.predict import read_questions
+from recipes.answering.questions import QuestionFile, Unusable
 from recipes.data.index.open_records import open_records
 from recipes.data.mixture import read_mixture
 
@@ -32,7 +32,8 @@ def read(tmp_path):
         path = tmp_path / "example"
         path.write_text(text, encoding="utf-8")
         if kind == "questions":
-            return [(names(each.images), [each.text]) for each in read_questions(path, tmp_path)]
+            asked = QuestionFile(path, tmp_path, Unusable()).read()
+            return [(names(each.pictures), [each.text]) for each in asked]
         records = open_records(path)
         return [(names(each.images), [turn.text for turn in each.turns]) for each in records]
 

@@ -97,6 +97,9 @@ HR_ADAPTER += linear(2048, 512) + linear(512, 1)
 HR = 3 * HR_ADAPTER + linear(1024, 1024) + linear(1536, 1024)
 QWEN_7B = decoder(151_936, 4096, 32, 11008, bias=3 * 4096)
 QWEN_500M = decoder(151_860, 1024, 24, 2816, bias=3 * 1024) - 151_860 * 1024  # the tables are one
+# MoonViT with patches of 10 pixels instead of 14, and each compression.
+MOONVIT_10, COMPRESSION = 416_866_032 - 3 * (14 * 14 - 10 * 10) * 1152, linear(2 * 1152, 1152) + 1152**2
+QWEN2_7B = 7_615_616_512
 OPT_125M = 125_239_296
 CLIP_BEHIND = CLIP_BLOCK + CLIP_NORM
 
@@ -112,6 +115,8 @@ PARTS = {
     "DeepStack-V 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-HD 7B": (CLIP_336, CLIP_BEHIND, MLP_7B + 4096, VICUNA_7B),
     "LLaVA-UHD 7B, 64 queries": (CLIP_336, CLIP_BEHIND, resampler(4096, 64), VICUNA_7B),
+    "LLaVA-UHD v2 7B": (CLIP_336 + 2 * 6_233 + linear(1024, 1024), CLIP_BEHIND, 162_402_304, VICUNA_7B),
+    "LLaVA-UHD v3 7B": (MOONVIT_10 + 3 * COMPRESSION, 0, linear(1152, 3584) + linear(3584, 3584), QWEN2_7B),
     "ConvLLaVA 7B, 1536 pixels": (669_167_808, 2 * 3072, linear(3072, 4096) + linear(4096, 4096), VICUNA_7B),
     "LLaVA-HR 7B, 1024 pixels": (CLIP_336 + 196_230_336 + HR, CLIP_NORM + 2 * 1536, MLP_7B, VICUNA_7B),
     "DeepSeek-VL 7B": (
@@ -242,6 +247,10 @@ def test_deepseek_ocr2():
         pytest.param(
             "LLaVA-UHD 13B, 144 queries", (336, 2400), [144, "\n"] * 7 + [144], id="UHD, the most: 1159 in all"
         ),
+        pytest.param("LLaVA-UHD v2 7B", (672, 1008), [144, ",", 144, "\n"] * 3 + [144], id="UHD v2"),
+        pytest.param("LLaVA-UHD v3 7B", (1024, 1024), [17 * 17], id="UHD v3, 1024x1024 enlarged to 1360x1360"),
+        pytest.param("LLaVA-UHD v3 7B", (1000, 3000), [11 * 33], id="UHD v3, 1000x3000"),
+        pytest.param("LLaVA-UHD v3 7B", (1560, 1560), [19 * 19], id="UHD v3, the most"),
         pytest.param("ConvLLaVA 7B, 1536 pixels", (1000, 3000), [576], id="ConvLLaVA"),
         pytest.param("LLaVA-HR 7B, 1024 pixels", (1000, 3000), [1024], id="LLaVA-HR"),
         pytest.param("DeepSeek-VL 7B", (1000, 3000), [576], id="DeepSeek-VL"),
@@ -277,6 +286,7 @@ def test_tokens_at_other_resolutions(name, size, count):
         ("LLaVA-NeXT 7B", (1920, 1080)),
         ("DeepStack-HD 7B", (336, 1008)),
         ("LLaVA-UHD 13B, 144 queries", (336, 2400)),
+        ("LLaVA-UHD v3 7B", (1000, 3000)),
         ("Vary-base 7B", (1000, 3000)),
         ("Mixture of features 13B", (1000, 3000)),
     ],

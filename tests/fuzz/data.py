@@ -114,7 +114,7 @@ QUESTIONS = [{"id": 7, "image": "a.png", "question": "Read."}, {"images": ["a.pn
 
 
 def conversations(folder: Path) -> Read:
-    from recipes.commands.predict import read_questions
+    from recipes.answering.questions import QuestionFile, Unusable
     from recipes.data import LlavaData
     from recipes.data.dataset import RecordDataset, RecordQuestions
 
@@ -153,7 +153,7 @@ def conversations(folder: Path) -> Read:
         path = folder / f"{draw.randrange(10**9)}.json"
         path.write_bytes(content)
         if asked:
-            return lambda: list(read_questions(path, images))
+            return lambda: QuestionFile(path, images, Unusable()).read()
         return lambda: train(path)
 
     return make

@@ -40,6 +40,8 @@ PAGES = {
     "DeepStack-L": "deepstack",
     "DeepStack-V": "deepstack",
     "DeepStack-HD": "deepstack",
+    "LLaVA-UHD v2": "uhd_v2",
+    "LLaVA-UHD v3": "uhd_v3",
     "LLaVA-UHD": "uhd",
     "ConvLLaVA": "convllava",
     "LLaVA-HR": "llava_hr",

@@ -28,6 +28,7 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
     "ConvLLaVA/LAION-CLIP-ConvNeXt-Large-512": ("foveal.encoders.convnext_large", {}),
     "foveal.encoders.sam_vit": SAM,
     "foveal.models.load_encoder": SAM,  # Vary's vocabulary
+    "foveal.encoders.semantic_pyramid": ("foveal.encoders.InverseSemanticPyramid", {}),
     "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
 }
 """Name of weights, or of the class that reads them -> settings of a part with their shapes."""
@@ -166,6 +167,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
     # A head for every 128 channels.
     "LLaVA-UHD 7B, 64 queries": partial(network, "uhd/13b", "vicuna_7b", changes={"connector.heads": 32}),
+    "LLaVA-UHD v2 7B": partial(network, "uhd_v2/7b"),
+    "LLaVA-UHD v3 7B": partial(network, "uhd_v3/7b"),
     "ConvLLaVA 7B, 1536 pixels": partial(network, "convllava/7b", changes={"plan.size": 1536}),
     "LLaVA-HR 7B, 1024 pixels": partial(network, "llava_hr/7b"),
     "DeepSeek-VL 7B": partial(network, "deepseek_vl/7b", changes={"language_model": part("deepseek_7b")}),

@@ -30,7 +30,9 @@ from foveal.connectors import (
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
+    PatchMerger,
     PerceiverResampler,
     PixelShuffle,
     Pool,
@@ -113,6 +115,7 @@ CASES = {
     "mlp": Case(lambda: MlpProjector((12,), 16, depth=3, prefix_tokens=1, residual_blocks=1)),
     "adaptive_pool": Case(lambda: AdaptivePool(12, 16, rows=2, columns=3)),
     "pool": Case(lambda: Pool(12, rows=3, columns=2)),
+    "norm": Case(lambda: Norm(12)),
     "strided_average": Case(lambda: StridedPool(12), smallest=2),
     "strided_max": Case(lambda: StridedPool(12, stride=3, mode="max"), smallest=3),
     "strided_bilinear": Case(lambda: StridedPool(12, mode="bilinear")),
@@ -122,6 +125,8 @@ CASES = {
         lambda: SpaceTimePool(THREE, 16, slots=2, rows=2, columns=3, pool_first=True), own_grids=True
     ),
     "pixel_shuffle": Case(lambda: PixelShuffle(12, 16), sides=2),
+    "patch_merger": Case(lambda: PatchMerger(12, 16), sides=2),
+    "patch_merger_blocks": Case(lambda: PatchMerger(12, 16, norm_blocks=True), sides=2),
     "conv_pool": Case(lambda: ConvPool(12, 16), sides=2),
     "c_abstractor": Case(lambda: CAbstractor(12, 16, **ABSTRACTOR, depth=1)),
     "c_abstractor_ended": Case(
@@ -182,16 +187,8 @@ EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 TURNING_CHANGES = [
     *("adaptive_pool", "pool", "strided_average", "strided_max", "strided_bilinear", "ldp_v2", "video"),
     *("pixel_shuffle", "conv_pool", "c_abstractor", "d_abstractor", "d_abstractor_levels", "honeybee_resampler"),
-    *(
-        "perceiver",
-        "spatial_resampler",
-        "hiwin",
-        "token_packer",
-        "mmfuser",
-        "mmfuser_reduced",
-        "chain_fuser",
-        "chain_of_three",
-    ),
+    *("perceiver", "spatial_resampler", "hiwin", "token_packer", "mmfuser", "mmfuser_reduced", "chain_fuser"),
+    *("chain_of_three", "patch_merger", "patch_merger_blocks"),
 ]
 
 
@@ -481,6 +478,7 @@ def test_order_that_is_lost_once_is_lost():
         (lambda: MlpProjector((12, 12), 16), "returns 2 maps .* the connector takes one"),
         (lambda: PixelShuffle((12, 12), 16), "returns 2 maps"),
         (lambda: PixelShuffle(12, 16, ratio=0), "ratio must be at least 1, not 0"),
+        (lambda: PatchMerger(12, 16, ratio=0), "ratio must be at least 1, not 0"),
         (lambda: Pool(12, rows=0), "rows and columns must be at least 1"),
         (lambda: StridedPool(12, stride=0), "stride 0 must be at least 1"),
         (lambda: StridedPool(12, mode="median"), "'median' average, max or bilinear"),

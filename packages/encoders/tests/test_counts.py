@@ -13,9 +13,11 @@ import torch
 
 from foveal.encoders import (
     ConvNeXt,
+    EarlyCompressionViT,
     InverseSemanticPyramid,
     MixtureOfResolution,
     MoonViT,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -124,6 +126,9 @@ PUBLISHED = [
         {"pooling head": pooling_head(768, 3072)},
     ),
     Published(
+        "MiniCPM-V 4.6's tower", "transformers", 522_299_312, lambda: EarlyCompressionViT(1152, 27, 16, 4304, 14, 980)
+    ),
+    Published(
         "DINOv2 L/14",
         "transformers",
         304_368_640,
@@ -141,6 +146,12 @@ PUBLISHED = [
     Published("InternViT 300M 448", "transformers", 304_012_288, intern_vit_300m_448),
     Published("InternViT 6B 448, version 2.5", "transformers", 5_536_496_000, intern_vit_6b_448),
     Published("MoonViT SO-400M", "transformers (Kimi-K2.5)", 416_866_032, MOONVIT),
+    Published(
+        "Qwen3-VL 2B and 4B",
+        "transformers",
+        306_242_560,
+        lambda: Qwen3VisionTransformer(1024, 24, 16, 4096),
+    ),
     Published("SAM B", "transformers", 89_670_912, sam(768, 12, 12, 2, 5, 8, 11)),
     Published("SAM L", "transformers", 308_278_272, sam(1024, 24, 16, 5, 11, 17, 23)),
     Published("SAM H", "transformers", 637_026_048, sam(1280, 32, 16, 7, 15, 23, 31)),

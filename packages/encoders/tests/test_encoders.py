@@ -15,11 +15,13 @@ from foveal.core import Grid, Size, build, describe, tables_of
 from foveal.encoders import (
     CausalFlowEncoder,
     ConvNeXt,
+    EarlyCompressionViT,
     Encoder,
     InverseSemanticPyramid,
     MixtureOfResolution,
     MoonViT,
     ParallelEncoder,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -62,6 +64,14 @@ def llava_hr(**options):
 
 def deepseek_vl():
     return SamSiglipHybrid(sam(), siglip_tower(12, 2, 2, 16, 4, 12, layers=(-1,), use_final_norm=True))
+
+
+def early_compression(**options):
+    return EarlyCompressionViT(16, 3, 2, 24, 4, 24, **{"compress_after": 1} | options)
+
+
+def qwen3_vl(**options):
+    return Qwen3VisionTransformer(16, 3, 2, 24, 4, 16, **options)
 
 
 def causal_flow():
@@ -116,6 +126,7 @@ CASES = {
     "dinov2": Case(lambda: dinov2(num_registers=2), pairs(8, 32, 24), Size(12, 8)),
     "dinov2_swiglu": Case(lambda: dinov2(activation="swiglu"), pairs(8, 32, 24), Size(12, 8)),
     "intern_vit": Case(intern_vit, pairs(4, 8, 20, 16), Size(18, 16)),
+    "qwen3_vl": Case(lambda: qwen3_vl(layers=(-1, 0, 2)), pairs(4, 8, 20, 16), Size(18, 16)),
     "sam": Case(lambda: sam(downsample=(), antialias=False), pairs(4, 8, 28, 24), Size(26, 24)),
     "vary": Case(sam, pairs(4, 8, 20, 36, 24), Size(24, 26)),
     "convnext": Case(lambda: convnext(layers=(0, 1, 2, 3, 4)), pairs(32, 64, 96), Size(48, 32)),
@@ -139,6 +150,9 @@ CASES = {
     "vit_uhd_mean": Case(
         lambda: MoonViT(16, 2, 2, 24, 2, 8, compress_after=(1,), compression="mean"), pairs(4, 8, 20, 16), Size(18, 16)
     ),
+    "early_compression": Case(early_compression, pairs(8, 16, 40, 24), Size(20, 16)),
+    "early_compression_last": Case(lambda: early_compression(compress_after=3), pairs(8, 16, 40, 24), Size(20, 16)),
+    "early_compression_off": Case(lambda: early_compression(compress_after=None), pairs(4, 16, 28, 24), Size(20, 18)),
     "deepstack_v": Case(
         lambda: StackedVisionTransformer(VisionTransformer(16, 4, 2, 24, 4, 16, layers=(-1,)), start=0),
         pairs(4, 8, 20, 16),
@@ -417,6 +431,10 @@ def test_checkpointing_changes_no_gradient(case):
         (lambda: ParallelEncoder([clip()]), "at least two encoders"),
         (lambda: ParallelEncoder([clip(), ParallelEncoder([clip(), clip()])]), "of one view each"),
         (lambda: ParallelEncoder([clip(), clip(keep_class_token=True)]), "keep_class_token alike"),
+        (lambda: early_compression(compress_after=0), "after one of the 3 blocks"),
+        (lambda: early_compression(compress_after=4), "compress_after is 4"),
+        (lambda: EarlyCompressionViT(16, 1, 3, 24, 4, 24), "not a multiple of heads 3"),
+        (lambda: EarlyCompressionViT(16, 1, 2, 24, 4, 3), "image_size 3 is smaller"),
         (lambda: StackedVisionTransformer(clip(), start=0, crops=3), "3 is not a square number"),
         (lambda: StackedVisionTransformer(clip(), start=0, crops=0), "0 is not a square number"),
         (lambda: StackedVisionTransformer(clip(layers=(1, 2)), start=0), "must return one layer"),

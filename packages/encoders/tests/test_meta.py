@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from foveal.encoders import SamViTDet, clip_vit, convnext, dinov2_vit, intern_vit, sam_vit, siglip_vit
+from foveal.encoders import SamViTDet, clip_vit, convnext, dinov2_vit, intern_vit, minicpm_vit, sam_vit, siglip_vit
 from foveal.encoders.hub import PICTURES
 
 TOWER = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
@@ -16,6 +16,10 @@ TOWERS = {
     "siglip": (siglip_vit, {"model_type": "siglip_vision_model", "intermediate_size": 12, **TOWER}),
     "dinov2": (dinov2_vit, {"model_type": "dinov2", "mlp_ratio": 2, **TOWER}),
     "intern_vit": (intern_vit, {"model_type": "internvl_vision", "intermediate_size": 12, **TOWER}),
+    "minicpm": (
+        minicpm_vit,
+        {"model_type": "minicpmv4_6_vision", "intermediate_size": 12, "insert_layer_id": 0, **TOWER},
+    ),
     "convnext": (convnext, {"model_type": "convnext", "hidden_sizes": [4, 8], "depths": [1, 2]}),
 }
 

@@ -18,7 +18,7 @@ from foveal.models import (
     CropToSquare,
     DeepStackMerge,
     DeepStackPlan,
-    Merge,
+    LevelsMerge,
     Merged,
     Turn,
     VisionLanguageModel,
@@ -33,21 +33,7 @@ from foveal.models.language_models.injection import Stack, injected
 MERGER = partial(Parallel, branches=[PixelShuffle] * 3, join="levels")
 
 
-class LevelsMerge(Merge):
-    """The first level of a picture's only view as tokens, the others as stacks for the first decoder layers."""
-
-    def __init__(self, width, *, levels=3):
-        super().__init__()
-        self.width, self.levels = width, levels
-        self.layers = tuple(range(1, levels))
-
-    def num_tokens(self, grids, tile_grid, size):
-        ((rows, columns),) = grids
-        return rows * columns
-
-    def forward(self, tokens, grids, tile_grid, size):
-        first, *others = tokens[0]
-        return Merged(first, tuple(others))
+MERGE = partial(LevelsMerge, levels=3)
 
 
 class Copies(MlpProjector):
@@ -59,7 +45,7 @@ class Copies(MlpProjector):
         return torch.stack([super().forward(maps, grids, mask)] * self.levels, dim=1)
 
 
-def model_of(connector=MERGER, merge=LevelsMerge, plan=None, *, layers=(-1, 1, 2)):
+def model_of(connector=MERGER, merge=MERGE, plan=None, *, layers=(-1, 1, 2)):
     torch.manual_seed(5)
     model = VisionLanguageModel(
         VisionTransformer(16, 3, 2, 24, 7, 28, layers=layers),
@@ -172,7 +158,7 @@ def test_cost_counts_the_levels_as_stacked():
         (MERGER, None, "Parallel gives 3 levels of tokens and there is no merge: add one whose `levels` is 3"),
         (MERGER, AnyResMerge, "levels of tokens: Parallel gives 3, AnyResMerge takes 1; the two must agree"),
         (MERGER, partial(LevelsMerge, levels=4), "Parallel gives 3, LevelsMerge takes 4"),
-        (partial(Parallel, branches=[PixelShuffle] * 3), LevelsMerge, "Parallel gives 1, LevelsMerge takes 3"),
+        (partial(Parallel, branches=[PixelShuffle] * 3), MERGE, "Parallel gives 1, LevelsMerge takes 3"),
     ],
 )
 def test_levels_that_nothing_takes_are_refused(connector, merge, message):
@@ -200,7 +186,7 @@ class Careless(LevelsMerge):
     """A merge that returns more stacks than it has layers."""
 
     def __init__(self, width):
-        super().__init__(width)
+        super().__init__(width, levels=3)
         self.layers = (1,)
 
 
@@ -213,3 +199,11 @@ def test_a_merge_that_does_not_keep_its_promise_is_refused():
         Merged(torch.zeros(4, 8), (torch.zeros(3, 8),))
     with pytest.raises(ValueError, match=r"not \[2, 4, 8\] and \[\]"):
         Merged(torch.zeros(2, 4, 8))
+
+
+def test_only_one_view_has_levels():
+    with pytest.raises(ValueError, match="LevelsMerge takes one view of a picture, the plan makes 5"):
+        model_of(plan=DeepStackPlan(28))
+    for wrong in ({"levels": 1}, {"start_layer": -1}):
+        with pytest.raises(ValueError, match=r"must be at least 2, start_layer .* at least 0"):
+            LevelsMerge(8, **wrong)

@@ -34,7 +34,9 @@ from foveal.connectors import (
     LdpV2,
     MlpProjector,
     MMFuser,
+    Norm,
     Parallel,
+    PatchMerger,
     PerceiverResampler,
     PixelShuffle,
     Pool,
@@ -49,11 +51,13 @@ from foveal.core import Size
 from foveal.encoders import (
     CausalFlowEncoder,
     ConvNeXt,
+    EarlyCompressionViT,
     Encoder,
     InverseSemanticPyramid,
     MixtureOfResolution,
     MoonViT,
     ParallelEncoder,
+    Qwen3VisionTransformer,
     SamSiglipHybrid,
     SamViTDet,
     StackedVisionTransformer,
@@ -72,8 +76,11 @@ from foveal.models import (
     DeepStackMerge,
     DeepStackPlan,
     DynamicTilesPlan,
+    LevelsMerge,
     MarkedPlan,
     Merge,
+    MiniCpmPlan,
+    NativePlan,
     OneVisionMerge,
     OneVisionPlan,
     PadToSquare,
@@ -82,12 +89,14 @@ from foveal.models import (
     StretchToSquare,
     Turn,
     UhdPlan,
+    UhdV3Plan,
     VaryPlan,
     ViewPlan,
     VisionLanguageModel,
     byte_tokenizer,
     llama,
 )
+from foveal.models.views.minicpm import MARKS
 
 WIDTH = 32
 SIDE = 64
@@ -97,9 +106,12 @@ PLANS = {
     "square": PadToSquare(SIDE),
     "crop": CropToSquare(SIDE),
     "stretch": StretchToSquare(SIDE),
+    "native": NativePlan(SIDE, SIDE * SIDE, 9 * SIDE * SIDE, start="<img>", end="</img>"),
     "uhd": UhdPlan(SIDE, 16, 4),
     "uhd_whole_cells": UhdPlan(2 * SIDE, SIDE, 4),
     "uhd_first": UhdPlan(SIDE, 16, 4, overview="first", separators=False),
+    "minicpm": MiniCpmPlan(SIDE, 32, 4),
+    "uhd_v3": UhdV3Plan(SIDE, 2 * SIDE, smallest=SIDE, longest=4 * SIDE),
     "anyres": AnyResPlan(SIDE),
     "onevision": OneVisionPlan(SIDE, [(1, 2), (2, 1), (2, 2)]),
     "deepstack": DeepStackPlan(SIDE),
@@ -122,6 +134,7 @@ MERGES = {
     "sequence": SequenceMerge,
     "separator": SeparatorMerge,
     "deepstack_hd": DeepStackHdMerge,
+    "levels": LevelsMerge,
 }
 METHODS = [
     *((plan, "none") for plan in PLANS),
@@ -132,9 +145,13 @@ METHODS = [
     ("deepstack", "deepstack"),
     ("deepstack", "sequence"),
     ("deepstack_hd", "deepstack_hd"),
+    ("square", "levels"),
+    ("native", "levels"),
     ("deepseek_ocr2", "separator"),
 ]
 """Plans with the merges that are made for them."""
+LEVELS = ("clip_layers", "parallel_levels")
+"""An encoder and a connector of several levels."""
 
 CLIP = partial(VisionTransformer, 16, 2, 2, 24, 16, SIDE)
 SAM = partial(
@@ -145,6 +162,7 @@ ENCODERS = {
     "clip": CLIP,
     "clip_class_token": partial(CLIP, keep_class_token=True),
     "clip_layers": partial(VisionTransformer, 16, 5, 2, 24, 16, SIDE, layers=(0, 1, 3, -2)),
+    "qwen3_vl": partial(Qwen3VisionTransformer, 16, 4, 2, 24, 16, SIDE, layers=(-1, 0, 1, 2)),
     "siglip": partial(siglip_tower, 24, 2, 2, 32, 16, SIDE),
     "dinov2": partial(dinov2_tower, 16, 2, 2, 24, 16, SIDE, num_registers=2),
     "convnext": CONVNEXT,
@@ -161,6 +179,7 @@ ENCODERS = {
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
     "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
+    "early_compression": partial(EarlyCompressionViT, 16, 2, 2, 24, 8, SIDE, compress_after=1),
     "stacked": lambda: StackedVisionTransformer(VisionTransformer(16, 5, 2, 24, 16, SIDE), start=1),
 }
 
@@ -177,6 +196,7 @@ def chain(*stages, last=MlpProjector):
 
 
 CONNECTORS = {
+    "joined_layers": partial(Chain, stages=[ConcatChannels, Norm], last=MlpProjector),
     "identity": partial(Chain, stages=[ConcatChannels], last=Identity),
     "linear": partial(MlpProjector, depth=1),
     "mlp": MlpProjector,
@@ -185,6 +205,7 @@ CONNECTORS = {
     "ldp_v2": partial(LdpV2, **POOL),
     "space_time_pool": partial(SpaceTimePool, slots=2, **POOL),
     "pixel_shuffle": PixelShuffle,
+    "patch_merger": PatchMerger,
     "conv_pool": ConvPool,
     "c_abstractor": partial(CAbstractor, **ABSTRACTOR, depth=1),
     "c_abstractor_ended": partial(CAbstractor, **ABSTRACTOR, depth=1, num_end_tokens=1),
@@ -207,6 +228,7 @@ CONNECTORS = {
     "parallel_pools": partial(Parallel, branches=[partial(AdaptivePool, **POOL)] * 2),
     "parallel_tokens": partial(Parallel, branches=[partial(QFormer, **Q_FORMER), MlpProjector], join="tokens"),
     "parallel_interleave": partial(Parallel, branches=[MlpProjector] * 2, join="interleave"),
+    "parallel_levels": partial(Parallel, branches=[PixelShuffle] * 4, join="levels"),
     "mmfuser": chain(FUSER),
     "mmfuser_global": chain(partial(FUSER, attention="global")),
     "mmfuser_reduced": chain(partial(FUSER, attention="linear_sra", use_self_attention=False)),
@@ -233,8 +255,13 @@ SENSIBLE = [
     ("uhd", "none", "clip_layers", "dense_resampler"),
     ("uhd", "none", "clip", "q_former"),
     ("uhd", "none", "sam_siglip", "split_mlp"),
+    ("uhd_v3", "none", "vit_uhd", "mlp"),
+    ("uhd_v3", "none", "moonvit", "pixel_shuffle"),
     ("uhd_whole_cells", "none", "convnext", "mlp"),
     ("uhd_whole_cells", "none", "mixture_of_resolution", "c_abstractor"),
+    ("minicpm", "none", "early_compression", "patch_merger"),
+    ("minicpm", "none", "siglip", "spatial_resampler"),
+    ("uhd", "none", "early_compression", "perceiver"),
     ("anyres", "anyres", "clip", "c_abstractor"),
     ("anyres", "anyres", "siglip", "pixel_shuffle"),
     ("anyres", "anyres", "clip_layers", "token_packer"),
@@ -251,6 +278,10 @@ SENSIBLE = [
     ("deepstack_together", "none", "stacked", "pixel_shuffle"),
     ("dynamic_tiles", "none", "clip", "pixel_shuffle"),
     ("dynamic_tiles_enclosed", "none", "sam", "linear"),
+    ("square", "levels", "clip_layers", "parallel_levels"),
+    ("native", "levels", "qwen3_vl", "parallel_levels"),
+    ("native", "none", "siglip", "patch_merger"),
+    ("native", "none", "convnext", "mlp"),
     ("dynamic_tiles", "none", "causal_flow", "linear"),
     ("deepseek_ocr2", "separator", "causal_flow", "linear"),
     ("vary_tiny", "none", "sam", "adaptive_pool"),
@@ -263,12 +294,16 @@ REFUSED = {
     ("uhd", "none", "clip", "pixel_shuffle"): "grids",
     ("uhd", "none", "convnext", "mlp"): "grids",
     ("uhd", "anyres", "clip", "mlp"): "texts between views",
+    ("minicpm", "anyres", "clip", "mlp"): "texts between views",
     ("uhd_first", "anyres", "clip", "mlp"): "plane",
     ("square", "deepstack", "clip", "mlp"): "plane",
     ("anyres", "anyres", "clip", "q_former"): "plane",
     ("deepstack", "deepstack", "clip_layers", "dense_sti"): "plane",
     ("deepstack", "deepstack", "convnext_layers", "split_mlp"): "grids",
     ("anyres", "deepstack_hd", "clip", "mlp"): "number of views",
+    ("anyres", "levels", "clip_layers", "parallel_levels"): "number of views",
+    ("square", "none", "clip_layers", "parallel_levels"): "levels",
+    ("square", "levels", "clip", "mlp"): "levels",
     ("square", "none", "stacked", "mlp"): "views seen together",
     ("vary_base", "none", "sam", "mlp"): "views seen together",
     ("square", "none", "clip", "mmfuser"): "number of maps",
@@ -287,7 +322,8 @@ REASONS = {
     "class token": r"prefix tokens before its grid|has no class token",
     "plane": r"do not form a grid|form a plane",
     "texts between views": r"puts texts or another order between them",
-    "number of views": r"takes \d+ views for \d+x\d+ tiles, the plan makes \d+",
+    "number of views": r"takes (\d+ views for \d+x\d+ tiles|one view of a picture), the plan makes \d+",
+    "levels": r"levels of tokens",
     "number of tokens": r"give \[.*\] tokens|becomes \d+ tokens or more",
     "grids": r"grids? |maps of one grid|cut into patches|on different grids: ",
 }
@@ -303,7 +339,7 @@ class Workshop:
 
     def __init__(self):
         self.encoders = {name: shaken(build()) for name, build in ENCODERS.items()}
-        self.tokenizer = byte_tokenizer(["<img>", "</img>"])
+        self.tokenizer = byte_tokenizer(["<img>", "</img>", *MARKS])
         rows = len(self.tokenizer)
         self.language_model = shaken(llama(rows, width=WIDTH, depth=6, heads=4, mlp_width=48, context=1000))
 
@@ -445,7 +481,7 @@ def test_every_public_part_is_in_the_matrix(workshop):
 @pytest.mark.parametrize("plan", PLANS)
 def test_plan_with_merge(workshop, plan, merge):
     encoder, connector = {
-        1: ("clip", "mlp"),
+        1: LEVELS if merge == "levels" else ("clip", "mlp"),
         2: ("parallel_two_views", "parallel_channels"),
         5: ("stacked", "mlp"),
     }[PLANS[plan].inputs]
@@ -487,13 +523,14 @@ def test_a_stage_is_no_connector(workshop, stage):
 
 @pytest.mark.parametrize(("plan", "merge"), METHODS, ids=["-".join(method) for method in METHODS])
 def test_extreme_pictures(workshop, plan, merge):
-    """A single pixel, and pictures longer than the map has cells."""
+    """A single pixel, and pictures longer than the map has cells; NativePlan takes none as long."""
     encoder, connector = {
-        1: ("siglip", "linear"),
+        1: LEVELS if merge == "levels" else ("siglip", "linear"),
         2: ("parallel_two_views", "split_mlp"),
         5: ("stacked", "spatial_resampler"),
     }[PLANS[plan].inputs]
-    for pictures in ((picture(1, 1, 3), picture(500, 2, 4)), (picture(2, 500, 5), picture(65, 64, 6))):
+    long = 400 if plan == "native" else 500
+    for pictures in ((picture(1, 1, 3), picture(long, 2, 4)), (picture(2, long, 5), picture(65, 64, 6))):
         check_training(workshop.built(plan, merge, encoder, connector), pictures)
 
 

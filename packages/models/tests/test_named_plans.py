@@ -46,7 +46,8 @@ def test_other_plans():
     with pytest.raises(ValueError, match="uhd_release_evaluation is for LLaVA-UHD, but the checkpoint's is a PadToSq"):
         chosen_plan("uhd_release_evaluation", lambda: own)
     with pytest.raises(
-        ValueError, match="no plan 'uhd', known are uhd_release_evaluation and crop_to_patches: or pass a ViewPlan"
+        ValueError,
+        match="no plan 'uhd', known are uhd_release_evaluation, crop_to_patches, interleave_evaluation: or pass a View",
     ):
         chosen_plan("uhd", lambda: other)
 

@@ -45,6 +45,7 @@ from foveal.models import (
     qwen3,
 )
 from foveal.models.language_models.packed_attention import use_attention
+from foveal.models.language_models.packed_rows import FAMILIES as TESTED
 from foveal.models.lora import Lora, add_lora
 from foveal.models.prompts.packed_rows import collate_rows
 
@@ -296,7 +297,7 @@ def test_what_would_leak_is_refused():
     neox = GPTNeoXConfig(
         vocab_size=260, hidden_size=32, num_hidden_layers=5, num_attention_heads=4, intermediate_size=48
     )
-    known = "gemma3_text, granite, llama, mistral, opt, phi3, qwen2, qwen3"
+    known = ", ".join(TESTED)
     assert f"GPTNeoXForCausalLM: only causal models of {known} are" in refused(GPTNeoXForCausalLM(neox))
     both_ways = LlamaForCausalLM(LlamaConfig(**SHAPE))
     both_ways.config.is_causal = False

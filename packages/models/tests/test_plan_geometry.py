@@ -18,10 +18,13 @@ from foveal.models import (
     DeepStackPlan,
     DynamicTilesPlan,
     MarkedPlan,
+    MiniCpmPlan,
+    NativePlan,
     OneVisionPlan,
     PadToSquare,
     StretchToSquare,
     UhdPlan,
+    UhdV3Plan,
     VaryPlan,
     ViewPlan,
 )
@@ -37,16 +40,19 @@ PLANS = {
     "dynamic_tiles": DynamicTilesPlan(14, 8, 2),
     "uhd": UhdPlan(28, 7),
     "uhd_first": UhdPlan(28, 7, overview="first", long_side=150),
+    "minicpm": MiniCpmPlan(28, 7),
     "pad": PadToSquare(28),
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
+    "native": NativePlan(7, 28 * 28, 56 * 56),
+    "uhd_v3": UhdV3Plan(14, 60, smallest=20, longest=100),
     "vary": VaryPlan(28, 14),
     "marked": MarkedPlan(AnyResPlan(14)),
 }
 TILES_FIRST = DynamicTilesPlan, DeepSeekOcr2Plan
 TILED = [
-    *(name for name in PLANS if name.startswith(("anyres", "deepstack", "deepseek", "uhd"))),
-    *("dynamic_tiles", "marked", "onevision"),
+    *(name for name in PLANS if name.startswith(("anyres", "deepstack", "deepseek"))),
+    *("dynamic_tiles", "marked", "minicpm", "onevision", "uhd", "uhd_first"),
 ]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
@@ -64,6 +70,8 @@ def tiles_of(plan, size):
     """Rows and columns of the tiles; None: there are none."""
     if isinstance(plan, UhdPlan):
         return plan.grid(plan._resized(size))
+    if isinstance(plan, MiniCpmPlan):
+        return plan.grid(size)
     return plan.tiles(size) if isinstance(plan, TILES_FIRST) else plan.tile_grid(size)
 
 

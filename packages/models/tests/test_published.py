@@ -49,8 +49,8 @@ from foveal.models import (
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.quantize import quantize, recorded_kind
 from foveal.models.published import is_published, load_projector, open_published
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import prompt_of
-from foveal.models.published.llava_layout import canvases
 from foveal.models.published.qwen_tokenizer import qwen_tokenizer
 
 SIZE, PATCH = 28, 7
@@ -777,7 +777,7 @@ def test_configurations_that_say_something_else(write, fields, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"vision_feature_layer": [-2, -3]}, "concatenated layers cannot be read"),
+        ({"vision_feature_layer": [-2, -3]}, "does not fit Chain"),
         ({"vision_feature_select_strategy": "other"}, "expected default or full"),
         ({"projector_hidden_act": "relu"}, "projector_hidden_act is 'relu', only 'gelu' can be read"),
         ({"multimodal_projector_bias": False}, "only True can be read"),
@@ -823,8 +823,8 @@ def test_onevision_s_largest_map(write):
 
 def test_what_others_have_quantised(write):
     reference = theirs()
-    config = reference.config.to_dict() | {"quantization_config": {"quant_method": "bitsandbytes"}}
-    with pytest.raises(ValueError, match=r"was published quantised .*take the original, and quantise that"):
+    config = reference.config.to_dict() | {"quantization_config": {"quant_method": "awq"}}
+    with pytest.raises(ValueError, match=r"quantised by 'awq' .*take the folder that they were made from"):
         open_published(write(in_layout(reference, "legacy"), config))
 
 

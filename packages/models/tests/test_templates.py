@@ -34,9 +34,25 @@ GEMMA = (
     "<start_of_turn>user\nSure?<end_of_turn>\n<start_of_turn>model\nYes.<end_of_turn>\n"
     "<start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\nEars.<end_of_turn>\n"
 )
+POLITE = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+GRANITE = (
+    "<|user|>\n<image>\nWhat?\n<|assistant|>\nA cat.</s><|user|>\nSure?\n<|assistant|>\nYes.</s>"
+    "<|user|>\nWhy?\n<|assistant|>\nEars.</s>"
+)
 MISTRAL = (
     "<image>\nWhat? [/INST] A cat. </s>[INST] Sure? [/INST] Yes. </s>[INST] Why? [/INST] Ears. </s>"  # BOS not again
 )
+
+ENDS = {
+    "internvl": "<|im_end|>",
+    "mistral_instruct": " </s>",
+    "granite_vision": "</s>",
+    "chatml": "<|im_end|>",
+    "gemma": "<end_of_turn>",
+}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +70,17 @@ MISTRAL = (
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + CHATML,
             "<|im_start|>system\nBe brief.<|im_end|>\n" + CHATML,
         ),
+        (
+            "granite_vision",
+            f"<|system|>\n{POLITE}\n" + GRANITE,
+            "<|system|>\nBe brief.\n" + GRANITE,
+        ),
+        (
+            "internvl",
+            "<|im_start|>system\n你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的"
+            "多模态大语言模型。<|im_end|>\n" + CHATML,
+            "<|im_start|>system\nBe brief.<|im_end|>\n" + CHATML,
+        ),
         ("gemma", "<start_of_turn>user\n" + GEMMA, "<start_of_turn>user\nBe brief.\n\n" + GEMMA),
     ],
 )
@@ -61,7 +88,7 @@ def test_three_turns(name, alone, with_system):
     for turns, expected in ((TALK, alone), ([SYSTEM, *TALK], with_system)):
         segments = render(turns, name, bos="<s>", eos="</s>")
         assert "".join(segment.text for segment in segments) == expected
-        end = {"mistral_instruct": " </s>", "chatml": "<|im_end|>", "gemma": "<end_of_turn>"}.get(name, "<|eot_id|>")
+        end = ENDS.get(name, "<|eot_id|>")
         before = " " if name == "mistral_instruct" else ""
         learnt = [segment.text for segment in segments if segment.supervised]
         assert learnt == [f"{before}{answer}{end}" for answer in ("A cat.", "Yes.", "Ears.")]

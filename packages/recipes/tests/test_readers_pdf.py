@@ -11,7 +11,7 @@ from PIL import Image, ImageColor
 
 from foveal.core import Size
 from foveal.models import BadImageError
-from recipes.commands.predict import read_questions
+from recipes.answering.questions import QuestionFile, Unusable
 from recipes.data.index.open_records import open_records
 from recipes.reading.open_reader import open_reader
 from recipes.reading.pdf import DPI, PdfPage, pdf_page
@@ -137,10 +137,11 @@ def test_in_records_and_questions(folder):
         open_records(folder / "a.json")
     (folder / "q.jsonl").write_text(json.dumps({"image": "../a.pdf#page=1", "question": "A?"}))
     with pytest.raises(ValueError, match=r"q\.jsonl, line 1, image: '\.\./a\.pdf#page=1' is outside"):
-        read_questions(folder / "q.jsonl", folder)
+        QuestionFile(folder / "q.jsonl", folder, Unusable()).read()
     (folder / "q.jsonl").write_text(json.dumps({"image": "three.pdf#page=3", "question": "A?"}))
-    (question,) = read_questions(folder / "q.jsonl", folder)
-    assert question.images == (PdfPage(folder / "three.pdf", 3),)
+    file = QuestionFile(folder / "q.jsonl", folder, Unusable())
+    (question,) = file.read()
+    assert file.sources(question) == [PdfPage(folder / "three.pdf", 3)]
 
 
 def test_without_pypdfium2(folder, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.models import BadImageError
-from recipes.commands.predict import read_questions
+from recipes.answering.questions import QuestionFile, Unusable
 from recipes.reading.json_file import read_values
 from recipes.reading.pictures import PictureFolder, named_pictures
 
@@ -65,12 +65,16 @@ def test_what_is_refused(tmp_path, content, message):
         values(path)
 
 
+def questions(path):
+    return QuestionFile(path, None, Unusable()).read()
+
+
 def test_questions_hold_all_separators(tmp_path):
     path = tmp_path / "questions.jsonl"
     asked = [{"question": SEPARATORS, "image": None}, {"question": "b", "image": ""}]
     lines = [json.dumps(each, ensure_ascii=False) for each in asked]
     path.write_bytes(f"\ufeff{lines[0]}\n\n{lines[1]}\n".encode())
-    assert [(each.key, each.text, each.images) for each in read_questions(path, tmp_path)] == [
+    assert [(each.key, each.text, each.pictures) for each in questions(path)] == [
         ("1", SEPARATORS, ()),
         ("3", "b", ()),
     ]
@@ -89,7 +93,7 @@ def test_questions_hold_all_separators(tmp_path):
 def test_questions_that_are_refused(tmp_path, content, message):
     (tmp_path / "questions.jsonl").write_text(content)
     with pytest.raises(ValueError, match=message):
-        read_questions(tmp_path / "questions.jsonl", tmp_path)
+        questions(tmp_path / "questions.jsonl")
 
 
 def test_a_question_about_a_damaged_picture_is_named_before_any_is_answered(tmp_path):
@@ -98,9 +102,9 @@ def test_a_question_about_a_damaged_picture_is_named_before_any_is_answered(tmp_
     path = tmp_path / "questions.jsonl"
     path.write_text('{"id": null, "image": "a.png", "question": "a"}\n{"image": "b.png", "question": "b"}\n')
     with pytest.raises(BadImageError, match=r"questions\.jsonl, line 2, image: .*b\.png: not a picture"):
-        read_questions(path, tmp_path)
+        questions(path)
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
-    assert [each.key for each in read_questions(path, tmp_path)] == ["1", "2"]
+    assert [each.key for each in questions(path)] == ["1", "2"]
 
 
 def test_names_of_pictures(tmp_path):

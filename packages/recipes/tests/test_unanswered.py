@@ -1,19 +1,17 @@
 """Answers in a file: a second start of `predict` answers what the first one did not."""
 
-import json
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes.commands.predict import Question, unanswered
+from recipes.answering.answers import line_of, unanswered
+from recipes.answering.questions import Question
 
 QUESTIONS = [Question("1", "What?", ()), Question("2", "Größe?\u2028", ()), Question("3", "What?", ())]
 
 
 def lines(questions):
-    records = ({"id": each.key, "question": each.text, "answer": "so"} for each in questions)
-    return b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
+    return b"".join(line_of(each, "so").encode() + b"\n" for each in questions)
 
 
 def test_a_new_file(tmp_path):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor, Qwen2Config, SiglipVisionConfig
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from foveal.encoders.encoder import HALF
-from foveal.models import IMAGE_TOKEN_ID, PadToSquare, StretchToSquare, Turn, load, save
+from foveal.models import IMAGE_TOKEN_ID, PadToSquare, StretchToSquare, Turn, generate, load, save
 from foveal.models.published.siglip_towers import of_original
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.normalise import normalised
@@ -131,6 +131,35 @@ def test_original_folder_with_the_whole_tower(original):
     assert (model.encoder.depth, model.encoder.layers, len(model.encoder.blocks)) == (3, (-3,), 1)
     assert model.encoder.image_size == 3 * PATCH  # no file states the pixels that are left over
     check_same(model, reference, side=3 * PATCH)
+
+
+@torch.no_grad()
+def test_llava_interleave(tmp_path, chatml_tokenizer):
+    """transformers' layout of LLaVA-NeXT-Interleave, with its processor: one stretched view of every picture."""
+    reference = theirs()
+    reference.save_pretrained(tmp_path)
+    processor = LlavaProcessor(
+        image_processor=SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE}),
+        tokenizer=chatml_tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+    )
+    processor.save_pretrained(tmp_path)
+    reference.config.image_token_index = reference.model.config.image_token_id = processor.image_token_id
+    model = load(tmp_path)
+    pictures = [Image.effect_noise(size, 90).convert("RGB") for size in ((40, 31), (20, 50))]
+    sample = model.processor.encode_prompt(pictures, [Turn("user", "<image>\n<image>\nWhat?")])
+    prompt = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\n<image>\nWhat?"
+    given = processor(images=pictures, text=f"{prompt}<|im_end|>\n<|im_start|>assistant\n", return_tensors="pt")
+    batch = model.processor.collate([sample], side="left")
+    ids = batch.input_ids.masked_fill(batch.input_ids == IMAGE_TOKEN_ID, processor.image_token_id)
+    assert ids.tolist() == given.input_ids.tolist()
+    logits = model(batch.input_ids, batch.views, batch.attention_mask)
+    torch.testing.assert_close(logits, reference(**given).logits, atol=1e-5, rtol=0)
+    answered = reference.generate(**given, max_new_tokens=6, do_sample=False, eos_token_id=model.processor.stop_ids)
+    theirs_text = model.processor.decode(answered[0, len(given.input_ids[0]) :])
+    assert generate(model, batch, max_new_tokens=6) == [theirs_text]
 
 
 @pytest.mark.parametrize("head", [False, True])

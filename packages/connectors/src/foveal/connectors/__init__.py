@@ -12,6 +12,8 @@ from foveal.connectors.idefics2 import Idefics2Perceiver
 from foveal.connectors.identity import Identity
 from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
+from foveal.connectors.norm import Norm
+from foveal.connectors.patch_merger import PatchMerger
 from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
 from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
@@ -39,7 +41,9 @@ __all__ = [
     "LdpV2",
     "MMFuser",
     "MlpProjector",
+    "Norm",
     "Parallel",
+    "PatchMerger",
     "PerceiverResampler",
     "PixelShuffle",
     "Pool",

@@ -54,15 +54,12 @@ class PixelShuffle(Connector):
     def __init__(self, in_width: Widths, out_width: int, *, ratio: int = 2) -> None:
         super().__init__()
         self.in_width = in_width = one_width(in_width)
-        if ratio < 1:
-            raise ValueError(f"ratio must be at least 1, not {ratio}")
-        self.out_width, self.ratio = out_width, ratio
+        self.out_width, self.ratio = out_width, check_ratio(ratio)
         self.norm = nn.LayerNorm(ratio * ratio * in_width)
         self.layers = mlp(ratio * ratio * in_width, out_width, 2)
 
     def num_tokens(self, *grids: Grid) -> int:
-        rows, columns = self.blocks(grids[0])
-        return rows * columns
+        return self.blocks(grids[0]).cells
 
     def out_grid(self, *grids: Grid) -> Grid | None:
         return self.blocks(grids[0])
@@ -73,12 +70,7 @@ class PixelShuffle(Connector):
         Raises:
             ValueError: if blocks do not fill the grid.
         """
-        if grid[0] % self.ratio or grid[1] % self.ratio:
-            raise ValueError(
-                f"a grid of {grid[0]}x{grid[1]} does not divide into blocks of {self.ratio}x{self.ratio} cells: choose "
-                "views whose grid does, or another ratio"
-            )
-        return Grid(grid[0] // self.ratio, grid[1] // self.ratio)
+        return blocks_of(grid, self.ratio)
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         """[views, cells, in_width] -> [views, cells / ratio**2, out_width]."""
@@ -122,6 +114,31 @@ class ConvPool(Connector):
         if grid[0] % 2 or grid[1] % 2:
             raise ValueError(f"a grid of {grid[0]}x{grid[1]} cannot be halved: its last row or column would be lost")
         return Grid(grid[0] // 2, grid[1] // 2)
+
+
+def check_ratio(ratio: int) -> int:
+    """The cells along one side of a block, if there are any.
+
+    Raises:
+        ValueError: if it is below 1.
+    """
+    if ratio < 1:
+        raise ValueError(f"ratio must be at least 1, not {ratio}")
+    return ratio
+
+
+def blocks_of(grid: Grid, ratio: int) -> Grid:
+    """Rows and columns of blocks of `ratio` x `ratio` cells.
+
+    Raises:
+        ValueError: if blocks do not fill the grid.
+    """
+    if grid[0] % ratio or grid[1] % ratio:
+        raise ValueError(
+            f"a grid of {grid[0]}x{grid[1]} does not divide into blocks of {ratio}x{ratio} cells: choose views whose "
+            "grid does, or another ratio"
+        )
+    return Grid(grid[0] // ratio, grid[1] // ratio)
 
 
 def shuffled(features: Tensor, blocks: Grid, ratio: int) -> Tensor:

@@ -7,6 +7,7 @@ from foveal.models.generation.generate import generate
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
+from foveal.models.merges.levels import LevelsMerge
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.merges.separator import SeparatorMerge
@@ -22,6 +23,8 @@ from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepseek_ocr2 import DeepSeekOcr2Plan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.marked import MarkedPlan
+from foveal.models.views.minicpm import MiniCpmPlan
+from foveal.models.views.native import NativePlan
 from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import BadImageError, image_size, read_image
@@ -29,6 +32,7 @@ from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.tiles import DynamicTilesPlan
 from foveal.models.views.uhd import UhdPlan
+from foveal.models.views.uhd_v3 import UhdV3Plan
 from foveal.models.views.vary import VaryPlan
 from foveal.models.views.video import Video
 
@@ -46,9 +50,12 @@ __all__ = [
     "DeepStackMerge",
     "DeepStackPlan",
     "DynamicTilesPlan",
+    "LevelsMerge",
     "MarkedPlan",
     "Merge",
     "Merged",
+    "MiniCpmPlan",
+    "NativePlan",
     "OneVisionMerge",
     "OneVisionPlan",
     "PadToSquare",
@@ -60,6 +67,7 @@ __all__ = [
     "TokenLoss",
     "Turn",
     "UhdPlan",
+    "UhdV3Plan",
     "VaryPlan",
     "Video",
     "ViewPlan",

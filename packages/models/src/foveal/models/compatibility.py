@@ -131,7 +131,7 @@ def check_pictures(processor: Processor) -> None:
     counts = []
     for size in PROBES:
         try:
-            ids = processor.picture_ids(size)
+            ids = processor.ids_before(0) + processor.picture_ids(size)
         except ValueError as error:
             raise ValueError(f"the parts do not go together for a picture of {size}: {error}") from error
         if IMAGE_TOKEN_ID not in ids:

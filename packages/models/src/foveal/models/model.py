@@ -24,6 +24,7 @@ from foveal.models.language_models.injection import Embedded, injected, stacks_i
 from foveal.models.language_models.needed_columns import last_mlp_at
 from foveal.models.language_models.packed_attention import AttentionKind, use_attention
 from foveal.models.language_models.packed_rows import attended
+from foveal.models.language_models.rotary import takes_grid
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.prompts.batch import Batch
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
@@ -49,15 +50,13 @@ class VisionLanguageModel(nn.Module):
         language_model: any causal language model of transformers; held and called, never subclassed.
         tokenizer: the language model's tokenizer.
         plan: maps a picture's size to its views and their order.
-        merge: called with the language model's width; returns the module that joins the tokens of all views of a
-            picture into one run, possibly with stacks for decoder layers (AnyRes, DeepStack); None: every view is a
-            separate run.
+        merge: called with the language model's width; returns the module that joins the tokens of a picture's views
+            into one run, possibly with stacks for decoder layers (AnyRes, DeepStack); None: every view is its own run.
         template: name of the prompt template.
         system: replaces the template's system text; empty: none.
         max_length: longest sequence in tokens, including visual tokens; a longer sample is an error.
         overlong: `drop_turns`: drop the last exchanges of a longer sample instead, see `Processor`.
-        attention: attention kernel of the language model, which depends on the machine; None: the language model's
-            current one.
+        attention: attention kernel of the language model, which depends on the machine; None: its current one.
 
     Raises:
         ValueError: if the parts do not fit together; the message names widths, grids or numbers of tokens.
@@ -92,10 +91,12 @@ class VisionLanguageModel(nn.Module):
         check_vocabulary(tokenizer, model)
         check_context(max_length, model)
         check_views(encoder, plan)
+        count = TokenCount(encoder, self.connector, plan, self.merge)
         self.processor = Processor(
             tokenizer,
             plan,
-            count=TokenCount(encoder, self.connector, plan, self.merge),
+            count=count,
+            grid=count.grid if self.merge is not None and self.merge.on_grid and takes_grid(model.config) else None,
             template=template,
             system=system,
             max_length=max_length,
@@ -125,8 +126,7 @@ class VisionLanguageModel(nn.Module):
             sizes: size of each picture; only a merge needs them.
 
         Raises:
-            ValueError: if a merge is not given the sizes, or if pictures of these sizes have a different number of
-                views.
+            ValueError: if a merge is not given the sizes, or pictures of these sizes have another number of views.
         """
         tokens = self.visual_tokens(views)
         if self.merge is None:
@@ -196,7 +196,7 @@ class VisionLanguageModel(nn.Module):
             attention_mask: [batch, tokens], True at real tokens; None: all are real.
             columns: [positions], the positions at which logits are computed; None: all.
             sizes: sizes of the pictures that the views were cut from; only a merge needs them.
-            position_ids: [batch, tokens], of rows with several samples, see `Batch`; None: counted in `attention_mask`.
+            position_ids: of rows with several samples or on a grid, see `Batch`; None: counted in `attention_mask`.
 
         Returns:
             [batch, tokens or positions, vocabulary]

@@ -127,8 +127,8 @@ def original(folder, tmp_path, chatml_tokenizer):
     described = {"model_type": "siglip_vision_model", **VISION, "num_hidden_layers": VISION["num_hidden_layers"] + 1}
     (sizes / "config.json").write_text(json.dumps(described))
 
-    def original(**fields):
+    def original(plan=None, **fields):
         (tmp_path / "config.json").write_text(json.dumps(ORIGINAL | fields))
-        return load(tmp_path, encoder=str(sizes))
+        return load(tmp_path, encoder=str(sizes), plan=plan)
 
     return original

@@ -2,11 +2,30 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
-from foveal.models import AnyResPlan, OneVisionMerge, OneVisionPlan, Turn, Video, answer, generate, load, save
+from foveal.core import Size
+from foveal.models import (
+    IMAGE_TOKEN_ID,
+    AnyResPlan,
+    MarkedPlan,
+    OneVisionMerge,
+    OneVisionPlan,
+    StretchToSquare,
+    Turn,
+    Video,
+    answer,
+    generate,
+    load,
+    save,
+)
+from foveal.models.views.company import Beside, LastFrame
+from foveal.models.views.named import chosen_plan
+from foveal.models.views.normalise import normalised
 
+SIDE = 23
 QUESTION = [Turn("user", "<image>\nWhat is it?")]
 
 
@@ -29,6 +48,44 @@ def test_original_layout(model, original, picture):
             batch = each.processor.collate([each.processor.encode_prompt(pictures, turns)])
             logits.append(each(batch.input_ids, batch.views, batch.attention_mask, sizes=batch.sizes))
         torch.testing.assert_close(*logits, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_interleave(original, reference, picture):
+    """LLaVA-NeXT-Interleave in LLaVA's layout: tiles for one picture; in its evaluation one view of each, a newline."""
+    canvases = [[2 * SIDE, SIDE], [SIDE, 2 * SIDE]]
+    config = {"image_aspect_ratio": "anyres", "image_grid_pinpoints": canvases}
+    opened = original(**config)
+    plan, merge = opened.processor.plan, opened.merge
+    assert (type(plan), plan.candidates, type(merge), merge.max_tiles) == (
+        OneVisionPlan,
+        ((2, 1), (1, 2)),
+        OneVisionMerge,
+        None,
+    )
+    opened = original("interleave_evaluation", **config)
+    pictures = [picture(50, 40), picture(30, 60)]
+    sample = opened.processor.encode_prompt(pictures, [Turn("user", "<image><image>\nWhat?")])
+    assert len(sample.views) == 2
+    batch = opened.processor.collate([sample])
+    pixels = torch.stack(normalised(sample.views, opened.encoder))
+    # Any reference for single views: transformers' several pictures, which are padded, but joined in the same way.
+    expected = reference(
+        input_ids=batch.input_ids.masked_fill(batch.input_ids == IMAGE_TOKEN_ID, 259),
+        pixel_values=pixels[:, None],
+        image_sizes=torch.tensor([[40, 50], [60, 30]]),
+        batch_num_images=torch.tensor([2]),
+    ).logits
+    torch.testing.assert_close(opened(batch.input_ids, batch.views, sizes=batch.sizes), expected, atol=1e-5, rtol=0)
+    for one in pictures:
+        stretched = opened.processor.encode_prompt([one], QUESTION).views
+        assert [view.tolist() for view in stretched] == [
+            np.asarray(one.resize((SIDE, SIDE))).transpose(2, 0, 1).tolist()
+        ]
+    with pytest.raises(
+        ValueError, match="interleave_evaluation is for LLaVA-NeXT-Interleave, but the checkpoint's is a S"
+    ):
+        chosen_plan("interleave_evaluation", lambda: StretchToSquare(SIDE))
 
 
 @pytest.mark.parametrize("field", [{"mm_newline_position": "grid"}, {"mm_spatial_pool_mode": "average"}], ids=str)
@@ -118,3 +175,7 @@ def test_other_plans_refuse_videos(model, picture):
         processor.encode_prompt(videos, QUESTION, key="page")
     with pytest.raises(ValueError, match="at least one frame"):
         Video([])
+    marked = MarkedPlan(OneVisionPlan(SIDE))
+    assert all(isinstance(size, Beside) for size in marked.in_company([Size(3, 4), Size(5, 6)]))
+    with pytest.raises(ValueError, match="MarkedPlan does not cut the frames of a video"):
+        marked.in_company([LastFrame(3, 4)])

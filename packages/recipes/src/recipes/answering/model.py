@@ -13,7 +13,9 @@ from foveal.models.generation.cuda_graphs import graphs_obstacle
 from recipes.estimates.room import check_room_to_answer, free_bytes
 
 
-def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str) -> VisionLanguageModel:
+def opened(
+    options: argparse.Namespace, pictures: Sequence[Size], question: str, *, batch_size: int = 1
+) -> VisionLanguageModel:
     """Load `options.checkpoint` onto its device.
 
     Args:
@@ -21,6 +23,7 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
             CPU if there is none.
         pictures: sizes of the first question's pictures; on a GPU there must be memory to answer it.
         question: text of the first question.
+        batch_size: questions answered together.
 
     Raises:
         ValueError: if there is not enough memory, or as `load`.
@@ -33,6 +36,7 @@ def opened(options: argparse.Namespace, pictures: Sequence[Size], question: str)
         question,
         new_tokens=options.max_new_tokens,
         free=free_bytes(options.device),
+        batch_size=batch_size,
         base=options.base,
         quantize=options.quantize,
         template=options.template,

@@ -33,10 +33,14 @@ def predict_options() -> argparse.Namespace:
         "--image", type=local_path, nargs="+", metavar="FILE", default=[], help="pictures, also a.pdf#page=3"
     )
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
-    parser.add_argument("--data", type=local_path, help='JSONL, per line {"id": ..., "image": ..., "question": ...}')
     parser.add_argument(
-        "--images", type=local_path, help="folder of the JSONL's pictures (default: the JSONL's own folder)"
+        "--data",
+        metavar="FILE",
+        type=local_path,
+        help='JSON, JSONL, Parquet ...: {"id": ..., "image": ..., "question": ...}, or conversations',
     )
+    parser.add_argument("--images", metavar="FOLDER", type=local_path, help="its pictures (default: its own folder)")
+    parser.add_argument("--batch_size", type=int, default=8, help="questions answered together (default: 8)")
     parser.add_argument(
         "--output",
         type=local_path,
@@ -52,6 +56,8 @@ def predict_options() -> argparse.Namespace:
     options = parser.parse_intermixed_args()
     if (options.question is None) == (options.data is None):
         stop("give either --question (with --image), or --data")
+    if options.batch_size < 1 or options.max_new_tokens < 1:
+        stop("--batch_size and --max_new_tokens must be at least 1")
     if options.data is None and (options.output is not None or options.images is not None):
         stop("--output and --images belong to --data")
     if options.data is not None and options.image:

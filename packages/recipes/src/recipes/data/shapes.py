@@ -22,7 +22,7 @@ TALKS, CAPTIONS = ("conversations", "messages"), ("caption", "text")
 KEYS = ("id", "image", "images", "system", *TALKS, *CAPTIONS)
 
 
-def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
+def read_shape(record: Any, where: str, *, open_ended: bool = False) -> tuple[list[str], list[Turn]]:
     """Return the names of a record's pictures, and its turns with one `<image>` for each picture.
 
     - A conversation is under `conversations` or `messages`: turns with `from` and `value` (LLaVA) or with `role` and
@@ -34,6 +34,7 @@ def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
     Args:
         record: as parsed from the file.
         where: its location, for messages.
+        open_ended: whether the last question may be without an answer.
 
     Raises:
         ValueError: naming location and key, for everything that is not understood: other shapes, unknown roles, keys
@@ -60,7 +61,7 @@ def read_shape(record: Any, where: str) -> tuple[list[str], list[Turn]]:
         turns = turns[1:]
     _place(turns, len(pictures))
     try:
-        check_turns(turns, len(pictures), open_ended=False)
+        check_turns(turns, len(pictures), open_ended=open_ended and bool(turns) and turns[-1].role == "user")
     except ValueError as error:
         raise ValueError(f"{where}, {talk or 'caption'}: {error}") from error
     return pictures, turns

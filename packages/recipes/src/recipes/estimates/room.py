@@ -9,7 +9,7 @@ import torch
 
 from foveal.core import Size
 from foveal.models import Turn, VisionLanguageModel, load, load_adapter
-from foveal.models.language_models.quantize import Kind, recorded_kind
+from foveal.models.language_models.quantize import Kind, StoredKind, recorded_kind
 from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.prompts.templates import with_pictures
 from foveal.models.views.named import PlanName
@@ -55,6 +55,7 @@ def check_room_to_answer(
     *,
     new_tokens: int,
     free: int | None,
+    batch_size: int = 1,
     base: str | Path | None = None,
     quantize: Kind | None = None,
     template: TemplateName | None = None,
@@ -70,6 +71,7 @@ def check_room_to_answer(
         question: its text.
         new_tokens: tokens of the answer.
         free: `free_bytes` of the device.
+        batch_size: questions like this one answered together.
         base: as of `load_adapter`, for a folder of adapters.
         quantize: how the decoder will be quantised on loading; None: as it was saved.
         template: as of `load`.
@@ -92,10 +94,19 @@ def check_room_to_answer(
     asked = Turn("user", with_pictures(question, len(pictures)))
     length = model.processor.length(pictures, [asked], open_ended=True)
     memory = answering(
-        as_stored(model, quantize), pictures, text=length - sum(prompt_tokens(model, pictures)), new_tokens=new_tokens
+        as_stored(model, quantize),
+        pictures,
+        text=length - sum(prompt_tokens(model, pictures)),
+        new_tokens=new_tokens,
+        batch=batch_size,
     )
+    together = f" {batch_size} questions at a time" if batch_size > 1 else ""
+    smaller = "a smaller --batch_size, " if batch_size > 1 else ""
     refuse_if_too_large(
-        memory, free, what=f"answering with {checkpoint}", advice="smaller pictures or a quantised checkpoint need less"
+        memory,
+        free,
+        what=f"answering{together} with {checkpoint}",
+        advice=f"{smaller}smaller pictures or a quantised checkpoint need less",
     )
 
 
@@ -103,5 +114,5 @@ def as_stored(model: VisionLanguageModel, kind: Kind | None = None) -> VisionLan
     """The model as quantised by `kind` or as it was saved, since nothing is quantised on the meta device."""
     from foveal.models.estimates.shape_only_layers import quantized
 
-    kind = kind or recorded_kind(model.language_model.config)
-    return model if kind is None else quantized(model, kind)
+    found: StoredKind | None = kind or recorded_kind(model.language_model.config)
+    return model if found is None else quantized(model, found)

@@ -62,14 +62,13 @@ class Throughput(Callback):
         self._samples += len(batch.keys)
         self._positions += batch.input_ids.numel()
         self._pixels += sum(view.shape[-2] * view.shape[-1] for view in batch.views)
-        places = batch.attention_mask.cumsum(dim=1) - 1 if batch.position_ids is None else batch.position_ids
         self._counts += torch.stack(
             [
                 batch.attention_mask.sum(),
                 (batch.input_ids == IMAGE_TOKEN_ID).sum(),
                 (batch.labels != IGNORE_INDEX).sum(),
                 # Squared lengths, as 1 + 3 + 5 ... over each sample.
-                ((2 * places + 1) * batch.attention_mask).sum(),
+                ((2 * batch.within + 1) * batch.attention_mask).sum(),
             ]
         )
         step = trainer.global_step

@@ -11,20 +11,24 @@ QUESTIONS, ANSWERS = ("question", "query"), ("answer", "answers", "label", "labe
 EMBEDDED = re.compile(r"embedded:([0-9]{1,18})/(image|images)/([0-9]{1,9})")
 
 
-def columns_to_read(schema: Any) -> list[str]:
+def columns_to_read(schema: Any, *, questions: bool = False) -> list[str]:
     """The columns that records are made of; the others are never read.
 
     Args:
         schema: of the table (a `pyarrow.Schema`).
+        questions: whether the records are questions, under `question`.
 
     Raises:
         ValueError: naming the column, if one has a type that cannot be used, is there twice or cannot be read although
-            its name looks like it is meant; for questions and answers in columns of their own.
+            its name looks like it is meant; for questions and answers in columns of their own, unless questions are
+            wanted.
     """
-    wanted = [name for name in schema.names if name in KNOWN]
+    known = (*KNOWN, "question") if questions else KNOWN
+    wanted = [name for name in schema.names if name in known]
     if double := [name for name in wanted if schema.names.count(name) > 1]:
         raise ValueError(f"there are several columns {double[0]!r}: rename or leave out all but one")
-    _refuse_questions(schema.names)
+    if not questions:
+        _refuse_questions(schema.names)
     for name in wanted:
         kind = schema.field(name).type
         if name in PICTURES and not _holds_pictures(kind):
@@ -38,9 +42,9 @@ def columns_to_read(schema: Any) -> list[str]:
                 ", and pictures only under 'image' or 'images'"
             )
     for position, name in enumerate(schema.names):
-        if name not in KNOWN:
+        if name not in known:
             try:
-                refuse_meant_keys(dict.fromkeys([*wanted, name], True), KNOWN, "columns")
+                refuse_meant_keys(dict.fromkeys([*wanted, name], True), known, "columns")
             except ValueError:
                 if not _is_plain(schema.field(position).type):
                     raise

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from recipes.reading.json_file import JsonReader, check_plain
@@ -13,7 +12,7 @@ from recipes.reading.saved_dataset import SPLITS, STATE, SavedDatasetReader
 from recipes.reading.shards import INDEX, ShardReader
 from recipes.reading.tar_file import TarReader
 
-READERS: dict[str, Callable[[Path, list[Path], Path], Reader]] = {".parquet": ParquetReader, ".tar": TarReader}
+SUFFIXES = (".parquet", ".tar")
 READ = "JSON, JSONL, Parquet and WebDataset tars are read, and folders of Parquet, tars, shards or a saved data set"
 TABLES = (".csv", ".tsv", ".xlsx")
 BEGINNINGS = {
@@ -27,12 +26,13 @@ PART = re.compile(r"(.*?)-?([0-9]+)-of-([0-9]+)")
 """How the parts of a data set are called, such as train-00003-of-00010."""
 
 
-def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
+def open_reader(path: str | Path, images: str | Path | None = None, *, questions: bool = False) -> Reader:
     """The reader of a file or a folder of records.
 
     Args:
         path: a JSON list, a JSONL file, a Parquet file, a tar, a folder of either, shards, or a saved data set.
         images: folder that the names of pictures are relative to; default: the file's own, or the folder.
+        questions: whether the records are questions to be answered; a table's column `question` is then read.
 
     Raises:
         ValueError: if nothing can read it, or there is no image folder.
@@ -43,14 +43,14 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
         raise ValueError(f"{path} is not fetched: copy the folder or mount it, and name it there")
     source = Path(path)
     if source.is_dir():
-        return _of_folder(source, None if images is None else Path(images))
+        return _of_folder(source, None if images is None else Path(images), questions)
     folder = Path(images) if images is not None else source.parent
     check_plain(source)
     with source.open("rb") as stream:
         begin = stream.read(8)
     suffix = source.suffix.lower()
-    if suffix in READERS:
-        return READERS[suffix](source, [source], folder)
+    if suffix in SUFFIXES:
+        return _of_files(suffix, source, [source], folder, questions)
     if suffix in TABLES:
         raise ValueError(f"{source} is a table: write its rows as JSON objects, one a line. {READ}")
     if what := next((what for mark, what in BEGINNINGS.items() if begin.startswith(mark)), None):
@@ -58,21 +58,27 @@ def open_reader(path: str | Path, images: str | Path | None = None) -> Reader:
     return JsonReader(source, folder)
 
 
-def _of_folder(source: Path, images: Path | None) -> Reader:
+def _of_files(suffix: str, source: Path, files: list[Path], images: Path, questions: bool) -> Reader:
+    if suffix == ".tar":
+        return TarReader(source, files, images)
+    return ParquetReader(source, files, images, questions=questions)
+
+
+def _of_folder(source: Path, images: Path | None, questions: bool) -> Reader:
     if (source / STATE).is_file() or (source / SPLITS).is_file():
-        return SavedDatasetReader(source, images or source)
+        return SavedDatasetReader(source, images or source, questions=questions)
     if (source / INDEX).is_file():
         if images is not None:
             raise ValueError(f"{source} holds shards, with their pictures: leave the folder {images} out")
         return ShardReader(source)
     files = sorted(
-        file for file in source.iterdir() if file.suffix.lower() in READERS and not file.name.startswith(".")
+        file for file in source.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     )
     kinds = sorted({file.suffix.lower() for file in files})
     if len(kinds) != 1:
         raise ValueError(f"{source} is a folder of {_content(source)}: give one file or folder in it. {READ}")
     _check_parts(source, files)
-    return READERS[kinds[0]](source, files, images or source)
+    return _of_files(kinds[0], source, files, images or source, questions)
 
 
 def _content(folder: Path) -> str:

@@ -29,6 +29,7 @@ class ParquetReader(TableReader):
         path: the file or folder that the user has named.
         files: one or more Parquet files, in the order of their records.
         images: folder that the names of pictures are relative to.
+        questions: whether the records are questions, see `columns_to_read`.
 
     Raises:
         ValueError: naming file and column, for what is not Parquet, and for columns that cannot be used; if there is
@@ -37,11 +38,11 @@ class ParquetReader(TableReader):
         OSError: if a file cannot be read.
     """
 
-    def __init__(self, path: Path, files: list[Path], images: Path) -> None:
+    def __init__(self, path: Path, files: list[Path], images: Path, *, questions: bool = False) -> None:
         self._columns, sizes = list[list[str]](), list[list[int]]()
         for file in files:
             with named_errors(file), _opened(file) as opened:
-                self._columns.append(columns_to_read(opened.schema_arrow))
+                self._columns.append(columns_to_read(opened.schema_arrow, questions=questions))
                 footer = opened.metadata
                 sizes.append([footer.row_group(group).num_rows for group in range(footer.num_row_groups)])
         super().__init__(path, images, files, [sum(each) for each in sizes])

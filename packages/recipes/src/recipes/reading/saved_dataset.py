@@ -24,6 +24,7 @@ class SavedDatasetReader(TableReader):
     Args:
         path: the folder, with `state.json` and Arrow files.
         images: folder that the names of pictures are relative to.
+        questions: whether the records are questions, see `columns_to_read`.
 
     Raises:
         ValueError: naming file and column, for damaged files and columns that cannot be used; if the folder holds
@@ -32,14 +33,14 @@ class SavedDatasetReader(TableReader):
         OSError: if a file cannot be read.
     """
 
-    def __init__(self, path: Path, images: Path) -> None:
+    def __init__(self, path: Path, images: Path, *, questions: bool = False) -> None:
         files, shown = _files_and_columns(path)
         self._columns, self._batches = list[list[str]](), list[Any]()
         rows = []
         for file in files:
             with named_errors(file):
                 opened = _opened(file)
-                found = columns_to_read(opened.schema)
+                found = columns_to_read(opened.schema, questions=questions)
             self._columns.append([name for name in found if shown is None or name in shown])
             rows.append(opened.num_rows)
         super().__init__(path, images, files, rows)

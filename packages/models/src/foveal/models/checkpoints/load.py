@@ -39,8 +39,9 @@ def load(
         folder: written by `save`; or a published checkpoint, recognised by its contents (see `open_published`), or its
             hub name; or a folder of adapters, whose base is opened (see `load_adapter`).
         plan: overrides the checkpoint's plan, as between the stages of a training. `uhd_release_evaluation`:
-            LLaVA-UHD's with every picture's longer side resized to 1024 pixels, as in the evaluation of its release.
-            `crop_to_patches`: GOT-OCR 2.0's with up to 12 tiles and a thumbnail.
+            LLaVA-UHD's with every picture's longer side resized to 1024 pixels, as in the evaluation of its release;
+            `crop_to_patches`: GOT-OCR 2.0's with up to 12 tiles and a thumbnail; `interleave_evaluation`:
+            LLaVA-NeXT-Interleave's with one view of every picture, as in its evaluation.
         template: overrides the checkpoint's prompt template and its system text.
         max_length: overrides the longest sequence, in tokens.
         overlong: overrides how over-long samples are handled, see `Processor`.

@@ -100,7 +100,8 @@ def prompt_tokens(model: VisionLanguageModel, pictures: Sequence[Size]) -> tuple
         ValueError: if the model cannot process such a picture.
     """
     items = [item for picture in pictures for item in model.processor.count(picture)]
-    return sum(item for item in items if isinstance(item, int)), sum(isinstance(item, str) for item in items)
+    before = sum(len(model.processor.ids_before(number)) for number in range(len(pictures)))
+    return sum(item for item in items if isinstance(item, int)), before + sum(isinstance(item, str) for item in items)
 
 
 def prefill(language_model: nn.Module, tokens: int) -> int:

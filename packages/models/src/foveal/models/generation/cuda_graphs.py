@@ -18,7 +18,6 @@ from foveal.models.language_models.injection import Embedded, injected
 from foveal.models.language_models.packed_attention import NAMES, PACKED_SDPA
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.language_models.rotary import growing_rotary
-from foveal.models.prompts.batch import position_ids
 
 Step = Callable[[], None]
 MASKED = ("sdpa", PACKED_SDPA, *NAMES.values())
@@ -72,6 +71,7 @@ class Steps:
         prompt: embeddings, padded on the left, and stacks.
         attention_mask: [batch, tokens], True at real tokens.
         room: number of tokens to allocate in addition to the prompt's.
+        positions: the prompt's positions on a grid, [3, batch, tokens]; None: counted in `attention_mask`.
         capture: turns a step into an equivalent one without running it.
 
     Attributes:
@@ -84,16 +84,19 @@ class Steps:
         prompt: Embedded,
         attention_mask: Tensor,
         room: int,
+        positions: Tensor | None = None,
         *,
         capture: Callable[[Step], Step] = graph,
     ) -> None:
         batch, length = attention_mask.shape
+        if positions is None:
+            positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
         self.language_model, self.capture = language_model, capture
         with injected(language_model, prompt.stacks, batch):
             read = language_model(
                 inputs_embeds=prompt.embeddings,
                 attention_mask=attention_mask,
-                position_ids=position_ids(attention_mask),
+                position_ids=positions,
                 past_key_values=DynamicCache(config=language_model.config),
                 use_cache=True,
                 logits_to_keep=1,
@@ -103,7 +106,7 @@ class Steps:
         # From here on nothing may move: a graph refers to memory by address.
         self.logits = torch.empty_like(self.prompt_logits)
         self.token = attention_mask.new_zeros(batch, 1, dtype=torch.long)
-        self.position = attention_mask.sum(dim=1, keepdim=True)
+        self.position = positions[..., -1:] + 1
         self.column = torch.tensor([length], device=attention_mask.device)
         self.visible = attention_mask.new_zeros(batch, 1, 1, length + room, dtype=torch.bool)
         self.visible[..., :length] = attention_mask[:, None, None]

@@ -68,6 +68,12 @@ def generate(
         )
     if not bool(batch.attention_mask[:, -1].all()):
         raise ValueError('the prompts are padded on the right: collate them with side="left" to generate')
+    places = batch.position_ids
+    if places is not None and (places.shape[:-2] != (3,) or bool((places[..., -1] != places[0, :, -1]).any())):
+        raise ValueError(
+            "every row must be one prompt that ends with text: after the last row or column of a picture the position "
+            "of the answer is not the next one"
+        )
     context = language_model.config.get_text_config().max_position_embeddings
     if batch.input_ids.shape[1] + max_new_tokens > context:
         raise ValueError(
@@ -89,7 +95,7 @@ def generate(
         prompt = model.embed(batch.input_ids, batch.views, batch.sizes)
         if cuda_graphs:
             ids = decode(
-                Steps(language_model, prompt, batch.attention_mask, max_new_tokens),
+                Steps(language_model, prompt, batch.attention_mask, max_new_tokens, batch.position_ids),
                 max_new_tokens=max_new_tokens,
                 choose=chooser(temperature, top_p),
                 stop_ids=processor.stop_ids,
@@ -101,6 +107,7 @@ def generate(
             ids = language_model.generate(
                 inputs_embeds=prompt.embeddings,
                 attention_mask=batch.attention_mask.long(),
+                position_ids=batch.position_ids,
                 max_new_tokens=max_new_tokens,
                 do_sample=temperature > 0,
                 temperature=temperature if temperature > 0 else None,

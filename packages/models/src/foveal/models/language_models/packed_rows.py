@@ -12,7 +12,7 @@ from foveal.models.language_models.packed_attention import NAMES, PACKED_SDPA, u
 from foveal.models.language_models.rotary import growing_rotary
 from foveal.models.prompts.batch import position_ids as counted
 
-FAMILIES = ("gemma3_text", "granite", "llama", "mistral", "opt", "phi3", "qwen2", "qwen3")
+FAMILIES = ("gemma3_text", "granite", "llama", "mistral", "opt", "phi3", "qwen2", "qwen3", "qwen3_vl_text")
 """transformers' `model_type` of the language models whose packed samples are tested to be separate."""
 
 
@@ -53,16 +53,18 @@ def attended(
         language_model: a causal language model of transformers.
         embeddings: [batch, tokens, width].
         attention_mask: [batch, tokens], True at real tokens; None: all are real.
-        position_ids: [batch, tokens] of packed rows, starting at 0 in each sample; None: the rows are not packed.
+        position_ids: as in `Batch`.
 
     Returns:
-        None or a mask, and None or position ids [batch, tokens].
+        None or a mask, and None or position ids.
 
     Raises:
         ValueError: for packed rows, as `check_packing`.
     """
     if position_ids is None:
         return attention_mask, counted(attention_mask)
+    if position_ids.shape[:-2] == (3,):
+        return attention_mask, position_ids
     check_packing(language_model)
     model: Any = language_model
     if model.config.model_type == "opt":

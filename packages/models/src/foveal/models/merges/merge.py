@@ -43,6 +43,8 @@ class Merge(nn.Module, ABC):
         width: channels of the language model.
         levels: number of token levels that it takes, as many as the connector returns.
         layers: decoder layers that the stacks enter, in the order of the stacks.
+        on_grid: whether the tokens of a picture form one grid, see `grid`. A language model with multimodal rotary
+            positions (M-RoPE) then gets their rows and columns; any other one counts them like text.
         tables: names of its own parameters whose rows are used one by one, see `foveal.core.tables_of`.
     """
 
@@ -50,6 +52,7 @@ class Merge(nn.Module, ABC):
     width: int
     levels: int = 1
     layers: tuple[int, ...] = ()
+    on_grid: bool = False
 
     @abstractmethod
     def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
@@ -63,6 +66,10 @@ class Merge(nn.Module, ABC):
         Raises:
             ValueError: if such views cannot be merged.
         """
+
+    def grid(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Grid:
+        """Rows and columns of a picture's tokens, if they are `on_grid`; arguments are those of `num_tokens`."""
+        raise NotImplementedError(f"the tokens of {type(self).__name__} do not form one grid")
 
     @abstractmethod
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:

@@ -16,8 +16,8 @@ from foveal.models.views.company import Frame, LastFrame
 class OneVisionMerge(AnyResMerge):
     """The merge of LLaVA-OneVision (arXiv 2408.03326, section 3.2; LLaVA-NeXT's code, llava/model/llava_arch.py).
 
-    Tiles are joined as by `AnyResMerge` with `max_tiles`. A view without tiles gets one newline at its end. The map of
-    a frame is shrunk bilinearly, 27 x 27 tokens to 14 x 14, and the last frame of a video gets one newline at its end.
+    Tiles and single views are joined as by `AnyResMerge`. The map of a frame is shrunk bilinearly, 27 x 27 tokens to
+    14 x 14, and the last frame of a video gets one newline at its end.
 
     Args:
         width: channels of the language model.
@@ -38,24 +38,18 @@ class OneVisionMerge(AnyResMerge):
         self.frame_stride = frame_stride
 
     def num_tokens(self, grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> int:
-        if tile_grid is not None or len(grids) != 1:
-            return super().num_tokens(grids, tile_grid, size)
         if isinstance(size, Frame):
             return self._pooled(grids[0]).cells + isinstance(size, LastFrame)
-        return grids[0][0] * grids[0][1] + 1
+        return super().num_tokens(grids, tile_grid, size)
 
     def forward(self, tokens: Sequence[Tensor], grids: Sequence[Grid], tile_grid: Grid | None, size: Size) -> Merged:
         """[rows*columns, width] per view -> [num_tokens, width], no stacks."""
-        if tile_grid is not None or len(grids) != 1:
+        if not isinstance(size, Frame):
             return super().forward(tokens, grids, tile_grid, size)
-        (view,) = tokens
-        if isinstance(size, Frame):
-            plane = view.unflatten(0, grids[0]).movedim(-1, 0)[None]
-            pooled = F.interpolate(plane, size=self._pooled(grids[0]), mode="bilinear", align_corners=False)
-            view = pooled[0].flatten(1).T
-            if not isinstance(size, LastFrame):
-                return Merged(view)
-        return Merged(with_newlines(view[None], cast(Tensor, self.newline)))
+        plane = tokens[0].unflatten(0, grids[0]).movedim(-1, 0)[None]
+        pooled = F.interpolate(plane, size=self._pooled(grids[0]), mode="bilinear", align_corners=False)
+        frame = pooled[0].flatten(1).T
+        return Merged(with_newlines(frame[None], cast(Tensor, self.newline)) if isinstance(size, LastFrame) else frame)
 
     def _pooled(self, grid: Grid) -> Grid:
         if self.frame_stride is None:

@@ -20,6 +20,7 @@ class Sample:
         views: [3, height, width] each, uint8, in the order of their placeholders.
         key: the sample's name in messages.
         sizes: size of each picture before it was cut into views.
+        position_ids: [3, tokens], time, row and column of each token, see `grid_positions`; None: tokens are counted.
     """
 
     input_ids: Tensor
@@ -27,6 +28,7 @@ class Sample:
     views: tuple[Tensor, ...]
     key: str
     sizes: tuple[Size, ...] = ()
+    position_ids: Tensor | None = None
 
 
 class Measure(NamedTuple):
@@ -52,7 +54,8 @@ class Batch:
         sizes: size of each picture, in the order of the views.
         left_out: one message for each sample that cannot be used and is not in the batch.
         position_ids: [batch, tokens], starting at 0 in each of several samples that a row holds; None: each row is one
-            sample.
+            sample. With positions on a grid, [3, batch, tokens] if each row is one sample (time, row and column, see
+            `grid_positions`), else [4, batch, tokens], of which the first starts at 0 in each sample.
     """
 
     input_ids: Tensor
@@ -63,6 +66,14 @@ class Batch:
     sizes: tuple[Size, ...] = ()
     left_out: tuple[str, ...] = ()
     position_ids: Tensor | None = None
+
+    @property
+    def within(self) -> Tensor:
+        """[batch, tokens], the number of each token in its own sample, from 0; at padding any number."""
+        given = self.position_ids
+        if given is None or given.shape[:-2] == (3,):
+            return self.attention_mask.cumsum(dim=1) - 1
+        return given if given.ndim == 2 else given[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The batch on another device."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.constants import IGNORE_INDEX
+from foveal.models.prompts.positions import packed_positions
 
 
 def collate_rows(rows: Sequence[Sequence[Sample]], length: int, pad_id: int) -> Batch:
@@ -37,7 +38,7 @@ def collate_rows(rows: Sequence[Sequence[Sample]], length: int, pad_id: int) -> 
         tuple(view for sample in samples for view in sample.views),
         tuple(sample.key for sample in samples),
         tuple(size for sample in samples for size in sample.sizes),
-        position_ids=torch.stack(positions),
+        position_ids=packed_positions(rows, torch.stack(positions)),
     )
 
 

@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from foveal.core import Size
+from foveal.core import Grid, Size
 from foveal.models.prompts.batch import Batch, Measure, Sample
 from foveal.models.prompts.chat import answer_ends, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
+from foveal.models.prompts.padded_rows import collate_padded
+from foveal.models.prompts.positions import grid_positions
 from foveal.models.prompts.template_texts import CHAT, TemplateName
 from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
@@ -40,6 +41,8 @@ class Processor:
         plan: maps a picture's size to its views.
         template: name of the prompt template.
         count: maps a picture's size to the lengths of its runs of visual tokens and the texts between them.
+        grid: maps a picture's size to the rows and columns of its tokens, for language models with positions on a grid
+            (see `grid_positions`); None: tokens of pictures are counted like text.
         max_length: longest sequence in tokens, including visual tokens.
         overlong: how a longer sequence is handled. `raise`: an error; `drop_turns`: drop whole exchanges from the end,
             which is logged, and raise an error if the first one is still too long. An exchange is never truncated.
@@ -56,6 +59,7 @@ class Processor:
         plan: ViewPlan,
         *,
         count: Callable[[Size], Sequence[int | str]],
+        grid: Callable[[Size], Grid] | None = None,
         template: TemplateName = "vicuna_v1",
         system: str | None = None,
         max_length: int = 2048,
@@ -81,7 +85,7 @@ class Processor:
                 f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
                 "would end. Choose the template that belongs to the language model, or add the token"
             )
-        self.tokenizer, self.plan, self.count = tokenizer, plan, count
+        self.tokenizer, self.plan, self.count, self.grid = tokenizer, plan, count, grid
         self.template: TemplateName = template
         self.system, self.max_length, self.overlong = system, max_length, overlong
         self.pad_id = pad
@@ -144,20 +148,7 @@ class Processor:
         Raises:
             ValueError: if there is no sample.
         """
-        if not samples:
-            raise ValueError("a batch needs at least one sample")
-
-        def padded(rows: list[Tensor], value: int) -> Tensor:
-            return pad_sequence(rows, batch_first=True, padding_value=value, padding_side=side)
-
-        return Batch(
-            padded([sample.input_ids for sample in samples], self.pad_id),
-            padded([sample.labels for sample in samples], IGNORE_INDEX),
-            padded([torch.ones(len(sample.input_ids), dtype=torch.long) for sample in samples], 0).bool(),
-            tuple(view for sample in samples for view in sample.views),
-            tuple(sample.key for sample in samples),
-            tuple(size for sample in samples for size in sample.sizes),
-        )
+        return collate_padded(samples, self.pad_id, side)
 
     def collate_packed(self, rows: Sequence[Sequence[Sample]], length: int) -> Batch:
         """Collate samples into rows of `length` tokens, for training. Errors are those of `collate_rows`."""
@@ -179,7 +170,8 @@ class Processor:
             raise ValueError(f"{key}: {error}" if key else str(error)) from error
         ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
         views = tuple(view for picture, size in zip(flat, sizes, strict=True) for view in self._views(picture, size))
-        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes)
+        positions = None if self.grid is None else grid_positions(ids, map(self.grid, sizes))
+        return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes, positions)
 
     def _sequence(
         self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool, quiet: bool = False
@@ -188,7 +180,8 @@ class Processor:
         where = f"{key}: " if key else ""
         try:
             check_turns(turns, len(sizes), open_ended=open_ended)
-            pictures = [self.picture_ids(size) for size in self.plan.in_company(sizes)]
+            company = enumerate(self.plan.in_company(sizes))
+            pictures = [self.ids_before(number) + self.picture_ids(size) for number, size in company]
             drops = self.overlong == "drop_turns" and not open_ended
 
             def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -220,6 +213,14 @@ class Processor:
         """Characters of the longest token. A token that stands for bytes is written with at least one for each."""
         return max(map(len, self.tokenizer.get_vocab()))
 
+    def ids_before(self, number: int) -> list[int]:
+        """The ids that the plan puts before picture `number` of a conversation, counted from 0.
+
+        Raises:
+            ValueError: if the tokenizer lacks one of them.
+        """
+        return [self._separator(text) for text in self.plan.before(number)]
+
     def picture_ids(self, size: Size) -> list[int]:
         """The ids that represent a picture of the given size: placeholders and separators.
 
@@ -228,13 +229,13 @@ class Processor:
         """
         ids: list[int] = []
         for item in self.count(size):
-            if isinstance(item, int):
-                ids += [IMAGE_TOKEN_ID] * item
-            else:
-                if item not in self._separators:
-                    self._separators[item] = separator_id(item, self.tokenizer)
-                ids.append(self._separators[item])
+            ids += [IMAGE_TOKEN_ID] * item if isinstance(item, int) else [self._separator(item)]
         return ids
+
+    def _separator(self, text: str) -> int:
+        if text not in self._separators:
+            self._separators[text] = separator_id(text, self.tokenizer)
+        return self._separators[text]
 
     def _views(self, picture: Image | Draft, size: Size) -> list[Tensor]:
         """The views of a picture in the order of the prompt; views that are seen together stay together."""

@@ -11,7 +11,10 @@ TemplateName = Literal[
     "llama_3",
     "llava_llama_3",
     "chatml",
+    "qwen3_vl",
+    "internvl",
     "gemma",
+    "granite_vision",
     "phi3",
     "vary",
     "vary_tiny",
@@ -36,6 +39,7 @@ class Template:
             text, and a conversation has one exchange.
         answer_apart: whether answers are tokenised separately. Otherwise blank lines at the start of an answer may
             merge with the template's newline into one token, and the prompt is no prefix of the training sequence.
+        picture_inline: whether the line end right after a picture is left out, where the makers' prompts have none.
         trims: whether whitespace around a text is left out, as in the chat template of the model's makers.
         ends: tokens that end an answer, besides EOS and `after_answer`.
     """
@@ -53,6 +57,7 @@ class Template:
     picture_first: bool = True
     shows_user: bool = True
     answer_apart: bool = False
+    picture_inline: bool = False
     trims: bool = False
     ends: tuple[str, ...] = ()
 
@@ -70,6 +75,19 @@ LLAMA_3 = Template(
     between="",
     trims=True,
     ends=("<|end_of_text|>",),
+)
+
+CHATML = Template(
+    system="You are a helpful assistant.",
+    before_system="<|im_start|>system\n",
+    after_system="<|im_end|>\n",
+    before_first_user="<|im_start|>user\n",
+    before_user="<|im_start|>user\n",
+    after_user="<|im_end|>\n",
+    header="<|im_start|>assistant\n",
+    before_answer="",
+    after_answer="<|im_end|>",
+    between="\n",
 )
 
 TEMPLATES: dict[TemplateName, Template] = {
@@ -136,19 +154,31 @@ TEMPLATES: dict[TemplateName, Template] = {
         between="\n",
         trims=True,
     ),
-    # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
-    "chatml": Template(
-        system="You are a helpful assistant.",
-        before_system="<|im_start|>system\n",
-        after_system="<|im_end|>\n",
-        before_first_user="<|im_start|>user\n",
-        before_user="<|im_start|>user\n",
-        after_user="<|im_end|>\n",
-        header="<|im_start|>assistant\n",
+    # Granite Vision, as its makers and transformers' page on it write it; an answer ends with EOS, <|end_of_text|>.
+    "granite_vision": Template(
+        system="A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions.",
+        before_system="<|system|>\n",
+        after_system="\n",
+        before_first_user="<|user|>\n",
+        before_user="<|user|>\n",
+        after_user="\n",
+        header="<|assistant|>\n",
         before_answer="",
-        after_answer="<|im_end|>",
-        between="\n",
+        after_answer="{eos}",
+        between="",
     ),
+    # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
+    "chatml": CHATML,
+    # InternVL 2.5 to 3.5 (`internvl2_5` in its code); the system text is the release's: "You are InternVL, a multimodal
+    # large language model by Shanghai AI Laboratory, Tsinghua University and others". Pictures stay where they are.
+    "internvl": replace(
+        CHATML,
+        system="你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。",
+        picture_first=False,
+    ),
+    # Qwen3-VL's own chat template, without a system text; what is said stands right after a picture.
+    "qwen3_vl": replace(CHATML, system="", picture_first=False, picture_inline=True, ends=("<|endoftext|>",)),
     # DeepStack with Phi-3 (arXiv 2406.04334); the system text is the release's.
     "phi3": Template(
         system="You are a helpful AI assistant.",

@@ -107,6 +107,7 @@ def render(turns: Sequence[Turn], name: str, *, bos: str, eos: str, system: str 
         if turn.role == "user":
             before = opening if position == 0 else template.before_user
             text = _picture_first(said) if template.picture_first else said
+            text = text.replace(f"{PLACEHOLDER}\n", PLACEHOLDER) if template.picture_inline else text
             segments.append(Segment(fixed(before) + text + fixed(template.after_user + template.header)))
         else:
             text = fixed(template.before_answer) + said + fixed(template.after_answer)

@@ -37,17 +37,13 @@ class TokenCount:
         Raises:
             ValueError: if encoder, connector, merge or plan cannot process such a picture.
         """
-        views = self.plan.views(picture)
-        inputs = self.plan.inputs
-        sets = [views[start : start + inputs] for start in range(0, len(views), inputs)]
-        layout = self.plan.layout(picture)
-        grids = [self.encoder.grids(*sizes) for sizes in sets]
+        layout, grids = self.plan.layout(picture), self._grids(picture)
         if self.merge is None:
             counts = [self.connector.num_tokens(*of_set) for of_set in grids]
             return [counts[item] if isinstance(item, int) else item for item in layout]
         numbers = [place for place, item in enumerate(layout) if isinstance(item, int)]
         first, last = numbers[0], numbers[-1] + 1
-        if layout[first:last] != tuple(range(len(sets))):
+        if layout[first:last] != tuple(range(len(grids))):
             raise ValueError(
                 f"{type(self.merge).__name__} makes one run of all views, {type(self.plan).__name__} puts texts or "
                 "another order between them: use one of the two"
@@ -55,6 +51,22 @@ class TokenCount:
         planes = token_grids(self.connector, grids)
         run = self.merge.num_tokens(planes, self.plan.tile_grid(picture), picture)
         return [*layout[:first], run, *layout[last:]]
+
+    def grid(self, picture: Size) -> Grid:
+        """Rows and columns of a picture's tokens, for a merge whose tokens are `on_grid`.
+
+        Raises:
+            ValueError: as for a call.
+        """
+        if self.merge is None:
+            raise ValueError("without a merge every view is a separate run: there is no grid of all tokens")
+        planes = token_grids(self.connector, self._grids(picture))
+        return self.merge.grid(planes, self.plan.tile_grid(picture), picture)
+
+    def _grids(self, picture: Size) -> list[tuple[Grid, ...]]:
+        """The grids of the feature maps of every set of views."""
+        views, inputs = self.plan.views(picture), self.plan.inputs
+        return [self.encoder.grids(*views[start : start + inputs]) for start in range(0, len(views), inputs)]
 
 
 def token_grids(connector: Connector, grids: list[tuple[Grid, ...]]) -> list[Grid]:

@@ -98,12 +98,21 @@ def prompt_of(
     if family == "llama" and "<|im_start|>" in known:
         # LLaVA-1.6 34B (`chatml_direct`): ChatML whose turns end without a newline, like Vary's.
         return "vary", "Answer the questions."
+    if family == "qwen3_vl_text" and "<think>" in str(tokenizer.chat_template).rpartition("add_generation_prompt")[2]:
+        raise ValueError(
+            f"{source}: a thinking edition, whose prompts open <think> before the answer, as no template here does: "
+            "pass `template` to ask it without"
+        )
     templates: dict[str, tuple[TemplateName, str | None]] = {
         "llama": ("vicuna_v1", None),
         "mistral": ("mistral_instruct", None),
         "qwen2": ("chatml", None),
         "phi3": ("phi3", None),
+        "granite": ("granite_vision", None),
+        "qwen3_vl_text": ("qwen3_vl", None),
     }
     if family not in templates:
-        raise ValueError(f"{source}: the prompts that a {family} was trained with are not known: pass `template`")
+        raise ValueError(
+            f"{source}: the prompts that a {family} was trained with are not known: pass `template`, such as chat"
+        )
     return templates[family]

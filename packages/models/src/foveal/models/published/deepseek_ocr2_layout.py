@@ -15,7 +15,8 @@ from foveal.models.library_errors import told_of
 from foveal.models.merges.separator import SeparatorMerge
 from foveal.models.published.decoders import config_of
 from foveal.models.published.experts import Experts
-from foveal.models.published.preprocessing import DEEPSEEK_OCR2, Preprocessing, preprocessing_of
+from foveal.models.published.image_processors import DEEPSEEK_OCR2
+from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import DEEPSEEK_OCR2 as TABLE
 from foveal.models.published.tensor_names import divided

@@ -11,7 +11,8 @@ from foveal.encoders import SamViTDet
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD
 from foveal.models.library_errors import told_of
 from foveal.models.published.decoders import config_of, longest
-from foveal.models.published.preprocessing import GOT, preprocessing_of
+from foveal.models.published.image_processors import GOT
+from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, of_connector, unchanged
 from foveal.models.published.tensor_names import GOT_LIBRARY, GOT_ORIGINAL, divided
 from foveal.models.published.towers import described_sam, sam_tower

@@ -3,7 +3,6 @@
 Their `config.json` is the language model's with additional fields `mm_...`; the tensors identify the connector.
 """
 
-import ast
 import logging
 import re
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge
 from foveal.models.merges.merge import Merge
 from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.published import siglip_towers
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
@@ -168,7 +168,7 @@ def _merge(config: Mapping[str, Any], tower: VisionTransformer, width: int, sour
     if most is None:
         raise ValueError(f"{source}: image_aspect_ratio is {aspect!r}, expected anyres or anyres_max_N")
     max_tiles = int(most[1]) if most[1] else None
-    if max_tiles and kind == "spatial_unpad" and not tower.use_class_token:
+    if kind == "spatial_unpad" and not tower.use_class_token:
         return OneVisionMerge(width, max_tiles=max_tiles, frame_stride=frame_stride(config))
     return AnyResMerge(width, kind=kind, max_tiles=max_tiles)
 
@@ -232,32 +232,3 @@ def _unmarked(
         # SigLIP's pictures are resized to height and width, CLIP's to the shorter side.
         return StretchToSquare(size)
     return CropToSquare(size)
-
-
-def canvases(pinpoints: object, size: int, *, source: str) -> list[tuple[int, int]]:
-    """Canvases in tiles, from a configuration's list in pixels.
-
-    Args:
-        pinpoints: pairs of pixels, a text with such a list, or a range of tiles like `(1x1),...,(6x6)`.
-        size: side of a tile in pixels.
-        source: named in errors.
-
-    Raises:
-        ValueError: if `pinpoints` is none of these, or a side is not a multiple of `size`.
-    """
-    if isinstance(pinpoints, str):
-        if ends := re.fullmatch(r"\((\d+)x(\d+)\),?\.\.\.,?\((\d+)x(\d+)\)", pinpoints.replace(" ", "")):
-            first, second, last_first, last_second = (int(number) for number in ends.groups())
-            return [(i, j) for i in range(first, last_first + 1) for j in range(second, last_second + 1)]
-        try:
-            pinpoints = ast.literal_eval(pinpoints)
-        except (ValueError, SyntaxError) as error:
-            raise ValueError(f"{source}: image_grid_pinpoints {pinpoints!r} is not a list of canvases") from error
-    if not isinstance(pinpoints, list | tuple) or not all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(n, int) and n % size == 0 for n in pair)
-        for pair in pinpoints
-    ):
-        raise ValueError(
-            f"{source}: image_grid_pinpoints {pinpoints!r} must be pairs of pixels, multiples of the view's {size}"
-        )
-    return [(first // size, second // size) for first, second in pinpoints]

@@ -13,8 +13,9 @@ from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer
 from foveal.encoders.hub import only_shapes
 from foveal.models.merges.onevision import OneVisionMerge
-from foveal.models.published.llava_layout import canvases
-from foveal.models.published.preprocessing import ONEVISION, preprocessing_of
+from foveal.models.published.canvases import canvases
+from foveal.models.published.image_processors import ONEVISION
+from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, of_connector, of_merge, unchanged
 from foveal.models.published.transformers_layout import described, pinpoints_of, tower_of
 from foveal.models.views.onevision import CANVASES, OneVisionPlan

@@ -6,62 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from foveal.core.annotations import fits
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, HALF, Colour
+from foveal.encoders.encoder import Colour
+from foveal.models.published.image_processors import CLIP, DEFAULTS, DEFAULTS_OF, LLAVA
 from foveal.models.published.json_file import read_json
+from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
 
 FILES = {"processor_config.json": "image_processor", "preprocessor_config.json": None}
 """File -> the key of the settings in it; if both have them, transformers takes the first."""
-CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
-SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
-GOT = "GotOcr2ImageProcessor"
-"""GOT-OCR 2.0's, also InternVL's."""
-DEEPSEEK_OCR2 = "DeepseekOcr2ImageProcessor"
-DEFAULTS: dict[str, Any] = {
-    "image_processor_type": CLIP,
-    "do_resize": True,
-    "size": {"shortest_edge": 224},
-    "resample": 3,
-    "do_center_crop": True,
-    "crop_size": {"height": 224, "width": 224},
-    "do_pad": False,
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": CLIP_MEAN,
-    "image_std": CLIP_STD,
-}
-"""What transformers takes for settings that a file does not have, the same for the three classes above."""
-DEFAULTS_OF: dict[str, dict[str, Any]] = {
-    GOT: {
-        "size": {"height": 384, "width": 384},
-        "do_center_crop": False,
-        "crop_to_patches": False,
-        "min_patches": 1,
-        "max_patches": 12,
-    },
-    DEEPSEEK_OCR2: {
-        "size": {"height": 1024, "width": 1024},
-        "tile_size": 768,
-        "do_center_crop": False,
-        "crop_to_patches": True,
-        "min_patches": 2,
-        "max_patches": 6,
-        "background_color": [127, 127, 127],
-        "image_mean": HALF,
-        "image_std": HALF,
-    },
-    SIGLIP: {
-        "size": {"height": 224, "width": 224},
-        "do_center_crop": False,
-        "image_mean": HALF,
-        "image_std": HALF,
-    },
-    ONEVISION: {"size": {"height": 384, "width": 384}, "do_center_crop": False, "crop_size": None, "do_pad": True},
-}
-"""Where other classes differ."""
 UNCHANGED: tuple[Colour, Colour] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -134,6 +88,25 @@ class Preprocessing:
         if self.settings[key] != value:
             raise self._refused(key, reason)
 
+    def check(self, key: str, known: object) -> None:
+        """Refuse any other value of a setting than `known`.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        self.require(key, known, f"only {known!r} is known")
+
+    def count(self, key: str) -> int:
+        """A setting that is a whole number, at least 1.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        value = self.settings[key]
+        if not isinstance(value, int) or value < 1:
+            raise self._refused(key, "expected is a whole number, at least 1")
+        return value
+
     def tiles(self) -> tuple[int, int]:
         """The fewest and the most tiles of a picture, as GOT-OCR 2.0 and InternVL have them; (1, 1): it is not cut.
 
@@ -148,6 +121,32 @@ class Preprocessing:
         if not (isinstance(fewest, int) and 1 <= fewest <= most):
             raise self._refused("min_patches", f"expected is a whole number of tiles from 1 to max_patches {most}")
         return fewest, most
+
+    def native(self, *, patch_size: int, merge_size: int, frames: int) -> ViewPlan:
+        """The plan of one view in the picture's own resolution, as Qwen2-VL and Qwen3-VL have it.
+
+        Args:
+            patch_size: pixels along one side of the tower's patches.
+            merge_size: patches along one side that become one token.
+            frames: frames of a patch.
+
+        Raises:
+            ValueError: if the settings make other views; the message names the setting.
+        """
+        wanted = {"patch_size": patch_size, "merge_size": merge_size, "temporal_patch_size": frames}
+        for key, value in {**wanted, "do_resize": True, "resample": 3}.items():
+            if self.settings[key] != value:
+                raise self._refused(key, f"only {value} {'goes with the tower' if key in wanted else 'is known'}")
+        size = self.settings["size"]
+        size = {key: value for key, value in size.items() if value is not None} if isinstance(size, Mapping) else size
+        if not fits(size, Mapping[str, int]) or set(size) != {"shortest_edge", "longest_edge"}:
+            raise self._refused("size", "expected are numbers of pixels, shortest_edge and longest_edge")
+        fewest = self.settings.get("min_pixels", size["shortest_edge"])
+        most = self.settings.get("max_pixels", size["longest_edge"])
+        try:
+            return NativePlan(patch_size * merge_size, fewest, most)
+        except (ValueError, TypeError) as error:
+            raise self._refused("size", str(error)) from error
 
     @property
     def pinpoints(self) -> Any:

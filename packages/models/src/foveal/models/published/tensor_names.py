@@ -34,6 +34,15 @@ IN_MEMORY: Table = (
 )
 """transformers' LLaVA in memory, and in files since its version 4.52."""
 
+QWEN3_VL: Table = (
+    ("model.visual.merger.", "connector", "merger."),
+    ("model.visual.deepstack_merger_list.", "connector", "deepstack_merger_list."),
+    ("model.visual.", "encoder", ""),
+    ("model.language_model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""Qwen3-VL, as it is published and as transformers writes it."""
+
 VARY_TINY: Table = (
     ("model.vision_tower_2.", "encoder", ""),
     ("model.vision_tower.", "encoder", ""),

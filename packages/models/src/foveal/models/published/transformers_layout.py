@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.connectors import MlpProjector
+from foveal.connectors import Connector, MlpProjector
 from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.encoders.hub import only_shapes
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.published import siglip_towers
+from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of
-from foveal.models.published.llava_layout import canvases
-from foveal.models.published.preprocessing import CLIP, LLAVA, LLAVA_NEXT, SIGLIP, Preprocessing, preprocessing_of
+from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
+from foveal.models.published.joined_layers import projector_of_layers
+from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
 from foveal.models.published.towers import unread_of_clip
@@ -26,7 +28,14 @@ from foveal.models.views.square import PadToSquare
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("llava", "llava_next")
+VIP = "vipllava"
+KINDS = ("llava", "llava_next", VIP)
+VIP_LAYERS = (-2, -5, -8, -11, 6)
+VIP_SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+"""ViP-LLaVA was trained with LLaVA's `llava_v1` (scripts/finetune_stage3.sh of its code): vicuna_v1 with this text."""
 
 
 def is_library(config: Mapping[str, Any], weights: StoredTensors) -> bool:
@@ -49,7 +58,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     source = weights.source
     tower, reading = tower_of(config, names, encoder, source)
     with torch.device("meta"):
-        connector = MlpProjector(tower.width, language_model.hidden_size, prefix_tokens=tower.prefix_tokens)
+        connector, of_projector = _connector(config, tower, language_model.hidden_size)
         merge = AnyResMerge(language_model.hidden_size) if config["model_type"] == "llava_next" else None
     return Draft(
         family=language_model.model_type,
@@ -58,8 +67,9 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         encoder=tower,
         connector=connector,
         merge=merge,
-        readings=(reading, of_connector(connector), of_merge(merge)),
+        readings=(reading, of_projector, of_merge(merge)),
         names=names,
+        prompt=("vicuna_v1", VIP_SYSTEM) if config["model_type"] == VIP else None,
         plan=_plan(config, tower, with_tiles=merge is not None, source=source),
         max_length=language_model.max_position_embeddings,
     )
@@ -88,6 +98,24 @@ def described(config: Mapping[str, Any], weights: StoredTensors) -> tuple[Names,
     return names, language_model
 
 
+def _layers(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The tower's layers that the projector reads."""
+    layers = config.get("vision_feature_layer")
+    if layers is None:
+        layers = VIP_LAYERS if config["model_type"] == VIP else -2
+    return (layers,) if isinstance(layers, int) else tuple(layers)
+
+
+def _connector(config: Mapping[str, Any], tower: VisionTransformer, width: int) -> tuple[Connector, Reading]:
+    """The projector, and how it is filled."""
+    if config["model_type"] == VIP:
+        return projector_of_layers(tower.widths, width, norm_eps=config.get("projector_layernorm_eps", 1e-5))
+    if len(tower.widths) > 1:
+        return projector_of_layers(tower.widths, width, norm_eps=None)
+    connector = MlpProjector(tower.width, width, prefix_tokens=tower.prefix_tokens)
+    return connector, of_connector(connector)
+
+
 def tower_of(
     config: Mapping[str, Any], names: Names, encoder: str | None, source: str
 ) -> tuple[VisionTransformer, Reading]:
@@ -100,17 +128,20 @@ def tower_of(
         source: the folder.
 
     Raises:
-        ValueError: if its features are not those of one layer.
+        ValueError: if its features are selected in a way that is not known.
     """
-    layer, strategy = config.get("vision_feature_layer", -2), config.get("vision_feature_select_strategy", "default")
-    if not isinstance(layer, int):
-        raise ValueError(f"{source}: vision_feature_layer is {layer}, concatenated layers cannot be read")
+    layers, strategy = _layers(config), config.get("vision_feature_select_strategy", "default")
     if strategy not in ("default", "full"):
         raise ValueError(f"{source}: vision_feature_select_strategy is {strategy!r}, expected default or full")
     if siglip_towers.is_siglip(source, names.of("encoder").values()):
-        return siglip_towers.of_library(source, (layer,), strategy, names, encoder)
+        return siglip_towers.of_library(source, layers, strategy, names, encoder)
+    if strategy == "full" and len(layers) > 1:
+        raise ValueError(
+            f"{source}: vision_feature_select_strategy is full for {len(layers)} layers of a CLIP, whose class tokens "
+            "cannot be joined: only default can be read"
+        )
     with torch.device("meta"):
-        tower = clip_vit(encoder or source, layers=(layer,), keep_class_token=strategy == "full")
+        tower = clip_vit(encoder or source, layers=layers, keep_class_token=strategy == "full")
     names.ignore("encoder", unread_of_clip(names.of("encoder").values(), tower))
 
     def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

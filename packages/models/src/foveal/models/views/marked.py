@@ -1,5 +1,7 @@
 """Any plan's views between two marks in the prompt: LLaVA's `mm_use_im_start_end`."""
 
+from collections.abc import Sequence
+
 from PIL.Image import Image
 
 from foveal.core import Box, Grid, Size
@@ -27,6 +29,10 @@ class MarkedPlan(ViewPlan):
             raise ValueError(f"marks around a picture must not be empty, they are {start!r} and {end!r}")
         self.plan, self.start, self.end = plan, start, end
         self.inputs, self.draft = plan.inputs, plan.draft
+
+    def in_company(self, pictures: Sequence[Size]) -> tuple[Size, ...]:
+        """Those of the other plan; frames of a video are refused, as each of them would get marks."""
+        return self.plan.in_company(super().in_company(pictures))
 
     def views(self, picture: Size) -> tuple[Size, ...]:
         return self.plan.views(picture)

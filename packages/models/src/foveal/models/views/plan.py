@@ -55,6 +55,10 @@ class ViewPlan(ABC):
         """The order in the prompt: indices of sets of views, and texts between them."""
         return tuple(range(len(self.views(picture)) // self.inputs))
 
+    def before(self, number: int) -> tuple[str, ...]:
+        """Texts before picture `number` of a conversation, counted from 0, each of one token; by default none."""
+        return ()
+
     def tile_grid(self, picture: Size) -> Grid | None:
         """Rows and columns of the tiles that follow the overview, row by row; None: the views do not form a plane."""
         return None

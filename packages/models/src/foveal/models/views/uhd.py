@@ -13,6 +13,30 @@ from foveal.models.views.plan import DraftPlan, check_size
 EXTREME_RATIO = 200.0
 
 
+def slice_grid(picture: Size, scale: int, max_slices: int) -> Grid | None:
+    """Rows and columns of the slices of a picture (LLaVA-UHD, arXiv 2403.11703, equation 1); None: it is not cut.
+
+    Args:
+        picture: size of the picture.
+        scale: side in pixels of the square whose area every slice approximates.
+        max_slices: maximum number of slices.
+    """
+    wanted = min(ceil(picture.area / (scale * scale)), max_slices)
+    if wanted <= 1:
+        return None
+    best, least = None, inf
+    for count in (wanted - 1, wanted, wanted + 1):
+        if count == 1 or count > max_slices:
+            continue
+        for columns in (divisor for divisor in range(1, count + 1) if count % divisor == 0):
+            rows = count // columns
+            # The last bit of exactly this expression decides ties, as in the reference.
+            error = abs(log(picture.width / picture.height) - log(columns / rows))
+            if error < least:
+                best, least = Grid(rows, columns), error
+    return best
+
+
 class UhdPlan(DraftPlan):
     """Cut a picture of any shape into slices near the encoder's native size (LLaVA-UHD, arXiv 2403.11703, section 3.1).
 
@@ -68,20 +92,7 @@ class UhdPlan(DraftPlan):
 
     def grid(self, picture: Size) -> Grid | None:
         """Rows and columns of the slices of a picture; None: it is not cut."""
-        wanted = min(ceil(picture.area / (self.scale * self.scale)), self.max_slices)
-        if wanted <= 1 or self.overview_only:
-            return None
-        best, least = None, inf
-        for count in (wanted - 1, wanted, wanted + 1):
-            if count == 1 or count > self.max_slices:
-                continue
-            for columns in (divisor for divisor in range(1, count + 1) if count % divisor == 0):
-                rows = count // columns
-                # The last bit of exactly this expression decides ties, as in the reference.
-                error = abs(log(picture.width / picture.height) - log(columns / rows))
-                if error < least:
-                    best, least = Grid(rows, columns), error
-        return best
+        return None if self.overview_only else slice_grid(picture, self.scale, self.max_slices)
 
     def views(self, picture: Size) -> tuple[Size, ...]:
         """Slices row by row and the overview, in the order of the prompt."""

@@ -1,0 +1,104 @@
+"""Answers to many questions: in batches, and in a file that a second start completes."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from foveal.models import Sample
+from recipes.answering.questions import Question, Unusable
+
+Prompt = tuple[Question, Sample]
+
+
+def in_batches(
+    questions: Iterable[Question],
+    encode: Callable[[Question], Sample],
+    generate: Callable[[Sequence[Sample]], Sequence[str]],
+    unusable: Unusable,
+    *,
+    batch_size: int,
+) -> Iterator[tuple[Question, str]]:
+    """Yield every question with its answer, in order, as soon as its batch is answered.
+
+    A question that cannot be answered changes nothing for the others: those before it are answered first, and if a
+    batch cannot be answered, its questions are answered one by one.
+
+    Args:
+        questions: in order.
+        encode: reads a question's pictures, and makes a prompt.
+        generate: answers prompts together.
+        unusable: what happens to questions for which either raises ValueError.
+        batch_size: questions answered together.
+
+    Raises:
+        ValueError: naming the question, unless such questions are left out.
+    """
+    waiting: list[Prompt] = []
+    for question in questions:
+        try:
+            waiting.append((question, encode(question)))
+        except ValueError as error:
+            yield from _together(waiting, generate, unusable)
+            waiting = []
+            unusable.add(ValueError(f"{question.where}: {error}"))
+        if len(waiting) == batch_size:
+            yield from _together(waiting, generate, unusable)
+            waiting = []
+    yield from _together(waiting, generate, unusable)
+
+
+def _together(
+    waiting: Sequence[Prompt], generate: Callable[[Sequence[Sample]], Sequence[str]], unusable: Unusable
+) -> Iterator[tuple[Question, str]]:
+    if not waiting:
+        return
+    try:
+        texts = generate([sample for _, sample in waiting])
+    except ValueError as error:
+        if len(waiting) == 1:
+            unusable.add(ValueError(f"{waiting[0][0].where}: {error}"))
+        else:
+            for prompt in waiting:
+                yield from _together([prompt], generate, unusable)
+        return
+    yield from zip((question for question, _ in waiting), texts, strict=True)
+
+
+def line_of(question: Question, answer: str) -> str:
+    """The line of JSON that records an answer."""
+    return json.dumps({"id": question.key, "question": question.text, "answer": answer}, ensure_ascii=False)
+
+
+def unanswered(questions: Sequence[Question], output: Path) -> list[Question]:
+    """The questions that `output` does not answer yet; an incomplete last line, left by a killed process, is removed.
+
+    Raises:
+        ValueError: if the file holds anything else than answers to some of the questions.
+        OSError: if it cannot be read or written.
+    """
+    if not output.exists():
+        return list(questions)
+    asked, answered = Counter((each.key, each.text) for each in questions), Counter[tuple[str, str]]()
+    *lines, cut = output.read_bytes().split(b"\n")
+    for line in lines:
+        try:
+            record = json.loads(line)
+            found = str(record["id"]), str(record["question"])
+        except (ValueError, TypeError, LookupError):
+            found = None
+        if found is None or answered[found] == asked[found]:
+            raise ValueError(f"{output} holds something else than answers to these questions: give another --output")
+        answered[found] += 1
+    if cut:
+        with output.open("rb+") as stream:
+            stream.truncate(output.stat().st_size - len(cut))
+        sys.stderr.write(f"{output}: its last line was not written to its end; that question is asked again\n")
+    left = []
+    for question in questions:
+        if answered[found := (question.key, question.text)]:
+            answered[found] -= 1
+        else:
+            left.append(question)
+    return left
