@@ -82,6 +82,7 @@ QUESTION_AND_ANSWER = [Turn("user", "<image>\nWhat?"), Turn("assistant", "A cat.
         ("gemma", "user\n<image>\nWhat?<end_of_turn>\n<start_of_turn>model\nA cat.<end_of_turn>\n"),
         ("chatml", "<|im_end|>\n<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\nA cat.<|im_end|>\n"),
         ("qwen3_vl", "<|im_start|>user\n<image>What?<|im_end|>\n<|im_start|>assistant\nA cat.<|im_end|>\n"),
+        ("internvl", "<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\nA cat.<|im_end|>\n"),
         ("phi3", "assistant.<|end|>\n<|user|>\n<image>\nWhat?<|end|>\n<|assistant|>\nA cat.<|end|>"),
         ("vary", "detail.<|im_end|><|im_start|>user\n<image>\nWhat?<|im_end|><|im_start|>assistant\nA cat.<|im_end|>"),
         ("vary_tiny", "<image>\nA cat.\n</s>"),
@@ -109,6 +110,7 @@ def test_a_picture_behind_the_question():
     question = [Turn("user", "What is <image> this?")]
     assert "<|user|>\n<image>\nWhat is  this?<|end|>" in text_of(question, "phi3")
     assert "user\nWhat is <image> this?<|im_end|>" in text_of(question, "vary")
+    assert "user\nWhat is <image> this?<|im_end|>" in text_of(question, "internvl")
 
 
 @pytest.mark.parametrize("name", ["plain", "vary_tiny"])

@@ -46,7 +46,13 @@ MISTRAL = (
     "<image>\nWhat? [/INST] A cat. </s>[INST] Sure? [/INST] Yes. </s>[INST] Why? [/INST] Ears. </s>"  # BOS not again
 )
 
-ENDS = {"mistral_instruct": " </s>", "granite_vision": "</s>", "chatml": "<|im_end|>", "gemma": "<end_of_turn>"}
+ENDS = {
+    "internvl": "<|im_end|>",
+    "mistral_instruct": " </s>",
+    "granite_vision": "</s>",
+    "chatml": "<|im_end|>",
+    "gemma": "<end_of_turn>",
+}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +74,12 @@ ENDS = {"mistral_instruct": " </s>", "granite_vision": "</s>", "chatml": "<|im_e
             "granite_vision",
             f"<|system|>\n{POLITE}\n" + GRANITE,
             "<|system|>\nBe brief.\n" + GRANITE,
+        ),
+        (
+            "internvl",
+            "<|im_start|>system\n你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的"
+            "多模态大语言模型。<|im_end|>\n" + CHATML,
+            "<|im_start|>system\nBe brief.<|im_end|>\n" + CHATML,
         ),
         ("gemma", "<start_of_turn>user\n" + GEMMA, "<start_of_turn>user\nBe brief.\n\n" + GEMMA),
     ],

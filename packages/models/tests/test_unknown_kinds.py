@@ -16,7 +16,7 @@ TEXT = {"model_type": "qwen2"}
 UNKNOWN = {
     "qwen2_vl": {"model_type": "qwen2_vl"},
     "smolvlm": {"model_type": "smolvlm", "vision_config": {}, "text_config": TEXT},
-    "internvl_chat": {"model_type": "internvl_chat", "vision_config": {}, "llm_config": TEXT},
+    "h2ovl_chat": {"model_type": "h2ovl_chat", "vision_config": {}, "llm_config": TEXT},
 }
 OTHERS = {
     "LLaVA": {"model_type": "llava_next", "vision_config": {}, "text_config": TEXT},

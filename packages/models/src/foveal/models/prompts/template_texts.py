@@ -12,11 +12,13 @@ TemplateName = Literal[
     "llava_llama_3",
     "chatml",
     "qwen3_vl",
+    "internvl",
     "gemma",
     "granite_vision",
     "phi3",
     "vary",
     "vary_tiny",
+    "deepseek_ocr2",
     "chat",
 ]
 CHAT = "chat"
@@ -73,6 +75,19 @@ LLAMA_3 = Template(
     between="",
     trims=True,
     ends=("<|end_of_text|>",),
+)
+
+CHATML = Template(
+    system="You are a helpful assistant.",
+    before_system="<|im_start|>system\n",
+    after_system="<|im_end|>\n",
+    before_first_user="<|im_start|>user\n",
+    before_user="<|im_start|>user\n",
+    after_user="<|im_end|>\n",
+    header="<|im_start|>assistant\n",
+    before_answer="",
+    after_answer="<|im_end|>",
+    between="\n",
 )
 
 TEMPLATES: dict[TemplateName, Template] = {
@@ -154,34 +169,16 @@ TEMPLATES: dict[TemplateName, Template] = {
         between="",
     ),
     # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
-    "chatml": Template(
-        system="You are a helpful assistant.",
-        before_system="<|im_start|>system\n",
-        after_system="<|im_end|>\n",
-        before_first_user="<|im_start|>user\n",
-        before_user="<|im_start|>user\n",
-        after_user="<|im_end|>\n",
-        header="<|im_start|>assistant\n",
-        before_answer="",
-        after_answer="<|im_end|>",
-        between="\n",
+    "chatml": CHATML,
+    # InternVL 2.5 to 3.5 (`internvl2_5` in its code); the system text is the release's: "You are InternVL, a multimodal
+    # large language model by Shanghai AI Laboratory, Tsinghua University and others". Pictures stay where they are.
+    "internvl": replace(
+        CHATML,
+        system="你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。",
+        picture_first=False,
     ),
     # Qwen3-VL's own chat template, without a system text; what is said stands right after a picture.
-    "qwen3_vl": Template(
-        system="",
-        before_system="<|im_start|>system\n",
-        after_system="<|im_end|>\n",
-        before_first_user="<|im_start|>user\n",
-        before_user="<|im_start|>user\n",
-        after_user="<|im_end|>\n",
-        header="<|im_start|>assistant\n",
-        before_answer="",
-        after_answer="<|im_end|>",
-        between="\n",
-        picture_first=False,
-        picture_inline=True,
-        ends=("<|endoftext|>",),
-    ),
+    "qwen3_vl": replace(CHATML, system="", picture_first=False, picture_inline=True, ends=("<|endoftext|>",)),
     # DeepStack with Phi-3 (arXiv 2406.04334); the system text is the release's.
     "phi3": Template(
         system="You are a helpful AI assistant.",
@@ -210,6 +207,8 @@ TEMPLATES: dict[TemplateName, Template] = {
         picture_first=False,
         answer_apart=True,
     ),
+    # DeepSeek-OCR 2 (arXiv 2601.20552; `plain` in its released code): the question alone, without roles.
+    "deepseek_ocr2": Template("", "", "", "", "", "", "", "", "{eos}", "", picture_first=False, answer_apart=True),
     # Stage 1 of Vary: a page and its text. At inference the reference omits the newline, although it was trained only
     # on texts after one.
     "vary_tiny": Template(
