@@ -18,6 +18,7 @@ from foveal.models import (
     qwen3_vl_text,
     save,
 )
+from foveal.models.checkpoints.adapter import save_adapter
 from foveal.models.estimates.cost import prefill
 from foveal.models.language_models.causal import HELD, causal_class
 from foveal.models.language_models.injection import decoder_layers
@@ -115,6 +116,7 @@ def test_a_damaged_folder_is_refused(tmp_path):
         pretrained_language_model(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_quantised_while_it_is_read(tmp_path):
     held("qwen3_vl_text").save_pretrained(tmp_path / "full")
     model = pretrained_language_model(str(tmp_path / "full"), quantize="nf4-dq")
@@ -138,6 +140,19 @@ def test_lora_and_training(kind):
         assert (weight.grad is not None) == weight.requires_grad == ("lora_" in name), name
     merge_lora(model.language_model)
     assert len(decoder_layers(model.language_model)) == 2
+
+
+@pytest.mark.slow
+def test_adapters_come_back(kind, tmp_path):
+    save(model_of(held(kind)), tmp_path / "base")
+    model = load(tmp_path / "base")
+    add_lora(model, Lora(rank=2, alpha=4))
+    for name, weight in model.language_model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    again = load(save_adapter(model, tmp_path / "adapter", base=tmp_path / "base"))
+    torch.testing.assert_close(again.language_model(IDS).logits, model.eval().language_model(IDS).logits)
+    assert not torch.equal(again.language_model(IDS).logits, held(kind)(IDS).logits)
 
 
 def test_cost_on_the_meta_device():

@@ -181,6 +181,7 @@ def test_ways_to_ask(model, monkeypatch):
     assert answer(model, PICTURES[0], "What is it?", max_new_tokens=8, cuda_graphs=True) == expected
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_saved_and_quantised(folder, model, tmp_path):
     prompt = model.processor.encode_prompt(PICTURES[:1], [Turn("user", "<image>\nWhat?")])
