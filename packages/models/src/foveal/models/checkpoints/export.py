@@ -1,6 +1,7 @@
 """Export models for other tools: LLaVA, LLaVA-NeXT and LLaVA-OneVision in transformers' layout, others in parts."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
         asked = ask(model)
         theirs, tokenizer = to_library(model)
         kind = type(theirs)
-        theirs.save_pretrained(partial)
+        theirs.save_pretrained(partial, state_dict=_published(theirs.state_dict()))
         save_processor(model, tokenizer, partial)
         del theirs, model
         found = difference(asked, kind, partial, tokenizer.convert_tokens_to_ids(IMAGE))
@@ -86,6 +87,16 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
                 f"{LARGEST_DIFFERENCE:.0e} is allowed): nothing was written to {target}"
             )
     return Exported(kind.__name__, difference=found)
+
+
+def _published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names of published folders.
+
+    transformers 5 leaves `vision_model` out of the tower's names, and reads both; its version 4, and tools that were
+    written for published folders, look for the names with it.
+    """
+    flat = re.compile(r"vision_tower\.(?!vision_model\.)")
+    return {flat.sub("vision_tower.vision_model.", name, count=1): tensor for name, tensor in tensors.items()}
 
 
 def _write_parts(model: VisionLanguageModel, folder: Path) -> None:
