@@ -52,8 +52,14 @@ def answer(model):
     return generate(model, model.processor.collate([sample], side="left"), max_new_tokens=4)
 
 
-@pytest.mark.parametrize("is_tower_quantised", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+FAST = [("nf4-dq", True), ("int8", False)]
+OTHERS = [(kind, towers) for kind in KINDS for towers in (False, True) if (kind, towers) not in FAST]
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_tower_quantised"), [*FAST, *(pytest.param(*names, marks=SLOW) for names in OTHERS)]
+)
 def test_beside_transformers(quantised, kind, is_tower_quantised, caplog, tmp_path):
     """The same logits; the decoder is held as it is, tensor by tensor; saved and opened again, the same answers."""
     folder, theirs = quantised(kind, skipped=None if is_tower_quantised else DECODER_ALONE)
@@ -88,7 +94,7 @@ def test_a_skip_list_that_skips_nothing_quantises_the_output_layer_too(quantised
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["nf4-dq", "fp4", "int8"])
+@pytest.mark.parametrize("kind", ["nf4-dq", pytest.param("fp4", marks=SLOW), pytest.param("int8", marks=SLOW)])
 def test_layers_of_the_decoder_that_are_not_quantised(quantised, kind, tmp_path):
     """As in dynamic quantisation, which leaves out the layers that lose most."""
     skipped = [*DECODER_ALONE, "model.language_model.layers.1.mlp", "model.language_model.layers.0.self_attn.q_proj"]
@@ -101,7 +107,7 @@ def test_layers_of_the_decoder_that_are_not_quantised(quantised, kind, tmp_path)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["fp4-dq", "int8"])
+@pytest.mark.parametrize("kind", ["fp4-dq", pytest.param("int8", marks=SLOW)])
 def test_a_language_model_alone(quantised, kind, tmp_path):
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(**TEXT)).save_pretrained(tmp_path / "llama")
@@ -122,7 +128,7 @@ def test_other_settings_win_over_the_folder(quantised, tmp_path):
         assert recorded_kind(load(folder).language_model.config) == "nf4"
 
 
-@pytest.mark.parametrize("kind", ["fp4", "int8"])
+@pytest.mark.parametrize("kind", ["fp4", pytest.param("int8", marks=SLOW)])
 def test_adapters_on_it(quantised, kind, tmp_path):
     folder, _ = quantised(kind)
     model = load(folder)
@@ -135,7 +141,7 @@ def test_adapters_on_it(quantised, kind, tmp_path):
     assert torch.equal(logits_of(load_adapter(tmp_path / "adapter")), logits_of(model))
 
 
-@pytest.mark.parametrize("kind", ["nf4-dq", "int8"])
+@pytest.mark.parametrize("kind", [pytest.param("nf4-dq", marks=SLOW), "int8"])
 def test_in_the_layout_of_llavas_own_code(quantised, kind):
     """Its `--load-4bit` leaves the tower out and quantises the projector."""
     folder, _ = quantised(kind)
