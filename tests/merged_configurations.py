@@ -20,6 +20,7 @@ BOTH, TWO = ("7b", "13b"), ("pretrain", "finetune")
 METHODS = {
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deco": (("7b",), TWO),
+    "deepseek_ocr2": (("3b",), ("enhance", "finetune")),
     "deepseek_vl": (("7b",), TWO),
     "deepstack_hd": (BOTH, TWO),
     "deepstack_l": (BOTH, TWO),
@@ -31,6 +32,7 @@ METHODS = {
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),
     "mixture_of_features": (BOTH, TWO),
+    "minicpm_v": (("1b",), TWO),
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),
     "uhd": (("13b",), TWO),
@@ -58,9 +60,10 @@ GIVEN = {
     "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DECODER,
+    "deepseek_ocr2": DECODER,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DECODER),
 }
-FROM_CHECKPOINT = ("finetune", "pretrain_jointly", "second_finetune")
+FROM_CHECKPOINT = ("finetune", "pretrain_jointly", "enhance", "second_finetune")
 """Stages whose network is the checkpoint of the stage before."""
 
 

@@ -50,6 +50,7 @@ PAGES = {
     "Vary-tiny": "vary",
     "GOT-OCR 2.0": "got_ocr",
     "InternVL3": "internvl",
+    "MiniCPM-V": "minicpm_v",
     "Mixture of features": "encoders",
 }
 """The page that describes each method; the method's first row links to it."""

@@ -29,6 +29,10 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
     "foveal.encoders.sam_vit": SAM,
     "foveal.models.load_encoder": SAM,  # Vary's vocabulary
     "OpenGVLab/InternViT-300M-448px-V2_5": ("foveal.encoders.intern_vit_300m_448", {}),
+    "openbmb/MiniCPM-V-4.6": (
+        "foveal.encoders.EarlyCompressionViT",
+        {"width": 1152, "depth": 27, "heads": 16, "mlp_width": 4304, "patch_size": 14, "image_size": 980},
+    ),
     "foveal.encoders.semantic_pyramid": ("foveal.encoders.InverseSemanticPyramid", {}),
     "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
 }
@@ -108,6 +112,25 @@ def internvl3_1b() -> nn.Module:
             max_position_embeddings=32768,
         )
     )
+    return model
+
+
+def qwen3_5_800m() -> nn.Module:
+    """Qwen3.5-0.8B with the 248,094 tokens of MiniCPM-V 4.6 (its released configuration)."""
+    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    config = Qwen3_5TextConfig(
+        vocab_size=248094,
+        hidden_size=1024,
+        intermediate_size=3584,
+        num_hidden_layers=24,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        linear_num_value_heads=16,
+        max_position_embeddings=262144,
+        tie_word_embeddings=True,
+    )
+    model: nn.Module = Qwen3_5ForCausalLM(config)
     return model
 
 
@@ -198,6 +221,9 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
         network, "got_ocr/580m", changes={"language_model": part("qwen_500m"), "plan.max_tiles": 12}
     ),
     "InternVL3 1B": partial(network, "internvl/1b", changes={"language_model": part("internvl3_1b")}),
+    "MiniCPM-V 4.6": partial(
+        network, "minicpm_v/1b", changes={"language_model": part("qwen3_5_800m"), "max_length": CONTEXT}
+    ),
     "LLaVA-1.5 13B": partial(network, "llava/13b"),
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),
