@@ -29,6 +29,7 @@ METHODS = {
     "llava": (BOTH, TWO),
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),
+    "llava_onevision": (("500m", "7b"), TWO),
     "mixture_of_features": (BOTH, TWO),
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),

@@ -24,10 +24,16 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
         "foveal.encoders.siglip_tower",
         {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096, "patch_size": 16, "image_size": 384},
     ),
+    "google/siglip-so400m-patch14-384": (
+        "foveal.encoders.siglip_tower",
+        {"width": 1152, "depth": 27, "heads": 16, "mlp_width": 4304, "patch_size": 14, "image_size": 384},
+    ),
     "ConvLLaVA/ConvLLaVA-ConvNeXt-1024": ("foveal.encoders.convnext_large", {"fifth_stage": True}),
     "ConvLLaVA/LAION-CLIP-ConvNeXt-Large-512": ("foveal.encoders.convnext_large", {}),
     "foveal.encoders.sam_vit": SAM,
     "foveal.models.load_encoder": SAM,  # Vary's vocabulary
+    "Qwen/Qwen2-0.5B-Instruct": ("tools.bench.published.qwen2_500m", {}),
+    "Qwen/Qwen2-7B-Instruct": ("tools.bench.published.qwen2_7b", {}),
     "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
 }
 """Name of weights, or of the class that reads them -> settings of a part with their shapes."""
@@ -81,6 +87,32 @@ def qwen_500m() -> nn.Module:
         num_key_value_heads=16,
         max_position_embeddings=32768,
         tie_word_embeddings=True,
+    )
+    model: nn.Module = Qwen2ForCausalLM(config)
+    return model
+
+
+def qwen2_500m() -> nn.Module:
+    """Qwen2-0.5B: its tables are tied."""
+    return _qwen2(151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14)
+
+
+def qwen2_7b() -> nn.Module:
+    """Qwen2-7B."""
+    return _qwen2(152064, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28, num_attention_heads=28)
+
+
+def _qwen2(vocabulary: int, *, hidden_size: int, **sizes: int) -> nn.Module:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    small = hidden_size < 1024
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=hidden_size,
+        num_key_value_heads=2 if small else 4,
+        max_position_embeddings=32768,
+        tie_word_embeddings=small,
+        **sizes,
     )
     model: nn.Module = Qwen2ForCausalLM(config)
     return model
@@ -161,6 +193,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "Dense Connector 7B": partial(network, "dense_connector/7b"),
     "MMFuser 7B": partial(network, "mmfuser/7b"),
     "LLaVA-NeXT 7B": partial(network, "llava_next/7b"),
+    "LLaVA-OneVision 0.5B": partial(network, "llava_onevision/500m"),
+    "LLaVA-OneVision 7B": partial(network, "llava_onevision/7b"),
     "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
     "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
