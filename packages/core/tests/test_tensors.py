@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from foveal.core import StoredTensors, load_exact, read_tensors
+from foveal.core import Derived, StoredTensors, load_exact, read_tensors
 
 
 def test_a_file_a_folder_and_shards(tmp_path):
@@ -70,6 +70,23 @@ def test_a_folder_of_pickled_weights(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"no model\.safetensors, only pytorch_model\.bin: pickled weights"):
         read_tensors(tmp_path)
+
+
+def test_tensors_that_are_computed_when_they_are_read(tmp_path):
+    stored = {"weight": torch.ones(4), "scale": torch.tensor([3.0]), "bias": torch.zeros(2)}
+    save_file(stored, tmp_path / "model.safetensors")
+    double = Derived(
+        torch.empty(2, 2, device="meta"), ("weight", "scale"), lambda by: (by["weight"] * by["scale"]).view(2, 2)
+    )
+    read = StoredTensors(tmp_path).derived({"weight": double})
+    assert read.shapes == {"weight": (2, 2), "bias": (2,)}
+    found = dict(read.stream({"weight", "bias", "scale"}))
+    assert found.keys() == {"weight", "bias"}
+    assert torch.equal(found["weight"], torch.full((2, 2), 3.0))
+    assert dict(read.stream({"bias"})).keys() == {"bias"}
+    other = read.replaced_by({"scale": torch.tensor([2.0])})
+    assert torch.equal(dict(other.stream({"weight"}))["weight"], torch.full((2, 2), 2.0))
+    assert torch.equal(dict(read.replaced_by({"weight": torch.ones(1)}).stream({"weight"}))["weight"], torch.ones(1))
 
 
 def test_a_module_without_memory_is_refused():

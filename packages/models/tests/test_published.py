@@ -823,8 +823,8 @@ def test_onevision_s_largest_map(write):
 
 def test_what_others_have_quantised(write):
     reference = theirs()
-    config = reference.config.to_dict() | {"quantization_config": {"quant_method": "bitsandbytes"}}
-    with pytest.raises(ValueError, match=r"was published quantised .*take the original, and quantise that"):
+    config = reference.config.to_dict() | {"quantization_config": {"quant_method": "awq"}}
+    with pytest.raises(ValueError, match=r"quantised by 'awq' .*take the folder that they were made from"):
         open_published(write(in_layout(reference, "legacy"), config))
 
 

@@ -417,9 +417,22 @@ def test_what_is_refused(tmp_path):
         quantize(uneven, "nf4")
     foreign = saved(model, tmp_path)
     path = tmp_path / "config.json"
-    path.write_text(path.read_text().replace('"nf4"', '"fp4"'))
-    with pytest.raises(ValueError, match="only nf4 in bytes, and int8, can be read"):
-        pretrained_language_model(foreign)
+    described = path.read_text()
+    for before, after, message in (
+        ('"nf4"', '"fp4"', "by its config.json it is quantised as fp4, its tensors are nf4"),
+        ('"nf4"', '"nf5"', "is quantised with bnb_4bit_quant_type 'nf5', only nf4 and fp4 can be read"),
+        (
+            '"bnb_4bit_quant_type"',
+            '"bnb_4bit_quant_storage": "bfloat16", "bnb_4bit_quant_type"',
+            "is quantised with bnb_4bit_quant_storage 'bfloat16', only 'uint8' can be read",
+        ),
+    ):
+        path.write_text(described.replace(before, after))
+        with pytest.raises(ValueError, match=message):
+            pretrained_language_model(foreign)
+    for kind in ("fp4", "nf5"):
+        with pytest.raises(ValueError, match=f"'{kind}' is not a type of quantisation; there are nf4, nf4-dq, int8"):
+            pretrained_language_model(saved(decoder(), tmp_path / kind), quantize=kind)
 
 
 def test_tensors_that_do_not_fit_are_found_before_any_is_read(tmp_path, monkeypatch):
@@ -485,7 +498,7 @@ def test_on_the_meta_device_no_weight_is_read(tmp_path):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(ImportError, match=r"pip install foveal-models\[quant\]"):
+    with pytest.raises(ImportError, match=r"pip install 'foveal-models\[quant\]'"):
         quantize(decoder(), "nf4")
 
 

@@ -2,6 +2,7 @@
 
 from foveal.core.annotations import check_values, fits, hints_of
 from foveal.core.attention import attention, runs_packed
+from foveal.core.derived import Derived
 from foveal.core.describe import build, describe
 from foveal.core.folders import whole_file, whole_folder
 from foveal.core.geometry import Box, Grid, Size
@@ -26,6 +27,7 @@ from foveal.core.typed_call import typed_as
 __all__ = [
     "Backend",
     "Box",
+    "Derived",
     "Grid",
     "KeyMap",
     "Lengths",

@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from foveal.core.derived import Derived
+
 SHOWN = 5
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 REFUSED = "pickled weights can run code and are not read; convert them first: python -m recipes.convert"
@@ -124,6 +126,7 @@ class StoredTensors:
         self.described: dict[str, Tensor] = {}
         self._file_of: dict[str, Path] = {}
         self._replaced: dict[str, Tensor] = {}
+        self._derived: dict[str, Derived] = {}
         named, files = files_of(path)
         for file in files:
             self._read_header(file)
@@ -132,15 +135,35 @@ class StoredTensors:
 
     def replaced_by(self, tensors: Mapping[str, Tensor]) -> "StoredTensors":
         """The same weights with `tensors` instead of, or in addition to, those of their names; these are in memory."""
-        replaced = copy(self)
+        replaced = self._described_as(self.described | {name: tensor.to("meta") for name, tensor in tensors.items()})
         replaced._replaced = {**self._replaced, **tensors}
         replaced._file_of = {name: file for name, file in self._file_of.items() if name not in tensors}
-        replaced.described = self.described | {name: tensor.to("meta") for name, tensor in tensors.items()}
-        replaced.shapes = {name: tuple(tensor.shape) for name, tensor in replaced.described.items()}
+        replaced._derived = {name: each for name, each in self._derived.items() if name not in tensors}
         return replaced
+
+    def derived(self, made: Mapping[str, Derived]) -> "StoredTensors":
+        """The same weights, where those of `made` are computed from stored ones whenever they are read."""
+        parts = {part for each in made.values() for part in each.parts}
+        left = {name: tensor for name, tensor in self.described.items() if name not in parts}
+        changed = self._described_as(left | {name: each.like for name, each in made.items()})
+        changed._derived = {**self._derived, **made}
+        return changed
 
     def stream(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield the tensors of `names`, file by file, keeping none. They are backed by their file: copy any to keep."""
+        made = {name: each for name, each in self._derived.items() if name in names}
+        yield from self._stored({name for name in names if name in self.described and name not in made})
+        for name, each in made.items():
+            # A copy: a tensor of a file is only there until the next one is read.
+            yield name, each.compute({part: tensor.clone() for part, tensor in self._stored(each.parts)})
+
+    def _described_as(self, described: dict[str, Tensor]) -> "StoredTensors":
+        changed = copy(self)
+        changed.described, changed.shapes = described, {name: tuple(each.shape) for name, each in described.items()}
+        return changed
+
+    def _stored(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield stored tensors, also those that others are computed from."""
         for name, file in self._file_of.items():
             if name in names:
                 # Reopened for each tensor: what was read of an open file counts towards this process's memory.

@@ -19,7 +19,7 @@ from foveal.models.checkpoints.adapter import apply_adapter, base_of, read_manif
 from foveal.models.checkpoints.load import load_base
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.injection import decoder_layers
-from foveal.models.language_models.quantize import Kind, quantized_layers, recorded_kind, replace
+from foveal.models.language_models.quantize import StoredKind, quantized_layers, recorded_kind, replace
 from foveal.models.lora import merge_lora
 from recipes.command_line.console import calm, short_errors, stop
 
@@ -139,7 +139,7 @@ def _model_with_adapters(
     adapter: Path, base: Path | None, *, dequantize: bool, encoder: str | None, allow: Sequence[str]
 ) -> VisionLanguageModel:
     found = base_of(adapter, base)
-    kind: Kind | None = None if base is not None and not dequantize else read_manifest(adapter)["base"]["quantize"]
+    kind = None if base is not None and not dequantize else read_manifest(adapter)["base"]["quantize"]
     if kind is not None and not dequantize:
         raise ValueError(_refusal(kind))
     model = load_base(adapter, found, Overrides(quantize=kind, encoder=encoder, allow=allow))
@@ -151,7 +151,7 @@ def _model_with_adapters(
     return model
 
 
-def _refusal(kind: Kind) -> str:
+def _refusal(kind: StoredKind) -> str:
     return (
         f"the base is quantised as {kind}, and merging in so few bits would change the model: --dequantize first gives "
         "it floating-point weights; if it was quantised on loading, --base FOLDER uses the stored weights"

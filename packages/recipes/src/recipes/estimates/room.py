@@ -9,7 +9,7 @@ import torch
 
 from foveal.core import Size
 from foveal.models import Turn, VisionLanguageModel, load, load_adapter
-from foveal.models.language_models.quantize import Kind, recorded_kind
+from foveal.models.language_models.quantize import Kind, StoredKind, recorded_kind
 from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.prompts.templates import with_pictures
 from foveal.models.views.named import PlanName
@@ -114,5 +114,5 @@ def as_stored(model: VisionLanguageModel, kind: Kind | None = None) -> VisionLan
     """The model as quantised by `kind` or as it was saved, since nothing is quantised on the meta device."""
     from foveal.models.estimates.shape_only_layers import quantized
 
-    kind = kind or recorded_kind(model.language_model.config)
-    return model if kind is None else quantized(model, kind)
+    found: StoredKind | None = kind or recorded_kind(model.language_model.config)
+    return model if found is None else quantized(model, found)

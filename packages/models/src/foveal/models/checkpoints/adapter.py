@@ -22,7 +22,7 @@ from foveal.limited_yaml import read_yaml
 from foveal.models.checkpoints.fingerprint import weights_hash
 from foveal.models.checkpoints.folder import described_prompts, part_of
 from foveal.models.checkpoints.settings import SETTINGS
-from foveal.models.language_models.quantize import Kind, recorded_kind
+from foveal.models.language_models.quantize import StoredKind, recorded_kind
 from foveal.models.lora import Lora, adapted_layers, adapter_state, add_lora, fill_lora, lora_of
 from foveal.models.model import VisionLanguageModel
 from foveal.models.published.peft_layout import convert_first, is_foreign_adapter
@@ -129,7 +129,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: format {manifest['format']}, this version reads format {FORMAT}")
     if not isinstance(manifest["base"], dict) or set(manifest["base"]) != {"folder", "sha256", "quantize"}:
         raise ValueError(f"{path}: base must have folder, sha256 and quantize, not {manifest['base']!r:.200}")
-    check_values({"folder": str, "sha256": str, "quantize": Kind | None}, manifest["base"], source=f"{path}: base")
+    check_values(
+        {"folder": str, "sha256": str, "quantize": StoredKind | None}, manifest["base"], source=f"{path}: base"
+    )
     check_values(SETTINGS, manifest, source=str(path))
     return manifest
 

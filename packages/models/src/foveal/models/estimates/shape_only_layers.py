@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from foveal.models.estimates.cost import copied
 from foveal.models.language_models.injection import decoder_layers
-from foveal.models.language_models.quantize import Kind, replace
+from foveal.models.language_models.quantize import StoredKind, replace
 from foveal.models.model import VisionLanguageModel
 
 BLOCK, BLOCKS = 64, 256
 """Weights that share a scale, and scales that share a second-level scale (QLoRA, arXiv 2305.14314, section 3)."""
 
 
-def quantized(model: VisionLanguageModel, kind: Kind) -> VisionLanguageModel:
+def quantized(model: VisionLanguageModel, kind: StoredKind) -> VisionLanguageModel:
     """A copy of `model` (on the meta device) with its decoder's linear layers as `quantize` makes them."""
     return _replaced(model, lambda linear: QuantizedLinear(linear, kind), (nn.Linear,))
 
@@ -41,7 +41,7 @@ class QuantizedLinear(nn.Module):
     Not imitated: for few rows bitsandbytes does not unpack the weight, and with int8 it rounds the inputs instead.
     """
 
-    def __init__(self, linear: nn.Linear, kind: Kind) -> None:
+    def __init__(self, linear: nn.Linear, kind: StoredKind) -> None:
         super().__init__()
         self.in_features, self.out_features, self.bias = linear.in_features, linear.out_features, linear.bias
         self.kind = linear.weight.dtype
@@ -53,7 +53,7 @@ class QuantizedLinear(nn.Module):
             "nf4-dq": (-(-weights // 2), blocks, -(-blocks // BLOCKS) + 1 + 16 + 256),
             "int8": (weights, 0, linear.out_features),
         }
-        codes, scales, floats = pieces[kind]
+        codes, scales, floats = pieces[kind.replace("fp4", "nf4")]
         self.register_buffer("codes", torch.empty(codes, dtype=torch.uint8, device="meta"))
         self.register_buffer("scales", torch.empty(scales, dtype=torch.uint8, device="meta"))
         self.register_buffer("floats", torch.empty(floats, device="meta"))

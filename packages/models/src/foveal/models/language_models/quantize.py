@@ -1,7 +1,7 @@
 """Quantise a language model's decoder to 4 or 8 bits; everything else stays as it is."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import nn
@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["nf4", "nf4-dq", "int8"]
 """4-bit NormalFloat (arXiv 2305.14314), the same with double quantisation of its scales, or int8 (arXiv 2208.07339)."""
+
+StoredKind = Literal[Kind, "fp4", "fp4-dq"]
+"""How folders may be quantised: also in 4-bit floating point, the default of transformers' `load_in_4bit`."""
+BLOCK = 64
+"""Weights that share a scale in 4 bits."""
+OUTLIER = 6.0
+"""Inputs above this are multiplied in 16 bits (LLM.int8(), arXiv 2208.07339, section 3.2)."""
 
 UNASKED = {
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
@@ -37,6 +44,7 @@ def quantize(language_model: nn.Module, kind: Kind) -> list[str]:
             linear layers, which would stay as they are.
         ImportError: if bitsandbytes is not installed.
     """
+    check_kind(kind)
     names = decoder_linears(language_model)
     for name in names:
         linear: Any = language_model.get_submodule(name)
@@ -109,19 +117,27 @@ def quantized_layers(language_model: nn.Module) -> list[str]:
     return [name for name, module in language_model.named_modules() if isinstance(module, Linear4bit | Linear8bit)]
 
 
-def empty_layer(linear: nn.Linear, kind: Kind) -> "Linear4bit | Linear8bit":
-    """A layer that can replace `linear` once it has been given a weight.
+def check_kind(kind: str) -> None:
+    """Refuse a type of quantisation that cannot be asked for.
 
     Raises:
-        ValueError: if `kind` is unknown.
-        ImportError: if bitsandbytes is not installed.
+        ValueError: naming those that can.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"{kind!r} is not a type of quantisation; there are {', '.join(get_args(Kind))}")
+
+
+def empty_layer(linear: nn.Linear, kind: StoredKind) -> "Linear4bit | Linear8bit":
+    """A layer that can replace `linear` once it has been given a weight.
+
+    Raises:
+        ImportError: if bitsandbytes is not installed.
+    """
     import_bitsandbytes()
     from foveal.models.language_models.quantized_linear import Linear4bit, Linear8bit
 
-    layer = Linear8bit(linear) if kind == "int8" else Linear4bit(linear, double=kind == "nf4-dq")
+    plain, _, double = kind.partition("-")
+    layer = Linear8bit(linear) if kind == "int8" else Linear4bit(linear, kind=plain, double=bool(double))
     layer.train(linear.training)
     return layer
 
@@ -132,7 +148,7 @@ def replace(model: nn.Module, name: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, layer)
 
 
-def record(language_model: Any, kind: Kind) -> None:
+def record(language_model: Any, kind: StoredKind) -> None:
     """Record the quantisation of the decoder in the model's `config`, and on the model itself, where LoRA reads it."""
     quantized = set(quantized_layers(language_model))
     linears = [name for name, module in language_model.named_modules() if isinstance(module, nn.Linear)]
@@ -142,13 +158,14 @@ def record(language_model: Any, kind: Kind) -> None:
         described["load_in_8bit"] = language_model.is_loaded_in_8bit = True
     else:
         described["load_in_4bit"] = language_model.is_loaded_in_4bit = True
-        described["bnb_4bit_quant_type"] = "nf4"
-        described["bnb_4bit_use_double_quant"] = kind == "nf4-dq"
+        plain, _, double = kind.partition("-")
+        described["bnb_4bit_quant_type"] = plain
+        described["bnb_4bit_use_double_quant"] = bool(double)
         described["bnb_4bit_compute_dtype"] = str(language_model.dtype).removeprefix("torch.")
     language_model.config.quantization_config = described
 
 
-def recorded_kind(config: Any) -> Kind | None:
+def recorded_kind(config: Any) -> StoredKind | None:
     """How a language model with this `config` is quantised; None: not at all, or by another library.
 
     Raises:
@@ -159,11 +176,29 @@ def recorded_kind(config: Any) -> Kind | None:
         described = described.to_dict()
     if described.get("quant_method") != "bitsandbytes":
         return None
+    return described_kind(described, source="the language model")
+
+
+def described_kind(described: Mapping[str, Any], *, source: str) -> StoredKind:
+    """The type of a quantisation by bitsandbytes, from its description in a `config.json`.
+
+    Raises:
+        ValueError: naming a setting that is not supported here.
+    """
+    known: dict[str, object] = {"llm_int8_threshold": OUTLIER, "llm_int8_has_fp16_weight": False}
+    if not described.get("load_in_8bit"):
+        known = {"bnb_4bit_quant_storage": "uint8"}
+    for key, value in known.items():
+        if described.get(key, value) != value:
+            raise ValueError(f"{source} is quantised with {key} {described[key]!r}, only {value!r} can be read")
     if described.get("load_in_8bit"):
         return "int8"
-    if described.get("bnb_4bit_quant_type") != "nf4" or described.get("bnb_4bit_quant_storage", "uint8") != "uint8":
-        raise ValueError(f"the language model is quantised as {described}; only nf4 in bytes, and int8, can be read")
-    return "nf4-dq" if described.get("bnb_4bit_use_double_quant") else "nf4"
+    plain, double = described.get("bnb_4bit_quant_type", "fp4"), described.get("bnb_4bit_use_double_quant")
+    for kind in get_args(StoredKind):
+        if kind == f"{plain}-dq" if double else kind == plain:
+            found: StoredKind = kind
+            return found
+    raise ValueError(f"{source} is quantised with bnb_4bit_quant_type {plain!r}, only nf4 and fp4 can be read")
 
 
 def refuse_training(language_model: Any) -> None:
@@ -191,7 +226,7 @@ def import_bitsandbytes() -> None:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "quantising, or reading a quantised model, needs bitsandbytes: pip install foveal-models[quant]"
+            "quantising, or reading a quantised model, needs bitsandbytes: pip install 'foveal-models[quant]'"
         ) from error
 
 

@@ -20,32 +20,32 @@ from bitsandbytes.nn import modules
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BLOCK = 64
+from foveal.models.language_models.quantize import BLOCK, OUTLIER
+
 CHUNK = 2**22
 """Number of weights quantised at a time; each takes about 16 bytes meanwhile."""
-OUTLIER = 6.0
-"""Inputs above this are multiplied in 16 bits (LLM.int8(), arXiv 2208.07339, section 3.2)."""
 
 
 class Linear4bit(modules.Linear4bit):
-    """A linear layer in the 4-bit NormalFloat of QLoRA (arXiv 2305.14314, section 3).
+    """A linear layer in the 4-bit NormalFloat of QLoRA (arXiv 2305.14314, section 3), or in 4-bit floating point.
 
     Args:
         linear: the layer to replace; its bias is reused. `quantize_` or `restore_` sets the weight.
+        kind: `nf4` or `fp4`.
         double: whether the blocks' scales are quantised too.
     """
 
-    def __init__(self, linear: nn.Linear, *, double: bool) -> None:
+    def __init__(self, linear: nn.Linear, *, kind: str = "nf4", double: bool) -> None:
         super().__init__(
             linear.in_features,
             linear.out_features,
             bias=linear.bias is not None,
             compress_statistics=double,
-            quant_type="nf4",
+            quant_type=kind,
             device="meta",
         )
         self.bias = linear.bias
-        self.scales_quantised = double
+        self.kind, self.scales_quantised = kind, double
 
     def quantize_(self, weight: Tensor) -> None:
         """Take over `weight` [out, in]; a float copy of a part of it is all the memory that this needs."""
@@ -54,7 +54,9 @@ class Linear4bit(modules.Linear4bit):
         scales = torch.empty(-(-len(flat) // BLOCK), device=weight.device)
         # Blocks are independent, so chunks of whole blocks give the same result as one call of the library.
         for start in range(0, len(flat), CHUNK):
-            some, scale = torch.ops.bitsandbytes.quantize_4bit(flat[start : start + CHUNK], BLOCK, "nf4", torch.uint8)
+            some, scale = torch.ops.bitsandbytes.quantize_4bit(
+                flat[start : start + CHUNK], BLOCK, self.kind, torch.uint8
+            )
             packed[start // 2 : start // 2 + len(some)] = some
             scales[start // BLOCK : start // BLOCK + len(scale)] = scale
         offset = nested = None
@@ -64,9 +66,9 @@ class Linear4bit(modules.Linear4bit):
         state = QuantState(
             absmax=scales,
             shape=weight.shape,
-            code=get_4bit_type("nf4", device=weight.device),
+            code=get_4bit_type(self.kind, device=weight.device),
             blocksize=BLOCK,
-            quant_type="nf4",
+            quant_type=self.kind,
             dtype=weight.dtype,
             offset=offset,
             state2=nested,
@@ -79,6 +81,10 @@ class Linear4bit(modules.Linear4bit):
         self.weight = modules.Params4bit.from_prequantized(
             pieces["weight"], quantized_stats=statistics, device=pieces["weight"].device, module=self
         )
+        state = self._state
+        found = tuple(state.shape), state.blocksize, state.quant_type
+        if found != (expected := ((self.out_features, self.in_features), BLOCK, self.kind)):
+            raise ValueError(f"a quantised weight has shape, block and type {found}, expected are {expected}")
 
     def dequantized(self, dtype: torch.dtype | None = None) -> Tensor:
         """The weight that the layer computes with, [out, in]; by default in the dtype that it was quantised from."""
@@ -88,7 +94,7 @@ class Linear4bit(modules.Linear4bit):
             scales = dequantize_blockwise(scales, state.state2) + state.offset
         # As one long row: the library's CPU kernel assumes that every row is a whole number of blocks.
         flat = torch.ops.bitsandbytes.dequantize_4bit(
-            self.weight.data, scales, BLOCK, "nf4", (1, state.shape.numel()), dtype or state.dtype
+            self.weight.data, scales, BLOCK, self.kind, (1, state.shape.numel()), dtype or state.dtype
         )
         weight: Tensor = flat.view(state.shape)
         return weight
@@ -116,7 +122,7 @@ class Linear4bit(modules.Linear4bit):
             requires_grad=False,
             quant_state=state,
             compress_statistics=state.nested,
-            quant_type="nf4",
+            quant_type=self.kind,
             module=self,
             bnb_quantized=True,
         )

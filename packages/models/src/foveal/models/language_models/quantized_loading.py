@@ -1,6 +1,7 @@
 """Load a language model with a quantised decoder from a folder, without ever holding the unquantised one."""
 
 import ctypes
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -15,22 +16,27 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from foveal.core import Rename, StoredTensors
 from foveal.models.language_models.causal import causal_class
 from foveal.models.language_models.quantize import (
-    Kind,
+    StoredKind,
+    check_kind,
     decoder_linears,
     empty_layer,
     record,
     recorded_kind,
     replace,
 )
+from foveal.models.language_models.stored_quantization import (
+    FORMAT,
+    PIECES,
+    Quantized,
+    check_formats,
+    dequantized,
+    own_layers,
+    pieces_renamed,
+    quantized_in,
+)
 
-NF4 = ("weight", "weight.absmax", "weight.quant_map", "weight.quant_state.bitsandbytes__nf4")
-PIECES: dict[Kind | None, tuple[str, ...]] = {
-    None: ("weight",),
-    "nf4": NF4,
-    "nf4-dq": (*NF4, "weight.nested_absmax", "weight.nested_quant_map"),
-    "int8": ("weight", "SCB"),
-}
-"""Names of a layer's weight tensors in a folder, by type of quantisation."""
+logger = logging.getLogger(__name__)
+
 IGNORED = r"\.rotary_emb\.inv_freq|\.weight_format"
 """Suffixes of names that are not weights: computed tables, and a mark that int8 is stored by rows."""
 SHOWN = 5
@@ -40,7 +46,7 @@ def load_quantized(
     stored: StoredTensors,
     config: Any,
     *,
-    kind: Kind | None = None,
+    kind: StoredKind | None = None,
     dtype: torch.dtype | None = None,
     rename: Rename = dict,
 ) -> nn.Module:
@@ -64,24 +70,36 @@ def load_quantized(
     """
     from transformers import GenerationConfig
 
-    before = recorded_kind(config)
+    recorded, quantized = recorded_kind(config), quantized_in(stored.described, source=stored.source)
+    before = quantized.kind
+    if recorded is not None and recorded != before:
+        raise ValueError(
+            f"{stored.source}: by its config.json it is quantised as {recorded}, its tensors are {before or 'not'}"
+        )
     asked = kind or before
     if asked is None or before not in (None, asked):
         raise ValueError(f"{stored.source} is quantised already, as {before}: it cannot be quantised again, as {kind}")
+    if before is None:
+        check_kind(asked)
+    dtype = (
+        dtype or config.dtype or stored.dtype([name for name, each in stored.described.items() if rename({name: each})])
+    )
+    config.quantization_config = None
+    with parameters_without_memory():
+        model: Any = causal_class(config).from_config(config, dtype=dtype, trust_remote_code=False)
+    names = decoder_linears(model)
+    if before is not None:
+        stored, rename, names = _held(stored, quantized, rename, names)
     described: dict[str, Tensor] = {}
     wanted = set()
     for published, tensor in stored.described.items():
         if renamed := rename({published: tensor}):
             wanted.add(published)
             described |= renamed
-    dtype = dtype or config.dtype or stored.dtype(wanted)
-    config.quantization_config = None
-    with parameters_without_memory():
-        model: Any = causal_class(config).from_config(config, dtype=dtype, trust_remote_code=False)
-    names = decoder_linears(model)
     places = {f"{layer}.{piece}": (layer, piece) for layer in names for piece in PIECES[before]}
     expected = _expected(model)
     _check(described, expected, places, model, before=before, source=stored.source)
+    check_formats(stored, {name for name in wanted if name.endswith(f".{FORMAT}")})
     for name in names:
         replace(model, name, empty_layer(model.get_submodule(name), asked))
     shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - expected.keys()
@@ -113,6 +131,35 @@ def load_quantized(
         model.generation_config = GenerationConfig.from_pretrained(stored.source)
     result: nn.Module = model.eval()
     return result
+
+
+def _held(
+    stored: StoredTensors, quantized: Quantized, rename: Rename, names: list[str]
+) -> tuple[StoredTensors, Rename, list[str]]:
+    """What is needed to hold the decoder's quantised layers as they are, and to dequantise what is quantised elsewhere.
+
+    Args:
+        stored: tensors of the folder.
+        quantized: what is quantised in it.
+        rename: knows the weights of the folder.
+        names: the linear layers of the decoder, in the model.
+
+    Returns:
+        The tensors; a `rename` that knows the pieces of quantised weights; the names of the quantised layers.
+
+    Raises:
+        ValueError: if no layer of the decoder is quantised, or as for `own_layers`.
+    """
+    own = {layer: own_layers(rename, layer, source=stored.source) for layer in quantized.layers}
+    held = {layer: inside[0] for layer, inside in own.items() if inside and inside[0] in names}
+    if not held:
+        raise ValueError(f"{stored.source} is quantised as {quantized.kind}, but no layer of the decoder is")
+    elsewhere = sorted(layer for layer, inside in own.items() if inside and layer not in held)
+    if elsewhere:
+        logger.info("%s: dequantised, because they are outside of the decoder: %s", stored.source, ", ".join(elsewhere))
+    stored = dequantized(stored, quantized, elsewhere)
+    kept = set(held.values())
+    return stored, pieces_renamed(rename, held, source=stored.source), [name for name in names if name in kept]
 
 
 def _renamed(stored: StoredTensors, wanted: set[str], rename: Rename) -> Iterator[tuple[str, Tensor]]:
@@ -151,7 +198,7 @@ def _check(
     places: dict[str, tuple[str, str]],
     model: nn.Module,
     *,
-    before: Kind | None,
+    before: StoredKind | None,
     source: str,
 ) -> None:
     """Check the names and shapes of all of the folder's tensors against the model.
@@ -163,7 +210,7 @@ def _check(
     for name, (_, piece) in places.items():
         if piece != "weight":
             shapes[name] = None
-        elif before in ("nf4", "nf4-dq"):
+        elif before not in (None, "int8"):
             shapes[name] = ((expected[name].numel() + 1) // 2, 1)
     shared = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     ignored = re.compile(

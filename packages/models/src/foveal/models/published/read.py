@@ -13,12 +13,13 @@ from foveal.core import StoredTensors, load_exact
 from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
 from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
-from foveal.models.language_models.quantize import Kind
+from foveal.models.language_models.quantize import Kind, record
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
+    deepseek_ocr2_layout,
     got_layout,
     internvl_layout,
     llava_layout,
@@ -27,11 +28,13 @@ from foveal.models.published import (
     qwen3_vl_layout,
     qwen_tokenizer,
     transformers_layout,
+    uhd_v2_layout,
     vary_layout,
 )
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
+from foveal.models.published.quantized_folders import check_quantization, plain_weights, quantized_decoder
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.named import chosen_plan
@@ -42,9 +45,11 @@ Known = Callable[[Mapping[str, Any], StoredTensors], bool]
 Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
 LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (got_layout.is_got, got_layout.draft),
+    (deepseek_ocr2_layout.is_deepseek_ocr2, deepseek_ocr2_layout.draft),
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
     (minicpm_layout.is_minicpm, minicpm_layout.draft),
+    (uhd_v2_layout.is_uhd_v2, uhd_v2_layout.draft),
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
     (onevision_layout.is_onevision, onevision_layout.draft),
@@ -110,18 +115,19 @@ def opened(
     Raises:
         ValueError: as for `open_published`.
     """
+    stored, weights = weights, plain_weights(weights, config)
     draft = _recognised(config, weights)(config, weights, overrides.encoder)
     tokenizer = _tokenizer(str(name), folder, draft.tokens)
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt
+        else (draft.prompt(tokenizer) if callable(draft.prompt) else draft.prompt)
         or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
     # The small parts first, so that their errors show before gigabytes are read.
     _fill_parts(draft, weights, overrides.dtype)
-    language_model = _language_model(draft, weights, overrides.dtype, overrides.quantize)
+    language_model = _language_model(draft, stored, weights, overrides.dtype, overrides.quantize)
     merge = draft.merge
     model = VisionLanguageModel(
         draft.encoder,
@@ -150,7 +156,7 @@ def config_of_folder(folder: Path) -> Mapping[str, Any]:
     """The content of a published folder's `config.json`.
 
     Raises:
-        ValueError: if there is none, it is damaged, or says that the weights are quantised.
+        ValueError: if there is none, it is damaged, or says that the weights are quantised in a way that is not known.
     """
     if folder.is_file():
         raise ValueError(
@@ -161,11 +167,7 @@ def config_of_folder(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json: it is not a published checkpoint")
     config = read_settings(path)
-    if "quantization_config" in config:
-        raise ValueError(
-            f"{folder} was published quantised (its config.json has a quantization_config), which cannot be read: "
-            "take the original, and quantise that"
-        )
+    check_quantization(config, source=str(path))
     return config
 
 
@@ -198,22 +200,29 @@ def _say_ignored(names: Names, source: str) -> None:
         logger.info("%s: %d tensors are not read (%s): %s", source, len(ignored), reason, ", ".join(ignored))
 
 
-def _language_model(draft: Draft, weights: StoredTensors, dtype: DType, quantize: Kind | None) -> torch.nn.Module:
+def _language_model(
+    draft: Draft, stored: StoredTensors, weights: StoredTensors, dtype: DType, quantize: Kind | None
+) -> torch.nn.Module:
+    """The language model, quantised if `stored` is or if it is asked for; `weights` are the same, dequantised."""
     published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
     kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
+    held = quantized_decoder(stored, published)
     if only_shapes():
-        return empty(draft.language_model, kind)
-    if quantize is not None:
+        module = empty(draft.language_model, kind)
+        if held is not None:
+            record(module, held)
+        return module
+    if held is not None or quantize is not None:
 
         def rename(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
             return draft.rename({published[name]: each for name, each in tensors.items() if name in published})
 
-        return load_quantized(weights, draft.language_model, kind=quantize, dtype=kind, rename=rename)
+        return load_quantized(stored, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
-    check_shapes(
-        module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
-    )
-    tensors = ((published[name], tensor) for name, tensor in weights.stream(published))
+    described = ((inside, torch.empty(weights.shapes[name], device="meta")) for name, inside in published.items())
+    shapes = {inside: tuple(tensor.shape) for inside, tensor in draft.gather(described)}
+    check_shapes(module, shapes, draft.rename, source=source)
+    tensors = draft.gather((published[name], tensor) for name, tensor in weights.stream(published))
     fill(module, tensors, draft.rename, source=source)
     return module
 
