@@ -20,19 +20,24 @@ BOTH, TWO = ("7b", "13b"), ("pretrain", "finetune")
 METHODS = {
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deco": (("7b",), TWO),
+    "deepseek_ocr2": (("3b",), ("enhance", "finetune")),
     "deepseek_vl": (("7b",), TWO),
     "deepstack_hd": (BOTH, TWO),
     "deepstack_l": (BOTH, TWO),
     "deepstack_v": (BOTH, TWO),
     "dense_connector": (BOTH, TWO),
     "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
+    "internvl": (("1b", "2b", "8b"), ("pretrain", "finetune", "second_finetune")),
     "llava": (BOTH, TWO),
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),
     "mixture_of_features": (BOTH, TWO),
+    "minicpm_v": (("1b",), TWO),
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),
     "uhd": (("13b",), TWO),
+    "uhd_v2": (BOTH, TWO),
+    "uhd_v3": (("7b",), TWO),
     "vary": (("7b",), TWO),
     "vary_tiny": (("125m",), ("pretrain",)),
 }
@@ -52,11 +57,13 @@ NAMES = (
 # Left to the command line by the files: folders with weights that have no hub name.
 DECODER = ("--model.network.language_model.name_or_folder=there", "--model.network.tokenizer.name_or_folder=there")
 GIVEN = {
+    "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DECODER,
+    "deepseek_ocr2": DECODER,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DECODER),
 }
-FROM_CHECKPOINT = ("finetune", "pretrain_jointly")
+FROM_CHECKPOINT = ("finetune", "pretrain_jointly", "enhance", "second_finetune")
 """Stages whose network is the checkpoint of the stage before."""
 
 

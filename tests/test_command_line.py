@@ -71,6 +71,9 @@ def test_receipts(command, receipts, tmp_path):
     image = next((receipts / "images").iterdir())
     asked = ("--image", image, "--question", "What is the total amount?", "--max_new_tokens", "4")
     command("predict", "--checkpoint", checkpoint, *asked)
+    only = ("--data.val_path", receipts / "val.json", "--data.val_limit=4", "--trainer.accelerator=cpu")
+    measured = command("validate", checkpoint, "--config=uhd.yaml", "--config=data/llava.yaml", *only)
+    assert "ANLS" in measured.stdout
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def tensors(state):
         ),
     ],
 )
-def test_bit_equal(fit, tmp_path, options):
+def test_bit_equal(fit, tmp_path, capsys, options):
     several = (*SMALL, "--data.pages=9", *options, *EACH)
     assert fit(*several, "--run=whole") == 0
     whole = tmp_path / "whole"
@@ -58,6 +58,12 @@ def test_bit_equal(fit, tmp_path, options):
         assert set(ended) == set(last)
         for name, tensor in last.items():
             assert tensor.equal(ended[name]), name
+    before = weights(whole)
+    capsys.readouterr()
+    assert fit(*several, "--run=whole", "--ckpt_path=last") == 0
+    assert "nothing is left to train after step" in (said := capsys.readouterr().err)
+    assert "ended early" not in said
+    assert weights(whole) == before
 
 
 def test_a_resumed_run_goes_on_in_its_folder(fit, tmp_path):

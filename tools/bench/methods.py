@@ -40,6 +40,8 @@ PAGES = {
     "DeepStack-L": "deepstack",
     "DeepStack-V": "deepstack",
     "DeepStack-HD": "deepstack",
+    "LLaVA-UHD v2": "uhd_v2",
+    "LLaVA-UHD v3": "uhd_v3",
     "LLaVA-UHD": "uhd",
     "ConvLLaVA": "convllava",
     "LLaVA-HR": "llava_hr",
@@ -47,6 +49,8 @@ PAGES = {
     "Vary-base": "vary",
     "Vary-tiny": "vary",
     "GOT-OCR 2.0": "got_ocr",
+    "InternVL3": "internvl",
+    "MiniCPM-V": "minicpm_v",
     "Mixture of features": "encoders",
 }
 """The page that describes each method; the method's first row links to it."""

@@ -238,7 +238,7 @@ def test_names_that_are_no_folder(monkeypatch, tmp_path):
     ):
         clip_vit("openai/clip")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ImportError, match=r"pip install foveal-encoders\[hub\]"):
+    with pytest.raises(ImportError, match=r"pip install 'foveal-encoders\[hub\]'"):
         clip_vit("openai/clip")
 
 

@@ -13,6 +13,7 @@ from foveal.core import Grid, Size
 from foveal.models import (
     AnyResPlan,
     CropToSquare,
+    DeepSeekOcr2Plan,
     DeepStackHdPlan,
     DeepStackPlan,
     DynamicTilesPlan,
@@ -23,6 +24,7 @@ from foveal.models import (
     PadToSquare,
     StretchToSquare,
     UhdPlan,
+    UhdV3Plan,
     VaryPlan,
     ViewPlan,
 )
@@ -34,6 +36,7 @@ PLANS = {
     "deepstack": DeepStackPlan(14),
     "deepstack_aspect": DeepStackPlan(14, 6, keep_aspect=True),
     "deepstack_hd": DeepStackHdPlan(14, 6),
+    "deepseek_ocr2": DeepSeekOcr2Plan(40, 14, 8, 2, fill=(0, 0, 0)),
     "dynamic_tiles": DynamicTilesPlan(14, 8, 2),
     "uhd": UhdPlan(28, 7),
     "uhd_first": UhdPlan(28, 7, overview="first", long_side=150),
@@ -42,12 +45,14 @@ PLANS = {
     "crop": CropToSquare(28),
     "stretch": StretchToSquare(28),
     "native": NativePlan(7, 28 * 28, 56 * 56),
+    "uhd_v3": UhdV3Plan(14, 60, smallest=20, longest=100),
     "vary": VaryPlan(28, 14),
     "marked": MarkedPlan(AnyResPlan(14)),
 }
+TILES_FIRST = DynamicTilesPlan, DeepSeekOcr2Plan
 TILED = [
-    *(name for name in PLANS if name.startswith(("anyres", "deepstack", "uhd"))),
-    *("dynamic_tiles", "marked", "minicpm", "onevision"),
+    *(name for name in PLANS if name.startswith(("anyres", "deepstack", "deepseek"))),
+    *("dynamic_tiles", "marked", "minicpm", "onevision", "uhd", "uhd_first"),
 ]
 OBLONG = st.builds(Size, st.integers(20, 200), st.integers(20, 200)).filter(
     lambda size: max(size) > 1.5 * min(size) and min(size) > 10
@@ -67,7 +72,7 @@ def tiles_of(plan, size):
         return plan.grid(plan._resized(size))
     if isinstance(plan, MiniCpmPlan):
         return plan.grid(size)
-    return plan.tiles(size) if isinstance(plan, DynamicTilesPlan) else plan.tile_grid(size)
+    return plan.tiles(size) if isinstance(plan, TILES_FIRST) else plan.tile_grid(size)
 
 
 def place(view):
@@ -125,7 +130,7 @@ def test_tiles_lie_row_by_row_on_their_grid(name, size):
     plan = PLANS[name]
     views, tiles = plan.cut(graded(size)), tiles_of(plan, size)
     assume(tiles is not None)
-    first = 0 if isinstance(plan, DynamicTilesPlan) or getattr(plan, "overview", None) == "last" else 1
+    first = 0 if isinstance(plan, TILES_FIRST) or getattr(plan, "overview", None) == "last" else 1
     shown = views[first : first + tiles.cells]
     places = [place(view) for view in shown]
     for number, (right, down) in ((number, where) for number, where in enumerate(places) if where is not None):

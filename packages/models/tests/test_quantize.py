@@ -498,7 +498,7 @@ def test_on_the_meta_device_no_weight_is_read(tmp_path):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(ImportError, match=r"pip install foveal-models\[quant\]"):
+    with pytest.raises(ImportError, match=r"pip install 'foveal-models\[quant\]'"):
         quantize(decoder(), "nf4")
 
 

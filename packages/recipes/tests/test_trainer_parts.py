@@ -6,7 +6,10 @@ import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
+from recipes.command_line.arguments import prepare
 from recipes.command_line.configurations import CONFIGS
+from recipes.commands.fit import FitCommand
+from recipes.commands.lightning_cli import run
 from recipes.progress.line import ProgressLine
 from recipes.run.loggers import place_loggers, wandb_run_in
 from recipes.run.metrics_csv import MetricsCsv
@@ -90,6 +93,15 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, path, extra):
     monkeypatch.setattr("recipes.run.loggers.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=rf"pip install 'foveal-recipes\[{extra}\]'"):
         place_loggers(described(path), tmp_path)
+
+
+def test_it_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("recipes.run.loggers.find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        run(FitCommand, "fit", prepare(["--config=uhd.yaml", "--config=log/tensorboard.yaml", "--run=run"]))
+    assert "pip install 'foveal-recipes[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_wandb_stays_on_the_machine_by_default():

@@ -19,7 +19,7 @@ from foveal.core.trial import refusal
 def obstacle(tensor: Tensor) -> str | None:
     """Why the kernel cannot run on tensors [..., head_width] like this one; None if it can."""
     if not _installed():
-        return "the package xformers is not installed (pip install foveal-core[xformers])"
+        return "the package xformers is not installed (pip install 'foveal-core[xformers]')"
     if tensor.device.type != "cuda":
         return f"it runs on CUDA devices only, the tensors are on {tensor.device.type}"
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):

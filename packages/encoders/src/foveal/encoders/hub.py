@@ -136,7 +136,7 @@ def _fetch(name: str) -> Path:
     except ImportError as error:
         raise ImportError(
             f"{name} is not a folder here, and fetching it as a hub name needs huggingface_hub: "
-            "pip install foveal-encoders[hub]"
+            "pip install 'foveal-encoders[hub]'"
         ) from error
     try:
         folder = Path(

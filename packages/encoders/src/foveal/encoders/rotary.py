@@ -1,4 +1,4 @@
-"""Rotary positions on a grid of patches, and the transformer block that uses them."""
+"""Rotary positions on a grid, for blocks that rotate a channel with its counterpart in the other half of a head."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -10,6 +10,7 @@ from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, Seq
 from foveal.models.merges.levels import LevelsMerge
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.merges.onevision import OneVisionMerge
+from foveal.models.merges.separator import SeparatorMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch, Sample
 from foveal.models.prompts.byte_tokenizer import byte_tokenizer
@@ -19,6 +20,7 @@ from foveal.models.prompts.processor import Processor
 from foveal.models.prompts.templates import Turn
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
+from foveal.models.views.deepseek_ocr2 import DeepSeekOcr2Plan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.marked import MarkedPlan
 from foveal.models.views.minicpm import MiniCpmPlan
@@ -30,6 +32,7 @@ from foveal.models.views.square import CropToSquare, PadToSquare
 from foveal.models.views.stretch import StretchToSquare
 from foveal.models.views.tiles import DynamicTilesPlan
 from foveal.models.views.uhd import UhdPlan
+from foveal.models.views.uhd_v3 import UhdV3Plan
 from foveal.models.views.vary import VaryPlan
 from foveal.models.views.video import Video
 
@@ -41,6 +44,7 @@ __all__ = [
     "BadImageError",
     "Batch",
     "CropToSquare",
+    "DeepSeekOcr2Plan",
     "DeepStackHdMerge",
     "DeepStackHdPlan",
     "DeepStackMerge",
@@ -57,11 +61,13 @@ __all__ = [
     "PadToSquare",
     "Processor",
     "Sample",
+    "SeparatorMerge",
     "SequenceMerge",
     "StretchToSquare",
     "TokenLoss",
     "Turn",
     "UhdPlan",
+    "UhdV3Plan",
     "VaryPlan",
     "Video",
     "ViewPlan",

@@ -181,5 +181,5 @@ def _import_peft() -> tuple[Any, Any]:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ImportError("LoRA needs peft: pip install foveal-models[lora]") from error
+        raise ImportError("LoRA needs peft: pip install 'foveal-models[lora]'") from error
     return LoraConfig, inject_adapter_in_model

@@ -12,6 +12,8 @@ from typing import NoReturn
 PARSERS_WORDS = ("Does not validate against any of the Union subtypes", "Problem with given class_path", "Parser key")
 """Beginnings of the message that jsonargparse wraps around a constructor's error."""
 LONGEST_LINE = 1000
+BROKEN_PIPE = 141
+"""Exit code of a shell for a command that was ended by SIGPIPE."""
 CLASS_PATH = re.compile("Problem with given class_path '(.+?)'")
 
 
@@ -31,9 +33,17 @@ def _clipped(message: str) -> str:
 
 @contextmanager
 def short_errors() -> Iterator[None]:
-    """Turn errors about unusable input into one message and exit code 1; programming errors keep their traceback."""
+    """Turn errors about unusable input into one message and exit code 1; programming errors keep their traceback.
+
+    If nobody reads the output any more, as after `| head`, the command ends quietly.
+    """
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes the standard output once more at its end, and would report that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(BROKEN_PIPE) from None
     except (ValueError, OSError, ImportError) as error:
         if "FOVEAL_TRACEBACK" in os.environ:
             raise

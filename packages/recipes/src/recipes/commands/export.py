@@ -1,7 +1,8 @@
 """Export a model for other tools.
 
-A LLaVA or LLaVA-NeXT is written in transformers' layout, read back by transformers, and compared. Other models are
-written in parts: language model and tokenizer in transformers' layout, and the image tower if it is CLIP.
+A LLaVA, LLaVA-NeXT or LLaVA-OneVision is written in transformers' layout, read back by transformers, and compared.
+Other models are written in parts: language model and tokenizer in transformers' layout, and the image tower if it is a
+CLIP or SigLIP.
 """
 
 import argparse

@@ -85,12 +85,24 @@ class FitCommand(MeasuringCommand):
         self.untrained = self.scores() if self.controls and fresh and self.validates else {}
 
     def fit(self, model: Finetuning, datamodule: pl.LightningDataModule) -> None:
-        """Run the Trainer's `fit`, resumed from our state; however it ends, print how to resume."""
+        """Run the Trainer's `fit`, resumed from our state; unless it ends as configured, print how to resume."""
         with self._naming_what_is_kept():
             self.trainer.fit(model, datamodule=datamodule)
         if self.trainer.is_global_zero and not self.saved and not self.trainer.fast_dev_run:
-            message = f"ended early, after step {self.trainer.global_step}; {self.where_to_go_on()}"
+            step = self.trainer.global_step
+            if self._was_finished():
+                message = (
+                    f"nothing is left to train after step {step}: raise --trainer.max_steps or --trainer.max_epochs"
+                )
+            else:
+                message = f"ended early, after step {step}; {self.where_to_go_on()}"
             sys.stderr.write(f"{message}\n")
+
+    def _was_finished(self) -> bool:
+        """Whether the resumed state was that of the last step; only then the end comes without saving."""
+        steps, epochs = self.trainer.max_steps, self.trainer.max_epochs
+        by_steps = 0 <= steps <= self.trainer.global_step
+        return by_steps or (epochs is not None and 0 <= epochs <= int(self.trainer.current_epoch))
 
     def after_fit(self) -> None:
         if not self.trainer.fast_dev_run:

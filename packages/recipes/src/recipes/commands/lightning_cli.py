@@ -126,10 +126,10 @@ class CommandLine(LightningCLI):
         self.csv = MetricsCsv(folder)
         if first:
             self.log.write_to(folder)
-        trainer = self._get(self.config, "trainer")
-        trainer["logger"] = place_loggers(trainer["logger"], folder)
-        settings = self.config[self.subcommand].as_dict()
         try:
+            trainer = self._get(self.config, "trainer")
+            trainer["logger"] = place_loggers(trainer["logger"], folder)
+            settings = self.config[self.subcommand].as_dict()
             if is_sharded(settings["trainer"]["strategy"]):
                 # No rank has memory for the whole module.
                 with torch.random.fork_rng(devices=[]), torch.device("meta"):

@@ -44,13 +44,34 @@ def _vicuna(width: int, mlp_width: int, depth: int) -> dict[str, Any]:
     }
 
 
+def _qwen2_7b() -> dict[str, Any]:
+    return {
+        "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"],
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+
+
 KNOWN = {
     "openai/clip-vit-large-patch14-336": _clip(336),
     "openai/clip-vit-large-patch14": _clip(224),
     "lmsys/vicuna-7b-v1.5": _vicuna(4096, 11008, 32),
     "lmsys/vicuna-13b-v1.5": _vicuna(5120, 13824, 40),
+    "Qwen/Qwen2-7B-Instruct": _qwen2_7b(),
+    "moonshotai/MoonViT-SO-400M": {"model_type": "moonvit"},
 }
-"""Sizes from `config.json` of these hub names (CLIP ViT-L/14, arXiv 2103.00020; LLaMA, arXiv 2302.13971)."""
+"""Sizes from `config.json` of these hub names (CLIP ViT-L/14, arXiv 2103.00020; LLaMA, arXiv 2302.13971; Qwen2, arXiv
+2407.10671; MoonViT, arXiv 2504.07491, whose defaults are its sizes)."""
 
 
 @dataclass(frozen=True)

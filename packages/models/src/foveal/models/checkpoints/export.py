@@ -1,4 +1,4 @@
-"""Export models for other tools: LLaVA and LLaVA-NeXT in transformers' layout, other models in parts."""
+"""Export models for other tools: LLaVA, LLaVA-NeXT and LLaVA-OneVision in transformers' layout, others in parts."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,9 @@ from torch import Tensor
 from foveal.core import whole_folder
 from foveal.models.lora import has_lora
 from foveal.models.model import VisionLanguageModel
-from foveal.models.published.library_towers import clip_of, clip_tensors, vision_config
-from foveal.models.published.to_transformers import IMAGE, no_equivalent, processor_of, to_library
+from foveal.models.published.library_processors import save_processor
+from foveal.models.published.library_towers import library_tower, tower_tensors, vision_config
+from foveal.models.published.to_transformers import IMAGE, no_equivalent, to_library
 from foveal.models.published.verify import ask, difference
 
 LARGEST_DIFFERENCE = 1e-4
@@ -37,13 +38,14 @@ class Exported:
 def export(model: VisionLanguageModel, folder: str | Path) -> Exported:
     """Write `model` for other tools into `folder`, which afterwards is complete or does not exist.
 
-    A LLaVA or LLaVA-NeXT becomes transformers' `LlavaForConditionalGeneration` or `LlavaNextForConditionalGeneration`;
-    transformers reads it again and must give the same logits for a prompt with a picture. A vocabulary without
-    `<image>` gets one. Blocks of the tower after the layer that is used do not exist here, so this layer becomes the
+    A LLaVA, LLaVA-NeXT or LLaVA-OneVision becomes transformers' `LlavaForConditionalGeneration`,
+    `LlavaNextForConditionalGeneration` or `LlavaOnevisionForConditionalGeneration`; transformers reads it again and
+    must give the same logits for a prompt with a picture. A vocabulary without `<image>` gets one, and `<video>` for
+    LLaVA-OneVision. Blocks of the tower after the layer that is used do not exist here, so this layer becomes the
     exported tower's last one.
 
     For other models, language model and tokenizer are written in transformers' layout, and so is the tower if it is a
-    CLIP; the rest is written under our names.
+    CLIP or SigLIP; the rest is written under our names.
 
     Args:
         model: in evaluation mode; it is float32 while logits are computed, and afterwards as before.
@@ -75,7 +77,7 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
         theirs, tokenizer = to_library(model)
         kind = type(theirs)
         theirs.save_pretrained(partial)
-        processor_of(model, tokenizer).save_pretrained(partial)
+        save_processor(model, tokenizer, partial)
         del theirs, model
         found = difference(asked, kind, partial, tokenizer.convert_tokens_to_ids(IMAGE))
         if not found <= LARGEST_DIFFERENCE:
@@ -89,14 +91,15 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
 def _write_parts(model: VisionLanguageModel, folder: Path) -> None:
     model.language_model.save_pretrained(folder / "language_model")
     model.processor.tokenizer.save_pretrained(folder / "tokenizer")
-    tower = clip_of(model.encoder)
+    tower = library_tower(model.encoder)
     if tower is None:
         _write(model.encoder.state_dict(), folder / "encoder.safetensors")
     else:
         (folder / "encoder").mkdir()
-        described = {"architectures": ["CLIPVisionModel"], **vision_config(tower)}
+        kind = "CLIPVisionModel" if tower.use_class_token else "SiglipVisionModel"
+        described = {"architectures": [kind], **vision_config(tower)}
         (folder / "encoder" / "config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
-        tensors = {f"vision_model.{name}": tensor for name, tensor in clip_tensors(tower).items()}
+        tensors = {f"vision_model.{name}": tensor for name, tensor in tower_tensors(tower).items()}
         _write(tensors, folder / "encoder" / "model.safetensors")
     _write(model.connector.state_dict(), folder / "connector.safetensors")
     if model.merge is not None and model.merge.state_dict():

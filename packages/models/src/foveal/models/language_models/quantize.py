@@ -226,7 +226,7 @@ def import_bitsandbytes() -> None:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "quantising, or reading a quantised model, needs bitsandbytes: pip install foveal-models[quant]"
+            "quantising, or reading a quantised model, needs bitsandbytes: pip install 'foveal-models[quant]'"
         ) from error
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Grid, Size
@@ -19,7 +18,8 @@ from foveal.models.prompts.chat import answer_ends, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
-from foveal.models.prompts.positions import grid_positions, padded_positions
+from foveal.models.prompts.padded_rows import collate_padded
+from foveal.models.prompts.positions import grid_positions
 from foveal.models.prompts.template_texts import CHAT, TemplateName
 from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
@@ -148,21 +148,7 @@ class Processor:
         Raises:
             ValueError: if there is no sample.
         """
-        if not samples:
-            raise ValueError("a batch needs at least one sample")
-
-        def padded(rows: list[Tensor], value: int) -> Tensor:
-            return pad_sequence(rows, batch_first=True, padding_value=value, padding_side=side)
-
-        return Batch(
-            padded([sample.input_ids for sample in samples], self.pad_id),
-            padded([sample.labels for sample in samples], IGNORE_INDEX),
-            padded([torch.ones(len(sample.input_ids), dtype=torch.long) for sample in samples], 0).bool(),
-            tuple(view for sample in samples for view in sample.views),
-            tuple(sample.key for sample in samples),
-            tuple(size for sample in samples for size in sample.sizes),
-            position_ids=padded_positions(samples, side),
-        )
+        return collate_padded(samples, self.pad_id, side)
 
     def collate_packed(self, rows: Sequence[Sequence[Sample]], length: int) -> Batch:
         """Collate samples into rows of `length` tokens, for training. Errors are those of `collate_rows`."""

@@ -18,6 +18,7 @@ TemplateName = Literal[
     "phi3",
     "vary",
     "vary_tiny",
+    "deepseek_ocr2",
     "chat",
 ]
 CHAT = "chat"
@@ -206,6 +207,8 @@ TEMPLATES: dict[TemplateName, Template] = {
         picture_first=False,
         answer_apart=True,
     ),
+    # DeepSeek-OCR 2 (arXiv 2601.20552; `plain` in its released code): the question alone, without roles.
+    "deepseek_ocr2": Template("", "", "", "", "", "", "", "", "{eos}", "", picture_first=False, answer_apart=True),
     # Stage 1 of Vary: a page and its text. At inference the reference omits the newline, although it was trained only
     # on texts after one.
     "vary_tiny": Template(

@@ -9,6 +9,7 @@ SIGLIP, ONEVISION = "SiglipImageProcessor", "LlavaOnevisionImageProcessor"
 MINICPM = "MiniCPMV4_6ImageProcessor"
 GOT = "GotOcr2ImageProcessor"
 """GOT-OCR 2.0's, also InternVL's."""
+DEEPSEEK_OCR2 = "DeepseekOcr2ImageProcessor"
 QWEN2_VL = "Qwen2VLImageProcessor"
 """Also Qwen3-VL's."""
 DEFAULTS: dict[str, Any] = {
@@ -33,6 +34,17 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
         "crop_to_patches": False,
         "min_patches": 1,
         "max_patches": 12,
+    },
+    DEEPSEEK_OCR2: {
+        "size": {"height": 1024, "width": 1024},
+        "tile_size": 768,
+        "do_center_crop": False,
+        "crop_to_patches": True,
+        "min_patches": 2,
+        "max_patches": 6,
+        "background_color": [127, 127, 127],
+        "image_mean": HALF,
+        "image_std": HALF,
     },
     SIGLIP: {
         "size": {"height": 224, "width": 224},

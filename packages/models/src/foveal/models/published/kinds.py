@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from foveal.models.published import got_layout, internvl_layout, minicpm_layout
+from foveal.models.published import deepseek_ocr2_layout, got_layout, internvl_layout, minicpm_layout
 from foveal.models.published.llava_layout import FAMILIES
 from foveal.models.published.onevision_layout import KIND as ONEVISION
 from foveal.models.published.qwen3_vl_layout import KIND as QWEN3_VL
 from foveal.models.published.transformers_layout import KINDS as TRANSFORMERS
 
-KINDS = (*TRANSFORMERS, ONEVISION, QWEN3_VL, *got_layout.KINDS, *internvl_layout.KINDS, *minicpm_layout.KINDS)
+KINDS = (
+    *(*TRANSFORMERS, ONEVISION, QWEN3_VL, *got_layout.KINDS, *deepseek_ocr2_layout.KINDS),
+    *(*internvl_layout.KINDS, *minicpm_layout.KINDS),
+)
 TEXTS = ("text_config", "llm_config", "language_config")
 """Where configurations describe a language model beside `vision_config`."""
 

@@ -88,7 +88,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             raise ValueError(f"{source}: {field} is {config[field]!r}; {what} cannot be read")
     names = divided(weights.shapes, ORIGINAL, source=source)
     language_model = config_of(FAMILIES[kind], config)
-    tower, readings = _tower(config, names, weights, encoder)
+    tower, readings = tower_of(config, names, weights, encoder)
     shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
     width = tower.widths[0] if len(tower.widths) == 1 else tower.widths
     with torch.device("meta"):
@@ -117,7 +117,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     )
 
 
-def _tower(
+def tower_of(
     config: Mapping[str, Any], names: Names, weights: StoredTensors, encoder: str | None
 ) -> tuple[VisionTransformer, tuple[Reading, ...]]:
     """The image tower: without weights if the checkpoint contains them, otherwise the one that it names."""

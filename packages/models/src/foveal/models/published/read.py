@@ -19,6 +19,7 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
+    deepseek_ocr2_layout,
     got_layout,
     internvl_layout,
     llava_layout,
@@ -27,6 +28,7 @@ from foveal.models.published import (
     qwen3_vl_layout,
     qwen_tokenizer,
     transformers_layout,
+    uhd_v2_layout,
     vary_layout,
 )
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
@@ -43,9 +45,11 @@ Known = Callable[[Mapping[str, Any], StoredTensors], bool]
 Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
 LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (got_layout.is_got, got_layout.draft),
+    (deepseek_ocr2_layout.is_deepseek_ocr2, deepseek_ocr2_layout.draft),
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
     (minicpm_layout.is_minicpm, minicpm_layout.draft),
+    (uhd_v2_layout.is_uhd_v2, uhd_v2_layout.draft),
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
     (onevision_layout.is_onevision, onevision_layout.draft),
@@ -117,7 +121,7 @@ def opened(
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt
+        else (draft.prompt(tokenizer) if callable(draft.prompt) else draft.prompt)
         or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
@@ -215,10 +219,10 @@ def _language_model(
 
         return load_quantized(stored, draft.language_model, kind=quantize, dtype=kind, rename=rename)
     module = empty(draft.language_model, kind)
-    check_shapes(
-        module, {inside: weights.shapes[name] for name, inside in published.items()}, draft.rename, source=source
-    )
-    tensors = ((published[name], tensor) for name, tensor in weights.stream(published))
+    described = ((inside, torch.empty(weights.shapes[name], device="meta")) for name, inside in published.items())
+    shapes = {inside: tuple(tensor.shape) for inside, tensor in draft.gather(described)}
+    check_shapes(module, shapes, draft.rename, source=source)
+    tensors = draft.gather((published[name], tensor) for name, tensor in weights.stream(published))
     fill(module, tensors, draft.rename, source=source)
     return module
 

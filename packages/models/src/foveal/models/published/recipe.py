@@ -1,10 +1,11 @@
 """The description of a published checkpoint's model, before any weight is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
 from foveal.core import Rename
@@ -14,6 +15,10 @@ from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.published.projectors import read_projector
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.plan import ViewPlan
+
+Gather = Callable[[Iterable[tuple[str, Tensor]]], Iterator[tuple[str, Tensor]]]
+Prompt = tuple[TemplateName, str | None]
+"""A template, and the system text that replaces its own; None: its own."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,15 @@ class Draft:
         family: transformers' `model_type` of the language model.
         language_model: the language model's configuration.
         rename: maps the language model's published tensors to its own names.
+        gather: joins tensors in a stream that are one in the language model, such as the experts of a layer.
         encoder: on the meta device, or with the weights of the encoder that the checkpoint names.
         connector: on the meta device.
         merge: on the meta device; None: there is no merge.
         readings: how encoder, connector and merge are filled.
         names: which tensors belong to which part.
         plan: the view plan that the model was trained with.
-        prompt: template and system text; None: those of the language model's family.
+        prompt: template and system text, or a function of the tokenizer that gives them; None: those of the language
+            model's family.
         tokens: special tokens that prompts need.
         max_length: longest sequence, in tokens.
     """
@@ -53,13 +60,14 @@ class Draft:
     family: str
     language_model: Any
     rename: Rename
+    gather: Gather = iter
     encoder: Encoder
     connector: Connector
     merge: Merge | None = None
     readings: tuple[Reading, ...]
     names: Names
     plan: ViewPlan
-    prompt: tuple[TemplateName, str | None] | None = None
+    prompt: Prompt | Callable[[PreTrainedTokenizerBase], Prompt] | None = None
     tokens: tuple[str, ...] = ()
     max_length: int
 

@@ -16,6 +16,13 @@ ORIGINAL: Table = (
 )
 """LLaVA's own code and its derivatives."""
 
+UHD_V2: Table = (
+    ("model.mm_projector.upsampler.upsampler.", "upsampler", ""),
+    ("model.mm_projector.upsampler.", "featurizer", ""),
+    *ORIGINAL,
+)
+"""LLaVA-UHD v2's own code."""
+
 LEGACY: Table = (
     ("vision_tower.", "encoder", ""),
     ("multi_modal_projector.", "connector", ""),
@@ -78,6 +85,20 @@ GOT_LIBRARY: Table = (
     *(row for row in IN_MEMORY if row[1] != "connector"),
 )
 """transformers' GOT-OCR 2.0, in files and in memory; the strided convolutions belong to our tower."""
+
+DEEPSEEK_OCR2: Table = (
+    ("model.sam_model.", "flow", "sam_model."),
+    ("model.qwen2_model.", "flow", "qwen2_model."),
+    ("model.vision_tower.", "flow", "vision_tower."),
+    ("model.projector.layers.", "connector", ""),
+    ("model.multi_modal_projector.", "connector", ""),
+    ("model.view_seperator", "merge", "separator"),
+    ("model.view_separator", "merge", "separator"),
+    ("model.language_model.", "language_model", "model."),
+    ("model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""DeepSeek-OCR 2's own code, whose names transformers writes too, and transformers in memory."""
 
 BUFFERS = (
     (re.compile(r".*\.rotary_emb\.inv_freq"), "a buffer that is computed from the configuration"),
