@@ -31,6 +31,7 @@ METHODS = {
     "llava": (BOTH, TWO),
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),
+    "llava_onevision": (("500m", "7b"), TWO),
     "mixture_of_features": (BOTH, TWO),
     "minicpm_v": (("1b",), TWO),
     "mmfuser": (BOTH, TWO),

@@ -28,6 +28,7 @@ from recipes.optimization.groups import Rates
 VICUNA_SIZES, TWO_STAGES = ("7b", "13b"), ("pretrain", "finetune")
 METHODS = {
     "llava_next": (VICUNA_SIZES, TWO_STAGES),
+    "llava_onevision": (("500m", "7b"), TWO_STAGES),
     "deepstack_l": (VICUNA_SIZES, TWO_STAGES),
     "deepstack_v": (VICUNA_SIZES, TWO_STAGES),
     "deepstack_hd": (VICUNA_SIZES, TWO_STAGES),
@@ -79,6 +80,8 @@ ALIGN, INSTRUCT = Run(256, 1, None, 1e-3, None), Run(128, 1, None, 2e-5, 2e-5)
 RUNS = {
     "llava_next/pretrain": ALIGN,  # rate: released script; batch: LLaVA-1.5's
     "llava_next/finetune": Run(128, 1, 2e-6, 1e-5, 1e-5),  # rates: released script (Qwen2-7B); batch: LLaVA-1.5's
+    "llava_onevision/pretrain": ALIGN,  # rate: released script; batch: LLaVA-1.5's
+    "llava_onevision/finetune": Run(256, 1, 2e-6, 1e-5, 1e-5),  # released script
     "deepstack_l/pretrain": ALIGN,  # arXiv 2406.04334, table 10, as the next five
     "deepstack_l/finetune": INSTRUCT,
     "deepstack_v/pretrain": ALIGN,
@@ -220,6 +223,12 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
         (["llava_next/7b", "llava_next/pretrain"], {}, {"connector": 1e-3}),
         (
             ["llava_next/7b", "llava_next/finetune"],
+            {},
+            {"encoder": 2e-6, "connector": 1e-5, "merge": 1e-5, "language_model": 1e-5},
+        ),
+        (["llava_onevision/7b", "llava_onevision/pretrain"], {}, {"connector": 1e-3}),
+        (
+            ["llava_onevision/7b", "llava_onevision/finetune"],
             {},
             {"encoder": 2e-6, "connector": 1e-5, "merge": 1e-5, "language_model": 1e-5},
         ),

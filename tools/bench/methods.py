@@ -37,6 +37,7 @@ PAGES = {
     "Dense Connector": "dense_connector",
     "MMFuser": "mmfuser",
     "LLaVA-NeXT": "llava_next",
+    "LLaVA-OneVision": "llava_onevision",
     "DeepStack-L": "deepstack",
     "DeepStack-V": "deepstack",
     "DeepStack-HD": "deepstack",

@@ -204,6 +204,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "Dense Connector 7B": partial(network, "dense_connector/7b"),
     "MMFuser 7B": partial(network, "mmfuser/7b"),
     "LLaVA-NeXT 7B": partial(network, "llava_next/7b"),
+    "LLaVA-OneVision 0.5B": partial(network, "llava_onevision/500m"),
+    "LLaVA-OneVision 7B": partial(network, "llava_onevision/7b"),
     "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
     "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
