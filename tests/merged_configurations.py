@@ -36,6 +36,7 @@ METHODS = {
     "minicpm_v": (("1b",), TWO),
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),
+    "qwen3_vl": (("2b", "4b"), ("finetune",)),
     "uhd": (("13b",), TWO),
     "uhd_v2": (BOTH, TWO),
     "uhd_v3": (("7b",), TWO),

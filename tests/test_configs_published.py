@@ -48,6 +48,7 @@ METHODS = {
     "minicpm_v": (("1b",), TWO_STAGES),
     "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
     "uhd_v3": (("7b",), TWO_STAGES),
+    "qwen3_vl": (("2b", "4b"), ("finetune",)),
 }
 FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
@@ -123,6 +124,7 @@ RUNS = {
     # Rates, warm-up (1000 of 2000 steps, 1000 of 10000) and decay: LLaVA-UHD v4, released code; batch: LLaVA-1.5's.
     "minicpm_v/pretrain": Run(256, 1, None, 1e-4, None, 0.5, 0.01),
     "minicpm_v/finetune": Run(128, 1, 1e-5, 1e-5, 1e-5, 0.1, 0.01),
+    "qwen3_vl/finetune": Run(128, 3, None, 1e-5, 2e-7, 0.03, 0.01),  # released code: 4 x 8 x 4
 }
 CLIPPED = ("minicpm_v/pretrain", "minicpm_v/finetune")
 """Stages with clipped gradients and a second beta of 0.98."""
@@ -407,7 +409,11 @@ def test_stages_are_understood(parsed, method, size, stage):
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")
         own = None, of_size["plan"]  # none: the checkpoint's own
-        assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
+        pixels = {"cell": 32, "min_pixels": 12_544, "max_pixels": 451_584}
+        if method == "qwen3_vl":
+            assert pixels.items() <= plan["init_args"].items()
+        else:
+            assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
         assert network["init_args"]["template"] in (None, of_size["template"])
 
 

@@ -135,6 +135,9 @@ PARTS = {
     # transformers' class on the meta device, 938,193,024 in all, with the settings of the published config.json.
     "InternVL3 1B": (304_012_288, 0, 4_482_816, 629_697_920),
     "MiniCPM-V 4.6": (522_299_312, 0, 25_967_104, 752_161_600),
+    # transformers 5.23 on the meta device: a tower, a merger and three deep ones, a language model with tied tables.
+    "Qwen3-VL 2B": (306_242_560, 0, 25_174_016 + 3 * 25_180_160, 1_720_574_976),
+    "Qwen3-VL 4B": (306_242_560, 0, 27_271_680 + 3 * 27_277_824, 4_022_468_096),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
@@ -283,6 +286,7 @@ def test_deepseek_ocr2():
             ["<image>", 66, "</image>", "<slice>", 64, "</slice>", "\n", "<slice>", 64, "</slice>"],
             id="MiniCPM-V, 1x2",
         ),
+        pytest.param("Qwen3-VL 2B", (1000, 3000), ["<|vision_start|>", 31 * 94, "<|vision_end|>"], id="Qwen3-VL"),
         pytest.param("Vary-tiny", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-tiny"),
         pytest.param("Vary-base 7B", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-base"),
     ],

@@ -52,6 +52,7 @@ PAGES = {
     "GOT-OCR 2.0": "got_ocr",
     "InternVL3": "internvl",
     "MiniCPM-V": "minicpm_v",
+    "Qwen3-VL": "qwen3_vl",
     "Mixture of features": "encoders",
 }
 """The page that describes each method; the method's first row links to it."""
