@@ -16,6 +16,7 @@ from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.language_models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
 from foveal.models.language_models.resize import add_rows, stretch_positions
+from foveal.models.language_models.stored_quantization import check_quantization
 from foveal.models.language_models.stored_sizes import check_loaded, check_sizes
 from foveal.models.language_models.text_part import load_text_part, text_config_of
 from foveal.models.library_errors import told_of
@@ -211,7 +212,9 @@ def _config_of(name_or_folder: str) -> Any:
     if is_qwen1(name_or_folder):
         described = json.loads((Path(name_or_folder) / "config.json").read_text(encoding="utf-8"))
         return qwen2_config_of(described, source=name_or_folder)
-    return config_without_code(name_or_folder)
+    config = config_without_code(name_or_folder)
+    check_quantization(config.to_dict(), source=name_or_folder)
+    return config
 
 
 def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None) -> Any:
@@ -230,10 +233,7 @@ def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None)
         model, loading = Qwen2ForCausalLM.from_pretrained(None, config=config, state_dict=tensors, **options)
     else:
         if Path(name_or_folder).is_dir():
-            stored = StoredTensors(name_or_folder).described
-            # Weights that were quantised by others are packed: their shapes are not those of the layers.
-            if getattr(config, "quantization_config", None) is None:
-                check_sizes(config, stored, name_or_folder)
+            check_sizes(config, StoredTensors(name_or_folder).described, name_or_folder)
         with told_of(name_or_folder, "it cannot be loaded"), no_code_of(name_or_folder):
             model, loading = causal_class(config).from_pretrained(
                 name_or_folder, config=config, use_safetensors=True, trust_remote_code=False, **options
