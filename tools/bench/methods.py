@@ -48,6 +48,7 @@ PAGES = {
     "DeepSeek-VL": "deepseek_vl",
     "Vary-base": "vary",
     "Vary-tiny": "vary",
+    "DeepSeek-OCR 2": "deepseek_ocr2",
     "GOT-OCR 2.0": "got_ocr",
     "Mixture of features": "encoders",
 }
