@@ -28,6 +28,7 @@ from foveal.models.published import (
     qwen3_vl_layout,
     qwen_tokenizer,
     transformers_layout,
+    uhd_v2_layout,
     vary_layout,
 )
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
@@ -48,6 +49,7 @@ LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
     (minicpm_layout.is_minicpm, minicpm_layout.draft),
+    (uhd_v2_layout.is_uhd_v2, uhd_v2_layout.draft),
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
     (onevision_layout.is_onevision, onevision_layout.draft),
@@ -119,7 +121,7 @@ def opened(
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt
+        else (draft.prompt(tokenizer) if callable(draft.prompt) else draft.prompt)
         or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
