@@ -13,11 +13,9 @@ import torch
 from tools.bench import methods, published
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig
 
 from foveal.core import Size
 from foveal.encoders import (
-    CausalFlowEncoder,
     SamViTDet,
     clip_vit_large_336,
     convnext_large,
@@ -30,7 +28,6 @@ from foveal.encoders import (
 from foveal.models import DeepStackPlan, SequenceMerge, opt
 from foveal.models.estimates.cost import Cost, Parts, flops, parameters, picture_size
 from foveal.models.estimates.cost import cost as cost_of
-from foveal.models.language_models.causal import causal_class
 
 LAST = (-1,)
 MIB = 2**20
@@ -102,6 +99,9 @@ SO400M = 428_225_600
 SO400M_BEHIND = 4 * linear(1152, 1152) + linear(1152, 4304) + linear(4304, 1152) + 6 * 1152 + siglip_head(1152, 4304)
 # MoonViT with patches of 10 pixels instead of 14, and each compression.
 MOONVIT_10, COMPRESSION = 416_866_032 - 3 * (14 * 14 - 10 * 10) * 1152, linear(2 * 1152, 1152) + 1152**2
+# SAM's encoder with narrower convolutions, Qwen2-0.5B without its table, and 400 queries.
+FLOW = 89_670_912 + 9 * (256 * 512 + 512 * 896) + QWEN2_500M - 151_936 * 896 + 400 * 896
+EXPERTS_3B = decoder(129_280, 1280, 12, 0) + 3 * 1280 * 6848 + 11 * (66 * 3 * 1280 * 896 + 64 * 1280)
 OPT_125M = 125_239_296
 CLIP_BEHIND = CLIP_BLOCK + CLIP_NORM
 
@@ -131,6 +131,7 @@ PARTS = {
     ),
     "Vary-base 7B": (CLIP_224 + VARY, CLIP_BEHIND, 2 * linear(1024, 2048), QWEN_7B),
     "Vary-tiny": (VARY, 0, linear(1024, 768), OPT_125M + (50_268 - 50_272 + 2048) * 768),
+    "DeepSeek-OCR 2": (FLOW, 0, linear(896, 1280) + 1280, EXPERTS_3B),
     **dict.fromkeys(("GOT-OCR 2.0, one view", "GOT-OCR 2.0, 12 tiles"), (VARY, 0, linear(1024, 1024), QWEN_500M)),
     # transformers' class on the meta device, 938,193,024 in all, with the settings of the published config.json.
     "InternVL3 1B": (304_012_288, 0, 4_482_816, 629_697_920),
@@ -208,33 +209,6 @@ def test_language_models():
     assert sum(weight.numel() for weight in original.parameters()) == OPT_125M
 
 
-def test_deepseek_ocr2():
-    """SAM's encoder with narrower convolutions, Qwen2-0.5B without its table, queries; the released 3B of 12 layers."""
-    config = AutoConfig.for_model(
-        "deepseek_ocr2_text",
-        vocab_size=129_280,
-        hidden_size=1280,
-        intermediate_size=6848,
-        num_hidden_layers=12,
-        num_attention_heads=10,
-        num_key_value_heads=10,
-        n_routed_experts=64,
-        n_shared_experts=2,
-        moe_intermediate_size=896,
-        mlp_layer_types=["dense"] + ["sparse"] * 11,
-    )
-    with torch.device("meta"):
-        encoder = CausalFlowEncoder(SamViTDet(downsample=(512, 896)))
-        language_model = causal_class(config).from_config(config)
-    convolutions = 9 * (256 * 512 + 512 * 896)
-    qwen2 = 494_032_768 - 151_936 * 896
-    assert sum(weight.numel() for weight in encoder.parameters()) == 89_670_912 + convolutions + qwen2 + 400 * 896
-    experts = 11 * (66 * 3 * 1280 * 896 + 64 * 1280)
-    shared = decoder(129_280, 1280, 12, 0) + 3 * 1280 * 6848
-    assert sum(weight.numel() for weight in language_model.parameters()) == experts + shared
-    assert [encoder.grids(Size(side, side))[0].cells for side in (768, 1024)] == [144, 256]
-
-
 @pytest.mark.parametrize(
     ("name", "size", "count"),
     [
@@ -288,6 +262,10 @@ def test_deepseek_ocr2():
         ),
         pytest.param("Qwen3-VL 2B", (1000, 3000), ["<|vision_start|>", 31 * 94, "<|vision_end|>"], id="Qwen3-VL"),
         pytest.param("Vary-tiny", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-tiny"),
+        pytest.param("GOT-OCR 2.0, one view", (1000, 3000), ["<img>", 256, "</img>"], id="GOT-OCR 2.0"),
+        pytest.param("GOT-OCR 2.0, 12 tiles", (2000, 1000), ["<img>", 256, 256, 256, "</img>"], id="GOT-OCR, tiles"),
+        pytest.param("DeepSeek-OCR 2", (768, 700), [257], id="DeepSeek-OCR 2, small"),
+        pytest.param("DeepSeek-OCR 2", (1654, 2339), [1121], id="DeepSeek-OCR 2, the most"),
         pytest.param("Vary-base 7B", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-base"),
     ],
 )

@@ -49,6 +49,7 @@ PAGES = {
     "DeepSeek-VL": "deepseek_vl",
     "Vary-base": "vary",
     "Vary-tiny": "vary",
+    "DeepSeek-OCR 2": "deepseek_ocr2",
     "GOT-OCR 2.0": "got_ocr",
     "InternVL3": "internvl",
     "MiniCPM-V": "minicpm_v",
