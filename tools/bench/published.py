@@ -204,6 +204,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "Dense Connector 7B": partial(network, "dense_connector/7b"),
     "MMFuser 7B": partial(network, "mmfuser/7b"),
     "LLaVA-NeXT 7B": partial(network, "llava_next/7b"),
+    "LLaVA-OneVision 0.5B": partial(network, "llava_onevision/500m"),
+    "LLaVA-OneVision 7B": partial(network, "llava_onevision/7b"),
     "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
     "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
@@ -224,6 +226,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "MiniCPM-V 4.6": partial(
         network, "minicpm_v/1b", changes={"language_model": part("qwen3_5_800m"), "max_length": CONTEXT}
     ),
+    "Qwen3-VL 2B": partial(network, "qwen3_vl/2b"),
+    "Qwen3-VL 4B": partial(network, "qwen3_vl/4b"),
     "LLaVA-1.5 13B": partial(network, "llava/13b"),
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),

@@ -1,6 +1,7 @@
 """Export models for other tools: LLaVAs and InternVL in transformers' layout, others in parts."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +32,27 @@ class Writer(NamedTuple):
         to_library: the transformers model, and a tokenizer with its tokens.
         save_processor: writes the tokenizer and the settings of transformers' processor.
         image: transformers' token for a visual token.
+        rename: tensors of the class in memory -> the same under the names of published folders.
     """
 
     no_equivalent: Callable[[VisionLanguageModel], str]
     to_library: Callable[[VisionLanguageModel], tuple[Any, PreTrainedTokenizerBase]]
     save_processor: Callable[[VisionLanguageModel, PreTrainedTokenizerBase, Path], None]
     image: str
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
 
 
-LLAVA = Writer(no_equivalent, to_library, save_processor, IMAGE)
+def with_wrapper(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names of published folders.
+
+    transformers 5 leaves `vision_model` out of the tower's names, and reads both; its version 4, and tools that were
+    written for published folders, look for the names with it.
+    """
+    flat = re.compile(r"vision_tower\.(?!vision_model\.)")
+    return {flat.sub("vision_tower.vision_model.", name, count=1): tensor for name, tensor in tensors.items()}
+
+
+LLAVA = Writer(no_equivalent, to_library, save_processor, IMAGE, with_wrapper)
 INTERNVL = Writer(
     internvl_export.no_equivalent, internvl_export.to_library, internvl_export.save_processor, internvl_export.IMAGE
 )
@@ -103,7 +116,7 @@ def export_opened(open_model: Callable[[], VisionLanguageModel], folder: str | P
         asked = ask(model)
         theirs, tokenizer = writer.to_library(model)
         kind = type(theirs)
-        theirs.save_pretrained(partial)
+        theirs.save_pretrained(partial, state_dict=writer.rename(theirs.state_dict()))
         writer.save_processor(model, tokenizer, partial)
         del theirs, model
         found = difference(asked, kind, partial, tokenizer.convert_tokens_to_ids(writer.image))
