@@ -28,6 +28,11 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
     "ConvLLaVA/LAION-CLIP-ConvNeXt-Large-512": ("foveal.encoders.convnext_large", {}),
     "foveal.encoders.sam_vit": SAM,
     "foveal.models.load_encoder": SAM,  # Vary's vocabulary
+    "OpenGVLab/InternViT-300M-448px-V2_5": ("foveal.encoders.intern_vit_300m_448", {}),
+    "openbmb/MiniCPM-V-4.6": (
+        "foveal.encoders.EarlyCompressionViT",
+        {"width": 1152, "depth": 27, "heads": 16, "mlp_width": 4304, "patch_size": 14, "image_size": 980},
+    ),
     "foveal.encoders.semantic_pyramid": ("foveal.encoders.InverseSemanticPyramid", {}),
     "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
 }
@@ -90,6 +95,43 @@ def qwen_500m() -> nn.Module:
 def opt_125m() -> nn.Module:
     """OPT-125M with Vary-tiny's three new tokens and its positions for 4096 tokens."""
     return opt(50268, width=768, depth=12, heads=12, mlp_width=3072, context=CONTEXT)
+
+
+def internvl3_1b() -> nn.Module:
+    """The language model of InternVL3-1B: Qwen2.5-0.5B with nine more tokens and an output layer of its own."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    model: nn.Module = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=151674,
+            hidden_size=896,
+            intermediate_size=4864,
+            num_hidden_layers=24,
+            num_attention_heads=14,
+            num_key_value_heads=2,
+            max_position_embeddings=32768,
+        )
+    )
+    return model
+
+
+def qwen3_5_800m() -> nn.Module:
+    """Qwen3.5-0.8B with the 248,094 tokens of MiniCPM-V 4.6 (its released configuration)."""
+    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    config = Qwen3_5TextConfig(
+        vocab_size=248094,
+        hidden_size=1024,
+        intermediate_size=3584,
+        num_hidden_layers=24,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        linear_num_value_heads=16,
+        max_position_embeddings=262144,
+        tie_word_embeddings=True,
+    )
+    model: nn.Module = Qwen3_5ForCausalLM(config)
+    return model
 
 
 def part(name: str) -> dict[str, Any]:
@@ -162,6 +204,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "Dense Connector 7B": partial(network, "dense_connector/7b"),
     "MMFuser 7B": partial(network, "mmfuser/7b"),
     "LLaVA-NeXT 7B": partial(network, "llava_next/7b"),
+    "LLaVA-OneVision 0.5B": partial(network, "llava_onevision/500m"),
+    "LLaVA-OneVision 7B": partial(network, "llava_onevision/7b"),
     "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
     "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
@@ -178,6 +222,12 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "GOT-OCR 2.0, 12 tiles": partial(
         network, "got_ocr/580m", changes={"language_model": part("qwen_500m"), "plan.max_tiles": 12}
     ),
+    "InternVL3 1B": partial(network, "internvl/1b", changes={"language_model": part("internvl3_1b")}),
+    "MiniCPM-V 4.6": partial(
+        network, "minicpm_v/1b", changes={"language_model": part("qwen3_5_800m"), "max_length": CONTEXT}
+    ),
+    "Qwen3-VL 2B": partial(network, "qwen3_vl/2b"),
+    "Qwen3-VL 4B": partial(network, "qwen3_vl/4b"),
     "LLaVA-1.5 13B": partial(network, "llava/13b"),
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),

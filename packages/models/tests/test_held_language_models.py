@@ -15,6 +15,7 @@ from foveal.models import (
     byte_tokenizer,
     load,
     pretrained_language_model,
+    qwen3_vl_text,
     save,
 )
 from foveal.models.estimates.cost import prefill
@@ -151,6 +152,18 @@ def test_gradient_checkpointing_changes_nothing(kind):
     model.activation_checkpointing_enable()
     assert decoder_layers(model)[0].gradient_checkpointing
     torch.testing.assert_close(torch.autograd.grad(model(IDS).logits.square().sum(), model.lm_head.weight)[0], plain)
+
+
+def test_a_new_language_model_of_qwen3_vl():
+    """With the published division of frequencies, and with every layer as the identity at first."""
+    with torch.device("meta"):
+        rope = qwen3_vl_text(262, width=64, depth=1, heads=2, mlp_width=8, head_width=128).config.rope_parameters
+    assert (rope["mrope_section"], rope["rope_theta"]) == ([24, 20, 20], 5e6)
+    model = qwen3_vl_text(262, width=96, depth=2, heads=3, key_heads=1, mlp_width=32, zero_output=True)
+    assert model.config.rope_parameters["mrope_section"] == [6, 5, 5]
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    rows = model.get_input_embeddings()(IDS)
+    torch.testing.assert_close(model(IDS).logits, model.lm_head(model.model.norm(rows)))
 
 
 def test_it_answers(kind):

@@ -86,6 +86,20 @@ def test_what_the_folder_says_about_tiles(write, processor):
     assert (model.encoder.image_mean, model.encoder.image_std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
+def test_the_prompt_is_that_of_the_chat_template(write, processor):
+    folder = write(theirs(processor))
+    template = folder / "chat_template.jinja"
+    written = template.read_text()
+    template.write_text("{{ '<|im_start|>system\nBe brief.<|im_end|>\n' }}" + written)
+    model = load(folder)
+    assert (model.processor.template, model.processor.system) == ("internvl", "Be brief.")
+    # Another than ChatML, as of GPT-OSS, is used itself.
+    template.write_text(written.replace("message['role']", "message['role'] + '!'"))
+    assert load(folder).processor.template == "chat"
+    template.unlink()
+    assert load(folder).processor.system == ""
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("layout", ["transformers", "original"])
 def test_saved_and_quantised(write, processor, tmp_path, layout):

@@ -31,7 +31,7 @@ class Memory:
 
     Attributes:
         weights: as they are stored; for a sharded model, this rank's share and the layers gathered at a time.
-        cache: keys and values of the whole prompt and the answer.
+        cache: keys and values of the whole prompt and the answer, and the states of layers with linear attention.
         gradients: gradients of the trained weights.
         optimizer: states of the optimizer.
         activations: temporary tensors at peak memory, including copies of weights in another precision and the
@@ -66,8 +66,10 @@ def answering(
         ValueError: if the model cannot process such pictures.
     """
     weights = Alive((*model.parameters(), *model.buffers())).now
-    beside, cached, tokens = _with_few_layers(model, lambda left_out: _read(model, pictures, text, batch, left_out))
-    return Memory(weights, cached + cached * new_tokens // tokens, 0, 0, beside - cached)
+    beside, grows, stays, tokens = _with_few_layers(
+        model, lambda left_out: _read(model, pictures, text, batch, left_out)
+    )
+    return Memory(weights, grows + grows * new_tokens // tokens + stays, 0, 0, beside - grows - stays)
 
 
 def _with_few_layers(model: VisionLanguageModel, run: Callable[[int], T]) -> T:
@@ -81,18 +83,22 @@ def _with_few_layers(model: VisionLanguageModel, run: Callable[[int], T]) -> T:
 
 def _read(
     model: VisionLanguageModel, pictures: Sequence[Size], text: int, batch: int, left_out: int
-) -> tuple[int, int, int]:
-    """The most bytes beside weights at any moment of a prefill, those of its cache, and its tokens."""
+) -> tuple[int, int, int, int]:
+    """The most bytes beside weights at any moment of a prefill, those of its cache that grow with the answer and those
+    that do not, and its tokens."""
     with pretended(model) as copy, torch.no_grad(), Alive((*copy.parameters(), *copy.buffers())) as alive:
         copy.eval()
         before, layers = alive.now, decoder_layers(copy.language_model)
         with alive.phases.of(layers):
             embedded, _stacks = _embedded(copy, pictures, text, batch)
             output = copy.language_model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1)
-        kept = [layer for layer in output.past_key_values.layers if layer.is_initialized]
-        cached = sum(_bytes((layer.keys, layer.values)) for layer in kept)
-        cached += cached // len(layers) * left_out
-        return alive.phases.peak(left_out) - before, cached, embedded.shape[1]
+        grows = stays = 0
+        for layer in output.past_key_values.layers:
+            states = [getattr(layer, name, {}).values() for name in ("conv_states", "recurrent_states")]
+            stays += _bytes(state for each in states for state in each if state is not None)
+            grows += _bytes((layer.keys, layer.values)) if getattr(layer, "is_initialized", False) else 0
+        grows, stays = (each + each // len(layers) * left_out for each in (grows, stays))
+        return alive.phases.peak(left_out) - before, grows, stays, embedded.shape[1]
 
 
 def fitting(
@@ -229,3 +235,14 @@ class _NoCache(DynamicCache):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         return key_states, value_states
+
+    def get_conv_state(self, *_: Any, **__: Any) -> None:
+        """Layers with linear attention begin without a state."""
+
+    def get_recurrent_state(self, *_: Any, **__: Any) -> None:
+        """As `get_conv_state`."""
+
+    def update_conv_state(self, conv_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return conv_states
+
+    def update_recurrent_state(self, *_: Any, **__: Any) -> None: ...

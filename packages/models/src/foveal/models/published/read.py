@@ -121,7 +121,7 @@ def opened(
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt
+        else (draft.prompt(tokenizer) if callable(draft.prompt) else draft.prompt)
         or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)
