@@ -20,19 +20,23 @@ BOTH, TWO = ("7b", "13b"), ("pretrain", "finetune")
 METHODS = {
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deco": (("7b",), TWO),
+    "deepseek_ocr2": (("3b",), ("enhance", "finetune")),
     "deepseek_vl": (("7b",), TWO),
     "deepstack_hd": (BOTH, TWO),
     "deepstack_l": (BOTH, TWO),
     "deepstack_v": (BOTH, TWO),
     "dense_connector": (BOTH, TWO),
     "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
+    "internvl": (("1b", "2b", "8b"), ("pretrain", "finetune", "second_finetune")),
     "llava": (BOTH, TWO),
     "llava_hr": (("7b",), TWO),
     "llava_next": (BOTH, TWO),
+    "llava_onevision": (("500m", "7b"), TWO),
     "mixture_of_features": (BOTH, TWO),
     "minicpm_v": (("1b",), TWO),
     "mmfuser": (BOTH, TWO),
     "qformer": (("7b",), TWO),
+    "qwen3_vl": (("2b", "4b"), ("finetune",)),
     "uhd": (("13b",), TWO),
     "uhd_v2": (BOTH, TWO),
     "uhd_v3": (("7b",), TWO),
@@ -58,9 +62,10 @@ GIVEN = {
     "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DECODER,
+    "deepseek_ocr2": DECODER,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DECODER),
 }
-FROM_CHECKPOINT = ("finetune", "pretrain_jointly")
+FROM_CHECKPOINT = ("finetune", "pretrain_jointly", "enhance", "second_finetune")
 """Stages whose network is the checkpoint of the stage before."""
 
 

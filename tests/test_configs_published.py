@@ -13,6 +13,7 @@ from torch import nn
 
 from foveal.connectors import Chain, MlpProjector, MMFuser
 from foveal.encoders import (
+    CausalFlowEncoder,
     ConvNeXt,
     InverseSemanticPyramid,
     MixtureOfResolution,
@@ -27,11 +28,13 @@ from recipes.optimization.groups import Rates
 VICUNA_SIZES, TWO_STAGES = ("7b", "13b"), ("pretrain", "finetune")
 METHODS = {
     "llava_next": (VICUNA_SIZES, TWO_STAGES),
+    "llava_onevision": (("500m", "7b"), TWO_STAGES),
     "deepstack_l": (VICUNA_SIZES, TWO_STAGES),
     "deepstack_v": (VICUNA_SIZES, TWO_STAGES),
     "deepstack_hd": (VICUNA_SIZES, TWO_STAGES),
     "vary_tiny": (("125m",), ("pretrain",)),
     "vary": (("7b",), TWO_STAGES),
+    "deepseek_ocr2": (("3b",), ("enhance", "finetune")),
     "got_ocr": (("580m",), ("pretrain", "joint", "finetune")),
     "mmfuser": (VICUNA_SIZES, TWO_STAGES),
     "dense_connector": (VICUNA_SIZES, TWO_STAGES),
@@ -40,10 +43,12 @@ METHODS = {
     "llava_hr": (("7b",), TWO_STAGES),
     "convllava": (("7b",), ("pretrain", "pretrain_jointly", "finetune")),
     "deepseek_vl": (("7b",), TWO_STAGES),
+    "internvl": (("1b", "2b", "8b"), ("pretrain", "finetune", "second_finetune")),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
     "minicpm_v": (("1b",), TWO_STAGES),
     "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
     "uhd_v3": (("7b",), TWO_STAGES),
+    "qwen3_vl": (("2b", "4b"), ("finetune",)),
 }
 FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
@@ -56,13 +61,18 @@ PRESETS = {
 
 
 class Run(NamedTuple):
-    """Samples of an optimizer step, epochs, and the peak rates of encoder, connector and language model."""
+    """Samples (or packed rows) of an optimizer step, epochs, and the peak rates of encoder, connector, language model.
+
+    The rest is the same for most.
+    """
 
     batch: int
     epochs: int
     encoder_lr: float | None
-    connector_lr: float
+    connector_lr: float | None
     language_model_lr: float | None
+    warmup: float = 0.03
+    weight_decay: float = 0.0
 
 
 # LLaVA-1.5, arXiv 2310.03744, table 9; its recipe is also that of MMFuser, Dense Connector and DeCo.
@@ -70,6 +80,8 @@ ALIGN, INSTRUCT = Run(256, 1, None, 1e-3, None), Run(128, 1, None, 2e-5, 2e-5)
 RUNS = {
     "llava_next/pretrain": ALIGN,  # rate: released script; batch: LLaVA-1.5's
     "llava_next/finetune": Run(128, 1, 2e-6, 1e-5, 1e-5),  # rates: released script (Qwen2-7B); batch: LLaVA-1.5's
+    "llava_onevision/pretrain": ALIGN,  # rate: released script; batch: LLaVA-1.5's
+    "llava_onevision/finetune": Run(256, 1, 2e-6, 1e-5, 1e-5),  # released script
     "deepstack_l/pretrain": ALIGN,  # arXiv 2406.04334, table 10, as the next five
     "deepstack_l/finetune": INSTRUCT,
     "deepstack_v/pretrain": ALIGN,
@@ -79,6 +91,8 @@ RUNS = {
     "vary_tiny/pretrain": Run(512, 3, 5e-5, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/pretrain": Run(256, 1, None, 5e-5, 5e-5),  # arXiv 2312.06109
     "vary/finetune": Run(256, 1, None, 1e-5, 1e-5),
+    "deepseek_ocr2/enhance": Run(1280, 1, 5e-5, 5e-5, 5e-5),  # arXiv 2601.20552, stages 2 and 3
+    "deepseek_ocr2/finetune": Run(1280, 1, None, None, 1e-6),
     "got_ocr/pretrain": Run(128, 3, 1e-4, 1e-4, 1e-4),  # arXiv 2409.01704, section 4.1
     "got_ocr/joint": Run(128, 1, 1e-4, 1e-4, 1e-4),
     "got_ocr/finetune": Run(128, 1, None, 2e-5, 2e-5),
@@ -97,17 +111,23 @@ RUNS = {
     "convllava/finetune": INSTRUCT,
     "deepseek_vl/pretrain": Run(256, 1, 1e-3, 1e-3, None),  # LLaVA-1.5's; trained parts: released code
     "deepseek_vl/finetune": INSTRUCT,
+    # arXiv 2412.05271 and InternVL 2.5's released scripts for 1B; then InternVL3's for 1B.
+    "internvl/pretrain": Run(512, 1, None, 2e-4, None, 100 / 100_000, 0.01),
+    "internvl/finetune": Run(512, 4, 4e-5, 4e-5, 4e-5, 0.03, 0.01),
+    "internvl/second_finetune": Run(128, 1, None, 1e-5, 1e-5, 0.03, 0.05),
     "uhd_v2/pretrain": ALIGN,  # arXiv 2412.13871, section 4.1, and its released code; 13B: see test_what_a_stage_trains
     "uhd_v2/finetune": Run(128, 1, 2e-5, 2e-5, 2e-5),
     "uhd_v3/pretrain": Run(256, 1, 1e-5, 2e-4, None),  # arXiv 2511.21150, released code: 2 x 8 x 16 devices
     "uhd_v3/finetune": Run(128, 1, 1e-5, 2e-5, 2e-5),  # 2 x 2 x 32 devices
     "mixture_of_features/pretrain": ALIGN,  # arXiv 2401.06209, released code: 16 x 8 x 2
     "mixture_of_features/finetune": Run(176, 1, None, 2e-5, 2e-5),  # 11 x 8 x 2
-    "minicpm_v/pretrain": Run(256, 1, None, 1e-4, None),  # rates: LLaVA-UHD v4, released code; batch: LLaVA-1.5's
-    "minicpm_v/finetune": Run(128, 1, 1e-5, 1e-5, 1e-5),
+    # Rates, warm-up (1000 of 2000 steps, 1000 of 10000) and decay: LLaVA-UHD v4, released code; batch: LLaVA-1.5's.
+    "minicpm_v/pretrain": Run(256, 1, None, 1e-4, None, 0.5, 0.01),
+    "minicpm_v/finetune": Run(128, 1, 1e-5, 1e-5, 1e-5, 0.1, 0.01),
+    "qwen3_vl/finetune": Run(128, 3, None, 1e-5, 2e-7, 0.03, 0.01),  # released code: 4 x 8 x 4
 }
-WARMUPS = {"minicpm_v/pretrain": 0.5, "minicpm_v/finetune": 0.1}
-"""Of LLaVA-UHD v4 (released code: 1000 of 2000 steps, 1000 of 10000), which also has a weight decay and clips."""
+CLIPPED = ("minicpm_v/pretrain", "minicpm_v/finetune")
+"""Stages with clipped gradients and a second beta of 0.98."""
 
 
 def read(name):
@@ -137,12 +157,11 @@ def test_a_stage_is_the_published_run(name):
     model, trainer = config["model"], config["trainer"]
     batch = trainer["devices"] * config["data"]["init_args"]["batch_size"] * trainer.get("accumulate_grad_batches", 1)
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
-    assert Run(batch, trainer["max_epochs"], *rates) == RUNS[name]
-    # All others use AdamW without weight decay and a warm-up of 3 %; only large trained models are sharded.
-    betas, decay = ([0.9, 0.98], 0.01) if name in WARMUPS else ([0.9, 0.999], 0.0)
-    assert (model["optimizer"], model["betas"], model["weight_decay"]) == ("adamw", betas, decay)
-    assert model["warmup"] == WARMUPS.get(name, 0.03)
-    assert trainer.get("gradient_clip_val") == (1.0 if name in WARMUPS else None)
+    assert Run(batch, trainer["max_epochs"], *rates, model["warmup"], model["weight_decay"]) == RUNS[name]
+    # All use AdamW; only large trained models are sharded.
+    betas = [0.9, 0.98] if name in CLIPPED else [0.9, 0.999]
+    assert (model["optimizer"], model["betas"]) == ("adamw", betas)
+    assert trainer.get("gradient_clip_val") == (1.0 if name in CLIPPED else None)
     assert not {"max_steps", "min_steps"} & set(trainer)
     large = model["language_model_lr"] is not None and not name.startswith(("vary_tiny", "got_ocr", "minicpm_v"))
     assert trainer.get("strategy") == ({"class_path": "recipes.sharding.Sharded"} if large else None)
@@ -169,6 +188,11 @@ def tiny_convnext():
 def tiny_hybrid():
     high = SamViTDet(8, 2, 2, 4, 16, global_blocks=(1,), neck_width=4, downsample=(4, 8))
     return SamSiglipHybrid(high, siglip_tower(8, 2, 2, 8, 4, 16, layers=(-1,)))
+
+
+def tiny_flow():
+    tower = SamViTDet(8, 2, 2, 4, 16, global_blocks=(1,), neck_width=4, downsample=(4, 8))
+    return CausalFlowEncoder(tower, 1, 2, 1, 8, query_sides=(1,))
 
 
 def tiny_fuser():
@@ -202,6 +226,12 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
             {},
             {"encoder": 2e-6, "connector": 1e-5, "merge": 1e-5, "language_model": 1e-5},
         ),
+        (["llava_onevision/7b", "llava_onevision/pretrain"], {}, {"connector": 1e-3}),
+        (
+            ["llava_onevision/7b", "llava_onevision/finetune"],
+            {},
+            {"encoder": 2e-6, "connector": 1e-5, "merge": 1e-5, "language_model": 1e-5},
+        ),
         (["deepstack_hd/7b", "deepstack_hd/pretrain"], {}, {"connector": 1e-3}),
         (
             ["deepstack_hd/7b", "deepstack_hd/finetune"],
@@ -222,6 +252,12 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
             ["convllava/7b", "convllava/pretrain_jointly"],
             {"encoder": tiny_convnext},
             {f"encoder.stages.{number}": 2e-5 for number in (2, 3, 4)} | {"connector": 2e-5, "language_model": 2e-5},
+        ),
+        (
+            ["deepseek_ocr2/3b", "deepseek_ocr2/enhance"],
+            {"encoder": tiny_flow},
+            {f"encoder.{part}": 5e-5 for part in ("blocks", "norm", "queries")}
+            | {"connector": 5e-5, "merge": 5e-5, "language_model": 5e-5},
         ),
         (
             ["deepseek_vl/7b", "deepseek_vl/pretrain"],
@@ -267,6 +303,7 @@ GIVEN = {
     "uhd_v2": ("--model.network.encoder.path=there",),
     "vary_tiny": ("--model.network.encoder.path=there",),
     "vary": DEEPSEEK,
+    "deepseek_ocr2": DEEPSEEK,
     "deepseek_vl": ("--model.network.encoder.high.path=there", *DEEPSEEK),
 }
 # One process for all: it builds the real parser once and parses a list of command lines.
@@ -357,7 +394,7 @@ def test_stages_are_understood(parsed, method, size, stage):
     model = parsed[stage_line(method, size, stage)]["model"]
     network, of_size = model["network"], parsed[ALONE[method, size]]["model"]["network"]["init_args"]
     rates = model["encoder_lr"], model["connector_lr"], model["language_model_lr"]
-    assert rates == RUNS[f"{method}/{stage}"][2:]
+    assert rates == RUNS[f"{method}/{stage}"][2:5]
     plan = network["init_args"]["plan"]
     if stage in ("pretrain", "joint"):
         changed = {"plan", "template"}
@@ -372,7 +409,11 @@ def test_stages_are_understood(parsed, method, size, stage):
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")
         own = None, of_size["plan"]  # none: the checkpoint's own
-        assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
+        pixels = {"cell": 32, "min_pixels": 12_544, "max_pixels": 451_584}
+        if method == "qwen3_vl":
+            assert pixels.items() <= plan["init_args"].items()
+        else:
+            assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
         assert network["init_args"]["template"] in (None, of_size["template"])
 
 

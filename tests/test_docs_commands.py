@@ -90,3 +90,19 @@ def test_torchrun_as_written(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     (state,) = (tmp_path / "runs/two/states").iterdir()
     assert {path.name for path in state.glob("rank-*")} == {"rank-00000-000.safetensors", "rank-00001-000.safetensors"}
+
+
+TABLE = (ROOT / "docs/checkpoints.md").read_text(encoding="utf-8").partition("## What is refused")[0]
+
+
+@pytest.mark.parametrize(("name", "words"), re.findall(r"`python -m recipes\.(\w+) ([^`]+)`", TABLE))
+def test_a_command_of_the_table_of_checkpoints(name, words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *shlex.split(words)])
+    getattr(options, f"{name}_options")()
+
+
+def test_the_table_of_checkpoints_names_every_kind():
+    from foveal.models.published.kinds import KINDS
+
+    assert [kind for kind in KINDS if f"`{kind}" not in TABLE and f"{kind}`" not in TABLE] == []

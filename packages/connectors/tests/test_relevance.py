@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foveal.connectors import PerceiverResampler, QFormer
+from foveal.connectors import HiwinAttention, PerceiverResampler, QFormer, SpatialResampler
 from foveal.connectors.qformer import TRANSFORMERS
 from foveal.connectors.relevance import (
     RecordedAttention,
@@ -15,8 +15,9 @@ from foveal.connectors.relevance import (
     query_to_patch,
     rollout,
     text_to_query,
+    window_to_patch,
 )
-from foveal.core import attention, load_exact
+from foveal.core import Grid, attention, load_exact
 
 
 def close(ours, reference, atol=1e-5):
@@ -153,6 +154,32 @@ def test_resampler_with_one_layer_is_that_layer():
     close(traced, weights[0], 1e-12)
     assert traced[1].max() > 0
     assert not traced[[0, 2, 3]].any()  # the score depends on the second query only
+
+
+@pytest.mark.parametrize("kind", [SpatialResampler, HiwinAttention])
+def test_contributions_within_windows_lie_on_the_patches_of_the_window(kind):
+    """With 2 x 2 queries on 4 x 6 cells, query (0, 1) sees the upper right corner, and no cell beyond its edges."""
+    grids = [Grid(4, 6)] if kind is SpatialResampler else [Grid(4, 6), Grid(8, 12)]
+    connector = kind(8 if len(grids) == 1 else (8, 8), 16, queries=4, heads=2).eval()
+    maps = [torch.randn(1, grid.cells, 8) for grid in grids]
+    with RecordedAttention() as recorded:
+        tokens = connector(maps, grids)
+    (weights,) = contributions(tokens[0, 1].square().sum(), recorded.probabilities)
+    laid = window_to_patch(weights, grids)
+    close(sum(each.sum() for each in laid), weights.sum(), 1e-9)  # every point lies inside of these maps
+    for each, grid in zip(laid, grids, strict=True):
+        plane = each.unflatten(1, grid)
+        assert plane.shape == (4, *grid)
+        assert not plane[[0, 2, 3]].any()
+        inside = plane[1, : grid.rows // 2 + 1, grid.columns // 2 :]
+        assert inside.sum() > 0
+        close(inside.sum(), plane[1].sum(), 1e-9)
+
+
+def test_windows_of_other_maps_are_refused():
+    for weights in (torch.rand(4, 1, 5), torch.rand(5, 1, 6), torch.rand(4, 6)):
+        with pytest.raises(ValueError, match=r"are not \[queries, queries of a window, 6 points\]"):
+            window_to_patch(weights, [Grid(4, 6)])
 
 
 def test_one_row_is_the_row_of_the_whole_matrix():

@@ -1,77 +1,32 @@
-"""Folders that others have quantised with bitsandbytes: read as they are, beside transformers' own; others refused."""
+"""Folders that others have quantised with bitsandbytes, read as they are, beside transformers' own models."""
 
 import json
 import logging
 
 import pytest
 import torch
-from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from packages.models.tests.quantised_llava import (
+    DECODER_ALONE,
+    KINDS,
+    TEXT,
+    dequantised,
+    llava,
+    logits_of,
+    rewritten,
+)
+from packages.models.tests.quantised_llava import (
+    quantised as quantised_into,
+)
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    BitsAndBytesConfig,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-)
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration
 
-from foveal.models import (
-    IMAGE_TOKEN_ID,
-    Turn,
-    byte_tokenizer,
-    generate,
-    load,
-    load_adapter,
-    pretrained_language_model,
-    save,
-)
+from foveal.models import Turn, generate, load, load_adapter, pretrained_language_model, save
 from foveal.models.checkpoints.adapter import save_adapter
 from foveal.models.language_models.quantize import quantized_layers, recorded_kind
 from foveal.models.lora import Lora, add_lora
 
-SIDE, IMAGE_ID = 28, 271
-VISION = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 1,
-    "image_size": SIDE,
-    "patch_size": 7,
-}
-TEXT = {
-    "vocab_size": 272,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 256,
-}
-DECODER_ALONE = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
-FOUR = {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.float32}
-KINDS = {
-    "nf4": FOUR | {"bnb_4bit_quant_type": "nf4"},
-    "nf4-dq": FOUR | {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
-    "fp4": FOUR,
-    "fp4-dq": FOUR | {"bnb_4bit_use_double_quant": True},
-    "int8": {"load_in_8bit": True},
-}
 TEXT_ONLY = torch.arange(5, 25)[None]
-
-
-def llava():
-    torch.manual_seed(0)
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**VISION), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE_ID
-    )
-    model = LlavaForConditionalGeneration(config).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -86,47 +41,10 @@ def quantised(plain, tmp_path):
     """A folder quantised by transformers, and the model as transformers has it."""
 
     def quantised(kind, *, skipped=None, of=LlavaForConditionalGeneration, source=plain):
-        settings = BitsAndBytesConfig(**KINDS[kind], llm_int8_skip_modules=skipped)
-        model = of.from_pretrained(source, quantization_config=settings, device_map="cpu", dtype=torch.float32).eval()
         folder = tmp_path / "quantised"
-        model.save_pretrained(folder)
-        byte_tokenizer().save_pretrained(folder)
-        return folder, model
+        return folder, quantised_into(kind, source, folder, skipped=skipped, of=of)
 
     return quantised
-
-
-def prompts():
-    torch.manual_seed(1)
-    text, pixels = torch.randint(5, 260, (1, 9)), torch.randn(1, 3, SIDE, SIDE)
-    ids = torch.cat([text[:, :3], torch.full((1, 16), IMAGE_TOKEN_ID), text[:, 3:]], dim=1)
-    return ids, pixels
-
-
-@torch.no_grad()
-def logits_of(model):
-    ids, pixels = prompts()
-    if isinstance(model, LlavaForConditionalGeneration):
-        return model(input_ids=ids.masked_fill(ids == IMAGE_TOKEN_ID, IMAGE_ID), pixel_values=pixels).logits
-    return model(ids, list(pixels))
-
-
-def dequantised(model):
-    """Their model with the weights that it stands for: on a CPU, bitsandbytes' own layers round the scales of 4 bits.
-
-    Layers in int8 remain as they are in the decoder; elsewhere, where inputs would be rounded too, they do not.
-    """
-    for name, layer in list(model.named_modules()):
-        if isinstance(layer, Linear4bit):
-            weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-        elif isinstance(layer, Linear8bitLt) and ".layers." not in name.replace("vision_tower.encoder.layers", ""):
-            weight = layer.weight.data * (layer.weight.SCB[:, None] / 127)
-        else:
-            continue
-        linear = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
-        linear.weight.data, linear.bias = weight, layer.bias
-        model.set_submodule(name, linear)
-    return model
 
 
 def answer(model):
@@ -134,8 +52,14 @@ def answer(model):
     return generate(model, model.processor.collate([sample], side="left"), max_new_tokens=4)
 
 
-@pytest.mark.parametrize("is_tower_quantised", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+FAST = [("nf4-dq", True), ("int8", False)]
+OTHERS = [(kind, towers) for kind in KINDS for towers in (False, True) if (kind, towers) not in FAST]
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_tower_quantised"), [*FAST, *(pytest.param(*names, marks=SLOW) for names in OTHERS)]
+)
 def test_beside_transformers(quantised, kind, is_tower_quantised, caplog, tmp_path):
     """The same logits; the decoder is held as it is, tensor by tensor; saved and opened again, the same answers."""
     folder, theirs = quantised(kind, skipped=None if is_tower_quantised else DECODER_ALONE)
@@ -170,7 +94,7 @@ def test_a_skip_list_that_skips_nothing_quantises_the_output_layer_too(quantised
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["nf4-dq", "fp4", "int8"])
+@pytest.mark.parametrize("kind", ["nf4-dq", pytest.param("fp4", marks=SLOW), pytest.param("int8", marks=SLOW)])
 def test_layers_of_the_decoder_that_are_not_quantised(quantised, kind, tmp_path):
     """As in dynamic quantisation, which leaves out the layers that lose most."""
     skipped = [*DECODER_ALONE, "model.language_model.layers.1.mlp", "model.language_model.layers.0.self_attn.q_proj"]
@@ -183,7 +107,7 @@ def test_layers_of_the_decoder_that_are_not_quantised(quantised, kind, tmp_path)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["fp4-dq", "int8"])
+@pytest.mark.parametrize("kind", ["fp4-dq", pytest.param("int8", marks=SLOW)])
 def test_a_language_model_alone(quantised, kind, tmp_path):
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(**TEXT)).save_pretrained(tmp_path / "llama")
@@ -204,7 +128,7 @@ def test_other_settings_win_over_the_folder(quantised, tmp_path):
         assert recorded_kind(load(folder).language_model.config) == "nf4"
 
 
-@pytest.mark.parametrize("kind", ["fp4", "int8"])
+@pytest.mark.parametrize("kind", ["fp4", pytest.param("int8", marks=SLOW)])
 def test_adapters_on_it(quantised, kind, tmp_path):
     folder, _ = quantised(kind)
     model = load(folder)
@@ -217,57 +141,33 @@ def test_adapters_on_it(quantised, kind, tmp_path):
     assert torch.equal(logits_of(load_adapter(tmp_path / "adapter")), logits_of(model))
 
 
-def rewritten(folder, change, **fields):
-    """The folder with other tensors and settings."""
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] |= fields
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+@pytest.mark.parametrize("kind", [pytest.param("nf4-dq", marks=SLOW), "int8"])
+def test_in_the_layout_of_llavas_own_code(quantised, kind):
+    """Its `--load-4bit` leaves the tower out and quantises the projector."""
+    folder, _ = quantised(kind)
+    expected = logits_of(load(folder))
+    names = {
+        "language_model.": "",
+        "vision_tower.": "model.vision_tower.vision_tower.vision_model.",
+        "multi_modal_projector.linear_1.": "model.mm_projector.0.",
+        "multi_modal_projector.linear_2.": "model.mm_projector.2.",
+    }
 
+    def renamed(tensors):
+        for name in list(tensors):
+            prefix = next(prefix for prefix in names if name.startswith(prefix))
+            tensors[names[prefix] + name.removeprefix(prefix)] = tensors.pop(name)
 
-UP = "language_model.model.layers.0.mlp.up_proj."
-FC = "vision_tower.encoder.layers.0.mlp.fc1."
-MARK = "weight.quant_state.bitsandbytes__nf4"
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "fields", "message"),
-    [
-        ("nf4", {}, {"quant_method": "awq"}, r"quantised by 'awq' .*, only bitsandbytes .*quantise it while loading"),
-        ("nf4", {}, {"quant_method": "gptq"}, r"quantised by 'gptq' .*take the folder that they were made from"),
-        ("nf4", {}, {"bnb_4bit_quant_type": "nf3"}, "bnb_4bit_quant_type 'nf3', only nf4 and fp4 can be read"),
-        ("nf4", {}, {"bnb_4bit_quant_storage": "bfloat16"}, "bnb_4bit_quant_storage 'bfloat16', only 'uint8'"),
-        ("int8", {}, {"llm_int8_threshold": 0.0}, "llm_int8_threshold 0.0, only 6.0 can be read"),
-        ("int8", {}, {"llm_int8_has_fp16_weight": True}, "llm_int8_has_fp16_weight True, only False"),
-        ("int8", {f"{UP}weight_format": torch.tensor(2)}, {}, r"up_proj.weight_format is 2, only rows \(0\)"),
-        ("int8", {f"{FC}weight_format": torch.tensor(1)}, {}, r"fc1.weight_format is 1, only rows \(0\)"),
-        ("nf4", {f"{UP}weight.absmax": None}, {}, r"1 missing tensors, among them .*up_proj\.weight\.absmax"),
-        ("nf4", {f"{FC}weight.absmax": None}, {}, r"1 missing tensors, among them .*fc1\.weight\.absmax"),
-        ("nf4", {f"{FC}{MARK}": torch.arange(9).byte()}, {}, "fc1.weight.quant_state.bitsandbytes__nf4 is damaged"),
-        ("nf4", {f"{UP}{MARK}": None, f"{UP}SCB": torch.ones(1)}, {}, "quantised as int8, nf4, only one of nf4, fp4"),
-    ],
-)
-def test_refused(quantised, kind, change, fields, message):
-    def changed(tensors):
-        for name, tensor in change.items():
-            tensors.pop(name, None)
-            if tensor is not None:
-                tensors[name] = tensor
-
-    with pytest.raises(ValueError, match=message) as caught:
-        load(rewritten(quantised(kind)[0], changed, **fields))
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_what_the_configuration_says_is_not_there(tmp_path):
-    model = llava()
-    model.save_pretrained(tmp_path / "folder")
-    byte_tokenizer().save_pretrained(tmp_path / "folder")
-    config = json.loads((tmp_path / "folder/config.json").read_text())
-    described = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
-    (tmp_path / "folder/config.json").write_text(json.dumps(config | {"quantization_config": described}))
-    with pytest.raises(ValueError, match=r"its config\.json describes weights in nf4, but they are not quantised"):
-        load(tmp_path / "folder")
+    config = json.loads((rewritten(folder, renamed) / "config.json").read_text())
+    fields = {
+        "model_type": "llava",
+        "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        "mm_vision_select_layer": -2,
+        "mm_projector_type": "mlp2x_gelu",
+        "image_aspect_ratio": "pad",
+        "quantization_config": config["quantization_config"],
+    }
+    (folder / "config.json").write_text(json.dumps(config["text_config"] | fields))
+    model = load(folder)
+    assert torch.equal(logits_of(model), expected)
+    assert recorded_kind(model.language_model.config) == kind

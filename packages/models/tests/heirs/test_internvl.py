@@ -76,6 +76,8 @@ def test_several_pictures_and_turns(write, processor):
 def test_what_the_folder_says_about_tiles(write, processor):
     folder = write(theirs(processor))
     processor.image_processor.max_patches = 4
+    # Written in a file, but never done.
+    processor.image_processor.do_center_crop, processor.image_processor.crop_size = True, {"height": 20, "width": 20}
     processor.save_pretrained(folder)
     picture = noise(95, 60)
     found = load(folder).processor.encode_prompt([picture], QUESTION).views
@@ -84,6 +86,20 @@ def test_what_the_folder_says_about_tiles(write, processor):
     model = load(folder)
     assert (model.processor.plan.min_tiles, model.processor.plan.max_tiles) == (1, 12)
     assert (model.encoder.image_mean, model.encoder.image_std) == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_the_prompt_is_that_of_the_chat_template(write, processor):
+    folder = write(theirs(processor))
+    template = folder / "chat_template.jinja"
+    written = template.read_text()
+    template.write_text("{{ '<|im_start|>system\nBe brief.<|im_end|>\n' }}" + written)
+    model = load(folder)
+    assert (model.processor.template, model.processor.system) == ("internvl", "Be brief.")
+    # Another than ChatML, as of GPT-OSS, is used itself.
+    template.write_text(written.replace("message['role']", "message['role'] + '!'"))
+    assert load(folder).processor.template == "chat"
+    template.unlink()
+    assert load(folder).processor.system == ""
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     CLIPVisionConfig,
@@ -24,7 +25,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from foveal.connectors import Chain, ConcatChannels, MlpProjector, Norm
-from foveal.models import IMAGE_TOKEN_ID, AnyResPlan, CropToSquare, Turn, generate, load, save
+from foveal.models import IMAGE_TOKEN_ID, AnyResPlan, CropToSquare, PadToSquare, Turn, generate, load, save
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.views.normalise import normalised
 
@@ -195,3 +196,48 @@ def test_refused(write):
         load(write(reference, processor, vision_feature_select_strategy="full"))
     with pytest.raises(ValueError, match=r"layers \(-2, 9\): name at least one, each from -7 to 6"):
         load(write(reference, processor, vision_feature_layer=[-2, 9]))
+
+
+@torch.no_grad()
+def test_vip_llava_in_the_layout_of_its_own_code(tmp_path):
+    """Its five layers are in the code, not in the configuration; the projector has other names."""
+    torch.manual_seed(1)
+    tower = CLIPVisionConfig(**TOWER | {"hidden_size": 64, "num_hidden_layers": 12, "num_attention_heads": 1})
+    text = LlamaConfig(**TEXT, rms_norm_eps=1e-5)
+    reference = shaken(
+        VipLlavaForConditionalGeneration(
+            VipLlavaConfig(vision_config=tower, text_config=text, image_token_index=IMAGE_ID)
+        )
+    )
+    names = {
+        "model.language_model.": "model.",
+        "model.vision_tower.": "model.vision_tower.vision_tower.vision_model.",
+        "model.multi_modal_projector.projector_layernorm.": "model.mm_projector.clip_layernorm.",
+        "model.multi_modal_projector.linear_1.": "model.mm_projector.final_linear.0.",
+        "model.multi_modal_projector.linear_2.": "model.mm_projector.final_linear.2.",
+    }
+    tensors = {}
+    for name, tensor in reference.state_dict().items():
+        now = next((prefix for prefix in names if name.startswith(prefix)), "")
+        tensors[names.get(now, "") + name.removeprefix(now)] = tensor.clone()
+    save_file(tensors, tmp_path / "model.safetensors")
+    fields = {
+        "model_type": "llava",
+        "mm_vision_tower": "clip_4layers_336",
+        "mm_vision_select_layer": -2,
+        "mm_projector_type": "mlp2x_gelu",
+        "image_aspect_ratio": "pad",
+        "rms_norm_eps": 1e-5,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(TEXT | fields))
+    tokenizer().save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert isinstance(model.processor.plan, PadToSquare)
+    sample = model.processor.encode_prompt([PICTURE], QUESTION)
+    ids = sample.input_ids[None]
+    assert model.processor.tokenizer.decode(ids[ids >= 0]) == VIP.replace("<image>", "")
+    pixels = torch.stack(normalised(sample.views, model.encoder))
+    expected = reference(input_ids=ids.masked_fill(ids < 0, IMAGE_ID), pixel_values=pixels).logits
+    torch.testing.assert_close(model(ids, sample.views), expected, atol=1e-5, rtol=0)
+    again = load(save(load(tmp_path, quantize="nf4-dq"), tmp_path.parent / "saved"))
+    assert torch.equal(again(ids, sample.views), load(tmp_path, quantize="nf4-dq")(ids, sample.views))

@@ -6,12 +6,16 @@ DeCo gives no formula for query to patch through a Q-Former; that composition is
 """
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from foveal.connectors.windows import window_points, windows_matrix
+from foveal.core import Grid
 
 
 class RecordedAttention(TorchFunctionMode):
@@ -143,3 +147,31 @@ def query_to_patch(layers: Sequence[tuple[Tensor | None, Tensor | None]]) -> Ten
         if cross is not None:
             patches = patches + crossed(cross, among, torch.eye(cross.shape[1]).to(cross))
     return patches
+
+
+def window_to_patch(weights: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+    """Contributions of attention within windows, laid on the patches: [queries, patches] for each map, to be given to
+    `query_to_patch`, or multiplied by the relevance of queries.
+
+    A point of a window is a weighted mean of patches, so its contribution is shared out by the same weights.
+
+    Args:
+        weights: contributions in `SpatialResampler` or `HiwinAttention` for one view, [queries, queries of a window,
+            points of a window in all maps].
+        grids: rows and columns of each map.
+
+    Raises:
+        ValueError: if there are not as many points as windows of these maps have, or the queries form no square.
+    """
+    side = isqrt(len(weights))
+    numbers = [window_points(grid).cells for grid in grids]
+    if weights.ndim != 3 or side * side != len(weights) or sum(numbers) != weights.shape[-1]:
+        raise ValueError(
+            f"weights {tuple(weights.shape)} are not [queries, queries of a window, {sum(numbers)} points] of one view "
+            f"whose maps have the grids {[tuple(grid) for grid in grids]}"
+        )
+    laid = []
+    for grid, of_map in zip(grids, weights.sum(dim=1).split(numbers, dim=1), strict=True):
+        shares = windows_matrix(*grid, side).to(of_map).unflatten(0, (len(weights), -1))
+        laid.append((of_map[:, None] @ shares)[:, 0])
+    return laid

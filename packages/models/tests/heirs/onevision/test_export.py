@@ -63,6 +63,8 @@ def test_as_the_folder_that_was_opened(model, folder, tmp_path):
     """Opened from transformers' layout and exported, the files describe and hold the same."""
     export(model, tmp_path / "out")
     before, after = (load_file(where / "model.safetensors") for where in (folder, tmp_path / "out"))
+    # The folder is one of transformers 5, the exported one has the names of published folders.
+    after = {name.replace("vision_tower.vision_model.", "vision_tower."): tensor for name, tensor in after.items()}
     assert before.keys() == after.keys()
     # The norm after the last block is not used, and so not kept.
     assert all(torch.equal(after[name], before[name]) for name in before if "post_layernorm" not in name)

@@ -1,22 +1,26 @@
 """Checkpoints of InternVL 2.5 to 3.5: transformers' `internvl`, and the layout of its own code (`internvl_chat`)."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import PixelShuffle
 from foveal.connectors.shuffle import INTERNVL, TRANSFORMERS
 from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, intern_vit, intern_vit_weights
+from foveal.models.prompts.chat import prompt_segments
+from foveal.models.prompts.template_texts import TemplateName
+from foveal.models.prompts.templates import Turn
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, unchanged
+from foveal.models.published.recipe import Draft, Prompt, Reading, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Table, divided
 from foveal.models.views.tiles import DynamicTilesPlan
 
@@ -30,6 +34,8 @@ ORIGINAL: Table = (
     ("language_model.", "language_model", ""),
 )
 """InternVL's own code."""
+DOWNSAMPLINGS = (0.5, 1.0, 0.25)
+"""Known values of `downsample_ratio`."""
 TEMPLATE = "internvl2_5"
 """The name of our template `internvl` in InternVL's own code."""
 
@@ -80,15 +86,14 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         readings=(Reading("encoder", tower, of_tower), Reading("connector", connector, of_connector)),
         names=names,
         plan=_library_plan(Path(source), tower) if is_library else _original_plan(config, tower),
-        # The chat template of the folders in transformers' layout has no system text.
-        prompt=("internvl", "" if is_library else config.get("system_message")),
+        prompt=_prompt if is_library else ("internvl", config.get("system_message")),
         max_length=language_model.max_position_embeddings,
     )
 
 
 def _check(config: Mapping[str, Any], source: str) -> None:
     """Refuse settings that would change the numbers."""
-    known: dict[str, tuple[Any, ...]] = {"downsample_ratio": (0.5, 1.0, 0.25)}
+    known: dict[str, tuple[Any, ...]] = {"downsample_ratio": DOWNSAMPLINGS}
     if config["model_type"] == LIBRARY:
         known |= {"projector_hidden_act": ("gelu",), "vision_feature_select_strategy": ("default",)}
     else:
@@ -133,15 +138,34 @@ def _language_model(config: Mapping[str, Any], stored: Iterable[str], source: st
     return language_model
 
 
+def _prompt(tokenizer: PreTrainedTokenizerBase) -> Prompt:
+    """ChatML with the system text of the tokenizer's chat template, which has none in the published folders.
+
+    If the chat template is not ChatML, it is used itself.
+    """
+    if not tokenizer.chat_template:
+        return "internvl", ""
+    talk = [Turn("user", "?"), Turn("assistant", "Yes."), Turn("user", "Sure?")]
+    shown = _text(talk, "chat", tokenizer)
+    found = re.match(r"<\|im_start\|>system\n(.*?)<\|im_end\|>\n", shown, re.DOTALL)
+    system = found[1] if found else ""
+    return ("internvl", system) if shown == _text(talk, "internvl", tokenizer, system) else ("chat", None)
+
+
+def _text(talk: Sequence[Turn], template: TemplateName, tokenizer: PreTrainedTokenizerBase, system: str = "") -> str:
+    return "".join(segment.text for segment in prompt_segments(talk, template, tokenizer, system=system))
+
+
 def _library_plan(folder: Path, tower: VisionTransformer) -> DynamicTilesPlan:
     """The plan that the folder's settings of pictures describe; also gives the tower their mean and deviation."""
     settings = preprocessing_of(folder, (GOT,))
     if settings is None:
         return _tiles(tower.image_size, 1, 12)
+    # transformers' processor of InternVL cuts tiles and crops nothing else, whatever the file says.
+    settings = replace(settings, settings={**settings.settings, "crop_to_patches": True, "do_center_crop": False})
     tower.image_mean, tower.image_std = settings.statistics()
     settings.square(tower.image_size)
-    # transformers' processor of InternVL cuts pictures whatever the file says about crop_to_patches.
-    return _tiles(tower.image_size, *replace(settings, settings={**settings.settings, "crop_to_patches": True}).tiles())
+    return _tiles(tower.image_size, *settings.tiles())
 
 
 def _original_plan(config: Mapping[str, Any], tower: VisionTransformer) -> DynamicTilesPlan:

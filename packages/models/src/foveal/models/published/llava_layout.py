@@ -19,7 +19,7 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge
 from foveal.models.merges.merge import Merge
 from foveal.models.merges.onevision import OneVisionMerge
-from foveal.models.published import siglip_towers
+from foveal.models.published import siglip_towers, vip_llava
 from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
@@ -88,7 +88,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             raise ValueError(f"{source}: {field} is {config[field]!r}; {what} cannot be read")
     names = divided(weights.shapes, ORIGINAL, source=source)
     language_model = config_of(FAMILIES[kind], config)
-    tower, readings = _tower(config, names, weights, encoder)
+    tower, readings = tower_of(config, names, weights, encoder)
     shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
     width = tower.widths[0] if len(tower.widths) == 1 else tower.widths
     with torch.device("meta"):
@@ -111,12 +111,13 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         readings=(*readings, of_connector(connector), of_merge(merge)),
         names=names,
         plan=plan_of(config, tower, connector, merge, source=source),
+        prompt=vip_llava.PROMPT if FAMILIES[kind] == "llama" and vip_llava.has_vicuna(config) else None,
         tokens=_marks(config),
         max_length=longest(config, language_model),
     )
 
 
-def _tower(
+def tower_of(
     config: Mapping[str, Any], names: Names, weights: StoredTensors, encoder: str | None
 ) -> tuple[VisionTransformer, tuple[Reading, ...]]:
     """The image tower: without weights if the checkpoint contains them, otherwise the one that it names."""
@@ -128,6 +129,8 @@ def _tower(
         raise ValueError(f"{source}: mm_vision_select_feature is {feature!r}, only patch and cls_patch can be read")
     layers, keep = tuple(chosen) if isinstance(chosen, list) else (chosen,), feature == "cls_patch"
     name, inside = encoder or str(config["mm_vision_tower"]), names.of("encoder")
+    if vip_llava.is_vip(config):
+        name, layers = encoder or vip_llava.TOWER, vip_llava.LAYERS
     if not inside:
         return clip_vit(name, layers=layers, keep_class_token=keep), ()
     with torch.device("meta"):

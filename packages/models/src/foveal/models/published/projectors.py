@@ -8,7 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal.connectors import Chain, Connector, Identity, MlpProjector, MMFuser, PerceiverResampler, SpatialResampler
+from foveal.connectors import (
+    Chain,
+    ConcatChannels,
+    Connector,
+    Identity,
+    MlpProjector,
+    MMFuser,
+    Norm,
+    PerceiverResampler,
+    SpatialResampler,
+)
 from foveal.connectors.mlp import LLAVA, LLAVA_LINEAR, TRANSFORMERS
 from foveal.connectors.mmfuser import MMFUSER
 from foveal.connectors.resampler import UHD
@@ -28,6 +38,8 @@ RESAMPLERS: dict[str, type[PerceiverResampler]] = {
 RESAMPLER_HEAD_WIDTH = 128
 FUSER_POINTS = 4
 """The only number in MMFuser's reference; with it, the shapes determine the number of heads."""
+VIP_NORM, VIP_MLP, VIP_STAGE = "clip_layernorm.", "final_linear.", "stages.1.norm."
+"""ViP-LLaVA's names in its own code (llava/model/multimodal_projector/builder.py), and the norm's in the chain."""
 EMBEDDINGS = "embed_tokens.weight"
 BEFORE = re.compile(r".*?(mm_projector|multi_modal_projector)\.")
 
@@ -53,6 +65,10 @@ def projector_of(
     if "0.gamma1" in shapes:
         fuser = _fuser(shapes, in_width, source)
         return Chain(in_width, out_width, stages=[fuser], last=_mlp(_after_fuser(shapes), fuser.out_width, out_width))
+    if VIP_NORM + "weight" in shapes:
+        last = {name.removeprefix(VIP_MLP): shape for name, shape in shapes.items() if name.startswith(VIP_MLP)}
+        width = sum(in_width) if isinstance(in_width, tuple) else in_width
+        return Chain(in_width, out_width, stages=[ConcatChannels, Norm], last=_mlp(last, width, out_width))
     if "query" in shapes and "attn.in_proj_weight" in shapes:
         if kind not in RESAMPLERS:
             raise ValueError(f"{source}: mm_projector_type is {kind!r}, expected one of {', '.join(RESAMPLERS)}")
@@ -76,6 +92,11 @@ def read_projector(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, T
         read = {f"stages.0.{name}": tensor for name, tensor in MMFUSER.read(fuser, source=source).items()}
         last = LLAVA.read(_after_fuser(tensors), source=source)
         return read | {f"last.{name}": tensor for name, tensor in last.items()}
+    if VIP_NORM + "weight" in tensors:
+        normed = {name: tensor for name, tensor in tensors.items() if name.startswith(VIP_NORM)}
+        rest = {name.removeprefix(VIP_MLP): tensor for name, tensor in tensors.items() if name not in normed}
+        read = {f"last.{name}": tensor for name, tensor in LLAVA.read(rest, source=source).items()}
+        return read | {VIP_STAGE + name.removeprefix(VIP_NORM): tensor for name, tensor in normed.items()}
     marks = {"query": UHD, "weight": LLAVA_LINEAR, "linear_1.weight": TRANSFORMERS}
     table = next((table for mark, table in marks.items() if mark in tensors), LLAVA)
     return table.read(tensors, source=source)

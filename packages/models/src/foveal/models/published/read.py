@@ -15,6 +15,7 @@ from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.quantize import Kind, record
 from foveal.models.language_models.quantized_loading import load_quantized
+from foveal.models.language_models.stored_quantization import check_quantization
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
@@ -28,12 +29,13 @@ from foveal.models.published import (
     qwen3_vl_layout,
     qwen_tokenizer,
     transformers_layout,
+    uhd_v2_layout,
     vary_layout,
 )
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
-from foveal.models.published.quantized_folders import check_quantization, plain_weights, quantized_decoder
+from foveal.models.published.quantized_folders import plain_weights, quantized_decoder
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.named import chosen_plan
@@ -48,6 +50,7 @@ LAYOUTS: tuple[tuple[Known, Drafted], ...] = (
     (vary_layout.is_base, vary_layout.base),
     (vary_layout.is_tiny, vary_layout.tiny),
     (minicpm_layout.is_minicpm, minicpm_layout.draft),
+    (uhd_v2_layout.is_uhd_v2, uhd_v2_layout.draft),
     (llava_layout.is_original, llava_layout.draft),
     (transformers_layout.is_library, transformers_layout.draft),
     (onevision_layout.is_onevision, onevision_layout.draft),
@@ -119,7 +122,7 @@ def opened(
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
-        else draft.prompt
+        else (draft.prompt(tokenizer) if callable(draft.prompt) else draft.prompt)
         or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
     _say_ignored(draft.names, weights.source)

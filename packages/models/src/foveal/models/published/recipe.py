@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import Connector
 from foveal.core import Rename
@@ -16,6 +17,8 @@ from foveal.models.published.tensor_names import Names
 from foveal.models.views.plan import ViewPlan
 
 Gather = Callable[[Iterable[tuple[str, Tensor]]], Iterator[tuple[str, Tensor]]]
+Prompt = tuple[TemplateName, str | None]
+"""A template, and the system text that replaces its own; None: its own."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Draft:
         readings: how encoder, connector and merge are filled.
         names: which tensors belong to which part.
         plan: the view plan that the model was trained with.
-        prompt: template and system text; None: those of the language model's family.
+        prompt: template and system text, or a function of the tokenizer that gives them; None: those of the language
+            model's family.
         tokens: special tokens that prompts need.
         max_length: longest sequence, in tokens.
     """
@@ -63,7 +67,7 @@ class Draft:
     readings: tuple[Reading, ...]
     names: Names
     plan: ViewPlan
-    prompt: tuple[TemplateName, str | None] | None = None
+    prompt: Prompt | Callable[[PreTrainedTokenizerBase], Prompt] | None = None
     tokens: tuple[str, ...] = ()
     max_length: int
 

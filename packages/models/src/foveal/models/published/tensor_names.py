@@ -16,6 +16,13 @@ ORIGINAL: Table = (
 )
 """LLaVA's own code and its derivatives."""
 
+UHD_V2: Table = (
+    ("model.mm_projector.upsampler.upsampler.", "upsampler", ""),
+    ("model.mm_projector.upsampler.", "featurizer", ""),
+    *ORIGINAL,
+)
+"""LLaVA-UHD v2's own code."""
+
 LEGACY: Table = (
     ("vision_tower.", "encoder", ""),
     ("multi_modal_projector.", "connector", ""),

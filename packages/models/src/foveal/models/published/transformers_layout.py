@@ -13,7 +13,7 @@ from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, clip_vit, clip_weights
 from foveal.encoders.hub import only_shapes
 from foveal.models.merges.anyres import AnyResMerge
-from foveal.models.published import siglip_towers
+from foveal.models.published import siglip_towers, vip_llava
 from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
@@ -30,12 +30,6 @@ logger = logging.getLogger(__name__)
 
 VIP = "vipllava"
 KINDS = ("llava", "llava_next", VIP)
-VIP_LAYERS = (-2, -5, -8, -11, 6)
-VIP_SYSTEM = (
-    "A chat between a curious human and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the human's questions."
-)
-"""ViP-LLaVA was trained with LLaVA's `llava_v1` (scripts/finetune_stage3.sh of its code): vicuna_v1 with this text."""
 
 
 def is_library(config: Mapping[str, Any], weights: StoredTensors) -> bool:
@@ -69,7 +63,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         merge=merge,
         readings=(reading, of_projector, of_merge(merge)),
         names=names,
-        prompt=("vicuna_v1", VIP_SYSTEM) if config["model_type"] == VIP else None,
+        prompt=vip_llava.PROMPT if config["model_type"] == VIP else None,
         plan=_plan(config, tower, with_tiles=merge is not None, source=source),
         max_length=language_model.max_position_embeddings,
     )
@@ -102,7 +96,7 @@ def _layers(config: Mapping[str, Any]) -> tuple[int, ...]:
     """The tower's layers that the projector reads."""
     layers = config.get("vision_feature_layer")
     if layers is None:
-        layers = VIP_LAYERS if config["model_type"] == VIP else -2
+        layers = vip_llava.LAYERS if config["model_type"] == VIP else -2
     return (layers,) if isinstance(layers, int) else tuple(layers)
 
 
