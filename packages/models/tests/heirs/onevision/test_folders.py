@@ -98,16 +98,23 @@ def test_other_ways_to_read_videos(original, picture, field):
 
 
 @torch.no_grad()
-def test_saved_and_quantised(model, folder, picture, tmp_path):
-    sample = model.processor.encode_prompt([picture(50, 40)], QUESTION)
-    batch = model.processor.collate([sample], side="left")
+def test_saved(model, picture, tmp_path):
+    batch = model.processor.collate([model.processor.encode_prompt([picture(50, 40)], QUESTION)], side="left")
     again = load(save(model, tmp_path / "saved"))
     assert generate(again, batch, max_new_tokens=6) == generate(model, batch, max_new_tokens=6)
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_quantised_while_it_is_loaded(model, folder, picture, tmp_path):
+    sample = model.processor.encode_prompt([picture(50, 40)], QUESTION)
+    batch = model.processor.collate([sample], side="left")
     first = load(folder, quantize="nf4-dq")
     second = load(save(first, tmp_path / "quantised"))
     asked = (batch.input_ids, batch.views, batch.attention_mask, None, batch.sizes)
     assert torch.equal(first(*asked), second(*asked))
     assert not torch.equal(first(*asked), model(*asked))
+    assert generate(first, batch, max_new_tokens=4) == generate(second, batch, max_new_tokens=4)
 
 
 def test_one_step_reaches_every_part(folder, picture):
