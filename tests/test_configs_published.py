@@ -28,6 +28,7 @@ from recipes.optimization.groups import Rates
 VICUNA_SIZES, TWO_STAGES = ("7b", "13b"), ("pretrain", "finetune")
 METHODS = {
     "llava_next": (VICUNA_SIZES, TWO_STAGES),
+    "llava_onevision": (("500m", "7b"), TWO_STAGES),
     "deepstack_l": (VICUNA_SIZES, TWO_STAGES),
     "deepstack_v": (VICUNA_SIZES, TWO_STAGES),
     "deepstack_hd": (VICUNA_SIZES, TWO_STAGES),
@@ -47,6 +48,7 @@ METHODS = {
     "minicpm_v": (("1b",), TWO_STAGES),
     "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
     "uhd_v3": (("7b",), TWO_STAGES),
+    "qwen3_vl": (("2b", "4b"), ("finetune",)),
 }
 FILES = sorted(path for method in METHODS for path in CONFIGS.glob(f"*/{method}/*.yaml") if path.stem != "from_tiny")
 PRESETS = {
@@ -78,6 +80,8 @@ ALIGN, INSTRUCT = Run(256, 1, None, 1e-3, None), Run(128, 1, None, 2e-5, 2e-5)
 RUNS = {
     "llava_next/pretrain": ALIGN,  # rate: released script; batch: LLaVA-1.5's
     "llava_next/finetune": Run(128, 1, 2e-6, 1e-5, 1e-5),  # rates: released script (Qwen2-7B); batch: LLaVA-1.5's
+    "llava_onevision/pretrain": ALIGN,  # rate: released script; batch: LLaVA-1.5's
+    "llava_onevision/finetune": Run(256, 1, 2e-6, 1e-5, 1e-5),  # released script
     "deepstack_l/pretrain": ALIGN,  # arXiv 2406.04334, table 10, as the next five
     "deepstack_l/finetune": INSTRUCT,
     "deepstack_v/pretrain": ALIGN,
@@ -120,6 +124,7 @@ RUNS = {
     # Rates, warm-up (1000 of 2000 steps, 1000 of 10000) and decay: LLaVA-UHD v4, released code; batch: LLaVA-1.5's.
     "minicpm_v/pretrain": Run(256, 1, None, 1e-4, None, 0.5, 0.01),
     "minicpm_v/finetune": Run(128, 1, 1e-5, 1e-5, 1e-5, 0.1, 0.01),
+    "qwen3_vl/finetune": Run(128, 3, None, 1e-5, 2e-7, 0.03, 0.01),  # released code: 4 x 8 x 4
 }
 CLIPPED = ("minicpm_v/pretrain", "minicpm_v/finetune")
 """Stages with clipped gradients and a second beta of 0.98."""
@@ -218,6 +223,12 @@ HYBRID_NEW = {"encoder.first_neck", "encoder.first_share", "encoder.high.neck", 
         (["llava_next/7b", "llava_next/pretrain"], {}, {"connector": 1e-3}),
         (
             ["llava_next/7b", "llava_next/finetune"],
+            {},
+            {"encoder": 2e-6, "connector": 1e-5, "merge": 1e-5, "language_model": 1e-5},
+        ),
+        (["llava_onevision/7b", "llava_onevision/pretrain"], {}, {"connector": 1e-3}),
+        (
+            ["llava_onevision/7b", "llava_onevision/finetune"],
             {},
             {"encoder": 2e-6, "connector": 1e-5, "merge": 1e-5, "language_model": 1e-5},
         ),
@@ -398,7 +409,11 @@ def test_stages_are_understood(parsed, method, size, stage):
         assert network["class_path"] == "foveal.models.load"
         assert (network["init_args"]["folder"], network["init_args"]["dtype"]) == ("there", "float32")
         own = None, of_size["plan"]  # none: the checkpoint's own
-        assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
+        pixels = {"cell": 32, "min_pixels": 12_544, "max_pixels": 451_584}
+        if method == "qwen3_vl":
+            assert pixels.items() <= plan["init_args"].items()
+        else:
+            assert plan in (own if method != "got_ocr" else ["crop_to_patches"])
         assert network["init_args"]["template"] in (None, of_size["template"])
 
 

@@ -13,11 +13,9 @@ import torch
 from tools.bench import methods, published
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig
 
 from foveal.core import Size
 from foveal.encoders import (
-    CausalFlowEncoder,
     SamViTDet,
     clip_vit_large_336,
     convnext_large,
@@ -30,7 +28,6 @@ from foveal.encoders import (
 from foveal.models import DeepStackPlan, SequenceMerge, opt
 from foveal.models.estimates.cost import Cost, Parts, flops, parameters, picture_size
 from foveal.models.estimates.cost import cost as cost_of
-from foveal.models.language_models.causal import causal_class
 
 LAST = (-1,)
 MIB = 2**20
@@ -97,9 +94,14 @@ HR_ADAPTER += linear(2048, 512) + linear(512, 1)
 HR = 3 * HR_ADAPTER + linear(1024, 1024) + linear(1536, 1024)
 QWEN_7B = decoder(151_936, 4096, 32, 11008, bias=3 * 4096)
 QWEN_500M = decoder(151_860, 1024, 24, 2816, bias=3 * 1024) - 151_860 * 1024  # the tables are one
+QWEN2_500M, QWEN2_7B = 494_032_768, 7_615_616_512
+SO400M = 428_225_600
+SO400M_BEHIND = 4 * linear(1152, 1152) + linear(1152, 4304) + linear(4304, 1152) + 6 * 1152 + siglip_head(1152, 4304)
 # MoonViT with patches of 10 pixels instead of 14, and each compression.
 MOONVIT_10, COMPRESSION = 416_866_032 - 3 * (14 * 14 - 10 * 10) * 1152, linear(2 * 1152, 1152) + 1152**2
-QWEN2_7B = 7_615_616_512
+# SAM's encoder with narrower convolutions, Qwen2-0.5B without its table, and 400 queries.
+FLOW = 89_670_912 + 9 * (256 * 512 + 512 * 896) + QWEN2_500M - 151_936 * 896 + 400 * 896
+EXPERTS_3B = decoder(129_280, 1280, 12, 0) + 3 * 1280 * 6848 + 11 * (66 * 3 * 1280 * 896 + 64 * 1280)
 OPT_125M = 125_239_296
 CLIP_BEHIND = CLIP_BLOCK + CLIP_NORM
 
@@ -111,6 +113,8 @@ PARTS = {
     "Dense Connector 7B": (CLIP_336, CLIP_BEHIND, linear(3072, 4096) + linear(4096, 4096), VICUNA_7B),
     "MMFuser 7B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_7B, VICUNA_7B),
     "LLaVA-NeXT 7B": (CLIP_336, CLIP_BEHIND, MLP_7B + 4096, VICUNA_7B),
+    "LLaVA-OneVision 0.5B": (SO400M, SO400M_BEHIND, linear(1152, 896) + linear(896, 896) + 896, QWEN2_500M),
+    "LLaVA-OneVision 7B": (SO400M, SO400M_BEHIND, linear(1152, 3584) + linear(3584, 3584) + 3584, QWEN2_7B),
     "DeepStack-L 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-V 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-HD 7B": (CLIP_336, CLIP_BEHIND, MLP_7B + 4096, VICUNA_7B),
@@ -127,10 +131,14 @@ PARTS = {
     ),
     "Vary-base 7B": (CLIP_224 + VARY, CLIP_BEHIND, 2 * linear(1024, 2048), QWEN_7B),
     "Vary-tiny": (VARY, 0, linear(1024, 768), OPT_125M + (50_268 - 50_272 + 2048) * 768),
+    "DeepSeek-OCR 2": (FLOW, 0, linear(896, 1280) + 1280, EXPERTS_3B),
     **dict.fromkeys(("GOT-OCR 2.0, one view", "GOT-OCR 2.0, 12 tiles"), (VARY, 0, linear(1024, 1024), QWEN_500M)),
     # transformers' class on the meta device, 938,193,024 in all, with the settings of the published config.json.
     "InternVL3 1B": (304_012_288, 0, 4_482_816, 629_697_920),
     "MiniCPM-V 4.6": (522_299_312, 0, 25_967_104, 752_161_600),
+    # transformers 5.23 on the meta device: a tower, a merger and three deep ones, a language model with tied tables.
+    "Qwen3-VL 2B": (306_242_560, 0, 25_174_016 + 3 * 25_180_160, 1_720_574_976),
+    "Qwen3-VL 4B": (306_242_560, 0, 27_271_680 + 3 * 27_277_824, 4_022_468_096),
     "LLaVA-1.5 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
     "MMFuser 13B": (CLIP_336, CLIP_BEHIND, MMFUSER + MLP_13B, VICUNA_13B),
     "DeepStack-L 13B": (CLIP_336, CLIP_BEHIND, MLP_13B, VICUNA_13B),
@@ -178,6 +186,12 @@ def test_minicpm_has_as_many_parameters_as_its_release():
 
 
 def test_the_released_files():
+    """LLaVA-OneVision's hold 894 M and 8.03 B parameters: all but the tower's last block and its head."""
+    assert round(parts("LLaVA-OneVision 0.5B").total / 1e6) == 894
+    assert round(parts("LLaVA-OneVision 7B").total / 1e9, 2) == 8.03
+
+
+def test_the_released_files_of_deepstack_and_uhd():
     """In 16 bits: DeepStack-L 7B 14.13 GB = 13.48 + 0.61 + 0.04; LLaVA-UHD 13B 26.9 GB, its connector 276 MB."""
     deepstack, uhd = parts("DeepStack-L 7B"), parts("LLaVA-UHD 13B, 144 queries")
     sizes = (deepstack.language_model, deepstack.encoder + CLIP_BEHIND, deepstack.connector)
@@ -193,33 +207,6 @@ def test_language_models():
     with torch.device("meta"):
         original = opt(50272, width=768, depth=12, heads=12, mlp_width=3072, context=2048)
     assert sum(weight.numel() for weight in original.parameters()) == OPT_125M
-
-
-def test_deepseek_ocr2():
-    """SAM's encoder with narrower convolutions, Qwen2-0.5B without its table, queries; the released 3B of 12 layers."""
-    config = AutoConfig.for_model(
-        "deepseek_ocr2_text",
-        vocab_size=129_280,
-        hidden_size=1280,
-        intermediate_size=6848,
-        num_hidden_layers=12,
-        num_attention_heads=10,
-        num_key_value_heads=10,
-        n_routed_experts=64,
-        n_shared_experts=2,
-        moe_intermediate_size=896,
-        mlp_layer_types=["dense"] + ["sparse"] * 11,
-    )
-    with torch.device("meta"):
-        encoder = CausalFlowEncoder(SamViTDet(downsample=(512, 896)))
-        language_model = causal_class(config).from_config(config)
-    convolutions = 9 * (256 * 512 + 512 * 896)
-    qwen2 = 494_032_768 - 151_936 * 896
-    assert sum(weight.numel() for weight in encoder.parameters()) == 89_670_912 + convolutions + qwen2 + 400 * 896
-    experts = 11 * (66 * 3 * 1280 * 896 + 64 * 1280)
-    shared = decoder(129_280, 1280, 12, 0) + 3 * 1280 * 6848
-    assert sum(weight.numel() for weight in language_model.parameters()) == experts + shared
-    assert [encoder.grids(Size(side, side))[0].cells for side in (768, 1024)] == [144, 256]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +260,12 @@ def test_deepseek_ocr2():
             ["<image>", 66, "</image>", "<slice>", 64, "</slice>", "\n", "<slice>", 64, "</slice>"],
             id="MiniCPM-V, 1x2",
         ),
+        pytest.param("Qwen3-VL 2B", (1000, 3000), ["<|vision_start|>", 31 * 94, "<|vision_end|>"], id="Qwen3-VL"),
         pytest.param("Vary-tiny", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-tiny"),
+        pytest.param("GOT-OCR 2.0, one view", (1000, 3000), ["<img>", 256, "</img>"], id="GOT-OCR 2.0"),
+        pytest.param("GOT-OCR 2.0, 12 tiles", (2000, 1000), ["<img>", 256, 256, 256, "</img>"], id="GOT-OCR, tiles"),
+        pytest.param("DeepSeek-OCR 2", (768, 700), [257], id="DeepSeek-OCR 2, small"),
+        pytest.param("DeepSeek-OCR 2", (1654, 2339), [1121], id="DeepSeek-OCR 2, the most"),
         pytest.param("Vary-base 7B", (1000, 3000), ["<img>", 256, "</img>"], id="Vary-base"),
     ],
 )

@@ -37,6 +37,7 @@ PAGES = {
     "Dense Connector": "dense_connector",
     "MMFuser": "mmfuser",
     "LLaVA-NeXT": "llava_next",
+    "LLaVA-OneVision": "llava_onevision",
     "DeepStack-L": "deepstack",
     "DeepStack-V": "deepstack",
     "DeepStack-HD": "deepstack",
@@ -48,9 +49,11 @@ PAGES = {
     "DeepSeek-VL": "deepseek_vl",
     "Vary-base": "vary",
     "Vary-tiny": "vary",
+    "DeepSeek-OCR 2": "deepseek_ocr2",
     "GOT-OCR 2.0": "got_ocr",
     "InternVL3": "internvl",
     "MiniCPM-V": "minicpm_v",
+    "Qwen3-VL": "qwen3_vl",
     "Mixture of features": "encoders",
 }
 """The page that describes each method; the method's first row links to it."""

@@ -12,6 +12,7 @@ from torch import nn
 from foveal.connectors import Connector, MlpProjector
 from foveal.encoders import Encoder, clip_vit_large_336
 from foveal.models import Merge, PadToSquare, ViewPlan, VisionLanguageModel, byte_tokenizer, llama, opt
+from foveal.models.language_models.causal import causal_class
 from foveal.models.language_models.qwen1 import qwen2_config_of
 from recipes.command_line.configurations import merged
 from recipes.estimates.shapes import shapes_of
@@ -89,6 +90,29 @@ def qwen_500m() -> nn.Module:
         tie_word_embeddings=True,
     )
     model: nn.Module = Qwen2ForCausalLM(config)
+    return model
+
+
+def deepseek_3b_of_experts() -> nn.Module:
+    """DeepSeek-OCR 2's language model (its released configuration): 64 experts in all layers but the first."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(
+        "deepseek_ocr2_text",
+        vocab_size=129_280,
+        hidden_size=1280,
+        intermediate_size=6848,
+        num_hidden_layers=12,
+        num_attention_heads=10,
+        num_key_value_heads=10,
+        max_position_embeddings=8192,
+        n_routed_experts=64,
+        n_shared_experts=2,
+        num_experts_per_tok=6,
+        moe_intermediate_size=896,
+        mlp_layer_types=["dense"] + ["sparse"] * 11,
+    )
+    model: nn.Module = causal_class(config).from_config(config)
     return model
 
 
@@ -204,6 +228,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "Dense Connector 7B": partial(network, "dense_connector/7b"),
     "MMFuser 7B": partial(network, "mmfuser/7b"),
     "LLaVA-NeXT 7B": partial(network, "llava_next/7b"),
+    "LLaVA-OneVision 0.5B": partial(network, "llava_onevision/500m"),
+    "LLaVA-OneVision 7B": partial(network, "llava_onevision/7b"),
     "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
     "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
@@ -216,6 +242,7 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "DeepSeek-VL 7B": partial(network, "deepseek_vl/7b", changes={"language_model": part("deepseek_7b")}),
     "Vary-base 7B": partial(network, "vary/7b", changes={"language_model": part("qwen_7b")}),
     "Vary-tiny": partial(network, "vary_tiny/125m"),
+    "DeepSeek-OCR 2": partial(network, "deepseek_ocr2/3b", changes={"language_model": part("deepseek_3b_of_experts")}),
     "GOT-OCR 2.0, one view": partial(network, "got_ocr/580m", changes={"language_model": part("qwen_500m")}),
     "GOT-OCR 2.0, 12 tiles": partial(
         network, "got_ocr/580m", changes={"language_model": part("qwen_500m"), "plan.max_tiles": 12}
@@ -224,6 +251,8 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "MiniCPM-V 4.6": partial(
         network, "minicpm_v/1b", changes={"language_model": part("qwen3_5_800m"), "max_length": CONTEXT}
     ),
+    "Qwen3-VL 2B": partial(network, "qwen3_vl/2b"),
+    "Qwen3-VL 4B": partial(network, "qwen3_vl/4b"),
     "LLaVA-1.5 13B": partial(network, "llava/13b"),
     "MMFuser 13B": partial(network, "mmfuser/13b"),
     "DeepStack-L 13B": partial(network, "deepstack_l/13b"),

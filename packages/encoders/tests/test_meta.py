@@ -7,7 +7,17 @@ from types import ModuleType
 import pytest
 import torch
 
-from foveal.encoders import SamViTDet, clip_vit, convnext, dinov2_vit, intern_vit, minicpm_vit, sam_vit, siglip_vit
+from foveal.encoders import (
+    SamViTDet,
+    clip_vit,
+    convnext,
+    dinov2_vit,
+    intern_vit,
+    minicpm_vit,
+    moonvit,
+    sam_vit,
+    siglip_vit,
+)
 from foveal.encoders.hub import PICTURES
 
 TOWER = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
@@ -19,6 +29,10 @@ TOWERS = {
     "minicpm": (
         minicpm_vit,
         {"model_type": "minicpmv4_6_vision", "intermediate_size": 12, "insert_layer_id": 0, **TOWER},
+    ),
+    "moonvit": (
+        moonvit,
+        {"model_type": "moonvit", "intermediate_size": 12, "init_pos_emb_height": 2, "init_pos_emb_width": 2, **TOWER},
     ),
     "convnext": (convnext, {"model_type": "convnext", "hidden_sizes": [4, 8], "depths": [1, 2]}),
 }

@@ -6,7 +6,14 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from foveal.encoders import InverseSemanticPyramid, ParallelEncoder, VisionTransformer, semantic_pyramid, vdim_weights
-from foveal.encoders.bilateral import RADIUS, JointBilateralUpsampler, _neighbours
+from foveal.encoders.bilateral import (
+    RADIUS,
+    JointBilateralUpsampler,
+    _Likeness,
+    _neighbours,
+    _reflected,
+    _WeightedNeighbours,
+)
 
 
 def tower(**changes):
@@ -45,12 +52,25 @@ def test_reference(reference):
 @pytest.mark.parametrize("size", [(2, 2), (2, 9), (5, 3), (12, 7)])
 def test_neighbours_are_those_of_a_reflected_map(size):
     plane = torch.randn(2, 3, *size)
-    found = torch.stack(list(_neighbours(plane)), dim=2)
+    found = torch.stack(list(_neighbours(_reflected(plane))), dim=2)
     if min(size) > RADIUS:  # the narrowest map that torch reflects
         padded = F.pad(plane, [RADIUS] * 4, mode="reflect")
         close(found.flatten(1, 2).flatten(2), F.unfold(padded, 2 * RADIUS + 1))
     assert found.shape == (2, 3, 49, *size)
     close(found[:, :, 24], plane)
+
+
+def test_sums_over_neighbours_and_their_gradients():
+    """Beside all neighbours at once, and beside differences."""
+    padded, weights, keys = (
+        torch.randn(2, *shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 8, 9), (49, 2, 3), (3, 2, 3))
+    )
+    every = torch.stack(list(_neighbours(padded)), dim=2)
+    close(_WeightedNeighbours.apply(padded, weights), (every * weights[:, None]).sum(dim=2))
+    close(_Likeness.apply(padded, keys), (every * keys[:, :, None]).sum(dim=1))
+    assert torch.autograd.gradcheck(_WeightedNeighbours.apply, (padded, weights))
+    assert torch.autograd.gradcheck(_WeightedNeighbours.apply, (padded, weights.detach()))
+    assert torch.autograd.gradcheck(_Likeness.apply, (padded, keys))
 
 
 @torch.no_grad()

@@ -15,8 +15,10 @@ from foveal.models import (
     byte_tokenizer,
     load,
     pretrained_language_model,
+    qwen3_vl_text,
     save,
 )
+from foveal.models.checkpoints.adapter import save_adapter
 from foveal.models.estimates.cost import prefill
 from foveal.models.language_models.causal import HELD, causal_class
 from foveal.models.language_models.injection import decoder_layers
@@ -114,6 +116,7 @@ def test_a_damaged_folder_is_refused(tmp_path):
         pretrained_language_model(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_quantised_while_it_is_read(tmp_path):
     held("qwen3_vl_text").save_pretrained(tmp_path / "full")
     model = pretrained_language_model(str(tmp_path / "full"), quantize="nf4-dq")
@@ -139,6 +142,19 @@ def test_lora_and_training(kind):
     assert len(decoder_layers(model.language_model)) == 2
 
 
+@pytest.mark.slow
+def test_adapters_come_back(kind, tmp_path):
+    save(model_of(held(kind)), tmp_path / "base")
+    model = load(tmp_path / "base")
+    add_lora(model, Lora(rank=2, alpha=4))
+    for name, weight in model.language_model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    again = load(save_adapter(model, tmp_path / "adapter", base=tmp_path / "base"))
+    torch.testing.assert_close(again.language_model(IDS).logits, model.eval().language_model(IDS).logits)
+    assert not torch.equal(again.language_model(IDS).logits, held(kind)(IDS).logits)
+
+
 def test_cost_on_the_meta_device():
     with torch.device("meta"):
         model = held("qwen3_vl_text")
@@ -151,6 +167,18 @@ def test_gradient_checkpointing_changes_nothing(kind):
     model.activation_checkpointing_enable()
     assert decoder_layers(model)[0].gradient_checkpointing
     torch.testing.assert_close(torch.autograd.grad(model(IDS).logits.square().sum(), model.lm_head.weight)[0], plain)
+
+
+def test_a_new_language_model_of_qwen3_vl():
+    """With the published division of frequencies, and with every layer as the identity at first."""
+    with torch.device("meta"):
+        rope = qwen3_vl_text(262, width=64, depth=1, heads=2, mlp_width=8, head_width=128).config.rope_parameters
+    assert (rope["mrope_section"], rope["rope_theta"]) == ([24, 20, 20], 5e6)
+    model = qwen3_vl_text(262, width=96, depth=2, heads=3, key_heads=1, mlp_width=32, zero_output=True)
+    assert model.config.rope_parameters["mrope_section"] == [6, 5, 5]
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    rows = model.get_input_embeddings()(IDS)
+    torch.testing.assert_close(model(IDS).logits, model.lm_head(model.model.norm(rows)))
 
 
 def test_it_answers(kind):

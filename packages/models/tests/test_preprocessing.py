@@ -14,6 +14,8 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from foveal.models import AnyResPlan, CropToSquare, PadToSquare, StretchToSquare, byte_tokenizer, load, save
+from foveal.models.published.image_processors import QWEN2_VL
+from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.views.normalise import normalised
 
 SIDE = 28
@@ -158,3 +160,40 @@ def test_where_the_settings_are_and_that_the_choice_is_logged(folder, next_folde
 def test_what_is_refused(folder, opened, settings, message):
     with pytest.raises(ValueError, match=rf"preprocessor_config\.json.*{message}"):
         opened(folder, settings)
+
+
+NATIVE = {
+    "image_processor_type": "Qwen2VLImageProcessorFast",
+    "patch_size": 8,
+    "size": {"shortest_edge": 256, "longest_edge": 1024, "height": None},
+}
+
+
+def native(folder, changed):
+    (folder / "preprocessor_config.json").write_text(json.dumps(NATIVE | changed))
+    return preprocessing_of(folder, (QWEN2_VL,)).native(patch_size=8, merge_size=2, frames=2)
+
+
+def test_pixels_of_a_native_view(tmp_path):
+    """The older names win, as in transformers."""
+    plan = native(tmp_path, {})
+    assert (plan.cell, plan.min_pixels, plan.max_pixels) == (16, 256, 1024)
+    plan = native(tmp_path, {"min_pixels": 512, "max_pixels": 2048})
+    assert (plan.min_pixels, plan.max_pixels) == (512, 2048)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"temporal_patch_size": 1}, "temporal_patch_size is 1, .*: only 2 goes with the tower"),
+        ({"merge_size": 4}, "merge_size is 4, .*: only 2 goes with the tower"),
+        ({"size": {"height": 64, "width": 64}}, "expected are numbers of pixels, shortest_edge and longest_edge"),
+        ({"size": {"shortest_edge": 9, "longest_edge": 4}}, "min_pixels 9 at least 1 and at most max_pixels 4"),
+        ({"max_pixels": "many"}, "size is .*, which cannot be honoured"),
+        ({"resample": 2}, "resample is 2, which cannot be honoured: only 3 is known"),
+        ({"do_resize": False}, "do_resize is False, .*: only True is known"),
+    ],
+)
+def test_other_native_views_are_refused(tmp_path, changed, message):
+    with pytest.raises(ValueError, match=message):
+        native(tmp_path, changed)

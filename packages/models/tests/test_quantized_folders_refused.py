@@ -6,7 +6,7 @@ import pytest
 import torch
 from packages.models.tests.quantised_llava import llava, quantised, rewritten
 
-from foveal.models import byte_tokenizer, load
+from foveal.models import byte_tokenizer, llama, load, pretrained_language_model
 
 UP = "language_model.model.layers.0.mlp.up_proj."
 FC = "vision_tower.encoder.layers.0.mlp.fc1."
@@ -59,3 +59,13 @@ def test_what_the_configuration_says_is_not_there(tmp_path):
     (tmp_path / "folder/config.json").write_text(json.dumps(config | {"quantization_config": described}))
     with pytest.raises(ValueError, match=r"its config\.json describes weights in nf4, but they are not quantised"):
         load(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq", "fp8", "compressed-tensors"])
+def test_a_language_model_alone(tmp_path, method):
+    llama(272, width=16, depth=1, heads=2, mlp_width=16).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    described = {"quant_method": method, "bits": 4, "group_size": 128}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": described}))
+    with pytest.raises(ValueError, match=f"quantised by '{method}' .*, only bitsandbytes can be read: take the folder"):
+        pretrained_language_model(str(tmp_path))

@@ -166,6 +166,7 @@ def test_all_functions_that_a_configuration_can_call():
         *("clip_vit", "clip_vit_large_224", "clip_vit_large_336", "convnext", "convnext_large", "convnext_xxlarge"),
         *("dinov2_tower", "dinov2_vit", "dinov2_vit_large", "sam_vit"),
         *("intern_vit", "intern_vit_300m_448", "intern_vit_6b_448", "intern_vit_tower"),
+        *("minicpm_vit", "moonvit", "qwen3_vl_text", "semantic_pyramid"),
         *("siglip_tower", "siglip_vit", "siglip_vit_large_384", "siglip_vit_so400m_384"),
         *("byte_tokenizer", "llama", "load", "load_adapter", "load_encoder", "opt", "qwen3"),
         *("pretrained_language_model", "pretrained_tokenizer"),

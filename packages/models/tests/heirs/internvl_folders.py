@@ -126,7 +126,7 @@ def as_the_authors_write(folder, **changed):
     save_file(tensors, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     vision, text = config["vision_config"], config["text_config"]
-    rope = text.pop("rope_parameters")
+    rope, text["tie_word_embeddings"] = text.pop("rope_parameters"), config["tie_word_embeddings"]
     scaling = {"factor": rope["factor"], "rope_type": "dynamic", "type": "dynamic"} if "factor" in rope else None
     written = {
         "model_type": "internvl_chat",

@@ -151,6 +151,15 @@ def test_saved(folder, tmp_path):
     assert answer(again, *asked, max_new_tokens=4) == answer(model, *asked, max_new_tokens=4)
 
 
+def test_names_in_memory(folder, reference, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    save_file({name: tensor.clone() for name, tensor in reference.state_dict().items()}, tmp_path / "model.safetensors")
+    first, second = load(folder).state_dict(), load(tmp_path).state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 def test_experts_are_not_quantised(folder):
     with pytest.raises(ValueError, match=r"other matrices in 2 decoder layers, such as .*experts"):
         load(folder, quantize="nf4-dq")

@@ -172,6 +172,16 @@ ORIGINAL = (
 )
 
 
+def test_names_in_memory(folder, reference, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    tensors = {name: tensor.clone() for name, tensor in reference.state_dict().items() if name != "lm_head.weight"}
+    assert all(name.startswith("model.") for name in tensors)
+    save_file(tensors, tmp_path / "model.safetensors")
+    first, second = load(folder).state_dict(), load(tmp_path).state_dict()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 @torch.no_grad()
 def test_saved_and_quantised(folder, tmp_path):
     whole, first = load(folder), load(folder, quantize="nf4-dq", plan="crop_to_patches")

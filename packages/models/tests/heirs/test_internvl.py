@@ -76,6 +76,8 @@ def test_several_pictures_and_turns(write, processor):
 def test_what_the_folder_says_about_tiles(write, processor):
     folder = write(theirs(processor))
     processor.image_processor.max_patches = 4
+    # Written in a file, but never done.
+    processor.image_processor.do_center_crop, processor.image_processor.crop_size = True, {"height": 20, "width": 20}
     processor.save_pretrained(folder)
     picture = noise(95, 60)
     found = load(folder).processor.encode_prompt([picture], QUESTION).views

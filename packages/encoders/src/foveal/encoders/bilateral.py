@@ -1,9 +1,11 @@
 """Joint bilateral upsampling: a map enlarged along the edges of its picture."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from foveal.core import without_autocast
@@ -37,10 +39,7 @@ class JointBilateralUpsampler(nn.Module):
         with without_autocast(features.device):
             kind = torch.promote_types(features.dtype, torch.float32)
             large = F.interpolate(features.to(kind), size=size, mode="bicubic", align_corners=False)
-            weighted = torch.zeros_like(large)
-            # Neighbour by neighbour: all of them at once would take 49 times the memory of the enlarged map.
-            for number, neighbour in enumerate(_neighbours(large)):
-                weighted = torch.addcmul(weighted, neighbour, weights[:, number, None].to(kind))
+            weighted: Tensor = _WeightedNeighbours.apply(_reflected(large), weights.to(kind))
         return weighted.to(features.dtype)
 
     def weights(self, guide: Tensor) -> Tensor:
@@ -49,7 +48,7 @@ class JointBilateralUpsampler(nn.Module):
         with without_autocast(guide.device):
             kind = torch.promote_types(keys.dtype, torch.float32)
             keys = keys.to(kind)
-            likeness = torch.stack([(neighbour * keys).sum(dim=1) for neighbour in _neighbours(keys)], dim=1)
+            likeness: Tensor = _Likeness.apply(_reflected(keys), keys)
             scale = self.temperature.to(kind).exp().clamp(1e-4, 1e4)
             combined = (scale * likeness).softmax(dim=1) * self._nearness(kind)
             combined = combined / combined.sum(dim=1, keepdim=True).clamp(min=1e-7)
@@ -68,16 +67,68 @@ def _two_convolutions(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, after, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(after, after, 1))
 
 
-def _neighbours(plane: Tensor) -> Iterator[Tensor]:
-    """The neighbour of every cell at each place of the window, row by row; beyond an edge the map is reflected."""
-    rows, columns = plane.shape[2:]
-    padded = plane[:, :, _reflected(rows, plane.device)][..., _reflected(columns, plane.device)]
+class _WeightedNeighbours(torch.autograd.Function):
+    """The sum of the neighbours of every cell, each times its weight.
+
+    Neighbour by neighbour, in both directions: all of them at once would take 49 times the memory of the map, and the
+    gradient of a part of a map, as torch computes it, is as large as the whole map.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, padded: Tensor, weights: Tensor) -> Tensor:
+        """[views, width, rows + 6, columns + 6] and [views, 49, rows, columns] -> [views, width, rows, columns]."""
+        ctx.save_for_backward(padded, weights)
+        weighted = padded.new_zeros(*padded.shape[:2], *weights.shape[2:])
+        for number, neighbour in enumerate(_neighbours(padded)):
+            weighted.addcmul_(neighbour, weights[:, number, None])
+        return weighted
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        padded, weights = ctx.saved_tensors
+        of_padded = torch.zeros_like(padded)
+        # Without a gradient where these layers are frozen and the tower is not.
+        of_weights = torch.empty_like(weights) if ctx.needs_input_grad[1] else None
+        for number, (neighbour, part) in enumerate(zip(_neighbours(padded), _neighbours(of_padded), strict=True)):
+            part.addcmul_(gradient, weights[:, number, None])
+            if of_weights is not None:
+                torch.sum(gradient * neighbour, dim=1, out=of_weights[:, number])
+        return of_padded, of_weights
+
+
+class _Likeness(torch.autograd.Function):
+    """The scalar product of every cell with each of its neighbours."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, padded: Tensor, keys: Tensor) -> Tensor:
+        """[views, width, rows + 6, columns + 6] and [views, width, rows, columns] -> [views, 49, rows, columns]."""
+        ctx.save_for_backward(padded, keys)
+        return torch.stack([(neighbour * keys).sum(dim=1) for neighbour in _neighbours(padded)], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        padded, keys = ctx.saved_tensors
+        of_padded, of_keys = torch.zeros_like(padded), torch.zeros_like(keys)
+        for number, (neighbour, part) in enumerate(zip(_neighbours(padded), _neighbours(of_padded), strict=True)):
+            part.addcmul_(keys, gradient[:, number, None])
+            of_keys.addcmul_(neighbour, gradient[:, number, None])
+        return of_padded, of_keys
+
+
+def _neighbours(padded: Tensor) -> Iterator[Tensor]:
+    """The neighbours of every cell at each place of the window, row by row: parts of the padded map, not copies."""
+    rows, columns = (side - 2 * RADIUS for side in padded.shape[2:])
     for down in range(SIDE):
         for across in range(SIDE):
             yield padded[:, :, down : down + rows, across : across + columns]
 
 
-def _reflected(size: int, device: torch.device) -> Tensor:
-    """Indices of a padded side, back and forth between both ends: also where the padding is wider than the map."""
+def _reflected(plane: Tensor) -> Tensor:
+    """The map with three cells more at every edge, reflected back and forth if it is narrower than that."""
+    rows, columns = (_places(side, plane.device) for side in plane.shape[2:])
+    return plane[:, :, rows][..., columns]
+
+
+def _places(size: int, device: torch.device) -> Tensor:
     places = torch.arange(-RADIUS, size + RADIUS, device=device) % (2 * (size - 1))
     return torch.minimum(places, 2 * (size - 1) - places)

@@ -1,7 +1,7 @@
 """A vision transformer that merges patches after its first blocks: MiniCPM-V 4.6 and LLaVA-UHD v4."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ class EarlyCompressionViT(Encoder):
         image_std: see `Encoder`.
 
     Raises:
-        ValueError: if sizes do not divide each other, or there are not so many blocks.
+        ValueError: if sizes do not divide each other, the activation is unknown, or there are not so many blocks.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("positions",)
@@ -93,6 +93,8 @@ class EarlyCompressionViT(Encoder):
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
         if not 1 <= patch_size <= image_size:
             raise ValueError(f"image_size {image_size} is smaller than patch_size {patch_size}, or there is no patch")
+        if activation not in get_args(Activation):
+            raise ValueError(f"unknown activation {activation!r}: {' or '.join(get_args(Activation))}")
         if compress_after is not None and not 1 <= compress_after <= depth:
             raise ValueError(f"compress_after is {compress_after}: patches are merged after one of the {depth} blocks")
         self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width

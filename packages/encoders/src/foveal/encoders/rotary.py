@@ -52,8 +52,8 @@ class RotaryBlock(Block):
 
 
 def _rotated(states: Tensor, rotation: Rotation) -> Tensor:
-    """[batch, tokens, heads, head_width], rotated in float32: channel i together with channel i + head_width / 2."""
+    """[batch, tokens, heads, head_width], rotated in float32 or better: channel i with channel i + head_width / 2."""
     cosines, sines = (each[:, None] for each in rotation)
-    first, second = states.float().chunk(2, dim=-1)
+    first, second = states.to(torch.promote_types(states.dtype, torch.float32)).chunk(2, dim=-1)
     turned = torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
     return turned.to(states.dtype)

@@ -5,6 +5,7 @@ from foveal.models.checkpoints.load import load, load_adapter
 from foveal.models.generation.answer import answer, answer_batch, stream
 from foveal.models.generation.generate import generate
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
+from foveal.models.language_models.qwen3_vl import qwen3_vl_text
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.deepstack import DeepStackHdMerge, DeepStackMerge, SequenceMerge
 from foveal.models.merges.levels import LevelsMerge
@@ -85,6 +86,7 @@ __all__ = [
     "pretrained_language_model",
     "pretrained_tokenizer",
     "qwen3",
+    "qwen3_vl_text",
     "read_image",
     "save",
     "stream",

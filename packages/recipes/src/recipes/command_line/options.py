@@ -165,7 +165,7 @@ def export_options() -> argparse.Namespace:
     parser = OptionParser(
         prog="python -m recipes.export",
         usage="%(prog)s CHECKPOINT OUT [options]",
-        description="Write a LLaVA or LLaVA-NeXT in transformers' layout, read it back, and compare; "
+        description="Write a LLaVA or InternVL in transformers' layout, read it back, and compare; "
         "other models in parts: language model and tokenizer in transformers' layout, and the image tower if it is "
         "CLIP.",
     )

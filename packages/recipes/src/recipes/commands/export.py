@@ -1,8 +1,8 @@
 """Export a model for other tools.
 
-A LLaVA, LLaVA-NeXT or LLaVA-OneVision is written in transformers' layout, read back by transformers, and compared.
-Other models are written in parts: language model and tokenizer in transformers' layout, and the image tower if it is a
-CLIP or SigLIP.
+A LLaVA, LLaVA-NeXT, LLaVA-OneVision or InternVL is written in transformers' layout, read back by transformers, and
+compared. Other models are written in parts: language model and tokenizer in transformers' layout, and the image tower
+if it is a CLIP or SigLIP.
 """
 
 import argparse

@@ -44,20 +44,33 @@ def _vicuna(width: int, mlp_width: int, depth: int) -> dict[str, Any]:
     }
 
 
-def _qwen2_7b() -> dict[str, Any]:
+def _siglip_so400m() -> dict[str, Any]:
+    sizes = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+    }
+    return {"model_type": "siglip", "vision_config": sizes}
+
+
+def _qwen2(vocabulary: int, width: int, mlp_width: int, *, depth: int, heads: int, key_heads: int) -> dict[str, Any]:
     return {
         "model_type": "qwen2",
         "architectures": ["Qwen2ForCausalLM"],
-        "vocab_size": 152064,
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": mlp_width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_heads,
         "max_position_embeddings": 32768,
         "rms_norm_eps": 1e-6,
         "rope_theta": 1000000.0,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": width < 3584,
         "torch_dtype": "bfloat16",
     }
 
@@ -67,11 +80,13 @@ KNOWN = {
     "openai/clip-vit-large-patch14": _clip(224),
     "lmsys/vicuna-7b-v1.5": _vicuna(4096, 11008, 32),
     "lmsys/vicuna-13b-v1.5": _vicuna(5120, 13824, 40),
-    "Qwen/Qwen2-7B-Instruct": _qwen2_7b(),
+    "Qwen/Qwen2-0.5B-Instruct": _qwen2(151936, 896, 4864, depth=24, heads=14, key_heads=2),
+    "Qwen/Qwen2-7B-Instruct": _qwen2(152064, 3584, 18944, depth=28, heads=28, key_heads=4),
+    "google/siglip-so400m-patch14-384": _siglip_so400m(),
     "moonshotai/MoonViT-SO-400M": {"model_type": "moonvit"},
 }
 """Sizes from `config.json` of these hub names (CLIP ViT-L/14, arXiv 2103.00020; LLaMA, arXiv 2302.13971; Qwen2, arXiv
-2407.10671; MoonViT, arXiv 2504.07491, whose defaults are its sizes)."""
+2407.10671; SigLIP, arXiv 2303.15343; MoonViT, arXiv 2504.07491, whose defaults are its sizes)."""
 
 
 @dataclass(frozen=True)

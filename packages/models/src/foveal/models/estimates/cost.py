@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from foveal.core import Size
+from foveal.models.estimates.experts_by_shape import experts_by_shape
 from foveal.models.merges.merge import Merged
 from foveal.models.model import VisionLanguageModel
 from foveal.models.views.normalise import normalised
@@ -109,7 +110,8 @@ def prefill(language_model: nn.Module, tokens: int) -> int:
     model: Any = language_model
     embedded = torch.empty(1, tokens, model.config.hidden_size, device="meta")
     # Without a cache transformers would look for packed sequences in the positions' values, which do not exist here.
-    return flops(lambda: model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1))
+    with experts_by_shape(model):
+        return flops(lambda: model(inputs_embeds=embedded, use_cache=True, logits_to_keep=1))
 
 
 def flops(run: Callable[[], object]) -> int:
@@ -149,7 +151,9 @@ def pretended(model: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
             empty = torch.empty_like(tensor, device="cpu")
             learns = tensor.requires_grad
             instead[id(tensor)] = nn.Parameter(empty, learns) if isinstance(tensor, nn.Parameter) else empty
-        yield deepcopy(model, instead)
+        copy = deepcopy(model, instead)
+        with experts_by_shape(copy):
+            yield copy
 
 
 def views_of(model: VisionLanguageModel, pictures: Sequence[Size]) -> list[Tensor]:

@@ -16,7 +16,9 @@ from foveal.models.language_models.quantize import Kind, recorded_kind
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.language_models.qwen1 import is_qwen1, qwen2_config_of, qwen2_tensors, read_qwen1
 from foveal.models.language_models.resize import add_rows, stretch_positions
-from foveal.models.language_models.stored_sizes import check_sizes
+from foveal.models.language_models.stored_quantization import check_quantization
+from foveal.models.language_models.stored_sizes import check_loaded, check_sizes
+from foveal.models.language_models.text_part import load_text_part, text_config_of
 from foveal.models.library_errors import told_of
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -155,7 +157,8 @@ def pretrained_language_model(
 ) -> nn.Module:
     """Load a causal language model from a local folder or by its hub name; safetensors only, no code from the hub.
 
-    A local folder may also hold the first Qwen, which becomes a Qwen2. On the meta device only the configuration is
+    A local folder may also hold the first Qwen, which becomes a Qwen2. Of a vision-language model, such as Gemma 3 from
+    4 billion parameters on, only the text model is read. On the meta device only the configuration is
     read, and nothing is quantised.
 
     Args:
@@ -177,7 +180,9 @@ def pretrained_language_model(
     with told_of(name_or_folder, "its config.json is damaged or describes no language model"):
         config = _config_of(name_or_folder)
     model: Any
-    if torch.get_default_device().type == "meta":
+    if (text := text_config_of(config)) is not None:
+        model = load_text_part(name_or_folder, text, kind=quantize, dtype=_torch_dtype(dtype))
+    elif torch.get_default_device().type == "meta":
         model = causal_class(config).from_config(
             config, dtype=_torch_dtype(dtype) or config.dtype, trust_remote_code=False
         )
@@ -207,7 +212,9 @@ def _config_of(name_or_folder: str) -> Any:
     if is_qwen1(name_or_folder):
         described = json.loads((Path(name_or_folder) / "config.json").read_text(encoding="utf-8"))
         return qwen2_config_of(described, source=name_or_folder)
-    return config_without_code(name_or_folder)
+    config = config_without_code(name_or_folder)
+    check_quantization(config.to_dict(), source=name_or_folder)
+    return config
 
 
 def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None) -> Any:
@@ -226,18 +233,10 @@ def _load_as_stored(name_or_folder: str, config: Any, dtype: torch.dtype | None)
         model, loading = Qwen2ForCausalLM.from_pretrained(None, config=config, state_dict=tensors, **options)
     else:
         if Path(name_or_folder).is_dir():
-            stored = StoredTensors(name_or_folder).described
-            # Weights that were quantised by others are packed: their shapes are not those of the layers.
-            if getattr(config, "quantization_config", None) is None:
-                check_sizes(config, stored, name_or_folder)
+            check_sizes(config, StoredTensors(name_or_folder).described, name_or_folder)
         with told_of(name_or_folder, "it cannot be loaded"), no_code_of(name_or_folder):
             model, loading = causal_class(config).from_pretrained(
                 name_or_folder, config=config, use_safetensors=True, trust_remote_code=False, **options
             )
-    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if loading[fault]:
-            names = sorted(str(name) for name in loading[fault])
-            raise ValueError(
-                f"{name_or_folder}: {len(names)} {fault.replace('_keys', '')} tensors, among them {names[:5]}"
-            )
+    check_loaded(loading, name_or_folder)
     return model

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from foveal.core import Derived, Rename, StoredTensors
-from foveal.models.language_models.quantize import BLOCK, StoredKind, empty_layer, import_bitsandbytes
+from foveal.models.language_models.quantize import (
+    BLOCK,
+    StoredKind,
+    described_kind,
+    empty_layer,
+    import_bitsandbytes,
+)
 
 MARK = "weight.quant_state.bitsandbytes__"
 NESTED = ("weight.nested_absmax", "weight.nested_quant_map")
@@ -53,6 +59,31 @@ class Quantized:
 
     kind: StoredKind | None
     layers: frozenset[str]
+
+
+def check_quantization(config: Mapping[str, Any], *, source: str) -> None:
+    """Refuse weights that are quantised by another method than bitsandbytes, or with settings that are not known.
+
+    Args:
+        config: content of `config.json`.
+        source: the folder or the file, named in errors.
+
+    Raises:
+        ValueError: naming the method and what to do, or the setting.
+    """
+    for place in (config, config.get("text_config")):
+        described = place.get("quantization_config") if isinstance(place, Mapping) else None
+        if described is None:
+            continue
+        settings = described if isinstance(described, Mapping) else {"quant_method": described}
+        # The first folders of bitsandbytes do not name it.
+        unnamed = "bitsandbytes" if {"load_in_4bit", "load_in_8bit"} & set(settings) else None
+        if (method := settings.get("quant_method", unnamed)) != "bitsandbytes":
+            raise ValueError(
+                f"{source}: the weights are quantised by {method!r} (quantization_config), only bitsandbytes can be "
+                "read: take the folder that they were made from, and quantise it while loading (quantize='nf4-dq')"
+            )
+        described_kind(settings, source=source)
 
 
 def quantized_in(names: Iterable[str], *, source: str) -> Quantized:

@@ -44,3 +44,19 @@ def check_sizes(config: Any, stored: Mapping[str, Tensor], source: str) -> None:
             f"{source}: config.json describes {described:,} weights, {held:,} are stored; {len(missing)} tensors are "
             f"missing, among them {missing[:SHOWN]}"
         )
+
+
+def check_loaded(loading: Mapping[str, Any], source: str) -> None:
+    """Refuse a model that transformers did not load completely.
+
+    Args:
+        loading: what transformers says about the loading.
+        source: folder or hub name, for errors.
+
+    Raises:
+        ValueError: if tensors are missing, unexpected or of another shape, naming some.
+    """
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if loading[fault]:
+            names = sorted(str(name) for name in loading[fault])
+            raise ValueError(f"{source}: {len(names)} {fault.replace('_keys', '')} tensors, among them {names[:5]}")

@@ -161,10 +161,11 @@ def _library_plan(folder: Path, tower: VisionTransformer) -> DynamicTilesPlan:
     settings = preprocessing_of(folder, (GOT,))
     if settings is None:
         return _tiles(tower.image_size, 1, 12)
+    # transformers' processor of InternVL cuts tiles and crops nothing else, whatever the file says.
+    settings = replace(settings, settings={**settings.settings, "crop_to_patches": True, "do_center_crop": False})
     tower.image_mean, tower.image_std = settings.statistics()
     settings.square(tower.image_size)
-    # transformers' processor of InternVL cuts pictures whatever the file says about crop_to_patches.
-    return _tiles(tower.image_size, *replace(settings, settings={**settings.settings, "crop_to_patches": True}).tiles())
+    return _tiles(tower.image_size, *settings.tiles())
 
 
 def _original_plan(config: Mapping[str, Any], tower: VisionTransformer) -> DynamicTilesPlan:

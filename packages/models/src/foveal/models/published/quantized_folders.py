@@ -14,32 +14,6 @@ DECODER = re.compile(r"(.*\.)?(layers|h)\.\d+\..*")
 """Names of a language model's layers inside its decoder."""
 
 
-def check_quantization(config: Mapping[str, Any], *, source: str) -> None:
-    """Refuse weights that are quantised by another method than bitsandbytes, or with settings that are not known.
-
-    Args:
-        config: content of `config.json`.
-        source: its path, named in errors.
-
-    Raises:
-        ValueError: naming the method and what to do, or the setting.
-    """
-    for place in (config, config.get("text_config")):
-        described = place.get("quantization_config") if isinstance(place, Mapping) else None
-        if not described:
-            continue
-        method = described.get("quant_method") if isinstance(described, Mapping) else described
-        # The first folders of bitsandbytes do not name it.
-        if method is None and {"load_in_4bit", "load_in_8bit"} & set(described):
-            method = "bitsandbytes"
-        if method != "bitsandbytes":
-            raise ValueError(
-                f"{source}: the weights are quantised by {method!r} (quantization_config), only bitsandbytes can be "
-                "read: take the folder that they were made from, and quantise it while loading (quantize='nf4-dq')"
-            )
-        described_kind(described, source=source)
-
-
 def plain_weights(stored: StoredTensors, config: Mapping[str, Any]) -> StoredTensors:
     """The same weights, where quantised ones are dequantised while they are read.
 

@@ -15,6 +15,7 @@ from foveal.models.checkpoints.overrides import Overrides
 from foveal.models.language_models.build import DType
 from foveal.models.language_models.quantize import Kind, record
 from foveal.models.language_models.quantized_loading import load_quantized
+from foveal.models.language_models.stored_quantization import check_quantization
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
@@ -34,7 +35,7 @@ from foveal.models.published import (
 from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
-from foveal.models.published.quantized_folders import check_quantization, plain_weights, quantized_decoder
+from foveal.models.published.quantized_folders import plain_weights, quantized_decoder
 from foveal.models.published.recipe import Draft
 from foveal.models.published.tensor_names import Names
 from foveal.models.views.named import chosen_plan

@@ -4,7 +4,6 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import MlpProjector
@@ -13,6 +12,7 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.tokenize import add_special_tokens
+from foveal.models.published.library_language_models import library_language_model, odd_language_model
 from foveal.models.published.library_towers import library_tower, strategy, tower_tensors, vision_config
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.onevision import OneVisionPlan
@@ -29,8 +29,6 @@ VIEWS = (
 )
 """Plans and merges of which transformers has the same."""
 FRAME_STRIDE = 2
-MULTIPLE = 64
-"""Token tables that have to grow are rounded up to multiples of this, as in the published folders."""
 
 
 def no_equivalent(model: VisionLanguageModel) -> str:
@@ -57,19 +55,7 @@ def no_equivalent(model: VisionLanguageModel) -> str:
     fill = tuple(int(255 * part) for part in tower.image_mean)
     if isinstance(plan, OneVisionPlan) and tuple(plan.fill) != fill:
         return f"several pictures are padded with {tuple(plan.fill)}, in transformers with the mean colour {fill}"
-    text = model.language_model.config
-    if getattr(text, "logits_scaling", 1) != 1 or getattr(text, "final_logit_softcapping", None):
-        return f"the language model, a {text.model_type}, scales its logits, which a LLaVA of transformers does not"
-    weights = model.language_model.state_dict()
-    if odd := sorted(name for name in weights if not name.startswith(("model.", "lm_head."))):
-        return f"the language model has tensors such as {odd[0]} (merge adapters first)"
-    if "model.embed_tokens.weight" not in weights:
-        return (
-            f"the language model, an {type(model.language_model).__name__}, has its embeddings elsewhere than a LLaMA"
-        )
-    if any(not tensor.is_floating_point() for tensor in weights.values()):
-        return "the language model is quantised"
-    return ""
+    return odd_language_model(model.language_model)
 
 
 def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -91,7 +77,7 @@ def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase
     tower: Any = library_tower(model.encoder)
     tokenizer, one_vision = copy.deepcopy(model.processor.tokenizer), isinstance(model.merge, OneVisionMerge)
     add_special_tokens((IMAGE, VIDEO) if one_vision else (IMAGE,), tokenizer)
-    language_model, rows = _language_model(model.language_model, len(tokenizer))
+    language_model, rows = library_language_model(model.language_model, len(tokenizer))
     text = copy.deepcopy(model.language_model.config)
     text.vocab_size = rows
     described = vision_config(tower)
@@ -144,25 +130,3 @@ def aspect_ratio(model: VisionLanguageModel) -> str:
     plan: Any = model.processor.plan
     merge: Any = model.merge
     return f"anyres_max_{merge.max_tiles or max(first * second for first, second in plan.candidates)}"
-
-
-def _language_model(language_model: nn.Module, tokens: int) -> tuple[dict[str, Tensor], int]:
-    """Its tensors under transformers' LLaVA names, with at least `tokens` rows for tokens; and the number of rows."""
-    model: Any = language_model
-    tables = {table.weight.data_ptr() for table in (model.get_input_embeddings(), model.get_output_embeddings())}
-    rows = len(model.get_input_embeddings().weight)
-    wanted = rows if tokens <= rows else -(-tokens // MULTIPLE) * MULTIPLE
-    renamed, grown = {}, dict[int, Tensor]()
-    for name, tensor in language_model.state_dict().items():
-        place = tensor.data_ptr()
-        if place in tables and wanted > rows:
-            # Tied tables stay tied.
-            tensor = grown.setdefault(place, _longer(tensor, wanted))
-        renamed[name.replace("model.", "model.language_model.", 1) if name.startswith("model.") else name] = tensor
-    return renamed, wanted
-
-
-def _longer(table: Tensor, rows: int) -> Tensor:
-    """The table with `rows` rows; new rows are the mean of the existing ones."""
-    mean = table.mean(dim=0, dtype=torch.float32).to(table.dtype)
-    return torch.cat([table, mean.expand(rows - len(table), -1)])
