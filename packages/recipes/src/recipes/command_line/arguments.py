@@ -111,7 +111,7 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     remark = ""
     if checkpoints:
         given, found = _only(checkpoints)
-        remark = "" if found == given else f"{given} is a run: its {found.name} is used"
+        remark = "" if found == given else f"{given} is a run: its {Path(found).name} is used"
         words = _from_checkpoint(words, [f"--model.network.folder={found}"])
     first = expand(LAPTOP)
     words = _standing_alone(sorted(words, key=lambda word: word not in first))
@@ -120,12 +120,13 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     return Prepared(tuple(typed), tuple(allowed), names[0] if names else "run", expanded, remark)
 
 
-def _only(checkpoints: list[str]) -> tuple[Path, Path]:
+def _only(checkpoints: list[str]) -> tuple[str, str]:
     """The one checkpoint as it was given, and as `checkpoint_in` finds it."""
-    given = list(dict.fromkeys(map(Path, checkpoints)))
+    # What is no folder stays as typed: a path would change a URL, which the parser refuses.
+    given = list(dict.fromkeys(str(Path(each)) if isdir(each) else each for each in checkpoints))
     if len(given) > 1:
         raise UsageError(f"two checkpoints are given, {given[0]} and {given[1]}: give one")
-    return given[0], checkpoint_in(given[0])
+    return given[0], str(checkpoint_in(Path(given[0]))) if isdir(given[0]) else given[0]
 
 
 def _alone(word: str) -> str:
