@@ -41,6 +41,8 @@ HIDDEN = ("LightningCLI", "FitCommand")
 """Base classes whose options are not shown: Lightning's are left to its own parser; others than `fit` do not train."""
 NAMES = 38
 """Width of the column with the options' names."""
+FILES = 18
+"""Width of the column with the kinds of configurations."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,12 @@ class Option:
     text: str
     default: str = ""
 
-    def line(self, columns: int) -> str:
-        """The option as one line of at most `columns` characters."""
+    def line(self, columns: int, names: int) -> str:
+        """The option as one line of at most `columns` characters, `names` of them for the name."""
         end = f" [{self.default}]" if self.default else ""
-        room = columns - NAMES - 3 - len(end)
+        room = columns - names - 3 - len(end)
         text = self.text if len(self.text) <= room else f"{self.text[: room - 3].rsplit(' ', 1)[0]} .."
-        return f"  {self.name:<{NAMES}} {text}{end}"
+        return f"  {self.name:<{names}} {text}{end}"
 
 
 def short_help(command: str, module: str, name: str) -> str:
@@ -92,7 +94,8 @@ def short_help(command: str, module: str, name: str) -> str:
     }
     lines = [f"python -m recipes.{command} {example}" for example in EXAMPLES[command]]
     for title, listed in sections.items():
-        lines += [f"{title}:", *(each.line(columns) for each in listed)]
+        names = FILES if title == "configurations" else NAMES
+        lines += [f"{title}:", *(each.line(columns, names) for each in listed)]
     return "\n".join(lines) + "\n"
 
 
@@ -108,7 +111,7 @@ def _configurations(columns: int) -> Iterator[Option]:
         "overlays": OVERLAYS,
     }
     for title, names in listed.items():
-        for number, line in enumerate(wrap(" ".join(names), columns - NAMES - 3)):
+        for number, line in enumerate(wrap(" ".join(names), columns - FILES - 3)):
             yield Option("" if number else title, line)
 
 
