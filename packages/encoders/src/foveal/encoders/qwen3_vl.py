@@ -130,7 +130,7 @@ class Qwen3VisionTransformer(Encoder):
             for index, tokens in zip(indices, of_one_shape, strict=True):
                 embedded[index] = tokens
         packed, lengths = pack(embedded)
-        rotation = Rotation(*(torch.cat(each) for each in zip(*rotations, strict=True)))
+        rotation = Rotation.joined(rotations)
         states = [unpack(state, lengths) for state in self._run(packed, lengths, rotation)]
         return list(zip(*states, strict=True))
 
