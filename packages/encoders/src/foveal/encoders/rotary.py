@@ -1,7 +1,7 @@
 """Rotary positions (RoPE) of sequences and of grids, and blocks whose queries and keys are rotated by them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,7 +85,10 @@ def rotated_neighbours(heads: Tensor, rotation: Rotation) -> Tensor:
 class RotaryBlock(Block):
     """A block whose queries and keys are `rotated`; without `layer_scale` and `norm_queries`."""
 
-    rotate: ClassVar[Callable[[Tensor, Rotation], Tensor]] = staticmethod(rotated)
+    @staticmethod
+    def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
+        """Queries or keys at their positions."""
+        return rotated(heads, rotation)
 
     def forward(self, hidden: Tensor, lengths: Sequence[int] | None = None, rotation: Rotation | None = None) -> Tensor:
         """[batch, tokens, width] -> the same shape.
@@ -107,7 +110,10 @@ class RotaryBlock(Block):
 class InterleavedRotaryBlock(RotaryBlock):
     """A `RotaryBlock` that turns neighbouring channels together, as MoonViT does."""
 
-    rotate = staticmethod(rotated_neighbours)
+    @staticmethod
+    def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
+        """Queries or keys at their positions."""
+        return rotated_neighbours(heads, rotation)
 
 
 def _frequencies(width: int, base: float, device: torch.device) -> Tensor:
