@@ -34,6 +34,8 @@ ORIGINAL: Table = (
     ("language_model.", "language_model", ""),
 )
 """InternVL's own code."""
+CHAT_DEFAULTS = {"ps_version": "v1", "use_thumbnail": False}
+"""What InternVL's own code takes for these settings if `config.json` does not have them."""
 DOWNSAMPLINGS = (0.5, 1.0, 0.25)
 """Known values of `downsample_ratio`."""
 TEMPLATE = "internvl2_5"
@@ -94,6 +96,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
 def _check(config: Mapping[str, Any], source: str) -> None:
     """Refuse settings that would change the numbers."""
     known: dict[str, tuple[Any, ...]] = {"downsample_ratio": DOWNSAMPLINGS}
+    config = config if config["model_type"] == LIBRARY else CHAT_DEFAULTS | dict(config)
     if config["model_type"] == LIBRARY:
         known |= {"projector_hidden_act": ("gelu",), "vision_feature_select_strategy": ("default",)}
     else:
@@ -161,10 +164,10 @@ def _library_plan(folder: Path, tower: VisionTransformer) -> DynamicTilesPlan:
     settings = preprocessing_of(folder, (GOT,))
     if settings is None:
         return _tiles(tower.image_size, 1, 12)
-    # transformers' processor of InternVL cuts tiles and crops nothing else, whatever the file says.
-    settings = replace(settings, settings={**settings.settings, "crop_to_patches": True, "do_center_crop": False})
+    # transformers' processor of InternVL cuts tiles, whatever the file says.
+    settings = replace(settings, settings={**settings.settings, "crop_to_patches": True})
     tower.image_mean, tower.image_std = settings.statistics()
-    settings.square(tower.image_size)
+    settings.check_side(tower.image_size)
     return _tiles(tower.image_size, *settings.tiles())
 
 
