@@ -807,7 +807,7 @@ def test_canvases_in_every_spelling():
     assert canvases(PINPOINTS, 28, source="a") == expected
     assert canvases(str(PINPOINTS), 28, source="a") == expected
     assert canvases("(1x1),...,(2x3)", 28, source="a") == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
-    for wrong in ("tiles", [[28]], [[28, 30]], None, 5):
+    for wrong in ("tiles", "(1x1),...,(100000x100000)", [[28]], [[28, 30]], None, 5):
         with pytest.raises(ValueError, match="a: image_grid_pinpoints"):
             canvases(wrong, 28, source="a")
 
