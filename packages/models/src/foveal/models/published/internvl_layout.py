@@ -21,19 +21,14 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, Prompt, Reading, unchanged
-from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Table, divided
+from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
+from foveal.models.published.tensor_names import INTERNVL as TABLE
 from foveal.models.views.tiles import DynamicTilesPlan
 
 LIBRARY, CHAT = "internvl", "internvl_chat"
 KINDS = (LIBRARY, CHAT)
 LANGUAGE_MODELS = ("qwen2", "qwen3", "llama")
 """transformers' `model_type` of the language models that are read."""
-ORIGINAL: Table = (
-    ("vision_model.", "encoder", ""),
-    ("mlp1.", "connector", ""),
-    ("language_model.", "language_model", ""),
-)
-"""InternVL's own code."""
 CHAT_DEFAULTS = {"ps_version": "v1", "use_thumbnail": False}
 """What InternVL's own code takes for these settings if `config.json` does not have them."""
 DOWNSAMPLINGS = (0.5, 1.0, 0.25)
@@ -62,7 +57,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     is_library = config["model_type"] == LIBRARY
     _check(config, source)
     legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
-    names = divided(weights.shapes, (LEGACY if legacy else IN_MEMORY) if is_library else ORIGINAL, source=source)
+    names = divided(weights.shapes, (LEGACY if legacy else IN_MEMORY) if is_library else TABLE, source=source)
     if not names.of("encoder"):
         raise ValueError(f"{source}: there is no image tower among the tensors, which an InternVL always has")
     language_model = _language_model(config, names.of("language_model").values(), source)
