@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from foveal.core import Grid
 from foveal.encoders import MoonViT, moonvit, refined_patches
 from foveal.encoders.compression import MeanCompression, WindowedTokenCompression, windows_of
-from foveal.encoders.interleaved_rotary import angles_of, rotated
 from foveal.encoders.moonvit_weights import MOONVIT
+from foveal.encoders.rotary import interleaved_grid_rotation, rotated_neighbours
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
 PATCHES = {"patch_size": 4, "init_pos_emb_height": 4, "init_pos_emb_width": 4}
@@ -58,7 +58,7 @@ def test_compression_starts_as_the_mean_and_learns():
 def test_rotation_is_a_product_of_complex_numbers():
     grid, heads = Grid(3, 5), torch.randn(2, 15, 3, 8)
     rows, columns = (each.flatten() for each in torch.meshgrid(torch.arange(3), torch.arange(5), indexing="ij"))
-    turned = rotated(heads, angles_of(grid, 8, heads.device))
+    turned = rotated_neighbours(heads, interleaved_grid_rotation(grid, 8, 10000.0, heads.device))
     for pair in range(4):
         places, frequency = (columns, rows)[pair % 2], 10000 ** (-4 * (pair // 2) / 8)
         number = torch.view_as_complex(heads[..., 2 * pair : 2 * pair + 2].contiguous())

@@ -12,6 +12,8 @@ from foveal.encoders import VisionTransformer
 from foveal.models import (
     DeepStackMerge,
     DeepStackPlan,
+    OneVisionMerge,
+    OneVisionPlan,
     PadToSquare,
     UhdPlan,
     VisionLanguageModel,
@@ -20,6 +22,7 @@ from foveal.models import (
     qwen3,
 )
 from foveal.models.estimates.cost import Parts, cost, parameters, picture_size, prefill, pretended, prompt_tokens
+from foveal.models.estimates.memory import answering
 
 WIDTH, MLP_WIDTH, DEPTH, VOCABULARY = 48, 128, 6, 300
 ENCODER, ENCODER_MLP, ENCODER_DEPTH, PATCH = 24, 60, 3, 8
@@ -55,6 +58,16 @@ def test_a_square_picture_against_the_formulas(text):
     assert (found.views, found.visual, found.marks, found.stacked) == (1, 64, 0, 0)
     assert found.flops == Parts(encoder_flops(64), 2 * 64 * (ENCODER * WIDTH + WIDTH**2), decoder_flops(64 + text))
     assert found.flops.total == found.flops.encoder + found.flops.connector + found.flops.language_model
+
+
+def test_several_pictures_are_cut_as_in_a_prompt():
+    """LLaVA-OneVision's, of which a single one has tiles, and each of several one view."""
+    model = built(OneVisionPlan(32, [(1, 2), (2, 2)]), merge=OneVisionMerge)
+    sizes = [Size(300, 200), Size(64, 64)]
+    found = cost(model, sizes, text=1)
+    assert (found.views, found.visual, prompt_tokens(model, sizes)) == (2, 2 * 17, (2 * 17, 0))
+    assert cost(model, sizes[:1], text=1).views > 2
+    assert answering(model, sizes, text=1, new_tokens=1).cache < answering(model, sizes[:1], text=1, new_tokens=1).cache
 
 
 def test_stacks_cost_the_encoder_and_not_the_language_model():

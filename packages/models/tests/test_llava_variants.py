@@ -17,6 +17,7 @@ from foveal.models import (
     AnyResMerge,
     AnyResPlan,
     MarkedPlan,
+    MiniCpmPlan,
     PadToSquare,
     Turn,
     VisionLanguageModel,
@@ -209,6 +210,7 @@ def test_marks_around_one_run_of_tiles():
     assert len(sample.views) == len(plain.views) > 4
     with pytest.raises(ValueError, match="must not be empty"):
         MarkedPlan(PadToSquare(14), end="")
+    assert MarkedPlan(MiniCpmPlan()).before(2) == ("<image_id>", "2", "</image_id>")
 
 
 @pytest.mark.parametrize("rows", [2, 266])

@@ -32,7 +32,7 @@ def test_sizes_are_those_of_the_reference(picture, cell, fewest, more):
 def test_texts_around_the_tokens():
     picture = Size(40, 30)
     assert NativePlan().layout(picture) == ("<|vision_start|>", 0, "<|vision_end|>")
-    assert NativePlan(start=None, end=None).layout(picture) == (0,)
+    assert NativePlan(start="", end="").layout(picture) == (0,)
 
 
 def test_a_view_of_the_right_size_is_the_picture():

@@ -758,6 +758,8 @@ def test_which_names_are_published_ones(tmp_path, write):
         ({"mm_vision_select_feature": "slicefour_patch"}, "only patch and cls_patch can be read"),
         ({"mm_patch_merge_type": "nobase"}, "'nobase' is not known for image_aspect_ratio pad"),
         ({"image_aspect_ratio": "anyres_big"}, "expected anyres or anyres_max_N"),
+        ({"image_aspect_ratio": "highres"}, "views of several resolutions cannot be read"),
+        ({"image_aspect_ratio": "crop_split"}, "overlapping crops cannot be read"),
         (
             {"image_aspect_ratio": "anyres"},
             "image_grid_pinpoints None must be pairs of pixels, multiples of the view's 28",
@@ -805,7 +807,7 @@ def test_canvases_in_every_spelling():
     assert canvases(PINPOINTS, 28, source="a") == expected
     assert canvases(str(PINPOINTS), 28, source="a") == expected
     assert canvases("(1x1),...,(2x3)", 28, source="a") == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
-    for wrong in ("tiles", [[28]], [[28, 30]], None, 5):
+    for wrong in ("tiles", "(1x1),...,(100000x100000)", [[28]], [[28, 30]], None, 5):
         with pytest.raises(ValueError, match="a: image_grid_pinpoints"):
             canvases(wrong, 28, source="a")
 

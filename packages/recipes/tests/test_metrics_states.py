@@ -126,3 +126,16 @@ def test_records_in_answers(text):
 def test_no_record_in_an_answer():
     assert read_record("I cannot read it") is None
     assert read_record("[1, 2]") is None
+
+
+@pytest.mark.parametrize("text", [" " * 5000, "total" + " " * 5000, "\n" * 5000, '"' + " " * 5000])
+def test_an_answer_of_spaces_is_read_at_once(text):
+    """Without care the regular expression takes minutes."""
+    assert read_record(text) is None
+
+
+def test_a_caption_s_line_ends_do_not_make_references():
+    plain, broken = CiderD(), CiderD()
+    for metric, caption in ((plain, "a cat on a mat"), (broken, "a cat\non a\x00 mat")):
+        metric.update([caption, "a dog"], [["a dog runs"], ["the dog"]], tokenized=True)
+    assert float(broken.compute()) == float(plain.compute())

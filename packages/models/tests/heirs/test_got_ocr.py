@@ -211,6 +211,11 @@ def test_a_step_reaches_every_part(folder):
     ("file", "changed", "message"),
     [
         ("preprocessor_config.json", {"size": {"height": 64, "width": 64}}, "size is .*the tower takes views of 128"),
+        (
+            "preprocessor_config.json",
+            {"size": {"shortest_edge": 128}, "do_center_crop": True, "crop_size": {"height": 128, "width": 128}},
+            "only a square is known",
+        ),
         ("preprocessor_config.json", {"resample": 2}, "resample is 2, which cannot be honoured"),
         ("preprocessor_config.json", {"crop_to_patches": True, "min_patches": 99}, "min_patches is 99"),
         ("preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"}, "known are GotOcr2ImageProc"),

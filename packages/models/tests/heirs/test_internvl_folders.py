@@ -73,3 +73,14 @@ def test_settings_that_cannot_be_honoured(write, processor, layout, changed, mes
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     with pytest.raises(ValueError, match=message):
         load(folder)
+
+
+@pytest.mark.parametrize("setting", ["ps_version", "use_thumbnail"])
+def test_a_missing_setting_has_the_value_of_the_authors_code(write, processor, setting):
+    folder = as_the_authors_write(write(theirs(processor)))
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    del config[setting]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"{setting} is ('v1'|False), which cannot be read"):
+        load(folder)

@@ -110,6 +110,7 @@ def test_a_folder_opens(write, tmp_path, mask, scales):
         ({"feature_scale_mask": 13}, "not maps of 8 times the size"),
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is set"),
         ({"model_type": "llava_gemma"}, "llava_gemma"),
+        ({"s2": True}, "views of several scales"),
         ({"mm_vision_select_feature": "cls_patch"}, "without a class token"),
     ],
 )

@@ -7,6 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, attention
 from foveal.encoders.encoder import Encoder
+from foveal.encoders.rotary import Rotation, rotated, sequence_rotation
 
 
 class CausalFlowEncoder(Encoder):
@@ -25,7 +26,7 @@ class CausalFlowEncoder(Encoder):
         mlp_width: channels inside the gated feed-forward layers.
         query_sides: rows of the tower's square grids that there are queries for; 12 and 16 for views of 768 and 1024
             pixels.
-        rotary_base: longest wavelength of the rotary positions, divided by 2 pi.
+        rotary_base: base of the rotary frequencies.
         norm_eps: added to the mean square in the norms.
         checkpointing: recompute the language model's blocks in the backward pass instead of keeping their activations.
         backend: attention kernel, see `foveal.core.attention`.
@@ -89,12 +90,12 @@ class CausalFlowEncoder(Encoder):
         queries = self._queries(self._side((Size.of_view(view),)))
         (seen,) = self.tower(view)
         hidden = torch.cat([seen, queries.to(seen.dtype).expand(len(seen), -1, -1)], dim=1)
-        angles = angles_of(hidden.shape[1], self.widths[0] // self.heads, self.rotary_base, hidden.device)
+        rotation = sequence_rotation(hidden.shape[1], self.widths[0] // self.heads, self.rotary_base, hidden.device)
         for block in self.blocks:
             if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, seen.shape[1], angles, use_reentrant=False)
+                hidden = checkpoint(block, hidden, seen.shape[1], rotation, use_reentrant=False)
             else:
-                hidden = block(hidden, seen.shape[1], angles)
+                hidden = block(hidden, seen.shape[1], rotation)
         return (self.norm(hidden[:, seen.shape[1] :]),)
 
     def _queries(self, side: int) -> Tensor:
@@ -135,17 +136,17 @@ class CausalFlowBlock(nn.Module):
         self.up = nn.Linear(width, mlp_width, bias=False)
         self.down = nn.Linear(mlp_width, width, bias=False)
 
-    def forward(self, hidden: Tensor, seen: int, angles: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, seen: int, rotation: Rotation) -> Tensor:
         """[views, tokens, width] -> [views, tokens, width].
 
         Args:
             hidden: the tower's tokens, then the queries.
             seen: number of the tower's tokens.
-            angles: [tokens, head_width / 2] from `angles_of`.
+            rotation: of all of these tokens.
         """
         normed = self.attention_norm(hidden)
-        query = rotated(self.query(normed).unflatten(-1, (self.heads, -1)), angles)
-        key = rotated(self.key(normed).unflatten(-1, (self.key_heads, -1)), angles)
+        query = rotated(self.query(normed).unflatten(-1, (self.heads, -1)), rotation)
+        key = rotated(self.key(normed).unflatten(-1, (self.key_heads, -1)), rotation)
         value = self.value(normed).unflatten(-1, (self.key_heads, -1))
         # For the queries, which come last, a causal mask is what they need; the tokens before them get another pass.
         whole = attention(query, key, value, causal=True, backend=self.backend)[:, seen:]
@@ -154,17 +155,3 @@ class CausalFlowBlock(nn.Module):
         normed = self.mlp_norm(hidden)
         result: Tensor = hidden + self.down(F.silu(self.gate(normed)) * self.up(normed))
         return result
-
-
-def angles_of(tokens: int, head_width: int, base: float, device: torch.device) -> Tensor:
-    """Rotary angles (RoFormer, arXiv 2104.09864, section 3.2.2) of positions 0, 1 ...: [tokens, head_width / 2]."""
-    frequencies = base ** (-torch.arange(0, head_width, 2, dtype=torch.float32, device=device) / head_width)
-    return torch.arange(tokens, dtype=torch.float32, device=device)[:, None] * frequencies
-
-
-def rotated(heads: Tensor, angles: Tensor) -> Tensor:
-    """Turn channel i together with channel i + head_width / 2, in float32: [views, tokens, heads, head_width]."""
-    cosine, sine = angles.cos()[:, None], angles.sin()[:, None]
-    first, second = heads.float().chunk(2, dim=-1)
-    turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
-    return turned.to(heads.dtype)

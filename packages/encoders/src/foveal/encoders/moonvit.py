@@ -11,7 +11,9 @@ from torch.utils.checkpoint import checkpoint
 from foveal.core import Backend, Grid, Lengths, Size, group_by, pack, runs_packed, unpack
 from foveal.encoders.compression import Compression, MeanCompression, WindowedTokenCompression, halved, windows_of
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells
-from foveal.encoders.interleaved_rotary import InterleavedRotaryBlock, angles_of
+from foveal.encoders.rotary import InterleavedRotaryBlock, Rotation, interleaved_grid_rotation
+
+ROTARY_BASE = 10000.0
 
 
 class MoonViT(Encoder):
@@ -130,19 +132,20 @@ class MoonViT(Encoder):
 
     def _run(self, hidden: Tensor, grids: list[Grid], lengths: Lengths | None) -> Tensor:
         """All blocks, on views of one grid, or on views packed one after the other if there are `lengths`."""
-        angles = self._angles(grids, hidden.device)
+        rotation = self._rotation(grids)
         for number, block in enumerate(self.blocks):
             if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, lengths, angles, use_reentrant=False)
+                hidden = checkpoint(block, hidden, lengths, rotation, use_reentrant=False)
             else:
-                hidden = block(hidden, lengths, angles)
+                hidden = block(hidden, lengths, rotation)
             if str(number) in self.compressions:
                 hidden = self.compressions[str(number)](windows_of(hidden, grids))
                 grids = [halved(grid) for grid in grids]
                 lengths = None if lengths is None else Lengths(grid.cells for grid in grids)
-                angles = self._angles(grids, hidden.device)
+                rotation = self._rotation(grids)
         normed: Tensor = self.final_norm(hidden)
         return normed
 
-    def _angles(self, grids: list[Grid], device: torch.device) -> Tensor:
-        return torch.cat([angles_of(grid, self.width // self.heads, device) for grid in grids])
+    def _rotation(self, grids: list[Grid]) -> Rotation:
+        head_width, device = self.width // self.heads, self.positions.device
+        return Rotation.joined(interleaved_grid_rotation(grid, head_width, ROTARY_BASE, device) for grid in grids)

@@ -54,7 +54,7 @@ class Qwen3VisionTransformer(Encoder):
             the last block.
         frames: frames of a patch.
         activation: see `VisionTransformer`.
-        theta: base of the rotary frequencies.
+        rotary_base: base of the rotary frequencies.
         checkpointing: recompute blocks in the backward pass instead of keeping their activations.
         backend: attention kernel, see `foveal.core.attention`.
         image_mean: see `Encoder`.
@@ -79,7 +79,7 @@ class Qwen3VisionTransformer(Encoder):
         layers: tuple[int, ...] = (-1,),
         frames: int = 2,
         activation: Activation = "gelu_tanh",
-        theta: float = 10_000.0,
+        rotary_base: float = 10_000.0,
         checkpointing: bool = False,
         backend: Backend = "auto",
         image_mean: Colour = HALF,
@@ -97,7 +97,7 @@ class Qwen3VisionTransformer(Encoder):
         self.states = hidden_states(layers, depth)
         self.width, self.depth, self.heads, self.mlp_width = width, depth, heads, mlp_width
         self.patch_size, self.image_size, self.layers, self.frames = patch_size, image_size, tuple(layers), frames
-        self.activation, self.theta = activation, theta
+        self.activation, self.rotary_base = activation, rotary_base
         self.checkpointing, self.backend = checkpointing, backend
         self.image_mean, self.image_std = image_mean, image_std
         self.widths = (width,) * len(self.layers)
@@ -130,7 +130,7 @@ class Qwen3VisionTransformer(Encoder):
             for index, tokens in zip(indices, of_one_shape, strict=True):
                 embedded[index] = tokens
         packed, lengths = pack(embedded)
-        rotation = Rotation(*(torch.cat(each) for each in zip(*rotations, strict=True)))
+        rotation = Rotation.joined(rotations)
         states = [unpack(state, lengths) for state in self._run(packed, lengths, rotation)]
         return list(zip(*states, strict=True))
 
@@ -151,7 +151,7 @@ class Qwen3VisionTransformer(Encoder):
 
     def _rotation(self, size: Size) -> Rotation:
         grid = cells(size, self.patch_size)
-        return grid_rotation(grid, self.width // self.heads, self.theta, self.positions.device)
+        return grid_rotation(grid, self.width // self.heads, self.rotary_base, self.positions.device)
 
     def _run(self, hidden: Tensor, lengths: Sequence[int] | None, rotation: Rotation) -> list[Tensor]:
         """The requested hidden states, in the requested order."""

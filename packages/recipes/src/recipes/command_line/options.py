@@ -166,8 +166,8 @@ def export_options() -> argparse.Namespace:
         prog="python -m recipes.export",
         usage="%(prog)s CHECKPOINT OUT [options]",
         description="Write a LLaVA or InternVL in transformers' layout, read it back, and compare; "
-        "other models in parts: language model and tokenizer in transformers' layout, and the image tower if it is "
-        "CLIP.",
+        "other models in parts: language model and tokenizer in transformers' layout, and the image tower if it is a "
+        "CLIP or SigLIP.",
     )
     add_checkpoint(parser)
     add_output(parser, "new folder")

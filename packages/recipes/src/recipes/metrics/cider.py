@@ -64,7 +64,9 @@ class CiderD(Metric):
         for prediction, accepted in zip(predictions, references, strict=True):
             self.missing = self.missing + (prediction is None)
             texts = [prediction or "", *accepted]
-            lines = texts if tokenized else [" ".join(caption_tokens(text)) for text in texts]
+            words = [text.split() if tokenized else caption_tokens(text) for text in texts]
+            # NUL ends a record, a line end a text: neither may be inside of one.
+            lines = [" ".join(each).replace("\x00", "") for each in words]
             coded = bytearray("\n".join(lines).encode(errors="replace") + b"\x00")
             self.texts.append(torch.frombuffer(coded, dtype=torch.uint8).to(self.device))
 

@@ -16,7 +16,8 @@ from recipes.metrics.extras import library
 from recipes.metrics.mean import Mean
 
 FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-LINE = re.compile(r"""^\s*["']?([\w ]+?)["']?\s*:\s*["']?(.*?)["']?,?\s*$""", re.MULTILINE)
+LINE = re.compile(r"""^\s*+["']?([\w ]+?)["']?\s*+:\s*["']?(.*?)["']?,?\s*$""", re.MULTILINE)
+"""`key: value`. White space is never tried in two ways (`*+`): an answer may be thousands of spaces."""
 
 Record = Mapping[str, Any]
 

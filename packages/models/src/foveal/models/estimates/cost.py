@@ -68,6 +68,7 @@ def cost(model: VisionLanguageModel, pictures: Sequence[Size], *, text: int) -> 
     Raises:
         ValueError: if the model cannot process such pictures.
     """
+    pictures = model.processor.plan.in_company(pictures)
     _, marks = prompt_tokens(model, pictures)
     found: list[Merged] = []
     with pretended(model) as copy:
@@ -95,12 +96,13 @@ def parameters(model: VisionLanguageModel) -> Parts:
 
 
 def prompt_tokens(model: VisionLanguageModel, pictures: Sequence[Size]) -> tuple[int, int]:
-    """Visual tokens of pictures of these sizes, and text tokens that the method puts between or around them.
+    """Visual tokens of all pictures of a prompt, and text tokens that the method puts between or around them.
 
     Raises:
         ValueError: if the model cannot process such a picture.
     """
-    items = [item for picture in pictures for item in model.processor.count(picture)]
+    sizes = model.processor.plan.in_company(pictures)
+    items = [item for size in sizes for item in model.processor.count(size)]
     before = sum(len(model.processor.ids_before(number)) for number in range(len(pictures)))
     return sum(item for item in items if isinstance(item, int)), before + sum(isinstance(item, str) for item in items)
 
@@ -157,6 +159,11 @@ def pretended(model: VisionLanguageModel) -> Iterator[VisionLanguageModel]:
 
 
 def views_of(model: VisionLanguageModel, pictures: Sequence[Size]) -> list[Tensor]:
-    """The views of pictures of these sizes as the processor makes them, [3, height, width] each, uint8."""
+    """The views of pictures of these sizes as the processor makes them, [3, height, width] each, uint8.
+
+    Args:
+        model: its plan cuts the pictures.
+        pictures: as the plan's `in_company` returns them, for each prompt.
+    """
     sizes = [size for picture in pictures for size in model.processor.plan.views(picture)]
     return [torch.empty(3, size.height, size.width, dtype=torch.uint8) for size in sizes]

@@ -215,7 +215,7 @@ def _embedded(
 
     The stacks live while the prompt is read; adding them is not simulated.
     """
-    sizes = list(pictures) * batch
+    sizes = model.processor.plan.in_company(pictures) * batch
     ids = torch.zeros(batch, sum(prompt_tokens(model, pictures)) + text, dtype=torch.long)
     rows: Tensor = model.language_model.get_input_embeddings()(ids)
     if not sizes:

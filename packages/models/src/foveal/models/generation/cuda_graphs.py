@@ -18,6 +18,7 @@ from foveal.models.language_models.injection import Embedded, injected
 from foveal.models.language_models.packed_attention import NAMES, PACKED_SDPA
 from foveal.models.language_models.quantize import recorded_kind
 from foveal.models.language_models.rotary import growing_rotary
+from foveal.models.prompts.batch import position_ids
 
 Step = Callable[[], None]
 MASKED = ("sdpa", PACKED_SDPA, *NAMES.values())
@@ -90,7 +91,7 @@ class Steps:
     ) -> None:
         batch, length = attention_mask.shape
         if positions is None:
-            positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+            positions = position_ids(attention_mask)
         self.language_model, self.capture = language_model, capture
         with injected(language_model, prompt.stacks, batch):
             read = language_model(

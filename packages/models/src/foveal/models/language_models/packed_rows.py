@@ -62,7 +62,7 @@ def attended(
         ValueError: for packed rows, as `check_packing`.
     """
     if position_ids is None:
-        return attention_mask, counted(attention_mask)
+        return attention_mask, None if attention_mask is None else counted(attention_mask)
     if position_ids.shape[:-2] == (3,):
         return attention_mask, position_ids
     check_packing(language_model)

@@ -17,7 +17,7 @@ def qwen3_vl_text(
     head_width: int | None = None,
     key_heads: int | None = None,
     context: int = 262144,
-    theta: float = 5e6,
+    rotary_base: float = 5e6,
     zero_output: bool = False,
 ) -> nn.Module:
     """A Qwen3 whose rotary positions have a time, a row and a column (Qwen3-VL, arXiv 2511.21631, section 2).
@@ -33,7 +33,7 @@ def qwen3_vl_text(
         head_width: channels of a head; by default `width` divided by `heads`.
         key_heads: heads of keys and values; by default `heads`.
         context: longest sequence in tokens; by default that of the published models.
-        theta: base of the rotary frequencies.
+        rotary_base: base of the rotary frequencies.
         zero_output: initialise the output projections of attention and feed-forward to zero, so that every layer starts
             as the identity.
     """
@@ -52,7 +52,7 @@ def qwen3_vl_text(
         max_position_embeddings=context,
         rope_parameters={
             "rope_type": "default",
-            "rope_theta": theta,
+            "rope_theta": rotary_base,
             "mrope_section": [of_head // 2 - 2 * rows, rows, rows],
             "mrope_interleaved": True,
         },

@@ -94,10 +94,10 @@ class Batch:
         )
 
 
-def position_ids(attention_mask: Tensor | None) -> Tensor | None:
+def position_ids(attention_mask: Tensor) -> Tensor:
     """Positions 0, 1, 2 ... of the real tokens of every row, so that padding on either side changes nothing.
 
     Args:
         attention_mask: [batch, tokens], True at real tokens.
     """
-    return None if attention_mask is None else (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)
+    return (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)

@@ -16,7 +16,9 @@ def canvases(pinpoints: object, size: int, *, source: str) -> list[tuple[int, in
         ValueError: if `pinpoints` is none of these, or a side is not a multiple of `size`.
     """
     if isinstance(pinpoints, str):
-        if ends := re.fullmatch(r"\((\d+)x(\d+)\),?\.\.\.,?\((\d+)x(\d+)\)", pinpoints.replace(" ", "")):
+        if ends := re.fullmatch(
+            r"\((\d{1,2})x(\d{1,2})\),?\.\.\.,?\((\d{1,2})x(\d{1,2})\)", pinpoints.replace(" ", "")
+        ):
             first, second, last_first, last_second = (int(number) for number in ends.groups())
             return [(i, j) for i in range(first, last_first + 1) for j in range(second, last_second + 1)]
         try:

@@ -114,17 +114,9 @@ def _cut(settings: Preprocessing) -> DeepSeekOcr2Plan:
     Raises:
         ValueError: naming a setting that cannot be honoured.
     """
-    stated, (fewest, most) = settings.settings, settings.tiles()
-    size, fill = stated["size"], stated["background_color"]
-    faults = {
-        "crop_to_patches": stated["crop_to_patches"] is not True,
-        "do_resize": stated["do_resize"] is not True,
-        "resample": stated["resample"] != 3,
-        "size": not (isinstance(size, Mapping) and set(size) == {"height", "width"} and len(set(size.values())) == 1),
-        "tile_size": not isinstance(stated["tile_size"], int),
-        "background_color": not fits(fill, tuple[int, int, int]),
-    }
-    for key in (key for key, is_fault in faults.items() if is_fault):
-        raise ValueError(f"{settings.path}: {key} is {stated[key]!r:.80}, which cannot be honoured")
-    red, green, blue = fill
-    return DeepSeekOcr2Plan(size["height"], stated["tile_size"], most, fewest, fill=(red, green, blue))
+    settings.check("crop_to_patches", True)
+    fewest, most = settings.tiles()
+    if not fits(settings.settings["background_color"], tuple[int, int, int]):
+        raise settings.refused("background_color", "expected are three whole numbers")
+    red, green, blue = settings.settings["background_color"]
+    return DeepSeekOcr2Plan(settings.side(), settings.count("tile_size"), most, fewest, fill=(red, green, blue))

@@ -78,7 +78,7 @@ def _plan(folder: Path, tower: SamViTDet) -> DynamicTilesPlan:
     if settings is None:
         return _tiles(tower.image_size, (1, 1))
     tower.image_mean, tower.image_std = settings.statistics()
-    settings.square(tower.image_size)
+    settings.check_side(tower.image_size)
     return _tiles(tower.image_size, settings.tiles())
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from foveal.encoders import VisionTransformer
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, HALF
 
 CLIP, LLAVA, LLAVA_NEXT = "CLIPImageProcessor", "LlavaImageProcessor", "LlavaNextImageProcessor"
@@ -72,3 +73,18 @@ DEFAULTS_OF: dict[str, dict[str, Any]] = {
     },
 }
 """Where other classes differ."""
+
+
+def square_views(tower: VisionTransformer) -> dict[str, Any]:
+    """The settings that all of them share, for views as large as `tower` takes them."""
+    return {
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": list(tower.image_mean),
+        "image_std": list(tower.image_std),
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"height": tower.image_size, "width": tower.image_size},
+    }

@@ -15,6 +15,7 @@ from foveal.encoders.intern_vit_weights import TRANSFORMERS as TOWER
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.template_texts import find_template
 from foveal.models.prompts.tokenize import add_special_tokens
+from foveal.models.published.image_processors import GOT, square_views
 from foveal.models.published.internvl_layout import DOWNSAMPLINGS
 from foveal.models.published.library_language_models import library_language_model, odd_language_model
 from foveal.models.views.tiles import DynamicTilesPlan
@@ -143,23 +144,13 @@ def save_processor(model: VisionLanguageModel, tokenizer: PreTrainedTokenizerBas
     path = folder / "tokenizer_config.json"
     stated = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(stated | {"extra_special_tokens": TOKENS}, indent=2, ensure_ascii=False), "utf-8")
-    pixels = {
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": list(tower.image_mean),
-        "image_std": list(tower.image_std),
-        "resample": 3,
-        "rescale_factor": 1 / 255,
-        "size": {"height": plan.size, "width": plan.size},
-    }
+    pixels = square_views(tower)
     settings = {
         "processor_class": "InternVLProcessor",
         "image_seq_length": model.connector.num_tokens(tower.native_grid),
         "image_processor": {
             **pixels,
-            "image_processor_type": "GotOcr2ImageProcessor",
+            "image_processor_type": GOT,
             "crop_to_patches": True,
             "min_patches": plan.min_tiles,
             "max_patches": plan.max_tiles,

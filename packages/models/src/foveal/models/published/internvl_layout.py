@@ -21,19 +21,16 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, Prompt, Reading, unchanged
-from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Table, divided
+from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
+from foveal.models.published.tensor_names import INTERNVL as TABLE
 from foveal.models.views.tiles import DynamicTilesPlan
 
 LIBRARY, CHAT = "internvl", "internvl_chat"
 KINDS = (LIBRARY, CHAT)
 LANGUAGE_MODELS = ("qwen2", "qwen3", "llama")
 """transformers' `model_type` of the language models that are read."""
-ORIGINAL: Table = (
-    ("vision_model.", "encoder", ""),
-    ("mlp1.", "connector", ""),
-    ("language_model.", "language_model", ""),
-)
-"""InternVL's own code."""
+CHAT_DEFAULTS = {"ps_version": "v1", "use_thumbnail": False}
+"""What InternVL's own code takes for these settings if `config.json` does not have them."""
 DOWNSAMPLINGS = (0.5, 1.0, 0.25)
 """Known values of `downsample_ratio`."""
 TEMPLATE = "internvl2_5"
@@ -60,7 +57,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     is_library = config["model_type"] == LIBRARY
     _check(config, source)
     legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
-    names = divided(weights.shapes, (LEGACY if legacy else IN_MEMORY) if is_library else ORIGINAL, source=source)
+    names = divided(weights.shapes, (LEGACY if legacy else IN_MEMORY) if is_library else TABLE, source=source)
     if not names.of("encoder"):
         raise ValueError(f"{source}: there is no image tower among the tensors, which an InternVL always has")
     language_model = _language_model(config, names.of("language_model").values(), source)
@@ -94,6 +91,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
 def _check(config: Mapping[str, Any], source: str) -> None:
     """Refuse settings that would change the numbers."""
     known: dict[str, tuple[Any, ...]] = {"downsample_ratio": DOWNSAMPLINGS}
+    config = config if config["model_type"] == LIBRARY else CHAT_DEFAULTS | dict(config)
     if config["model_type"] == LIBRARY:
         known |= {"projector_hidden_act": ("gelu",), "vision_feature_select_strategy": ("default",)}
     else:
@@ -161,10 +159,10 @@ def _library_plan(folder: Path, tower: VisionTransformer) -> DynamicTilesPlan:
     settings = preprocessing_of(folder, (GOT,))
     if settings is None:
         return _tiles(tower.image_size, 1, 12)
-    # transformers' processor of InternVL cuts tiles and crops nothing else, whatever the file says.
-    settings = replace(settings, settings={**settings.settings, "crop_to_patches": True, "do_center_crop": False})
+    # transformers' processor of InternVL cuts tiles, whatever the file says.
+    settings = replace(settings, settings={**settings.settings, "crop_to_patches": True})
     tower.image_mean, tower.image_std = settings.statistics()
-    settings.square(tower.image_size)
+    settings.check_side(tower.image_size)
     return _tiles(tower.image_size, *settings.tiles())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from foveal.models.model import VisionLanguageModel
+from foveal.models.published.image_processors import ONEVISION, square_views
 from foveal.models.published.library_towers import library_tower, strategy
 from foveal.models.published.to_transformers import IMAGE, VIDEO, aspect_ratio, pinpoints
 from foveal.models.views.onevision import OneVisionPlan
@@ -61,22 +62,12 @@ def _processor(model: VisionLanguageModel, tokenizer: PreTrainedTokenizerBase) -
 def _onevision(model: VisionLanguageModel) -> dict[str, Any]:
     """The content of processor_config.json for LLaVA-OneVision."""
     tower: Any = library_tower(model.encoder)
-    pixels = {
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": list(tower.image_mean),
-        "image_std": list(tower.image_std),
-        "resample": 3,
-        "rescale_factor": 1 / 255,
-        "size": {"height": tower.image_size, "width": tower.image_size},
-    }
+    pixels = square_views(tower)
     return {
         "processor_class": "LlavaOnevisionProcessor",
         "image_processor": {
             **pixels,
-            "image_processor_type": "LlavaOnevisionImageProcessor",
+            "image_processor_type": ONEVISION,
             "do_pad": True,
             "image_grid_pinpoints": pinpoints(model),
         },

@@ -53,7 +53,8 @@ REFUSED = {
     "twoviews_unshare": "two encoders",
 }
 """Fields that, if set, describe a model that cannot be built from its checkpoint here."""
-
+TILED = {"highres": "views of several resolutions", "crop_split": "overlapping crops"}
+"""Values of `image_aspect_ratio` in LLaVA-NeXT's code (llava/mm_utils.py) whose views are not known here."""
 IDENTITY = "identity"
 """The `mm_projector_type` without weights."""
 PATCH_MARK = "<im_patch>"
@@ -80,14 +81,9 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Raises:
         ValueError: if the folder describes something that cannot be built.
     """
-    source, kind = weights.source, config.get("model_type")
-    if kind not in FAMILIES:
-        raise ValueError(f"{source}: model_type is {kind!r}, known are {', '.join(FAMILIES)}")
-    for field, what in REFUSED.items():
-        if config.get(field):
-            raise ValueError(f"{source}: {field} is {config[field]!r}; {what} cannot be read")
+    source, family = weights.source, family_of(config, weights.source)
     names = divided(weights.shapes, ORIGINAL, source=source)
-    language_model = config_of(FAMILIES[kind], config)
+    language_model = config_of(family, config)
     tower, readings = tower_of(config, names, weights, encoder)
     shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
     width = tower.widths[0] if len(tower.widths) == 1 else tower.widths
@@ -102,7 +98,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         )
         merge = _merge(config, tower, language_model.hidden_size, source)
     return Draft(
-        family=FAMILIES[kind],
+        family=family,
         language_model=language_model,
         rename=unchanged,
         encoder=tower,
@@ -111,10 +107,25 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         readings=(*readings, of_connector(connector), of_merge(merge)),
         names=names,
         plan=plan_of(config, tower, connector, merge, source=source),
-        prompt=vip_llava.PROMPT if FAMILIES[kind] == "llama" and vip_llava.has_vicuna(config) else None,
+        prompt=vip_llava.PROMPT if family == "llama" and vip_llava.has_vicuna(config) else None,
         tokens=_marks(config),
         max_length=longest(config, language_model),
     )
+
+
+def family_of(config: Mapping[str, Any], source: str) -> str:
+    """transformers' name of the language model of a folder with this `config.json`.
+
+    Raises:
+        ValueError: if it is not known, or the folder describes something that cannot be built.
+    """
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise ValueError(f"{source}: model_type is {kind!r}, known are {', '.join(FAMILIES)}")
+    for field, what in REFUSED.items():
+        if config.get(field):
+            raise ValueError(f"{source}: {field} is {config[field]!r}; {what} cannot be read")
+    return FAMILIES[kind]
 
 
 def tower_of(
@@ -158,6 +169,8 @@ def _merge(config: Mapping[str, Any], tower: VisionTransformer, width: int, sour
             raise ValueError(f"{source}: deepstack_sampling is {sampling!r}, with is_anyres_deepstack only 2d is known")
         return DeepStackHdMerge(width, start_layer=start, interval=interval, stacks=isqrt(crops) ** 2)
     if not aspect.startswith("anyres"):
+        if aspect in TILED:
+            raise ValueError(f"{source}: image_aspect_ratio is {aspect!r}; {TILED[aspect]} cannot be read")
         if kind not in ("flat", "spatial", "spatial_unpad"):
             raise ValueError(
                 f"{source}: mm_patch_merge_type {kind!r} is not known for image_aspect_ratio {aspect}, only flat, "

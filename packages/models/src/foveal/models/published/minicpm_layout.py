@@ -18,18 +18,13 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import MINICPM
 from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, unchanged
-from foveal.models.published.tensor_names import Table, divided
+from foveal.models.published.tensor_names import MINICPM as TABLE
+from foveal.models.published.tensor_names import divided
 from foveal.models.views.minicpm import MiniCpmPlan
 
 logger = logging.getLogger(__name__)
 
 KINDS = ("minicpmv4_6",)
-NAMES: Table = (
-    ("model.vision_tower.", "encoder", ""),
-    ("model.merger.", "connector", ""),
-    ("model.language_model.", "language_model", "model."),
-    ("lm_head.", "language_model", "lm_head."),
-)
 KNOWN: dict[str, Any] = {"merge_kernel_size": [2, 2], "merger_times": 1, "drop_vision_last_layer": False}
 """The only known values of settings of the whole model."""
 
@@ -64,7 +59,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     with torch.device("meta"):
         tower = minicpm_vit(source)
         connector = PatchMerger(tower.width, language_model.hidden_size, norm_blocks=True)
-    names = divided(weights.shapes, NAMES, source=source)
+    names = divided(weights.shapes, TABLE, source=source)
     if tower.compression is None:
         unread = (name for name in names.of("encoder").values() if name.startswith("vit_merger."))
         names.ignore("encoder", dict.fromkeys(unread, f"a layer that downsample_mode {UNCOMPRESSED} does not use"))

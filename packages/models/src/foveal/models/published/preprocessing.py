@@ -39,7 +39,7 @@ class Preprocessing:
         """
         factor = self.settings["rescale_factor"]
         if not self.settings["do_rescale"] or not isinstance(factor, float) or abs(factor - 1 / 255) > 1e-9:
-            raise self._refused("rescale_factor", "only 1/255 is known, with do_rescale")
+            raise self.refused("rescale_factor", "only 1/255 is known, with do_rescale")
         if not self.settings["do_normalize"]:
             return UNCHANGED
         return self._colour("image_mean"), self._colour("image_std")
@@ -55,14 +55,14 @@ class Preprocessing:
         """
         side, is_square = self._resized()
         if not self.settings["do_resize"]:
-            raise self._refused("do_resize", f"the tower takes views of {size} pixels a side")
+            raise self.refused("do_resize", f"the tower takes views of {size} pixels a side")
         padded = self.settings["image_processor_type"] == LLAVA and self.settings["do_pad"]
         if self.settings["do_center_crop"]:
             self._check_crop(side)
         elif not padded and not is_square:
-            raise self._refused("do_center_crop", "without it, and without do_pad, views are not square")
+            raise self.refused("do_center_crop", "without it, and without do_pad, views are not square")
         if side != size:
-            raise self._refused("size", f"the tower takes views of {size} pixels a side")
+            raise self.refused("size", f"the tower takes views of {size} pixels a side")
         if padded:
             red, green, blue = (int(255 * part) for part in self._colour("image_mean"))
             return PadToSquare(size, fill=(red, green, blue))
@@ -76,8 +76,29 @@ class Preprocessing:
         """
         side, _ = self._resized()
         if side != size:
-            raise self._refused("size", f"the tower takes views of {size} pixels a side")
+            raise self.refused("size", f"the tower takes views of {size} pixels a side")
         self._check_crop(side)
+
+    def side(self) -> int:
+        """The side of the square that pictures are resized to, by a processor that never crops.
+
+        Raises:
+            ValueError: if they are not resized, or to another shape; the message names the setting.
+        """
+        side, is_square = self._resized()
+        if not is_square:
+            raise self.refused("size", "only a square is known")
+        self.check("do_resize", True)
+        return side
+
+    def check_side(self, size: int) -> None:
+        """Refuse another `side` than the image tower takes.
+
+        Raises:
+            ValueError: naming the setting.
+        """
+        if self.side() != size:
+            raise self.refused("size", f"the tower takes views of {size} pixels a side")
 
     def require(self, key: str, value: object, reason: str) -> None:
         """Refuse a setting with another value than `value`.
@@ -86,7 +107,7 @@ class Preprocessing:
             ValueError: naming the setting and the reason.
         """
         if self.settings[key] != value:
-            raise self._refused(key, reason)
+            raise self.refused(key, reason)
 
     def check(self, key: str, known: object) -> None:
         """Refuse any other value of a setting than `known`.
@@ -104,7 +125,7 @@ class Preprocessing:
         """
         value = self.settings[key]
         if not isinstance(value, int) or value < 1:
-            raise self._refused(key, "expected is a whole number, at least 1")
+            raise self.refused(key, "expected is a whole number, at least 1")
         return value
 
     def tiles(self) -> tuple[int, int]:
@@ -117,9 +138,9 @@ class Preprocessing:
         if not self.settings["crop_to_patches"] or most == 1:
             return 1, 1
         if not (isinstance(most, int) and most > 1):
-            raise self._refused("max_patches", "expected is a whole number of tiles, at least 1")
+            raise self.refused("max_patches", "expected is a whole number of tiles, at least 1")
         if not (isinstance(fewest, int) and 1 <= fewest <= most):
-            raise self._refused("min_patches", f"expected is a whole number of tiles from 1 to max_patches {most}")
+            raise self.refused("min_patches", f"expected is a whole number of tiles from 1 to max_patches {most}")
         return fewest, most
 
     def native(self, *, patch_size: int, merge_size: int, frames: int) -> ViewPlan:
@@ -134,19 +155,24 @@ class Preprocessing:
             ValueError: if the settings make other views; the message names the setting.
         """
         wanted = {"patch_size": patch_size, "merge_size": merge_size, "temporal_patch_size": frames}
-        for key, value in {**wanted, "do_resize": True, "resample": 3}.items():
-            if self.settings[key] != value:
-                raise self._refused(key, f"only {value} {'goes with the tower' if key in wanted else 'is known'}")
+        for key, value in wanted.items():
+            self.require(key, value, f"only {value} goes with the tower")
+        for key, value in {"do_resize": True, "resample": 3}.items():
+            self.check(key, value)
         size = self.settings["size"]
         size = {key: value for key, value in size.items() if value is not None} if isinstance(size, Mapping) else size
         if not fits(size, Mapping[str, int]) or set(size) != {"shortest_edge", "longest_edge"}:
-            raise self._refused("size", "expected are numbers of pixels, shortest_edge and longest_edge")
+            raise self.refused("size", "expected are numbers of pixels, shortest_edge and longest_edge")
         fewest = self.settings.get("min_pixels", size["shortest_edge"])
         most = self.settings.get("max_pixels", size["longest_edge"])
         try:
             return NativePlan(patch_size * merge_size, fewest, most)
         except (ValueError, TypeError) as error:
-            raise self._refused("size", str(error)) from error
+            raise self.refused("size", str(error)) from error
+
+    def refused(self, key: str, reason: str) -> ValueError:
+        """The error about a setting that cannot be honoured, and why."""
+        return ValueError(f"{self.path}: {key} is {self.settings[key]!r:.80}, which cannot be honoured: {reason}")
 
     @property
     def pinpoints(self) -> Any:
@@ -156,7 +182,7 @@ class Preprocessing:
     def _resized(self) -> tuple[int, bool]:
         """The side that pictures are resized to, and whether both sides are (else the shorter one)."""
         if self.settings["resample"] != 3:
-            raise self._refused("resample", "only 3 (bicubic) is known")
+            raise self.refused("resample", "only 3 (bicubic) is known")
         size = self.settings["size"]
         if isinstance(size, int):
             return size, False
@@ -164,22 +190,19 @@ class Preprocessing:
             return size["shortest_edge"], False
         if isinstance(size, Mapping) and set(size) == {"height", "width"} and size["height"] == size["width"]:
             return size["height"], True
-        raise self._refused("size", "only a square and shortest_edge are known")
+        raise self.refused("size", "only a square and shortest_edge are known")
 
     def _check_crop(self, side: int) -> None:
         crop = self.settings["crop_size"]
         if crop not in (None, side, {"height": side, "width": side}):
-            raise self._refused("crop_size", f"only the {side} pixels of size are known")
+            raise self.refused("crop_size", f"only the {side} pixels of size are known")
 
     def _colour(self, key: str) -> Colour:
         value = self.settings[key]
         if not fits(value, Colour) or (key == "image_std" and min(value) <= 0):
-            raise self._refused(key, "expected are three numbers, deviations above 0")
+            raise self.refused(key, "expected are three numbers, deviations above 0")
         red, green, blue = (float(each) for each in value)
         return red, green, blue
-
-    def _refused(self, key: str, reason: str) -> ValueError:
-        return ValueError(f"{self.path}: {key} is {self.settings[key]!r:.80}, which cannot be honoured: {reason}")
 
 
 def preprocessing_of(folder: Path, kinds: Sequence[str]) -> Preprocessing | None:

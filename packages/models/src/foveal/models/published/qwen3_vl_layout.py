@@ -102,7 +102,7 @@ def _tower(vision: Any) -> Qwen3VisionTransformer:
         # State i is the input of block i, counted from 0, and the published numbers mean outputs.
         layers=(-1, *(block + 1 for block in deep)),
         frames=vision.temporal_patch_size,
-        theta=vision.rope_parameters["rope_theta"],
+        rotary_base=vision.rope_parameters["rope_theta"],
     )
 
 

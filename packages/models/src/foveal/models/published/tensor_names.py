@@ -50,6 +50,21 @@ QWEN3_VL: Table = (
 )
 """Qwen3-VL, as it is published and as transformers writes it."""
 
+INTERNVL: Table = (
+    ("vision_model.", "encoder", ""),
+    ("mlp1.", "connector", ""),
+    ("language_model.", "language_model", ""),
+)
+"""InternVL's own code."""
+
+MINICPM: Table = (
+    ("model.vision_tower.", "encoder", ""),
+    ("model.merger.", "connector", ""),
+    ("model.language_model.", "language_model", "model."),
+    ("lm_head.", "language_model", "lm_head."),
+)
+"""MiniCPM-V 4.6, as it is published and as transformers writes it."""
+
 VARY_TINY: Table = (
     ("model.vision_tower_2.", "encoder", ""),
     ("model.vision_tower.", "encoder", ""),

@@ -39,12 +39,10 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Raises:
         ValueError: if the folder describes something that cannot be built.
     """
-    source, kind = weights.source, config.get("model_type")
-    if kind not in llava_layout.FAMILIES:
-        raise ValueError(f"{source}: model_type is {kind!r}, known are {', '.join(llava_layout.FAMILIES)}")
+    source, family = weights.source, llava_layout.family_of(config, weights.source)
     if config.get("mm_use_im_start_end"):
         raise ValueError(f"{source}: mm_use_im_start_end is set, marks around pictures are not known of LLaVA-UHD v2")
-    family, scales = llava_layout.FAMILIES[kind], _scales(config, source)
+    scales = _scales(config, source)
     names = divided(weights.shapes, UHD_V2, source=source)
     names.ignore("featurizer", dict.fromkeys(names.of("featurizer").values(), FEATURIZER))
     language_model = config_of(family, config)

@@ -40,6 +40,9 @@ class MarkedPlan(ViewPlan):
     def layout(self, picture: Size) -> tuple[int | str, ...]:
         return (self.start, *self.plan.layout(picture), self.end)
 
+    def before(self, number: int) -> tuple[str, ...]:
+        return self.plan.before(number)
+
     def tile_grid(self, picture: Size) -> Grid | None:
         return self.plan.tile_grid(picture)
 

@@ -10,8 +10,8 @@ from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
 from foveal.models.views.square import LARGEST_CANVAS
 
-LONGEST = 200
-"""Largest ratio of a picture's sides."""
+LARGEST_RATIO = 200
+"""Of a picture's sides; the reference refuses more, too."""
 
 
 class NativePlan(DraftPlan):
@@ -24,8 +24,8 @@ class NativePlan(DraftPlan):
         min_pixels: a smaller picture is enlarged, up to rounding.
         max_pixels: a larger picture is reduced, up to rounding; if a side would be shorter than `cell`, it is that
             long, and the view may have more pixels.
-        start: text before the picture's tokens in the prompt, one token; None: none.
-        end: text after them.
+        start: text before the view, a single token; empty: none.
+        end: text after it, likewise.
         draft: decode a large JPEG at a reduced scale: several times faster, not exact, see `ViewPlan`.
 
     Raises:
@@ -39,8 +39,8 @@ class NativePlan(DraftPlan):
         min_pixels: int = 64 * 32 * 32,
         max_pixels: int = 16384 * 32 * 32,
         *,
-        start: str | None = "<|vision_start|>",
-        end: str | None = "<|vision_end|>",
+        start: str = "<|vision_start|>",
+        end: str = "<|vision_end|>",
         draft: bool = False,
     ) -> None:
         if cell < 1 or not 1 <= min_pixels <= max_pixels <= LARGEST_CANVAS:
@@ -53,8 +53,8 @@ class NativePlan(DraftPlan):
 
     def views(self, picture: Size) -> tuple[Size, ...]:
         check_size(picture)
-        if max(picture) > LONGEST * min(picture):
-            raise ValueError(f"a picture of {picture} pixels is more than {LONGEST} times as long as it is wide")
+        if max(picture) > LARGEST_RATIO * min(picture):
+            raise ValueError(f"a picture of {picture} pixels is more than {LARGEST_RATIO} times as long as it is wide")
         view = Size(*(round(side / self.cell) * self.cell for side in picture))
         if view.area > self.max_pixels:
             shrink = sqrt(picture.area / self.max_pixels)
@@ -65,7 +65,7 @@ class NativePlan(DraftPlan):
         return (view,)
 
     def layout(self, picture: Size) -> tuple[int | str, ...]:
-        return tuple(item for item in (self.start, 0, self.end) if item is not None)
+        return tuple(item for item in (self.start, 0, self.end) if item != "")
 
     def regions(self, picture: Size) -> tuple[Box, ...]:
         self.views(picture)
