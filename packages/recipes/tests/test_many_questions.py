@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,15 +22,20 @@ from recipes.progress import live_line
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    model = VisionLanguageModel(
-        VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
-        MlpProjector,
-        llama(260, width=16, depth=2, heads=2, mlp_width=16, context=256),
-        byte_tokenizer(),
-        StretchToSquare(16),
-        system="",
-        max_length=200,
-    )
+    """A model with such large random weights that its answers differ."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VisionLanguageModel(
+            VisionTransformer(16, 1, 2, 16, 8, 16, layers=(-1,)),
+            MlpProjector,
+            llama(260, width=16, depth=2, heads=2, mlp_width=16, context=256),
+            byte_tokenizer(),
+            StretchToSquare(16),
+            system="",
+            max_length=200,
+        )
+        for weights in model.language_model.parameters():
+            torch.nn.init.normal_(weights)
     return save(model, tmp_path_factory.mktemp("saved") / "checkpoint")
 
 

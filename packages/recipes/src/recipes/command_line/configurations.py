@@ -18,6 +18,8 @@ FOLDERS = ("methods", "sizes", "stages", "extras")
 EXTENDS = "extends"
 LONGEST_CHAIN = 50
 """Most configurations in a chain of `extends`; the shipped ones need five."""
+LONGEST_NAME = 200
+"""Characters of a name that messages repeat."""
 
 
 class UsageError(ValueError):
@@ -54,7 +56,9 @@ def find_config(name: str, beside: Path | None = None) -> str:
         UsageError: if there is no such file, or `name` is a URL: a configuration names code to run, so it is never
             fetched.
     """
-    said = f"--config {name}" if beside is None else f"{shipped_name(beside)}: {EXTENDS} {name}"
+    # A very long name would push what is wrong with it out of the message.
+    typed = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} ..."
+    said = f"--config {typed}" if beside is None else f"{shipped_name(beside)}: {EXTENDS} {typed}"
     if is_remote(name):
         raise UsageError(f"{said}: a configuration can run code and is not fetched; download it and read it first")
     spelled = (name,) if name.endswith(".yaml") else (name, f"{name}.yaml")
