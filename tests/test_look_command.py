@@ -62,6 +62,8 @@ def test_as_typed(command, tmp_path):
     assert done.stdout.startswith("300x120 pixels: ")
     assert "drawn: views.png" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.png", "views.png"]
+    numbered = command("look", "--config", "minicpm_v.yaml", "--image", "page.png")
+    assert "in the prompt: <image_id> 0 </image_id> <image> 1 </image>" in numbered.stdout
     for words, said in (
         ([], "error: there is no picture to look at: give --image"),
         (["--image", "none.png"], "error: none.png: there is no such file"),

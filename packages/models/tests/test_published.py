@@ -233,6 +233,7 @@ def test_llava_next(write, layout):
     assert isinstance(model.processor.plan, AnyResPlan)
     assert model.processor.plan.candidates == ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
     assert model.processor.plan.tie_order == order
+    assert model.merge.rounded == (layout != "original")
     size = Size(90, 31)  # wider than two tiles: the order makes no difference
     tokens = sum(model.processor.count(size))
     assert tokens != 16 * 4

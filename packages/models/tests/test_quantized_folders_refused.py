@@ -34,6 +34,13 @@ def plain(tmp_path_factory):
         ("nf4", {f"{UP}weight.absmax": None}, {}, r"1 missing tensors, among them .*up_proj\.weight\.absmax"),
         ("nf4", {f"{FC}weight.absmax": None}, {}, r"1 missing tensors, among them .*fc1\.weight\.absmax"),
         ("nf4", {f"{FC}{MARK}": torch.arange(9).byte()}, {}, "fc1.weight.quant_state.bitsandbytes__nf4 is damaged"),
+        ("int8", {f"{UP}SCB": torch.ones(1)}, {}, "the pieces of a quantised weight"),
+        ("int8", {f"{FC}SCB": torch.ones(1)}, {}, "fc1: the pieces of a quantised weight"),
+        ("nf4", {f"{UP}weight.absmax": torch.ones(1)}, {}, "sizes and types .* 1, torch.float32"),
+        ("nf4", {f"{FC}weight.absmax": torch.ones(1)}, {}, "fc1: the pieces of a quantised weight"),
+        ("nf4", {f"{FC}weight": torch.zeros(1, 1).byte()}, {}, "fc1: the pieces of a quantised weight"),
+        ("nf4-dq", {f"{FC}weight.nested_absmax": torch.ones(9)}, {}, "fc1: the pieces of a quantised weight"),
+        ("nf4-dq", {f"{FC}weight.nested_quant_map": torch.ones(9)}, {}, "fc1: the pieces of a quantised weight"),
         ("nf4", {f"{UP}{MARK}": None, f"{UP}SCB": torch.ones(1)}, {}, "quantised as int8, nf4, only one of nf4, fp4"),
     ],
 )

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from foveal.core import Size
 from foveal.models import VisionLanguageModel
+from foveal.models.estimates.cost import prompt_tokens
 from recipes.command_line.local_paths import local_path
 from recipes.commands.fit import FitCommand
 from recipes.estimates.shapes import shapes_of
@@ -45,14 +46,12 @@ class LookCommand(FitCommand):
         self.network: VisionLanguageModel = shapes_of(VisionLanguageModel, network).built
 
     def _run_subcommand(self, subcommand: str) -> None:
-        processor, size = self.network.processor, Size.of(self.picture.size)
-        shown, count = shown_views(self.network, size), processor.count(size)
-        visual = sum(item for item in count if isinstance(item, int))
-        marks = sum(isinstance(item, str) for item in count)
+        plan, size = self.network.processor.plan, Size.of(self.picture.size)
+        shown, (visual, marks) = shown_views(self.network, size), prompt_tokens(self.network, [size])
         title = f"{size} pixels: {len(shown)} views, {visual} visual tokens" + (f", {marks} marks" if marks else "")
-        order = in_order(processor.plan.layout(size), processor.plan.inputs)
+        order = in_order((*plan.before(0), *plan.layout(size)), plan.inputs)
         print_views(shown, f"{title}\nin the prompt: {order}")
-        path = draw_views(self.picture, processor.plan.cut(self.picture), shown, f"{title}\n{order}", self.output)
+        path = draw_views(self.picture, plan.cut(self.picture), shown, f"{title}\n{order}", self.output)
         print(f"drawn: {path}")
 
 

@@ -9,11 +9,8 @@ from torch.nn import functional as F
 
 from foveal.models.estimates.cost import copied
 from foveal.models.language_models.injection import decoder_layers
-from foveal.models.language_models.quantize import BLOCK, StoredKind, replace
+from foveal.models.language_models.quantize import BLOCK, BLOCKS, StoredKind, replace
 from foveal.models.model import VisionLanguageModel
-
-BLOCKS = 256
-"""Scales that share a second-level scale (QLoRA, arXiv 2305.14314, section 3)."""
 
 
 def quantized(model: VisionLanguageModel, kind: StoredKind) -> VisionLanguageModel:

@@ -14,8 +14,8 @@ Kind = Literal["nf4", "nf4-dq", "int8"]
 
 StoredKind = Literal[Kind, "fp4", "fp4-dq"]
 """How folders may be quantised: also in 4-bit floating point, the default of transformers' `load_in_4bit`."""
-BLOCK = 64
-"""Weights that share a scale in 4 bits."""
+BLOCK, BLOCKS = 64, 256
+"""Weights that share a scale in 4 bits, and scales that share a second one (QLoRA, arXiv 2305.14314, section 3)."""
 OUTLIER = 6.0
 """Inputs above this are multiplied in 16 bits (LLM.int8(), arXiv 2208.07339, section 3.2)."""
 

@@ -20,7 +20,7 @@ from bitsandbytes.nn import modules
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.models.language_models.quantize import BLOCK, OUTLIER
+from foveal.models.language_models.quantize import BLOCK, BLOCKS, OUTLIER
 
 CHUNK = 2**22
 """Number of weights quantised at a time; each takes about 16 bytes meanwhile."""
@@ -62,7 +62,7 @@ class Linear4bit(modules.Linear4bit):
         offset = nested = None
         if self.scales_quantised:
             offset = scales.mean()
-            scales, nested = quantize_blockwise(scales - offset, blocksize=256)
+            scales, nested = quantize_blockwise(scales - offset, blocksize=BLOCKS)
         state = QuantState(
             absmax=scales,
             shape=weight.shape,
@@ -76,15 +76,29 @@ class Linear4bit(modules.Linear4bit):
         self._hold(packed, state)
 
     def restore_(self, pieces: Mapping[str, Tensor]) -> None:
-        """Restore the layer from its entries of a state dict, `weight` and `weight. ...`, bit by bit."""
+        """Restore the layer from its entries of a state dict, `weight` and `weight. ...`, bit by bit.
+
+        Raises:
+            ValueError: if they do not fit the layer, or each other: the library's kernels do not look at their sizes.
+        """
         statistics = {name: piece for name, piece in pieces.items() if name.startswith("weight.")}
         self.weight = modules.Params4bit.from_prequantized(
             pieces["weight"], quantized_stats=statistics, device=pieces["weight"].device, module=self
         )
-        state = self._state
-        found = tuple(state.shape), state.blocksize, state.quant_type
-        if found != (expected := ((self.out_features, self.in_features), BLOCK, self.kind)):
-            raise ValueError(f"a quantised weight has shape, block and type {found}, expected are {expected}")
+        state, weights = self._state, self.out_features * self.in_features
+        blocks = -(-weights // BLOCK)
+        scales = (blocks, torch.uint8) if state.nested else (blocks, torch.float32)
+        expected: list[object] = [(self.out_features, self.in_features), BLOCK, self.kind, *scales]
+        found = [tuple(state.shape), state.blocksize, state.quant_type, state.absmax.numel(), state.absmax.dtype]
+        expected += [-(-weights // 2), torch.uint8]
+        found += [self.weight.data.numel(), self.weight.data.dtype]
+        if state.nested:
+            second = state.state2
+            expected += [BLOCKS, -(-blocks // BLOCKS), torch.float32, 256, torch.float32]
+            found += [second.blocksize, second.absmax.numel(), second.absmax.dtype]
+            found += [second.code.numel(), second.code.dtype]
+        if found != expected:
+            raise ValueError(f"the pieces of a quantised weight have sizes and types {found}, expected are {expected}")
 
     def dequantized(self, dtype: torch.dtype | None = None) -> Tensor:
         """The weight that the layer computes with, [out, in]; by default in the dtype that it was quantised from."""
@@ -164,7 +178,15 @@ class Linear8bit(modules.Linear8bitLt):
         self._hold(packed, scales)
 
     def restore_(self, pieces: Mapping[str, Tensor]) -> None:
-        """Restore the layer from its entries of a state dict, `weight` and `SCB`, bit by bit."""
+        """Restore the layer from its entries of a state dict, `weight` and `SCB`, bit by bit.
+
+        Raises:
+            ValueError: as for `Linear4bit.restore_`.
+        """
+        expected = [(self.out_features, self.in_features), torch.int8, (self.out_features,), torch.float32]
+        found = [each for piece in (pieces["weight"], pieces["SCB"]) for each in (tuple(piece.shape), piece.dtype)]
+        if found != expected:
+            raise ValueError(f"the pieces of a quantised weight have sizes and types {found}, expected are {expected}")
         self._hold(pieces["weight"], pieces["SCB"])
 
     def dequantized(self, dtype: torch.dtype | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal.core import Derived, Rename, StoredTensors
+from foveal.core import Derived, Rename, StoredTensors, fits
 from foveal.models.language_models.quantize import (
     BLOCK,
     StoredKind,
@@ -210,8 +210,11 @@ def _described(mark: Tensor, name: str, source: str) -> tuple[tuple[int, ...], t
         shape, dtype, block = tuple(state["shape"]), getattr(torch, state["dtype"]), state["blocksize"]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{source}: {name} is damaged ({type(error).__name__}: {error})") from error
-    if block != BLOCK or len(shape) != 2:
-        raise ValueError(f"{source}: {name} describes blocks of {block} and a shape {shape}; known are {BLOCK} and two")
+    if block != BLOCK or not fits(shape, tuple[int, int]) or not isinstance(dtype, torch.dtype):
+        raise ValueError(
+            f"{source}: {name} describes blocks of {block}, a shape {shape} and the dtype {state['dtype']}; known are "
+            f"{BLOCK}, two sides and torch's"
+        )
     return shape, dtype
 
 
@@ -219,5 +222,8 @@ def _weight(kind: StoredKind, layer: str, like: Tensor, tensors: Mapping[str, Te
     """The weight that bitsandbytes computes with."""
     out, width = like.shape
     whole = empty_layer(nn.Linear(width, out, bias=False, device="meta"), kind)
-    whole.restore_({name.removeprefix(f"{layer}."): tensor for name, tensor in tensors.items()})
+    try:
+        whole.restore_({name.removeprefix(f"{layer}."): tensor for name, tensor in tensors.items()})
+    except ValueError as error:
+        raise ValueError(f"{layer}: {error}") from error
     return whole.dequantized(like.dtype)

@@ -53,7 +53,8 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     tower, reading = tower_of(config, names, encoder, source)
     with torch.device("meta"):
         connector, of_projector = _connector(config, tower, language_model.hidden_size)
-        merge = AnyResMerge(language_model.hidden_size) if config["model_type"] == "llava_next" else None
+        has_tiles = config["model_type"] == "llava_next"
+        merge = AnyResMerge(language_model.hidden_size, rounded=True) if has_tiles else None
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
