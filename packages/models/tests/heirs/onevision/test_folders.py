@@ -97,6 +97,14 @@ def test_other_ways_to_read_videos(original, picture, field):
         answer(opened, Video([picture(9, 8)]), "What?")
 
 
+def test_padding_has_the_mean_colour_also_if_nothing_is_normalised(folder, tmp_path):
+    settings = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+    settings |= {"do_normalize": False, "image_mean": [0.1, 0.2, 0.3]}
+    copied(folder, tmp_path, "processor_config.json", image_processor=settings)
+    model = load(tmp_path)
+    assert (model.processor.plan.fill, model.encoder.image_mean) == ((25, 51, 76), (0, 0, 0))
+
+
 @torch.no_grad()
 def test_saved(model, picture, tmp_path):
     batch = model.processor.collate([model.processor.encode_prompt([picture(50, 40)], QUESTION)], side="left")

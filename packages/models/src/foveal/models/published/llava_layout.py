@@ -25,7 +25,7 @@ from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import ORIGINAL, Names, divided
-from foveal.models.published.towers import openai_clip, unread_of_clip
+from foveal.models.published.towers import fill_of, openai_clip, unread_of_clip
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepstack import DeepStackHdPlan, DeepStackPlan
 from foveal.models.views.marked import END, START, MarkedPlan
@@ -236,14 +236,14 @@ def _unmarked(
         return DeepStackHdPlan(size, config.get("num_crops", 4))
     if isinstance(merge, DeepStackMerge):
         return DeepStackPlan(size, config.get("num_crops", 4))
-    red, green, blue = (int(255 * part) for part in tower.image_mean)
+    fill = fill_of(tower.image_mean)
     if merge is not None and aspect.startswith("anyres"):
         candidates = canvases(config.get("image_grid_pinpoints"), size, source=source)
         if isinstance(merge, OneVisionMerge):
-            return OneVisionPlan(size, candidates, fill=(red, green, blue))
+            return OneVisionPlan(size, candidates, fill=fill)
         return AnyResPlan(size, candidates)
     if aspect == "pad":
-        return PadToSquare(size, fill=(red, green, blue))
+        return PadToSquare(size, fill=fill)
     if not tower.use_class_token:
         # SigLIP's pictures are resized to height and width, CLIP's to the shorter side.
         return StretchToSquare(size)

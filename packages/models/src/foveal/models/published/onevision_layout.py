@@ -17,6 +17,7 @@ from foveal.models.published.canvases import canvases
 from foveal.models.published.image_processors import ONEVISION
 from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import Draft, of_connector, of_merge, unchanged
+from foveal.models.published.towers import fill_of
 from foveal.models.published.transformers_layout import described, pinpoints_of, tower_of
 from foveal.models.views.onevision import CANVASES, OneVisionPlan
 
@@ -75,11 +76,9 @@ def _plan(config: Mapping[str, Any], tower: VisionTransformer, source: str) -> O
         settings.require("do_resize", True, f"the tower takes views of {size} pixels a side")
     default = [[size * first, size * second] for first, second in CANVASES]
     pinpoints = pinpoints_of(config, settings) or default
-    red, green, blue = (int(255 * part) for part in tower.image_mean)
+    fill = fill_of(tower.image_mean) if settings is None else settings.fill()
     if not only_shapes():
         why = "by default" if settings is None else f"as {settings.path.name} says"
         logger.info("%s: views are cut by OneVisionPlan(%d), %s", source, size, why)
     # As for LLaVA-NeXT, this layout reads the list of canvases as (height, width), the original as (width, height).
-    return OneVisionPlan(
-        size, canvases(pinpoints, size, source=source), tie_order="height_first", fill=(red, green, blue)
-    )
+    return OneVisionPlan(size, canvases(pinpoints, size, source=source), tie_order="height_first", fill=fill)

@@ -9,6 +9,7 @@ from foveal.core.annotations import fits
 from foveal.encoders.encoder import Colour
 from foveal.models.published.image_processors import CLIP, DEFAULTS, DEFAULTS_OF, LLAVA
 from foveal.models.published.json_file import read_json
+from foveal.models.published.towers import fill_of
 from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -44,6 +45,14 @@ class Preprocessing:
             return UNCHANGED
         return self._colour("image_mean"), self._colour("image_std")
 
+    def fill(self) -> tuple[int, int, int]:
+        """The colour of padding, which is not that of `statistics` if pictures are not normalised.
+
+        Raises:
+            ValueError: if it is not three numbers.
+        """
+        return fill_of(self._colour("image_mean"))
+
     def square(self, size: int) -> ViewPlan:
         """The plan of one square view.
 
@@ -64,8 +73,7 @@ class Preprocessing:
         if side != size:
             raise self.refused("size", f"the tower takes views of {size} pixels a side")
         if padded:
-            red, green, blue = (int(255 * part) for part in self._colour("image_mean"))
-            return PadToSquare(size, fill=(red, green, blue))
+            return PadToSquare(size, fill=self.fill())
         return StretchToSquare(size) if is_square else CropToSquare(size)
 
     def check_tiles(self, size: int) -> None:

@@ -14,6 +14,7 @@ from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.tokenize import add_special_tokens
 from foveal.models.published.library_language_models import library_language_model, odd_language_model
 from foveal.models.published.library_towers import library_tower, strategy, tower_tensors, vision_config
+from foveal.models.published.towers import fill_of
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.onevision import OneVisionPlan
 from foveal.models.views.square import CropToSquare, PadToSquare
@@ -52,7 +53,7 @@ def no_equivalent(model: VisionLanguageModel) -> str:
         )
     if isinstance(merge, OneVisionMerge) and tower.use_class_token:
         return "its tower is a CLIP, that of transformers' LLaVA-OneVision a SigLIP"
-    fill = tuple(int(255 * part) for part in tower.image_mean)
+    fill = fill_of(tower.image_mean)
     if isinstance(plan, OneVisionPlan) and tuple(plan.fill) != fill:
         return f"several pictures are padded with {tuple(plan.fill)}, in transformers with the mean colour {fill}"
     return odd_language_model(model.language_model)

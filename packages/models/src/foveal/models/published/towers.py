@@ -134,6 +134,12 @@ def unread_of_clip(names: Iterable[str], tower: VisionTransformer) -> dict[str, 
     return reasons
 
 
+def fill_of(mean: Colour) -> tuple[int, int, int]:
+    """The colour around pictures that LLaVA's code pads, in 0..255: the mean of the tower's pictures, rounded down."""
+    red, green, blue = (int(255 * part) for part in mean)
+    return red, green, blue
+
+
 def shape_of(shapes: Shapes, name: str, source: str) -> tuple[int, ...]:
     """The shape of a tower's tensor.
 

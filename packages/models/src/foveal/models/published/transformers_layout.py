@@ -21,7 +21,7 @@ from foveal.models.published.joined_layers import projector_of_layers
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
 from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
-from foveal.models.published.towers import unread_of_clip
+from foveal.models.published.towers import fill_of, unread_of_clip
 from foveal.models.views.anyres import DEFAULT_CANDIDATES, AnyResPlan
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.square import PadToSquare
@@ -152,8 +152,7 @@ def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bo
     """
     size, kinds = tower.image_size, (LLAVA_NEXT,) if with_tiles else (CLIP, LLAVA, SIGLIP)
     settings = preprocessing_of(Path(source), kinds)
-    red, green, blue = (int(255 * part) for part in tower.image_mean)
-    plan: ViewPlan = PadToSquare(size, fill=(red, green, blue))
+    plan: ViewPlan = PadToSquare(size, fill=fill_of(tower.image_mean))
     if settings is not None:
         tower.image_mean, tower.image_std = settings.statistics()
     if with_tiles:
