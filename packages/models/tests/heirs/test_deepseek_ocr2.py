@@ -199,14 +199,16 @@ def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, messa
         load(tmp_path)
 
 
+def with_expert(name, *shape):
+    return lambda tensors: tensors.update({f"model.layers.1.mlp.experts.{name}.weight": torch.ones(shape)})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda tensors: tensors.pop("model.layers.1.mlp.experts.2.up_proj.weight"), r"experts\.2\.up_proj.*missing"),
-        (
-            lambda tensors: tensors.update({"model.layers.1.mlp.experts.4.up_proj.weight": torch.ones(16, 32)}),
-            "counts 4",
-        ),
+        (with_expert("4.up_proj", 16, 32), "counts 4"),
+        (with_expert("2.up_proj", 9, 32), r"experts\.gate_up_proj have several shapes: \[\(9, 32\), \(16, 32\)\]"),
         (lambda tensors: tensors.pop("model.view_seperator"), "separator"),
         (lambda tensors: tensors.pop("model.qwen2_model.query_768.weight"), r"queries\.0"),
     ],
@@ -229,7 +231,7 @@ def test_experts_of_several_layers_in_any_order():
         for number in (1, 0)
         for name in ("up_proj", "down_proj", "gate_proj")
     } | {"norm": torch.ones(1)}
-    joined = dict(Experts(2)(stream.items()))
+    joined = dict(Experts(2, "a folder")(stream.items()))
     assert set(joined) == {"norm", *(f"{layer}.{name}" for layer in layers for name in ("gate_up_proj", "down_proj"))}
     gates = [stream[f"layers.1.experts.1.{name}.weight"] for name in ("gate_proj", "up_proj")]
     assert torch.equal(joined["layers.1.experts.gate_up_proj"][1], torch.cat(gates))

@@ -63,7 +63,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         family=language_model.model_type,
         language_model=language_model,
         rename=unchanged,
-        gather=Experts(language_model.n_routed_experts),
+        gather=Experts(language_model.n_routed_experts, source),
         encoder=flow,
         connector=connector,
         merge=merge,
