@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, Grid, Lengths, Size, attention, group_by, pack, runs_packed, unpack
+from foveal.core import Backend, Grid, Lengths, Size, attention, pack, runs_packed, unpack
 from foveal.encoders.block import Activation, Block
-from foveal.encoders.encoder import HALF, Colour, Encoder, cells
+from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views
 
 WINDOW = 2
 """Patches along one side of a window, which becomes one token."""
@@ -125,12 +125,7 @@ class EarlyCompressionViT(Encoder):
         """Like `Encoder.encode_views`; packs views into one sequence where the kernel can."""
         if not views or not runs_packed(self.positions[0].unflatten(0, (self.heads, -1)), self.backend):
             return super().encode_views(views)
-        embedded = [self.positions] * len(views)
-        for indices in group_by(view.shape for view in views).values():
-            of_one_shape = self.embed(torch.stack([views[index] for index in indices]))
-            for index, tokens in zip(indices, of_one_shape, strict=True):
-                embedded[index] = tokens
-        packed, lengths = pack(embedded)
+        packed, lengths = pack(embedded_views(views, self.embed))
         return [(tokens,) for tokens in unpack(self._run(packed, lengths), self._after(lengths))]
 
     def embed(self, pixels: Tensor) -> Tensor:

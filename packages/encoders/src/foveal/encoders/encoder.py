@@ -1,7 +1,7 @@
 """The interface of every vision encoder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -129,6 +129,19 @@ def cells(size: Size, side: int) -> Grid:
     if min(size) < 1 or size.height % side or size.width % side:
         raise ValueError(f"a view of {size} pixels cannot be cut into patches of {side}: resize it first")
     return Grid(size.height // side, size.width // side)
+
+
+def embedded_views(views: Sequence[Tensor], embed: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """The tokens of views of any sizes, [tokens, width] each; views of one size are embedded together.
+
+    Args:
+        views: [3, height, width] each.
+        embed: [views, 3, height, width] -> [views, tokens, width].
+    """
+    tokens: dict[int, Tensor] = {}
+    for indices in group_by(view.shape for view in views).values():
+        tokens |= zip(indices, embed(torch.stack([views[index] for index in indices])), strict=True)
+    return [tokens[index] for index in range(len(views))]
 
 
 def hidden_states(layers: Sequence[int], depth: int) -> tuple[int, ...]:

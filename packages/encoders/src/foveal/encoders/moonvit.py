@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, Grid, Lengths, Size, group_by, pack, runs_packed, unpack
+from foveal.core import Backend, Grid, Lengths, Size, pack, runs_packed, unpack
 from foveal.encoders.compression import Compression, MeanCompression, WindowedTokenCompression, halved, windows_of
-from foveal.encoders.encoder import HALF, Colour, Encoder, cells
+from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views
 from foveal.encoders.rotary import InterleavedRotaryBlock, Rotation, interleaved_grid_rotation
 
 ROTARY_BASE = 10000.0
@@ -107,12 +107,7 @@ class MoonViT(Encoder):
             return super().encode_views(views)
         sizes = [Size.of_view(view) for view in views]
         final = [self.grids(size)[0].cells for size in sizes]
-        embedded = [self.positions] * len(views)
-        for indices in group_by(sizes).values():
-            of_one_size = self.embed(torch.stack([views[index] for index in indices]))
-            for index, tokens in zip(indices, of_one_size, strict=True):
-                embedded[index] = tokens
-        packed, lengths = pack(embedded)
+        packed, lengths = pack(embedded_views(views, self.embed))
         result = self._run(packed, [cells(size, self.patch_size) for size in sizes], lengths)
         return [(tokens,) for tokens in unpack(result, final)]
 

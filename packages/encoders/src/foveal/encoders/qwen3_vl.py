@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, Grid, KeyMap, Size, group_by, pack, runs_packed, unpack
+from foveal.core import Backend, Grid, KeyMap, Size, pack, runs_packed, unpack
 from foveal.encoders.block import Activation
-from foveal.encoders.encoder import HALF, Colour, Encoder, cells, hidden_states
+from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views, hidden_states
 from foveal.encoders.rotary import RotaryBlock, Rotation, grid_rotation
 
 KINDS = ("weight", "bias")
@@ -123,13 +123,8 @@ class Qwen3VisionTransformer(Encoder):
         """Like `Encoder.encode_views`; packs views into one sequence where the kernel can."""
         if not views or not runs_packed(self.positions[0].unflatten(0, (self.heads, -1)), self.backend):
             return super().encode_views(views)
-        embedded = [self.positions] * len(views)
         rotations = [self._rotation(Size.of_view(view)) for view in views]
-        for indices in group_by(view.shape for view in views).values():
-            of_one_shape = self.embed(torch.stack([views[index] for index in indices]))
-            for index, tokens in zip(indices, of_one_shape, strict=True):
-                embedded[index] = tokens
-        packed, lengths = pack(embedded)
+        packed, lengths = pack(embedded_views(views, self.embed))
         rotation = Rotation.joined(rotations)
         states = [unpack(state, lengths) for state in self._run(packed, lengths, rotation)]
         return list(zip(*states, strict=True))

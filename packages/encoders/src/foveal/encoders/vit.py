@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from foveal.core import Backend, Grid, Size, group_by, pack, runs_packed, unpack
+from foveal.core import Backend, Grid, Size, pack, runs_packed, unpack
 from foveal.encoders.block import Activation, Block, Norm
-from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, hidden_states
+from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, embedded_views, hidden_states
 
 
 class VisionTransformer(Encoder):
@@ -155,12 +155,7 @@ class VisionTransformer(Encoder):
         """Like `Encoder.encode_views`; packs views into one sequence where the kernel can."""
         if not views or not runs_packed(self.positions[0].unflatten(0, (self.heads, -1)), self.backend):
             return super().encode_views(views)
-        embedded = [self.positions] * len(views)
-        for indices in group_by(view.shape for view in views).values():
-            of_one_shape = self.embed(torch.stack([views[index] for index in indices]))
-            for index, tokens in zip(indices, of_one_shape, strict=True):
-                embedded[index] = tokens
-        packed, lengths = pack(embedded)
+        packed, lengths = pack(embedded_views(views, self.embed))
         states = [unpack(state, lengths) for state in self._run(packed, lengths)]
         return [tuple(self._grid_only(state[None])[0] for state in of_view) for of_view in zip(*states, strict=True)]
 
