@@ -183,6 +183,9 @@ def test_parts(write):
     assert model.processor.template == "vicuna_v1"
     one = load(write(*vip_llava(vision_feature_layer=-2)))
     assert [type(part) for part in one.connector.parts] == [Norm, MlpProjector]
+    path = write(*vip_llava()) / "config.json"
+    path.write_text(path.read_text().replace('"vision_feature_layer"', '"vision_feature_layers"'))
+    assert load(path.parent).encoder.layers == (-2, -5, -3, 1)
     model = load(write(*granite_vision()))
     assert isinstance(model.processor.plan, AnyResPlan)
     assert isinstance(model.connector, Chain)

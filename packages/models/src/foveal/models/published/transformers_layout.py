@@ -97,7 +97,8 @@ def _layers(config: Mapping[str, Any]) -> tuple[int, ...]:
     """The tower's layers that the projector reads."""
     layers = config.get("vision_feature_layer")
     if layers is None:
-        layers = vip_llava.LAYERS if config["model_type"] == VIP else -2
+        # Of ViP-LLaVA the setting had another name before transformers 5.
+        layers = config.get("vision_feature_layers", vip_llava.LAYERS) if config["model_type"] == VIP else -2
     return (layers,) if isinstance(layers, int) else tuple(layers)
 
 
