@@ -234,7 +234,16 @@ def test_a_step_that_asks_is_noticed():
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
-@pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": 1.0, "top_p": 1.5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_new_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": 1e-320},
+        {"temperature": float("nan")},
+        {"temperature": 1.0, "top_p": 1.5},
+    ],
+)
 def test_settings_out_of_their_range(captures, cuda_graphs, wrong):
     model = network()
     with pytest.raises(ValueError, match="must be at least 1, temperature"):

@@ -31,11 +31,19 @@ def test_killed_at_any_byte(tmp_path_factory, cut):
 
 @pytest.mark.parametrize(
     "content",
-    [b"{}\n", b"[]\n", b"\xff\n", b"1\n", b'{"id": "1", "question": "Why?"}\n', b'{"id": [], "question": 1}\n'],
+    [
+        *(b"{}\n", b"[]\n", b"\xff\n", b"1\n", b"[" * 100_000 + b"\n"),
+        b'{"id": "1", "question": "Why?", "answer": "so"}\n',
+        b'{"id": [], "question": 1, "answer": "so"}\n',
+        b'{"id": "1", "question": "What?"}\n',
+        b'{"id": "1", "question": "What?", "answer": null}\n',
+    ],
 )
 def test_a_file_of_something_else_is_left_alone(tmp_path, content):
     output = tmp_path / "answers.jsonl"
     output.write_bytes(content)
-    with pytest.raises(ValueError, match=r"answers\.jsonl holds something else than answers to these questions"):
+    with pytest.raises(
+        ValueError, match=r"answers\.jsonl, line \d+ is something else than an answer to one of these questions"
+    ):
         unanswered(QUESTIONS, output)
     assert output.read_bytes() == content

@@ -29,3 +29,26 @@ def told_of(name_or_folder: str, fault: str) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise ValueError(f"{name_or_folder}: {fault} ({type(error).__name__}: {reason})") from error
+
+
+@contextmanager
+def built_from(source: str) -> Iterator[None]:
+    """Name a folder whose settings make a library or a part raise something else than our own errors.
+
+    Args:
+        source: the folder with the settings.
+
+    Raises:
+        ValueError: for whatever is raised but ValueError, OSError and ImportError, whose messages are meant for users.
+    """
+    try:
+        yield
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:
+        # Sizes of a wrong type or out of range are found by torch, transformers or a part, in many ways.
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise ValueError(
+            f"{source}: its settings (config.json and the files beside it) describe a model that cannot be built "
+            f"({type(error).__name__}: {reason})"
+        ) from error

@@ -82,14 +82,18 @@ def unanswered(questions: Sequence[Question], output: Path) -> list[Question]:
         return list(questions)
     asked, answered = Counter((each.key, each.text) for each in questions), Counter[tuple[str, str]]()
     *lines, cut = output.read_bytes().split(b"\n")
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
             found = str(record["id"]), str(record["question"])
-        except (ValueError, TypeError, LookupError):
-            found = None
-        if found is None or answered[found] == asked[found]:
-            raise ValueError(f"{output} holds something else than answers to these questions: give another --output")
+            is_answer = isinstance(record["answer"], str)
+        except (ValueError, TypeError, LookupError, RecursionError):
+            is_answer = False
+        if not is_answer or answered[found] == asked[found]:
+            raise ValueError(
+                f"{output}, line {number} is something else than an answer to one of these questions: give another "
+                "--output"
+            )
         answered[found] += 1
     if cut:
         with output.open("rb+") as stream:

@@ -30,7 +30,13 @@ def predict_options() -> argparse.Namespace:
     )
     add_checkpoint(parser)
     parser.add_argument(
-        "--image", type=local_path, nargs="+", metavar="FILE", default=[], help="pictures, also a.pdf#page=3"
+        "--image",
+        type=local_path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        default=[],
+        help="pictures, also a.pdf#page=3",
     )
     parser.add_argument("--question", help="the question; <image> in it places the pictures")
     parser.add_argument(

@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> None:
             options.output,
         )
     if exported.kind is None:
-        print(f"transformers has no class for this model: {exported.reason}. {options.output} holds its parts.")
+        print(f"not written for a class of transformers: {exported.reason}. {options.output} holds its parts.")
     else:
         print(
             f"{options.output} holds a {exported.kind}; read back by transformers, its logits for a prompt with a "

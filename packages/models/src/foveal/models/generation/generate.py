@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from math import inf
 from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -11,6 +12,9 @@ from foveal.models.generation.cuda_graphs import Steps, chooser, decode, graphs_
 from foveal.models.language_models.injection import injected
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch
+
+COLDEST = 1e-3
+"""Smallest temperature above 0; logits that are divided by less may overflow."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,10 +65,10 @@ def generate(
             language model's context, several prompts or beams are to be streamed, or CUDA graphs are not possible.
     """
     processor, language_model = model.processor, model.language_model
-    if max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
+    if max_new_tokens < 1 or not (temperature == 0 or COLDEST <= temperature < inf) or not 0 < top_p <= 1:
         raise ValueError(
-            f"max_new_tokens ({max_new_tokens}) must be at least 1, temperature ({temperature}) at least 0, and "
-            f"top_p ({top_p}) above 0 and at most 1"
+            f"max_new_tokens ({max_new_tokens}) must be at least 1, temperature ({temperature}) 0 or at least "
+            f"{COLDEST}, and top_p ({top_p}) above 0 and at most 1"
         )
     if not bool(batch.attention_mask[:, -1].all()):
         raise ValueError('the prompts are padded on the right: collate them with side="left" to generate')

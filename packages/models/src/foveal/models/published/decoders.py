@@ -1,5 +1,6 @@
 """Language models inside published checkpoints: read their configuration, and their weights tensor by tensor."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -43,6 +44,25 @@ def empty(config: Any, dtype: torch.dtype) -> nn.Module:
     built.tie_weights()
     model: nn.Module = built
     return model
+
+
+def check_depth(config: Any, names: Iterable[str], *, source: str) -> None:
+    """Refuse a configuration with more decoder layers than there are tensors for, before any layer is built.
+
+    Args:
+        config: transformers' configuration of the language model.
+        names: its tensors, under its own names.
+        source: named in the error.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    numbers = [int(found[1]) for name in names if (found := re.search(r"\.layers\.(\d+)\.", name))]
+    wanted = getattr(config, "num_hidden_layers", None)
+    if numbers and isinstance(wanted, int) and wanted > max(numbers) + 1:
+        raise ValueError(
+            f"{source}: config.json has num_hidden_layers {wanted}, there are tensors of {max(numbers) + 1} layers"
+        )
 
 
 def check_shapes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]], rename: Rename, *, source: str) -> None:

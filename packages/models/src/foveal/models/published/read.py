@@ -1,6 +1,5 @@
 """Open a published checkpoint of any known layout as a model."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from foveal.models.language_models.build import DType
 from foveal.models.language_models.quantize import Kind, record
 from foveal.models.language_models.quantized_loading import load_quantized
 from foveal.models.language_models.stored_quantization import check_quantization
+from foveal.models.library_errors import built_from
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
@@ -32,15 +32,12 @@ from foveal.models.published import (
     uhd_v2_layout,
     vary_layout,
 )
-from foveal.models.published.decoders import check_shapes, empty, fill, prompt_of
+from foveal.models.published.decoders import check_depth, check_shapes, empty, fill, prompt_of
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
 from foveal.models.published.quantized_folders import plain_weights, quantized_decoder
 from foveal.models.published.recipe import Draft
-from foveal.models.published.tensor_names import Names
 from foveal.models.views.named import chosen_plan
-
-logger = logging.getLogger(__name__)
 
 Known = Callable[[Mapping[str, Any], StoredTensors], bool]
 Drafted = Callable[[Mapping[str, Any], StoredTensors, str | None], Draft]
@@ -91,14 +88,15 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
         ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
     folder = Path(name_or_folder)
-    if not folder.is_file():
-        with torch.device("meta"):
-            # Fetches sizes alone: a model of an unknown kind is refused before its weights are fetched.
-            refuse_unknown_kind(config_of_folder(folder_of(str(name_or_folder))), source=str(name_or_folder))
-        # On the meta device only sizes would be fetched, but the tensor names are in the weights' files.
-        with torch.device("cpu"):
-            folder = folder_of(str(name_or_folder))
-    return opened(config_of_folder(folder), StoredTensors(folder), name_or_folder, folder, overrides)
+    with built_from(str(name_or_folder)):
+        if not folder.is_file():
+            with torch.device("meta"):
+                # Fetches sizes alone: a model of an unknown kind is refused before its weights are fetched.
+                refuse_unknown_kind(config_of_folder(folder_of(str(name_or_folder))), source=str(name_or_folder))
+            # On the meta device only sizes would be fetched, but the tensor names are in the weights' files.
+            with torch.device("cpu"):
+                folder = folder_of(str(name_or_folder))
+        return opened(config_of_folder(folder), StoredTensors(folder), name_or_folder, folder, overrides)
 
 
 def opened(
@@ -125,7 +123,7 @@ def opened(
         else (draft.prompt(tokenizer) if callable(draft.prompt) else draft.prompt)
         or prompt_of(draft.family, tokenizer, has_tiles=isinstance(draft.merge, AnyResMerge), source=weights.source)
     )
-    _say_ignored(draft.names, weights.source)
+    draft.names.log_ignored(weights.source)
     # The small parts first, so that their errors show before gigabytes are read.
     _fill_parts(draft, weights, overrides.dtype)
     language_model = _language_model(draft, stored, weights, overrides.dtype, overrides.quantize)
@@ -193,19 +191,12 @@ def _recognised(config: Mapping[str, Any], weights: StoredTensors) -> Drafted:
     )
 
 
-def _say_ignored(names: Names, source: str) -> None:
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in sorted(names.ignored.items()):
-        by_reason.setdefault(reason, []).append(name)
-    for reason, ignored in by_reason.items():
-        logger.info("%s: %d tensors are not read (%s): %s", source, len(ignored), reason, ", ".join(ignored))
-
-
 def _language_model(
     draft: Draft, stored: StoredTensors, weights: StoredTensors, dtype: DType, quantize: Kind | None
 ) -> torch.nn.Module:
     """The language model, quantised if `stored` is or if it is asked for; `weights` are the same, dequantised."""
     published, source = draft.names.of("language_model"), f"{weights.source} (language model)"
+    check_depth(draft.language_model, published.values(), source=source)
     kind = weights.dtype(published) if dtype == "auto" else getattr(torch, dtype)
     held = quantized_decoder(stored, published)
     if only_shapes():

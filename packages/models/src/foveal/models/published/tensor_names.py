@@ -1,8 +1,11 @@
 """The part of a model that a published tensor belongs to: tables of prefixes, and one function that reads them."""
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
 
 Table = tuple[tuple[str, str, str], ...]
 """(published prefix, part, replacement of the prefix in the part's own names); the first match wins."""
@@ -145,6 +148,14 @@ class Names:
             if inside in reasons:
                 del self.parts[part][published]
                 self.ignored[published] = reasons[inside]
+
+    def log_ignored(self, source: str) -> None:
+        """Log the names that are not read, with the reasons."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in sorted(self.ignored.items()):
+            by_reason.setdefault(reason, []).append(name)
+        for reason, names in by_reason.items():
+            logger.info("%s: %d tensors are not read (%s): %s", source, len(names), reason, ", ".join(names))
 
 
 def divided(names: Iterable[str], table: Table, *, source: str) -> Names:
