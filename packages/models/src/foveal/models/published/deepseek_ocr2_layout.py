@@ -17,7 +17,7 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.experts import Experts
 from foveal.models.published.image_processors import DEEPSEEK_OCR2
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
+from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import DEEPSEEK_OCR2 as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.published.towers import described_sam
@@ -39,12 +39,13 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Args:
         config: the folder's `config.json`.
         weights: the folder's tensors, under the names of the released code or of transformers in memory.
-        encoder: not used: these checkpoints contain their encoder.
+        encoder: refused if given, see `refuse_encoder`.
 
     Raises:
         ValueError: if the folder describes something that cannot be built.
     """
     source = weights.source
+    refuse_encoder(encoder, source=source)
     names = divided(weights.shapes, TABLE, source=source)
     with told_of(source, "its config.json describes no DeepSeek-OCR 2 that can be built"), torch.device("meta"):
         described = config_of(KIND, config)

@@ -13,7 +13,7 @@ from foveal.models.library_errors import told_of
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, of_connector, unchanged
+from foveal.models.published.recipe import Draft, of_connector, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import GOT_LIBRARY, GOT_ORIGINAL, divided
 from foveal.models.published.towers import described_sam, sam_tower
 from foveal.models.published.vary_layout import BASE_TOKENS, LINEAR, inside, of_sam
@@ -36,12 +36,13 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Args:
         config: the folder's `config.json`.
         weights: the folder's tensors.
-        encoder: not used: these checkpoints contain their tower.
+        encoder: refused if given, see `refuse_encoder`.
 
     Raises:
         ValueError: if the folder describes something that cannot be built.
     """
     source, is_library = weights.source, config.get("model_type") == KIND
+    refuse_encoder(encoder, source=source)
     names = divided(weights.shapes, GOT_LIBRARY if is_library else GOT_ORIGINAL, source=source)
     with told_of(source, "its config.json describes no GOT-OCR 2.0 that can be built"), torch.device("meta"):
         if is_library:

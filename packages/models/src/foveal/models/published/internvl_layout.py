@@ -20,7 +20,7 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Prompt, Reading, unchanged
+from foveal.models.published.recipe import Draft, Prompt, Reading, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
 from foveal.models.published.tensor_names import INTERNVL as TABLE
 from foveal.models.views.tiles import DynamicTilesPlan
@@ -48,12 +48,13 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Args:
         config: the folder's `config.json`.
         weights: the folder's tensors.
-        encoder: not used: these checkpoints contain their tower.
+        encoder: refused if given, see `refuse_encoder`.
 
     Raises:
         ValueError: if the folder describes something that cannot be built.
     """
     source = weights.source
+    refuse_encoder(encoder, source=source)
     is_library = config["model_type"] == LIBRARY
     _check(config, source)
     legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)

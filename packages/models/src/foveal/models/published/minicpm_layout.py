@@ -17,7 +17,7 @@ from foveal.encoders.minicpm import COMPRESSED, UNCOMPRESSED
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import MINICPM
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, unchanged
+from foveal.models.published.recipe import Draft, Reading, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import MINICPM as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.views.minicpm import MiniCpmPlan
@@ -40,12 +40,13 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Args:
         config: the folder's `config.json`.
         weights: the folder's tensors.
-        encoder: not used, because the folder has its own tower.
+        encoder: refused if given, see `refuse_encoder`.
 
     Raises:
         ValueError: if the folder describes something that cannot be built, naming the setting.
     """
     source = weights.source
+    refuse_encoder(encoder, source=source)
     text = config.get("text_config")
     if not isinstance(text, dict) or not isinstance(config.get("vision_config"), dict):
         raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")

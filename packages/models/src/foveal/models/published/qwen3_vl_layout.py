@@ -19,7 +19,7 @@ from foveal.models.merges.levels import LevelsMerge
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import QWEN2_VL
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, unchanged
+from foveal.models.published.recipe import Draft, Reading, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import QWEN3_VL, divided
 from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
@@ -42,12 +42,13 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     Args:
         config: the folder's `config.json`.
         weights: the folder's tensors.
-        encoder: not used: these checkpoints contain their tower.
+        encoder: refused if given, see `refuse_encoder`.
 
     Raises:
         ValueError: if the folder describes something that cannot be built.
     """
     source = weights.source
+    refuse_encoder(encoder, source=source)
     names = divided(weights.shapes, QWEN3_VL, source=source)
     with told_of(source, "its config.json describes no Qwen3-VL that can be built"), torch.device("meta"):
         described = config_of(KIND, config)

@@ -85,3 +85,13 @@ def of_merge(merge: Merge | None) -> Reading:
 def of_connector(connector: Connector) -> Reading:
     """The reading of a projector."""
     return Reading("connector", connector, lambda tensors, source: read_projector(tensors, source=source))
+
+
+def refuse_encoder(encoder: str | None, *, source: str) -> None:
+    """Refuse a tower from elsewhere for a layout that always contains its own, sizes and weights.
+
+    Raises:
+        ValueError: if one is given.
+    """
+    if encoder is not None:
+        raise ValueError(f"{source} has its own image tower: it cannot be opened with another one ({encoder})")
