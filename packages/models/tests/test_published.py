@@ -848,7 +848,7 @@ def test_prompts_follow_the_language_model(write):
     sample = mistral.processor.encode_prompt([Image.new("RGB", (5, 5))], [Turn("user", "<image>\nWhat?")])
     ids = [token for token in sample.input_ids.tolist() if token != IMAGE_TOKEN_ID]
     assert byte_tokenizer().decode(ids) == "<s>[INST] \nWhat? [/INST]"
-    third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
+    third = byte_tokenizer(["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
     assert open_published(write(tensors, config, tokenizer=third)).processor.template == "llama_3"
     tiles = {"image_aspect_ratio": "anyres", "mm_patch_merge_type": "spatial_unpad", "image_grid_pinpoints": PINPOINTS}
     next_llava = theirs(LlavaNextForConditionalGeneration, image_grid_pinpoints=PINPOINTS)
