@@ -215,7 +215,7 @@ def test_spawned_workers_can_use_it():
 def test_stop_ids():
     ours = processor()
     assert ours.stop_ids == [ours.tokenizer.eos_token_id]
-    ours.tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    ours.tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>", "<|im_start|>"]})
     chat = Processor(ours.tokenizer, ours.plan, count=ours.count, template="chatml")
     assert chat.stop_ids == [ours.tokenizer.eos_token_id, 260]
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -333,6 +334,7 @@ def test_tied_embeddings_and_a_picture_token_without_a_row(write, fields):
     words = byte_tokenizer([f"<{number}>" for number in range(12)] + ["<image>"])
     assert words.convert_tokens_to_ids("<image>") == TEXT["vocab_size"]
     config = {name: value for name, value in config.items() if name != "tie_word_embeddings"}
+    fields = fields | {"image_token_index": TEXT["vocab_size"]}
     model = open_published(write(tensors, config | fields | {"text_config": inside}, tokenizer=words))
     pixels = torch.randn(2, 3, SIZE, SIZE)
     ids, their_ids = prompts()
@@ -541,6 +543,32 @@ def test_vary_tiny(golden, write, tower, with_head):
     mask = tensors["attention_mask"].bool()
     close(model(ids, tuple(tensors["pixel_values"]), mask)[mask], tensors["logits"][mask], meta["tol_logits"])
     check_quantised(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "stated", "message"),
+    [
+        ({"<imgpad>": 67, "<img>": 68}, {}, "the tokenizer lacks </img>, which the model was trained with: the folder"),
+        (
+            {"<imgpad>": 67, "<img>": 69, "</img>": 68},
+            {"im_start_token": 68},
+            "68 in config.json, but 69 is .*<img>",
+        ),
+        (
+            {"<imgpad>": 67, "<img>": 68, "</img>": 69},
+            {"im_patch_token": 66},
+            "im_patch_token is 66 .*id of <imgpad>",
+        ),
+        ({"<imgpad>": 67, "<img>": 68, "</img>": 69}, {"im_patch_token": -1, "im_end_token": 69}, None),
+    ],
+)
+def test_tokens_that_were_not_trained_so(golden, write, words, stated, message):
+    meta, tensors = golden("vary/vary_tiny").meta["opt"], golden("vary/vary_tiny").tensors
+    config = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2, "vocab_size": 70}
+    config |= {"num_attention_heads": 4, "max_position_embeddings": 64} | stated
+    folder = write(golden.strip(tensors, "w."), config, tokenizer=vary_tokenizer(meta["vocab"], words))
+    with nullcontext() if message is None else pytest.raises(ValueError, match=f"checkpoint: .*{message}"):
+        assert open_published(folder).processor.tokenizer.get_added_vocab().keys() >= words.keys()
 
 
 def test_tied_tensors_that_differ(golden, write):
@@ -848,7 +876,7 @@ def test_prompts_follow_the_language_model(write):
     sample = mistral.processor.encode_prompt([Image.new("RGB", (5, 5))], [Turn("user", "<image>\nWhat?")])
     ids = [token for token in sample.input_ids.tolist() if token != IMAGE_TOKEN_ID]
     assert byte_tokenizer().decode(ids) == "<s>[INST] \nWhat? [/INST]"
-    third = byte_tokenizer(["<|start_header_id|>", "<|eot_id|>"])
+    third = byte_tokenizer(["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
     assert open_published(write(tensors, config, tokenizer=third)).processor.template == "llama_3"
     tiles = {"image_aspect_ratio": "anyres", "mm_patch_merge_type": "spatial_unpad", "image_grid_pinpoints": PINPOINTS}
     next_llava = theirs(LlavaNextForConditionalGeneration, image_grid_pinpoints=PINPOINTS)

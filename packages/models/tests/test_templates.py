@@ -1,5 +1,7 @@
 """Talks of three turns, with and without a system text, as each template writes them; and what is learnt of them."""
 
+import re
+
 import pytest
 
 from foveal.models import Processor, Turn, ViewPlan, byte_tokenizer, pretrained_tokenizer
@@ -130,8 +132,33 @@ class OneView(ViewPlan):
 
 
 def test_answers_of_llama_3_end_in_two_ways():
-    tokenizer = byte_tokenizer(["<|eot_id|>", "<|end_of_text|>"])
+    tokenizer = byte_tokenizer(["<|eot_id|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"])
     ours = Processor(tokenizer, OneView(), count=lambda size: (), template="llama_3")
     assert ours.stop_ids == [2, 260, 261]
     with pytest.raises(ValueError, match="the template gemma ends an answer with <end_of_turn>, which is not a token"):
         Processor(tokenizer, OneView(), count=lambda size: (), template="gemma")
+
+
+@pytest.mark.parametrize(
+    ("template", "known", "missing"),
+    [
+        ("chatml", ["<|im_end|>"], "<|im_start|>"),
+        ("qwen3_vl", ["<|im_end|>"], "<|im_start|>"),
+        ("internvl", ["<|im_end|>"], "<|im_start|>"),
+        ("vary", ["<|im_end|>"], "<|im_start|>"),
+        ("gemma", ["<end_of_turn>"], "<start_of_turn>"),
+        ("llama_3", ["<|eot_id|>", "<|start_header_id|>"], "<|end_header_id|>"),
+        ("phi3", ["<|end|>", "<|system|>", "<|user|>"], "<|assistant|>"),
+    ],
+)
+def test_a_template_with_a_mark_that_is_no_token(template, known, missing):
+    with pytest.raises(ValueError, match=f"the template {template} writes {re.escape(missing)}, which is not a token"):
+        Processor(byte_tokenizer(known), OneView(), count=len, template=template)
+    assert Processor(byte_tokenizer([*known, missing]), OneView(), count=len, template=template)
+
+
+@pytest.mark.parametrize(
+    "template", ["plain", "vicuna_v1", "llama_2", "mistral_instruct", "granite_vision", "deepseek_ocr2", "vary_tiny"]
+)
+def test_templates_of_ordinary_text_need_no_tokens(template):
+    assert Processor(byte_tokenizer(), OneView(), count=len, template=template)

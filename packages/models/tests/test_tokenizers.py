@@ -101,9 +101,15 @@ def test_a_page_and_its_text():
     assert ours.stop_ids == [2]
 
 
-@pytest.mark.parametrize(("template", "end"), [("vary", "<|im_end|>"), ("phi3", "<|end|>")])
-def test_answers_stop_at_the_end_of_their_turn(template, end):
-    ours = Processor(byte_tokenizer((*PAGE, end)), Page(), count=count, template=template)
+@pytest.mark.parametrize(
+    ("template", "end", "marks"),
+    [
+        ("vary", "<|im_end|>", ["<|im_start|>"]),
+        ("phi3", "<|end|>", ["<|system|>", "<|user|>", "<|assistant|>"]),
+    ],
+)
+def test_answers_stop_at_the_end_of_their_turn(template, end, marks):
+    ours = Processor(byte_tokenizer((*PAGE, end, *marks)), Page(), count=count, template=template)
     assert ours.stop_ids == [2, 262]
 
 

@@ -221,6 +221,7 @@ def test_a_step_reaches_every_part(folder):
         ("preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"}, "known are GotOcr2ImageProc"),
         ("config.json", {"vision_config": VISION | {"hidden_act": "relu"}}, "hidden_act of the image tower is 'relu'"),
         ("config.json", {"vision_config": VISION | {"qkv_bias": False}}, "qkv_bias of the image tower is False"),
+        ("config.json", {"image_token_index": 9}, "image_token_index is 9 in config.json, but .* id of <imgpad>"),
         (
             "config.json",
             {"vision_config": VISION | {"hidden_size": "wide"}},

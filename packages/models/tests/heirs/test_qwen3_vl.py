@@ -73,9 +73,10 @@ def tokenizer():
 
 def theirs(tokenizer, *, tied):
     torch.manual_seed(0)
-    image = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    start, end, image = tokenizer.convert_tokens_to_ids(SPECIAL[3:6])
+    ids = {"image_token_id": image, "vision_start_token_id": start, "vision_end_token_id": end}
     text = TEXT | {"vocab_size": len(tokenizer)}
-    config = Qwen3VLConfig(vision_config=VISION, text_config=text, tie_word_embeddings=tied, image_token_id=image)
+    config = Qwen3VLConfig(vision_config=VISION, text_config=text, tie_word_embeddings=tied, **ids)
     model = Qwen3VLForConditionalGeneration(config).eval()
     with torch.no_grad():
         for weight in model.parameters():
@@ -222,6 +223,7 @@ def test_a_step_reaches_every_part(model):
         ("config.json", {"vision_config": VISION | {"num_position_embeddings": 35}}, "35 positions, which form no"),
         ("config.json", {"vision_config": VISION | {"deepstack_visual_indexes": [2, 1]}}, "from shallow to deep"),
         ("config.json", {"vision_config": VISION | {"deepstack_visual_indexes": [1, 2, 4]}}, "blocks from 0 to 3"),
+        ("config.json", {"vision_end_token_id": 9}, r"vision_end_token_id is 9 .*id of <\|vision_end\|>"),
         ("config.json", {"model_type": "qwen3_vl_moe"}, "of kind 'qwen3_vl_moe', not known; known are .*qwen3_vl"),
     ],
 )

@@ -58,7 +58,7 @@ def theirs(*, head=False, layer=-1, strategy="full"):
     config = LlavaConfig(
         vision_config=SiglipVisionConfig(**VISION, vision_use_head=head),
         text_config=Qwen2Config(**TEXT),
-        image_token_index=260,
+        image_token_index=259,
         vision_feature_layer=layer,
         vision_feature_select_strategy=strategy,
     )
@@ -100,7 +100,7 @@ def check_same(model, reference, side=SIDE):
     pixels = torch.randn(2, 3, side, side)
     text = torch.randint(5, 250, (2, 7))
     ids = torch.cat([text[:, :3], torch.full((2, GRID), IMAGE_TOKEN_ID), text[:, 3:]], dim=1)
-    their_ids = ids.masked_fill(ids == IMAGE_TOKEN_ID, 260)
+    their_ids = ids.masked_fill(ids == IMAGE_TOKEN_ID, 259)
     expected = reference(input_ids=their_ids, pixel_values=pixels).logits
     assert expected.std() > 0.1
     torch.testing.assert_close(model(ids, list(pixels)), expected, atol=1e-5, rtol=0)

@@ -148,6 +148,7 @@ def test_one_step_reaches_every_part(folder, picture):
         ("vision_aspect_ratio", "anyres", "vision_aspect_ratio is 'anyres', expected anyres_max_N"),
         ("vision_feature_select_strategy", "default", "leaves out the first patch of a SigLIP"),
         ("projector_hidden_act", "relu", "projector_hidden_act is 'relu'"),
+        ("image_token_index", 9, "image_token_index is 9 in config.json, but 259 is the tokenizer.s id of <image>"),
     ],
 )
 def test_settings_that_are_refused(folder, tmp_path, field, value, message):

@@ -1,5 +1,6 @@
 """Prompts by name of a template: one of ours, or `chat`, the tokenizer's own chat template."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,9 +8,12 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.models.prompts.template_texts import CHAT, find_template
 from foveal.models.prompts.templates import Segment, Turn, render
+from foveal.models.prompts.tokenize import separator_id
 
 PROBE = "ANSWER"
 """A text to see what a chat template writes after an answer."""
+MARK = re.compile(r"(?<!<)<[\w|]+>(?!>)")
+"""What looks like a special token, such as <|im_start|>; in LLaMA 2's templates <<SYS>> is ordinary text."""
 
 
 def prompt_segments(
@@ -79,6 +83,29 @@ def answer_ends(name: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...
             "no answer would end. Choose another template"
         )
     return (ends[0],)
+
+
+def check_marks(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that would read a mark of the template, such as <|im_start|>, as characters.
+
+    Not checked for `chat`: makers may mean such marks as ordinary text, like Zephyr's <|user|>, and wrote theirs for
+    this tokenizer.
+
+    Raises:
+        ValueError: if the template is unknown, or such a mark is not a single token.
+    """
+    if name == CHAT or find_template(name).spelt:
+        return
+    one = find_template(name)
+    before = (one.before_system, one.after_system, one.before_first_user, one.before_user, one.after_user, one.header)
+    for mark in dict.fromkeys(MARK.findall("\n".join((*before, one.before_answer, one.after_answer, one.between)))):
+        try:
+            separator_id(mark, tokenizer)
+        except ValueError:
+            raise ValueError(
+                f"the template {name} writes {mark}, which is not a token of the tokenizer: the model would read its "
+                "characters. Choose the template that belongs to the language model, or add the token"
+            ) from None
 
 
 def _rendered(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, *, is_open: bool) -> str:

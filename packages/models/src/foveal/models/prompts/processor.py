@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foveal.core import Grid, Size
 from foveal.models.prompts.batch import Batch, Measure, Sample
-from foveal.models.prompts.chat import answer_ends, prompt_segments
+from foveal.models.prompts.chat import answer_ends, check_marks, prompt_segments
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.fitting import TooLongError, check_characters, longest_fitting
 from foveal.models.prompts.packed_rows import collate_rows
@@ -48,7 +48,7 @@ class Processor:
             which is logged, and raise an error if the first one is still too long. An exchange is never truncated.
 
     Raises:
-        ValueError: if the template is unknown; if the tokenizer lacks the token that ends an answer, has nothing to pad
+        ValueError: if the template is unknown; if the tokenizer lacks a token of the template, has nothing to pad
             with, or adds anything but a BOS token to a text; or if the system text, `max_length` or `overlong` is
             invalid.
     """
@@ -85,6 +85,7 @@ class Processor:
                 f"the template {template} ends an answer with {end}, which is not a token of the tokenizer: no answer "
                 "would end. Choose the template that belongs to the language model, or add the token"
             )
+        check_marks(template, tokenizer)
         self.tokenizer, self.plan, self.count, self.grid = tokenizer, plan, count, grid
         self.template: TemplateName = template
         self.system, self.max_length, self.overlong = system, max_length, overlong

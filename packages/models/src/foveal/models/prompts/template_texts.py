@@ -42,6 +42,7 @@ class Template:
         picture_inline: whether the line end right after a picture is left out, where the makers' prompts have none.
         trims: whether whitespace around a text is left out, as in the chat template of the model's makers.
         ends: tokens that end an answer, besides EOS and `after_answer`.
+        spelt: whether marks that look like special tokens were trained as ordinary text.
     """
 
     system: str
@@ -60,6 +61,7 @@ class Template:
     picture_inline: bool = False
     trims: bool = False
     ends: tuple[str, ...] = ()
+    spelt: bool = False
 
 
 LLAMA_3 = Template(
@@ -155,6 +157,7 @@ TEMPLATES: dict[TemplateName, Template] = {
         trims=True,
     ),
     # Granite Vision, as its makers and transformers' page on it write it; an answer ends with EOS, <|end_of_text|>.
+    # The marks of roles are ordinary text there: Granite's own special tokens are others, such as <|start_of_role|>.
     "granite_vision": Template(
         system="A chat between a curious user and an artificial intelligence assistant. "
         "The assistant gives helpful, detailed, and polite answers to the user's questions.",
@@ -167,6 +170,7 @@ TEMPLATES: dict[TemplateName, Template] = {
         before_answer="",
         after_answer="{eos}",
         between="",
+        spelt=True,
     ),
     # Also Qwen's, as in LLaVA-OneVision (`qwen_1_5` and `qwen_2` there).
     "chatml": CHATML,

@@ -17,7 +17,15 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.experts import Experts
 from foveal.models.published.image_processors import DEEPSEEK_OCR2
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, refuse_encoder, unchanged
+from foveal.models.published.recipe import (
+    IMAGE_ID_FIELDS,
+    Draft,
+    Reading,
+    of_connector,
+    of_merge,
+    refuse_encoder,
+    unchanged,
+)
 from foveal.models.published.tensor_names import DEEPSEEK_OCR2 as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.published.towers import described_sam
@@ -72,6 +80,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         names=names,
         plan=plan,
         prompt=("deepseek_ocr2", None),
+        token_fields=dict.fromkeys(IMAGE_ID_FIELDS, "<image>"),
         max_length=language_model.max_position_embeddings,
     )
 

@@ -13,10 +13,10 @@ from foveal.models.library_errors import told_of
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, of_connector, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import GOT_LIBRARY, GOT_ORIGINAL, divided
 from foveal.models.published.towers import described_sam, sam_tower
-from foveal.models.published.vary_layout import BASE_TOKENS, LINEAR, inside, of_sam
+from foveal.models.published.vary_layout import BASE_TOKENS, LINEAR, TOKEN_FIELDS, inside, of_sam
 from foveal.models.views.tiles import DynamicTilesPlan
 
 KIND, ORIGINAL_KIND = "got_ocr2", "GOT"
@@ -68,6 +68,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         plan=_plan(Path(source), tower) if is_library else _tiles(tower.image_size, (1, 1)),
         prompt=("vary", None),
         tokens=BASE_TOKENS,
+        token_fields=dict.fromkeys(IMAGE_ID_FIELDS, "<imgpad>") if is_library else TOKEN_FIELDS,
         max_length=longest(config, language_model),
     )
 

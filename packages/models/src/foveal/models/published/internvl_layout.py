@@ -20,13 +20,14 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Prompt, Reading, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Prompt, Reading, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
 from foveal.models.published.tensor_names import INTERNVL as TABLE
 from foveal.models.views.tiles import DynamicTilesPlan
 
 LIBRARY, CHAT = "internvl", "internvl_chat"
 KINDS = (LIBRARY, CHAT)
+START, END, CONTEXT = "<img>", "</img>", "<IMG_CONTEXT>"
 LANGUAGE_MODELS = ("qwen2", "qwen3", "llama")
 """transformers' `model_type` of the language models that are read."""
 CHAT_DEFAULTS = {"ps_version": "v1", "use_thumbnail": False}
@@ -85,6 +86,8 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         names=names,
         plan=_library_plan(Path(source), tower) if is_library else _original_plan(config, tower),
         prompt=_prompt if is_library else ("internvl", config.get("system_message")),
+        tokens=(START, END),
+        token_fields=dict.fromkeys(IMAGE_ID_FIELDS, CONTEXT) if is_library else {},
         max_length=language_model.max_position_embeddings,
     )
 
@@ -176,7 +179,7 @@ def _original_plan(config: Mapping[str, Any], tower: VisionTransformer) -> Dynam
 
 
 def _tiles(size: int, fewest: int, most: int) -> DynamicTilesPlan:
-    return DynamicTilesPlan(size, most, fewest, start="<img>", end="</img>")
+    return DynamicTilesPlan(size, most, fewest, start=START, end=END)
 
 
 def _unread(names: Iterable[str], tower: VisionTransformer) -> dict[str, str]:

@@ -108,7 +108,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         names=names,
         plan=plan_of(config, tower, connector, merge, source=source),
         prompt=vip_llava.PROMPT if family == "llama" and vip_llava.has_vicuna(config) else None,
-        tokens=_marks(config),
+        added_tokens=_marks(config),
         max_length=longest(config, language_model),
     )
 
@@ -199,7 +199,7 @@ def frame_stride(config: Mapping[str, Any]) -> int | None:
 
 
 def _marks(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The tokens that LLaVA's code adds to a tokenizer for marks around pictures, in its order."""
+    """The tokens that LLaVA's code adds whenever it loads a model with marks around pictures, in its order."""
     if not config.get("mm_use_im_start_end"):
         return ()
     # Without the field it adds the mark of patches too, which no prompt has.

@@ -17,7 +17,7 @@ from foveal.encoders.minicpm import COMPRESSED, UNCOMPRESSED
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import MINICPM
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, refuse_encoder, unchanged
 from foveal.models.published.tensor_names import MINICPM as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.views.minicpm import MiniCpmPlan
@@ -25,6 +25,7 @@ from foveal.models.views.minicpm import MiniCpmPlan
 logger = logging.getLogger(__name__)
 
 KINDS = ("minicpmv4_6",)
+TOKENS = ("<|im_start|>", "<|im_end|>", "<image>", "</image>", "<slice>", "</slice>")
 KNOWN: dict[str, Any] = {"merge_kernel_size": [2, 2], "merger_times": 1, "drop_vision_last_layer": False}
 """The only known values of settings of the whole model."""
 
@@ -81,6 +82,8 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         names=names,
         plan=_plan(tower, source),
         prompt=("chat", None),
+        tokens=TOKENS,
+        token_fields=dict.fromkeys(IMAGE_ID_FIELDS, "<|image_pad|>"),
         max_length=language_model.max_position_embeddings,
     )
 

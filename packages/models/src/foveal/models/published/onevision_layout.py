@@ -16,7 +16,7 @@ from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.published.canvases import canvases
 from foveal.models.published.image_processors import ONEVISION
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, of_connector, of_merge, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, of_merge, unchanged
 from foveal.models.published.towers import fill_of
 from foveal.models.published.transformers_layout import described, pinpoints_of, tower_of
 from foveal.models.views.onevision import CANVASES, OneVisionPlan
@@ -63,6 +63,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         readings=(reading, of_connector(connector), of_merge(merge)),
         names=names,
         plan=_plan(config, tower, source),
+        token_fields=dict.fromkeys(IMAGE_ID_FIELDS, "<image>"),
         max_length=language_model.max_position_embeddings,
     )
 

@@ -27,6 +27,11 @@ from foveal.models.views.plan import ViewPlan
 logger = logging.getLogger(__name__)
 
 KIND = "qwen3_vl"
+TOKEN_FIELDS = {
+    "image_token_id": "<|image_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+}
 KNOWN = {"hidden_act": "gelu_pytorch_tanh", "in_channels": 3}
 """Settings of the tower that have only one known value."""
 
@@ -79,6 +84,8 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         ),
         names=names,
         plan=_plan(Path(source), vision, tower),
+        tokens=(TOKEN_FIELDS["vision_start_token_id"], TOKEN_FIELDS["vision_end_token_id"]),
+        token_fields=TOKEN_FIELDS,
         max_length=language_model.max_position_embeddings,
     )
 

@@ -1,12 +1,11 @@
 """Open a published checkpoint of any known layout as a model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from foveal.core import StoredTensors, load_exact
 from foveal.encoders.hub import HUB_NAME, folder_of, only_shapes
@@ -18,7 +17,6 @@ from foveal.models.language_models.stored_quantization import check_quantization
 from foveal.models.library_errors import built_from
 from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.model import VisionLanguageModel
-from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.published import (
     deepseek_ocr2_layout,
     got_layout,
@@ -27,12 +25,12 @@ from foveal.models.published import (
     minicpm_layout,
     onevision_layout,
     qwen3_vl_layout,
-    qwen_tokenizer,
     transformers_layout,
     uhd_v2_layout,
     vary_layout,
 )
 from foveal.models.published.decoders import check_depth, check_shapes, empty, fill, prompt_of
+from foveal.models.published.folder_tokenizer import folder_tokenizer
 from foveal.models.published.json_file import read_settings
 from foveal.models.published.kinds import refuse_unknown_kind
 from foveal.models.published.quantized_folders import plain_weights, quantized_decoder
@@ -83,7 +81,8 @@ def open_published(name_or_folder: str | Path, overrides: Overrides = AS_PUBLISH
 
     Raises:
         ValueError: if the folder is none of these, describes something that cannot be built, has pickled weights, or a
-            tensor is missing, left over, of another shape, or belongs to no part; if it cannot be quantised.
+            tensor is missing, left over, of another shape, or belongs to no part; if the tokenizer lacks a token that
+            was trained, or has another id for it than the configuration; if it cannot be quantised.
         OSError: if there is no tokenizer.
         ImportError: if it is to be quantised, and bitsandbytes is not installed.
     """
@@ -116,7 +115,7 @@ def opened(
     """
     stored, weights = weights, plain_weights(weights, config)
     draft = _recognised(config, weights)(config, weights, overrides.encoder)
-    tokenizer = _tokenizer(str(name), folder, draft.tokens)
+    tokenizer = folder_tokenizer(str(name), folder, draft, config)
     template, system = (
         (overrides.template, None)
         if overrides.template is not None
@@ -142,13 +141,6 @@ def opened(
         attention=overrides.attention,
     )
     return model.eval()
-
-
-def _tokenizer(name: str, folder: Path, tokens: Sequence[str]) -> PreTrainedTokenizerBase:
-    ranks = folder / qwen_tokenizer.FILE
-    if ranks.is_file() and not (folder / "tokenizer.json").exists():
-        return qwen_tokenizer.qwen_tokenizer(ranks)
-    return pretrained_tokenizer(name, tokens)
 
 
 def config_of_folder(folder: Path) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """The description of a published checkpoint's model, before any weight is read."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from foveal.models.published.tensor_names import Names
 from foveal.models.views.plan import ViewPlan
 
 Gather = Callable[[Iterable[tuple[str, Tensor]]], Iterator[tuple[str, Tensor]]]
+IMAGE_ID_FIELDS = ("image_token_id", "image_token_index")
+"""Fields in which transformers' `config.json` has the id of the token that stands for a picture."""
+
 Prompt = tuple[TemplateName, str | None]
 """A template, and the system text that replaces its own; None: its own."""
 
@@ -53,7 +56,9 @@ class Draft:
         plan: the view plan that the model was trained with.
         prompt: template and system text, or a function of the tokenizer that gives them; None: those of the language
             model's family.
-        tokens: special tokens that prompts need.
+        tokens: special tokens of the prompts that were trained with the ids of the published tokenizer.
+        added_tokens: special tokens that the makers' code adds, with the next ids, if the tokenizer lacks them.
+        token_fields: field of `config.json` with a token's id -> the token.
         max_length: longest sequence, in tokens.
     """
 
@@ -69,6 +74,8 @@ class Draft:
     plan: ViewPlan
     prompt: Prompt | Callable[[PreTrainedTokenizerBase], Prompt] | None = None
     tokens: tuple[str, ...] = ()
+    added_tokens: tuple[str, ...] = ()
+    token_fields: Mapping[str, str] = field(default_factory=dict)
     max_length: int
 
 

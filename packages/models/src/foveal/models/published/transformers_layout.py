@@ -19,7 +19,7 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
 from foveal.models.published.joined_layers import projector_of_layers
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, of_connector, of_merge, unchanged
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
 from foveal.models.published.towers import fill_of, unread_of_clip
 from foveal.models.views.anyres import DEFAULT_CANDIDATES, AnyResPlan
@@ -66,6 +66,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         names=names,
         prompt=vip_llava.PROMPT if config["model_type"] == VIP else None,
         plan=_plan(config, tower, with_tiles=merge is not None, source=source),
+        token_fields=dict.fromkeys(IMAGE_ID_FIELDS, "<image>"),
         max_length=language_model.max_position_embeddings,
     )
 

@@ -28,6 +28,7 @@ Vary-toy (2048) and the open weights of Vary-tiny with CLIP's colours and Pillow
 
 TINY_TOKENS = ("<imgpad>", "<img>", "</img>")
 BASE_TOKENS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<imgpad>")
+TOKEN_FIELDS = {"im_patch_token": "<imgpad>", "im_start_token": "<img>", "im_end_token": "</img>"}
 
 
 def is_tiny(config: Mapping[str, Any], weights: StoredTensors) -> bool:
@@ -66,6 +67,7 @@ def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
         plan=VaryPlan(tower.image_size),
         prompt=("vary_tiny", None),
         tokens=TINY_TOKENS,
+        token_fields=TOKEN_FIELDS,
         max_length=longest(config, language_model),
     )
 
@@ -115,6 +117,7 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
         plan=VaryPlan(tower.image_size, clip.image_size, resample="bilinear" if is_first else "bicubic"),
         prompt=("vary", None),
         tokens=BASE_TOKENS,
+        token_fields=TOKEN_FIELDS,
         max_length=longest(config, language_model),
     )
 
