@@ -3,8 +3,8 @@
 import contextlib
 import io
 import os
-import resource
 import struct
+import subprocess
 import sys
 import tempfile
 import zlib
@@ -134,20 +134,24 @@ def test_twelve_of_sixteen_bits(tmp_path, top, greys):
     assert [read_image(path).getpixel((x, 0))[0] for x in range(3)] == greys
 
 
+WITHIN = """
+import resource, sys
+from pathlib import Path
+from foveal.models import read_image
+
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[1]) * 1_000_000,) * 2)
+try:
+    print(read_image(sys.argv[2]).size)
+except MemoryError:
+    print("too much memory")
+"""
+
+
 def within(megabytes, path):
-    """The size of a picture that is read in another process, which may take so much memory more."""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + megabytes * 1_000_000,) * 2)
-        try:
-            answer = str(read_image(path).size)
-        except MemoryError:
-            answer = "too much memory"
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    return os.read(reading, 1000).decode()
+    """The size of a picture that is read in a new process, without free memory, which may take so much more."""
+    words = [sys.executable, "-c", WITHIN, str(megabytes), str(path)]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
