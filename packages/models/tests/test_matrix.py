@@ -416,7 +416,9 @@ def check_training(model, pictures=PICTURES):
         # A softmax over the only cell of a map, and the bias of keys, have zero gradients up to rounding errors; and
         # so has a table of queries for views of another size.
         attends = name.startswith("connector.") and ("query" in name or "key" in name)
-        if not attends and not name.startswith("encoder.queries."):
+        # Deformable attention samples points; on maps of few cells all of them may lie beside a map.
+        sampled = isinstance(model.connector, DAbstractor) and name.startswith("encoder.")
+        if not attends and not sampled and not name.startswith("encoder.queries."):
             assert weight.grad.any(), f"{name} has a gradient of zero"
 
 
