@@ -1,6 +1,7 @@
 """Functions shared by the metrics of answers."""
 
 from collections.abc import Sequence
+from typing import Any, get_args
 
 from rapidfuzz.distance import Levenshtein
 
@@ -39,3 +40,18 @@ def check_lengths(**lists: Sequence[object]) -> None:
     """
     if len({len(each) for each in lists.values()}) > 1:
         raise ValueError(", ".join(f"{len(each)} {name}" for name, each in lists.items()))
+
+
+def check_option(name: str, value: object, known: Any) -> None:
+    """Refuse an argument that is none of the values of a `Literal`.
+
+    Args:
+        name: the argument's.
+        value: as given.
+        known: the `Literal`.
+
+    Raises:
+        ValueError: naming the argument and its values.
+    """
+    if value not in get_args(known):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}")

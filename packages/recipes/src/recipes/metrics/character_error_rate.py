@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from recipes.metrics.answers import check_answers, distance
+from recipes.metrics.mean import add_counts
 
 
 class CharacterErrorRate(Metric):
@@ -22,8 +22,7 @@ class CharacterErrorRate(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("edits", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("characters", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "edits", "characters")
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
         """Add predictions, each with its accepted answers."""

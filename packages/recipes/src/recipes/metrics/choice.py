@@ -1,15 +1,15 @@
 """Multiple choice, once or with the options rotated."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
-from recipes.metrics.answers import check_lengths
+from recipes.metrics.answers import check_lengths, check_option
 from recipes.metrics.choice_parsers import PARSERS, ChoiceParser, letters_of
-from recipes.metrics.mean import Mean
+from recipes.metrics.mean import Mean, add_counts
 
 ROTATION = 1_000_000
 """MMBench: rows whose index differs by a multiple of this are one question with its options rotated."""
@@ -33,8 +33,9 @@ class Choice(Mean):
 
     def __init__(self, parser: ChoiceParser = "mmmu") -> None:
         super().__init__()
-        self.parser = _checked(parser)
-        self.add_state("unparsed", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        check_option("parser", parser, ChoiceParser)
+        self.parser = parser
+        add_counts(self, "unparsed")
 
     def update(
         self, predictions: Sequence[str | None], answers: Sequence[str], options: Sequence[Sequence[str]]
@@ -78,10 +79,10 @@ class CircularChoice(Metric):
 
     def __init__(self, parser: ChoiceParser = "vlmevalkit") -> None:
         super().__init__()
-        self.parser = _checked(parser)
+        check_option("parser", parser, ChoiceParser)
+        self.parser = parser
         self.add_state("rows", [], dist_reduce_fx="cat")
-        for name in ("unparsed", "missing"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "unparsed", "missing")
 
     def update(
         self,
@@ -113,7 +114,7 @@ class CircularChoice(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`circular`: the share of questions with every rotation right; `vanilla`: of those as they are, without."""
-        rows = torch.cat(self.rows) if isinstance(self.rows, list) else self.rows
+        rows = dim_zero_cat(self.rows)
         hits: dict[int, bool] = {}
         for index, right in rows.tolist():
             group = index % ROTATION
@@ -121,12 +122,6 @@ class CircularChoice(Metric):
         base = rows[rows[:, 0] < ROTATION, 1]
         circular = torch.tensor(sum(hits.values()) / len(hits), dtype=torch.float32)
         return {"circular": circular, "vanilla": base.double().mean().float()}
-
-
-def _checked(parser: ChoiceParser) -> ChoiceParser:
-    if parser not in PARSERS:
-        raise ValueError(f"parser must be one of {', '.join(get_args(ChoiceParser))}, not {parser!r}")
-    return parser
 
 
 def _chosen(parser: ChoiceParser, prediction: str | None, answer: str, options: Sequence[str]) -> str | None:

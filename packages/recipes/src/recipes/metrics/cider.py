@@ -7,9 +7,11 @@ from math import exp, log, sqrt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from recipes.metrics.answers import check_answers
 from recipes.metrics.extras import library
+from recipes.metrics.mean import add_counts
 
 LONGEST = 4
 SIGMA = 6.0
@@ -41,7 +43,7 @@ class CiderD(Metric):
         super().__init__()
         # Texts cannot be gathered; their bytes can.
         self.add_state("texts", [], dist_reduce_fx="cat")
-        self.add_state("missing", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "missing")
 
     def update(
         self,
@@ -72,7 +74,7 @@ class CiderD(Metric):
 
     def compute(self) -> Tensor:
         """The mean over records, 0 to 10."""
-        stored = torch.cat(self.texts) if isinstance(self.texts, list) else self.texts
+        stored = dim_zero_cat(self.texts)
         records = [record.split("\n") for record in bytes(stored.tolist()).decode().split("\x00")[:-1]]
         scores = cider_d([(record[0].split(), [each.split() for each in record[1:]]) for record in records])
         return torch.tensor(sum(scores) / len(scores), dtype=torch.float32)

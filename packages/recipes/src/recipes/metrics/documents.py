@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from recipes.metrics.answers import check_answers, check_lengths, distance
+from recipes.metrics.mean import add_counts
 
 NOT_ANSWERABLE = ("", "none", "not answerable", "n/a", "na")
 """Predictions, in lower case, that are right if a question cannot be answered; "" counts for the accuracy only."""
@@ -32,8 +33,7 @@ class MpDocVqa(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("totals", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
-        for name in ("answers", "pages", "missing"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "answers", "pages", "missing")
 
     def update(
         self,

@@ -2,9 +2,9 @@
 
 import string
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
-from recipes.metrics.answers import normalised
+from recipes.metrics.answers import check_option, normalised
 from recipes.metrics.mean import MeanScore
 
 GqaRule = Literal["lmms_eval", "llava"]
@@ -32,8 +32,7 @@ class GqaAccuracy(MeanScore):
 
     def __init__(self, rule: GqaRule = "lmms_eval") -> None:
         super().__init__()
-        if rule not in get_args(GqaRule):
-            raise ValueError(f"rule must be one of {', '.join(get_args(GqaRule))}, not {rule!r}")
+        check_option("rule", rule, GqaRule)
         self.rule = rule
 
     def score(self, prediction: str, accepted: Sequence[str]) -> float:

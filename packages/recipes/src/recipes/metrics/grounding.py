@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
-import torch
 from torch import Tensor
 
 from foveal.core import Box, Size
-from recipes.metrics.answers import check_lengths
-from recipes.metrics.mean import Mean
+from recipes.metrics.answers import check_lengths, check_option
+from recipes.metrics.mean import Mean, add_counts
 
 BoxScale = Literal["unit", "thousand", "pixel"]
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -35,10 +34,9 @@ class GroundingAccuracy(Mean):
 
     def __init__(self, scale: BoxScale, threshold: float = 0.5) -> None:
         super().__init__()
-        if scale not in get_args(BoxScale):
-            raise ValueError(f"scale must be one of {', '.join(get_args(BoxScale))}, not {scale!r}")
+        check_option("scale", scale, BoxScale)
         self.scale, self.threshold = scale, threshold
-        self.add_state("unparsed", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "unparsed")
 
     def update(self, predictions: Sequence[str | None], boxes: Sequence[Box], sizes: Sequence[Size]) -> None:
         """Add predictions.

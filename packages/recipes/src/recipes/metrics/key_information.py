@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from recipes.metrics.answers import check_lengths, distance
 from recipes.metrics.extras import library
-from recipes.metrics.mean import Mean
+from recipes.metrics.mean import Mean, add_counts
 
 FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 LINE = re.compile(r"""^\s*+["']?([\w ]+?)["']?\s*+:\s*["']?(.*?)["']?,?\s*$""", re.MULTILINE)
@@ -40,8 +40,7 @@ class FieldF1(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("right", "wrong", "missing"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "right", "wrong", "missing")
 
     def update(self, predictions: Sequence[Record | None], answers: Sequence[Record]) -> None:
         """Add records; None: missing, or not to be read as one.

@@ -10,6 +10,12 @@ from torchmetrics import Metric
 from recipes.metrics.answers import check_answers
 
 
+def add_counts(metric: Metric, *names: str) -> None:
+    """Add whole numbers to the state of a metric, summed over ranks."""
+    for name in names:
+        metric.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+
 class Mean(Metric):
     """The mean of scores that are added one by one; a missing answer scores 0.
 
@@ -28,8 +34,7 @@ class Mean(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("answers", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("missing", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "answers", "missing")
 
     def add(self, score: float | None) -> None:
         """Add the score of an answer; None: the answer is missing."""

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 from math import isnan
-from typing import Literal, get_args
+from typing import Literal
 
-from recipes.metrics.answers import check_lengths, distance
+from recipes.metrics.answers import check_lengths, check_option, distance
 from recipes.metrics.mean import Mean
 
 FORMULAS = "HME100k"
@@ -80,8 +80,7 @@ class OcrBenchV2(Mean):
 
     def __init__(self, kind: V2Kind = "vqa") -> None:
         super().__init__()
-        if kind not in get_args(V2Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(V2Kind))}, not {kind!r}")
+        check_option("kind", kind, V2Kind)
         self.kind = kind
 
     def update(self, predictions: Sequence[str | None], references: Sequence[Sequence[str]]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from recipes.metrics.answers import check_answers, distance
+from recipes.metrics.mean import add_counts
 
 TOKEN = re.compile(r"[\u4e00-\u9fa5]|[^\s\u4e00-\u9fa5]+")
 SCORES = ("edit", "precision", "recall", "f1", "bag_precision", "bag_recall", "bag_f1")
@@ -33,7 +34,7 @@ class PageOcr(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("totals", torch.zeros(len(SCORES), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("pages", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "pages")
 
     def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
         """Add predicted pages, each with its accepted texts.

@@ -9,6 +9,7 @@ from torchmetrics.functional.text import bleu_score
 
 from recipes.metrics.answers import check_lengths
 from recipes.metrics.extras import library
+from recipes.metrics.mean import add_counts
 from recipes.metrics.page_ocr import overlap, page_edit
 from recipes.metrics.wordnet import wordnet
 
@@ -37,8 +38,7 @@ class PageText(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("totals", torch.zeros(len(SCORES), dtype=torch.float64), dist_reduce_fx="sum")
-        for name in ("pages", "missing"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "pages", "missing")
 
     def update(self, predictions: Sequence[str | None], references: Sequence[str]) -> None:
         """Add pages (None: missing) with their true texts.

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from recipes.metrics.answers import check_lengths
+from recipes.metrics.mean import add_counts
 
 TYPES = ("motion", "spatial", "temporal", "yes_no", "color", "object", "location", "number", "other")
 FREE = TYPES[3:]
@@ -32,7 +33,7 @@ class ActivityNetQa(Metric):
         super().__init__()
         for name in ("right", "questions"):
             self.add_state(name, torch.zeros(len(TYPES), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("missing", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "missing")
 
     def update(self, predictions: Sequence[str | None], answers: Sequence[str], types: Sequence[int]) -> None:
         """Add predictions (None: missing) with their answers and types, indices of `TYPES`.

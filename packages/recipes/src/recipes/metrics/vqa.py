@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
+from recipes.metrics.answers import check_option
 from recipes.metrics.contractions import CONTRACTIONS
 from recipes.metrics.mean import MeanScore
 
@@ -39,8 +40,7 @@ class VqaAccuracy(MeanScore):
 
     def __init__(self, normaliser: Normaliser = "evalai") -> None:
         super().__init__()
-        if normaliser not in get_args(Normaliser):
-            raise ValueError(f"normaliser must be one of {', '.join(get_args(Normaliser))}, not {normaliser!r}")
+        check_option("normaliser", normaliser, Normaliser)
         self.normaliser = normaliser
 
     def score(self, prediction: str, accepted: Sequence[str]) -> float:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from recipes.metrics.answers import check_answers
+from recipes.metrics.mean import add_counts
 from recipes.metrics.wordnet import wordnet
 
 FAR = 0.1
@@ -41,8 +42,7 @@ class Wups(Metric):
         super().__init__()
         self.threshold = threshold
         self.add_state("totals", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
-        for name in ("answers", "missing"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "answers", "missing")
 
     def update(self, predictions: Sequence[str | None], references: Sequence[Sequence[str]]) -> None:
         """Add predictions (None: missing), each with its references; words are separated by spaces.

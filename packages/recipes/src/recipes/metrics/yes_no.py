@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
-from recipes.metrics.answers import check_lengths
+from recipes.metrics.answers import check_lengths, check_option
+from recipes.metrics.mean import add_counts
 
 MmeLabels = Literal["original", "lmms_eval"]
 PERCEPTION = ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
@@ -61,7 +63,7 @@ class Pope(Metric):
         self.add_state("counts", torch.zeros(2, 2, dtype=torch.long), dist_reduce_fx="sum")
         # Neither yes nor no: missing or empty, by their truth.
         self.add_state("wrong", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("missing", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "missing")
 
     def update(self, predictions: Sequence[str | None], answers: Sequence[str]) -> None:
         """Add predictions (None: missing) with their truth, `yes` or `no`.
@@ -118,12 +120,10 @@ class Mme(Metric):
 
     def __init__(self, labels: MmeLabels = "original") -> None:
         super().__init__()
-        if labels not in get_args(MmeLabels):
-            raise ValueError(f"labels must be one of {', '.join(get_args(MmeLabels))}, not {labels!r}")
+        check_option("labels", labels, MmeLabels)
         self.labels = labels
         self.add_state("rows", [], dist_reduce_fx="cat")
-        for name in ("other", "missing"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "other", "missing")
 
     def update(
         self,
@@ -162,7 +162,7 @@ class Mme(Metric):
             ValueError: if a picture does not have exactly two questions.
         """
         names, pairs = (*PERCEPTION, *COGNITION), dict[int, dict[int, list[int]]]()
-        rows = torch.cat(self.rows) if isinstance(self.rows, list) else self.rows
+        rows = dim_zero_cat(self.rows)
         for subtask, picture, right in rows.tolist():
             pairs.setdefault(subtask, {}).setdefault(picture, []).append(right)
         scores = {names[subtask]: _score(names[subtask], of_picture) for subtask, of_picture in pairs.items()}
