@@ -50,9 +50,9 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         else:
             axes.imshow(row.picture, interpolation="nearest" if max(row.picture.size) < 200 else "antialiased")
         right = row.prediction.strip().lower() == row.reference.strip().lower()
-        text = _plain(f"{_short(row.question)}\nanswer: {_short(row.reference)}")
+        text = plain_text(f"{_short(row.question)}\nanswer: {_short(row.reference)}")
         axes.set_title(text, fontsize=8, loc="left")
-        axes.set_xlabel(_plain(f"model: {_short(row.prediction)}"), fontsize=9, color=RIGHT if right else WRONG)
+        axes.set_xlabel(plain_text(f"model: {_short(row.prediction)}"), fontsize=9, color=RIGHT if right else WRONG)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path
@@ -62,6 +62,6 @@ def _short(text: str) -> str:
     return fill(text if len(text) <= 90 else f"{text[:89]}…", 32)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Escape dollar signs, which would start a formula."""
     return text.replace("$", r"\$")

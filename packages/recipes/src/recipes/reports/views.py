@@ -11,6 +11,7 @@ from PIL.Image import Image
 
 from foveal.core import Box, Size
 from foveal.models import VisionLanguageModel
+from recipes.reports.sheet import plain_text
 
 SHOWN = 36
 """Most views that are drawn as pictures of their own."""
@@ -97,7 +98,7 @@ def draw_views(picture: Image, views: Sequence[Image], shown: Sequence[Shown], t
     lines = -(-len(drawn) // columns)
     figure = Figure(figsize=(5.5 + 2.2 * columns, max(2.5 * lines, 5.5) + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(_plain(title) + ("" if len(drawn) == len(views) else f"\nthe first {SHOWN} views"), fontsize=10)
+    figure.suptitle(plain_text(title) + ("" if len(drawn) == len(views) else f"\nthe first {SHOWN} views"), fontsize=10)
     halves: Any = figure.subfigures(1, 2, width_ratios=(5.5, 2.2 * columns))
     left, right = halves
     colours = [colormaps["tab20"](number % 20) for number in range(len(drawn))]
@@ -146,8 +147,3 @@ def _padding(box: Box, picture: Size) -> float:
     width = min(box.right, picture.width) - max(box.left, 0.0)
     height = min(box.bottom, picture.height) - max(box.top, 0.0)
     return 1 - max(width, 0.0) * max(height, 0.0) / (box.width * box.height)
-
-
-def _plain(text: str) -> str:
-    """Escape dollar signs, which would start a formula."""
-    return text.replace("$", r"\$")
