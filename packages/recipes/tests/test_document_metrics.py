@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipes.metrics import PageOcr, RelaxedAccuracy
-from recipes.metrics.answers import distance
-from recipes.metrics.page_ocr import harmonic, overlap, page_edit, page_tokens
+from recipes.metrics.answers import distance, relative_distance
+from recipes.metrics.page_ocr import harmonic, overlap, page_tokens
 from recipes.metrics.relaxed_accuracy import relaxed_match
 
 SCORES = ("precision", "recall", "f_measure")
@@ -88,7 +88,7 @@ def test_edit_distance_is_the_references(golden):
     meta = golden("vary/metrics").meta
     for case in meta["ocr"]:
         edit = 0 if case["page"] == "ZeroDivisionError" else case["page"]["edit_dist"]
-        assert page_edit(case["pred"], case["gt"]) == pytest.approx(edit, abs=meta["tol"]), case["pred"]
+        assert relative_distance(case["pred"], case["gt"]) == pytest.approx(edit, abs=meta["tol"]), case["pred"]
 
 
 def test_tokens_are_the_references_but_for_chinese(golden):
@@ -108,7 +108,7 @@ def test_page_means_are_the_references(golden):
     average = torch.tensor(pages, dtype=torch.float64).mean(0)
     assert average.tolist() == pytest.approx([means[name] for name in SCORES], abs=meta["tol"])
     assert harmonic(average[0], average[1]).item() == pytest.approx(means["f_measure_of_means"], abs=meta["tol"])
-    edits = sum(page_edit(case["pred"], case["gt"]) for case in scored)
+    edits = sum(relative_distance(case["pred"], case["gt"]) for case in scored)
     assert edits / len(scored) == pytest.approx(means["edit_dist"], abs=meta["tol"])
 
     split = [case for case in scored if case["tokenizer"] == "split"]

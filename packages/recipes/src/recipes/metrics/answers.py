@@ -32,6 +32,11 @@ def distance(first: str, second: str) -> int:
     return Levenshtein.distance(first, second)
 
 
+def relative_distance(first: str, second: str) -> float:
+    """Edit distance / longer length; 0 for two empty texts."""
+    return distance(first, second) / max(len(first), len(second), 1)
+
+
 def check_lengths(**lists: Sequence[object]) -> None:
     """Refuse lists of different lengths.
 

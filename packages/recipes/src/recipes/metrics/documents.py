@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from recipes.metrics.answers import check_answers, check_lengths, distance
+from recipes.metrics.answers import check_answers, check_lengths, relative_distance
 from recipes.metrics.mean import add_counts
 
 NOT_ANSWERABLE = ("", "none", "not answerable", "n/a", "na")
@@ -83,10 +83,6 @@ def document_scores(prediction: str, accepted: Sequence[str], *, answerable: boo
     if said == "none":
         return 0.0, 0.0
     truths = [answer.lower().strip() for answer in accepted]
-    alike = max(_alike(said, true) for true in truths)
+    # Two empty texts are not alike here.
+    alike = max(1 - relative_distance(said, true) if said or true else 0.0 for true in truths)
     return float(said in truths), alike if alike >= LEAST else 0.0
-
-
-def _alike(first: str, second: str) -> float:
-    longest = max(len(first), len(second))
-    return 1 - distance(first, second) / longest if longest else 0.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Literal
 
-from recipes.metrics.answers import check_lengths, check_option, distance
+from recipes.metrics.answers import check_lengths, check_option, relative_distance
 from recipes.metrics.mean import Mean
 
 FORMULAS = "HME100k"
@@ -117,7 +117,7 @@ def _text_score(prediction: str, reference: str, kind: V2Kind) -> float:
     short = len(true.split(",")) < SHORT_CHINESE if kind == "vqa_cn" else len(true.split()) < SHORT
     if short:
         return float(true in said)
-    alike = 1 - distance(said, true) / max(len(said), len(true))
+    alike = 1 - relative_distance(said, true)
     return alike if alike >= LEAST else 0.0
 
 

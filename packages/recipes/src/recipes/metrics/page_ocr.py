@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from recipes.metrics.answers import check_answers, distance
+from recipes.metrics.answers import check_answers, relative_distance
 from recipes.metrics.mean import add_counts
 
 TOKEN = re.compile(r"[\u4e00-\u9fa5]|[^\s\u4e00-\u9fa5]+")
@@ -44,7 +44,7 @@ class PageOcr(Metric):
         """
         check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
-            edit, text = min((page_edit(prediction, text), text) for text in accepted)
+            edit, text = min((relative_distance(prediction, text), text) for text in accepted)
             predicted, true = page_tokens(prediction), page_tokens(text)
             scores = (edit, *overlap(set(predicted), set(true)), *overlap(predicted, true))
             self.totals = self.totals + self.totals.new_tensor(scores)
@@ -61,11 +61,6 @@ class PageOcr(Metric):
         for kind in ("", "bag_"):
             means[f"{kind}f1_of_means"] = harmonic(means[f"{kind}precision"], means[f"{kind}recall"])
         return {f"ocr_{name}": mean.float() for name, mean in means.items()}
-
-
-def page_edit(prediction: str, text: str) -> float:
-    """Edit distance / longer length; 0 for two empty texts."""
-    return distance(prediction, text) / max(len(prediction), len(text), 1)
 
 
 def page_tokens(text: str) -> list[str]:

@@ -7,10 +7,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.text import bleu_score
 
-from recipes.metrics.answers import check_lengths
+from recipes.metrics.answers import check_lengths, relative_distance
 from recipes.metrics.extras import library
 from recipes.metrics.mean import add_counts
-from recipes.metrics.page_ocr import overlap, page_edit
+from recipes.metrics.page_ocr import overlap
 from recipes.metrics.wordnet import wordnet
 
 SCORES = ("bleu", "meteor", "precision", "recall", "f1", "edit")
@@ -75,7 +75,7 @@ def page_scores(prediction: str, reference: str) -> dict[str, float]:
         "precision": precision,
         "recall": recall,
         "f1": f1,
-        "edit": page_edit(prediction, reference),
+        "edit": relative_distance(prediction, reference),
     }
 
 
