@@ -51,12 +51,22 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """[batch, tokens, width] -> [batch, tokens, width]; `lengths` are those of packed sequences."""
+        return self._finished(hidden, *self._projected(hidden), lengths)
+
+    def _projected(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [batch, tokens, heads, head_width] each."""
         projections = self.qkv(self.attention_norm(hidden)).chunk(3, dim=-1)
         norms = self.query_norm, self.key_norm, None
         query, key, value = (
             (each if norm is None else norm(each)).unflatten(-1, (self.heads, -1))
             for each, norm in zip(projections, norms, strict=True)
         )
+        return query, key, value
+
+    def _finished(
+        self, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int] | None
+    ) -> Tensor:
+        """The block's output, from its input and the queries, keys and values."""
         attended = self.out(attention(query, key, value, lengths=lengths, backend=self.backend).flatten(2))
         hidden = hidden + (attended if self.attention_scale is None else self.attention_scale * attended)
         inner = self.down(self._activated(self.up(self.mlp_norm(hidden))))
