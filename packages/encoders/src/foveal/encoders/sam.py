@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, attention
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder, cells
+from foveal.encoders.positions import resampled
 
 
 class SamViTDet(Encoder):
@@ -135,12 +136,10 @@ class SamViTDet(Encoder):
         return states
 
     def positions_of(self, grid: Grid) -> Tensor:
-        """The position table for a grid: [rows, columns, width], resampled in float32."""
-        if grid == tuple(self.positions.shape[:2]):
-            return self.positions
-        native = self.positions.movedim(-1, 0)[None].float()
-        resized = F.interpolate(native, size=grid, mode="bicubic", align_corners=False, antialias=self.antialias)
-        return resized[0].movedim(0, -1).to(self.positions.dtype)
+        """The position table for a grid: [rows, columns, width]."""
+        native = Grid(*self.positions.shape[:2])
+        table = resampled(self.positions.flatten(0, 1), native, grid, antialias=self.antialias)
+        return table.view(*grid, -1)
 
 
 class WindowBlock(nn.Module):
