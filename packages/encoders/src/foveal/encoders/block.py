@@ -6,11 +6,25 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, attention
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "swiglu"]
 Norm = Literal["layer", "rms"]
+
+
+def run_block(block: nn.Module, hidden: Tensor, *rest: object, recomputed: bool) -> Tensor:
+    """The output of a block.
+
+    Args:
+        block: of any kind, with one tensor as its result.
+        hidden: its first argument.
+        rest: its other arguments.
+        recomputed: whether it runs again in the backward pass, so that its activations need not be kept.
+    """
+    result: Tensor = checkpoint(block, hidden, *rest, use_reentrant=False) if recomputed else block(hidden, *rest)
+    return result
 
 
 class Block(nn.Module):

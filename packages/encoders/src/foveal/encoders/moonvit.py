@@ -5,9 +5,9 @@ from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Lengths, Size, pack, runs_packed, unpack
+from foveal.encoders.block import run_block
 from foveal.encoders.compression import Compression, MeanCompression, WindowedTokenCompression, halved, windows_of
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views
 from foveal.encoders.positions import resampled
@@ -125,10 +125,7 @@ class MoonViT(Encoder):
         """All blocks, on views of one grid, or on views packed one after the other if there are `lengths`."""
         rotation = self._rotation(grids)
         for number, block in enumerate(self.blocks):
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, lengths, rotation, use_reentrant=False)
-            else:
-                hidden = block(hidden, lengths, rotation)
+            hidden = run_block(block, hidden, lengths, rotation, recomputed=self.checkpointing and self.training)
             if str(number) in self.compressions:
                 hidden = self.compressions[str(number)](windows_of(hidden, grids))
                 grids = [halved(grid) for grid in grids]

@@ -5,10 +5,9 @@ from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, KeyMap, Size, pack, runs_packed, unpack
-from foveal.encoders.block import Activation
+from foveal.encoders.block import Activation, run_block
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views, hidden_states
 from foveal.encoders.positions import resampled
 from foveal.encoders.rotary import RotaryBlock, Rotation, grid_rotation
@@ -148,10 +147,7 @@ class Qwen3VisionTransformer(Encoder):
         """The requested hidden states, in the requested order."""
         kept = {0: hidden}
         for number, block in enumerate(self.blocks, start=1):
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, lengths, rotation, use_reentrant=False)
-            else:
-                hidden = block(hidden, lengths, rotation)
+            hidden = run_block(block, hidden, lengths, rotation, recomputed=self.checkpointing and self.training)
             if number in self.states:
                 kept[number] = hidden
         return [kept[state] for state in self.states]

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, attention
+from foveal.encoders.block import run_block
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder, cells
 from foveal.encoders.positions import resampled
 
@@ -128,10 +128,7 @@ class SamViTDet(Encoder):
         hidden = self.patches(pixels).movedim(1, -1) + self.positions_of(grid)
         states = [hidden]
         for block in self.blocks:
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, use_reentrant=False)
-            else:
-                hidden = block(hidden)
+            hidden = run_block(block, hidden, recomputed=self.checkpointing and self.training)
             states.append(hidden)
         return states
 

@@ -5,10 +5,9 @@ from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, pack, runs_packed, unpack
-from foveal.encoders.block import Activation, Block, Norm
+from foveal.encoders.block import Activation, Block, Norm, run_block
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, embedded_views, hidden_states
 from foveal.encoders.positions import resampled
 
@@ -187,12 +186,7 @@ class VisionTransformer(Encoder):
 
     def run_block(self, number: int, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Run block `number`, counted from 0, on [batch, tokens, width]; checkpointed if requested."""
-        block = self.blocks[number]
-        if self.checkpointing and self.training:
-            recomputed: Tensor = checkpoint(block, hidden, lengths, use_reentrant=False)
-            return recomputed
-        result: Tensor = block(hidden, lengths)
-        return result
+        return run_block(self.blocks[number], hidden, lengths, recomputed=self.checkpointing and self.training)
 
     def _run(self, hidden: Tensor, lengths: Sequence[int] | None) -> list[Tensor]:
         """The requested hidden states, in the requested order."""
