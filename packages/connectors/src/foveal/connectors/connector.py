@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import isqrt
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -156,6 +157,18 @@ def several_widths(in_width: Widths, *, equal: bool = False) -> tuple[int, ...]:
     if equal and len(set(widths)) > 1:
         raise ValueError(f"the maps must have one width to be joined here, but have {widths}")
     return widths
+
+
+def square_side(queries: int) -> int:
+    """The rows, and columns, of queries that form a square.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    side = isqrt(max(queries, 0))
+    if queries < 1 or side * side != queries:
+        raise ValueError(f"queries must form a square grid: {queries} is not a square number")
+    return side
 
 
 def grouped(connector: Connector, maps: Sequence[Sequence[Tensor]], grids: Sequence[Sequence[Grid]]) -> list[Tensor]:

@@ -1,14 +1,13 @@
 """Hierarchical window attention: queries attend to their window in maps of several resolutions (LLaVA-UHD v2)."""
 
 from collections.abc import Sequence
-from math import isqrt
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Connector, Widths
+from foveal.connectors.connector import Connector, Widths, square_side
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.connectors.windows import points_of, windows
 from foveal.core import Backend, Grid, KeyMap, attention
@@ -55,9 +54,7 @@ class HiwinAttention(Connector):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        side = isqrt(max(queries, 0))
-        if queries < 1 or side * side != queries:
-            raise ValueError(f"queries must form a square grid: {queries} is not a square number")
+        side = square_side(queries)
         if heads < 1 or out_width % 4 or out_width % heads:
             raise ValueError(f"out_width {out_width} must be a multiple of 4 and of heads {heads}, at least 1")
         self.in_width, self.out_width = in_width, out_width

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Connector, Widths, one_width
+from foveal.connectors.connector import Widths, one_width
+from foveal.connectors.per_patch import PerPatch
 from foveal.core import Grid, KeyMap
 
 LLAVA = KeyMap(
@@ -52,7 +53,7 @@ class ResidualBlock(nn.Module):
         return result
 
 
-class MlpProjector(Connector):
+class MlpProjector(PerPatch):
     """One token per patch (LLaVA-1.5, arXiv 2310.03744, section 3.2: `linear`, `mlp2x_gelu`).
 
     Args:
@@ -65,8 +66,6 @@ class MlpProjector(Connector):
     Raises:
         ValueError: if there is no layer.
     """
-
-    needs_grid = False
 
     def __init__(
         self,
@@ -86,13 +85,6 @@ class MlpProjector(Connector):
         self.residual_blocks = residual_blocks
         self.layers = mlp(in_width, out_width, depth)
         self.layers.extend(ResidualBlock(out_width) for _ in range(residual_blocks))
-
-    def num_tokens(self, *grids: Grid) -> int:
-        ((rows, columns),) = grids
-        return self.prefix_tokens + rows * columns
-
-    def out_grid(self, *grids: Grid) -> Grid | None:
-        return grids[0] if self.prefix_tokens == 0 else None
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         """[views, prefix_tokens + cells, in_width] -> [views, prefix_tokens + cells, out_width]."""

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foveal.connectors.connector import Connector, Widths, one_width
+from foveal.connectors.connector import Widths, one_width
+from foveal.connectors.per_patch import PerPatch
 from foveal.core import Grid
 
 
-class Norm(Connector):
+class Norm(PerPatch):
     """A LayerNorm on every patch: a stage of a `Chain` (ViP-LLaVA, arXiv 2312.00784, after the layers are joined).
 
     Args:
@@ -16,20 +17,11 @@ class Norm(Connector):
         eps: added to the variance.
     """
 
-    needs_grid = False
-
     def __init__(self, in_width: Widths, *, eps: float = 1e-5) -> None:
         super().__init__()
         self.in_width = self.out_width = one_width(in_width)
         self.eps = eps
         self.norm = nn.LayerNorm(self.in_width, eps=eps)
-
-    def num_tokens(self, *grids: Grid) -> int:
-        ((rows, columns),) = grids
-        return rows * columns
-
-    def out_grid(self, *grids: Grid) -> Grid | None:
-        return grids[0]
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         """[views, cells, in_width] -> the same."""

@@ -1,14 +1,13 @@
 """The resamplers of Qwen-VL and LLaVA-UHD: a fixed number of tokens by cross-attention."""
 
 from collections.abc import Sequence
-from math import isqrt
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foveal.connectors.connector import Connector, Widths, one_width
+from foveal.connectors.connector import Connector, Widths, one_width, square_side
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.connectors.windows import windows
 from foveal.core import Backend, Grid, KeyMap, attention
@@ -95,9 +94,7 @@ class PerceiverResampler(Connector):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        side = isqrt(max(queries, 0))
-        if queries < 1 or side * side != queries:
-            raise ValueError(f"queries must form a square grid: {queries} is not a square number")
+        side = square_side(queries)
         if heads < 1:
             raise ValueError(f"heads must be at least 1, not {heads}")
         if out_width % 4 or out_width % heads:

@@ -152,26 +152,27 @@ class StoredTensors:
     def stream(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield the tensors of `names`, file by file, keeping none. They are backed by their file: copy any to keep."""
         made = {name: each for name, each in self._derived.items() if name in names}
-        yield from self._stored({name for name in names if name in self.described and name not in made})
+        plain = {name for name in names if name in self.described and name not in made}
+        for name in (*self._file_of, *self._replaced):
+            if name in plain:
+                yield name, self._stored(name)
         for name, each in made.items():
             # A copy: a tensor of a file is only there until the next one is read.
-            yield name, each.compute({part: tensor.clone() for part, tensor in self._stored(each.parts)})
+            yield name, each.compute({part: self._stored(part).clone() for part in each.parts})
 
     def _described_as(self, described: dict[str, Tensor]) -> "StoredTensors":
         changed = copy(self)
         changed.described, changed.shapes = described, {name: tuple(each.shape) for name, each in described.items()}
         return changed
 
-    def _stored(self, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yield stored tensors, also those that others are computed from."""
-        for name, file in self._file_of.items():
-            if name in names:
-                # Reopened for each tensor: what was read of an open file counts towards this process's memory.
-                with safe_open(file, framework="pt") as opened:
-                    tensor = opened.get_tensor(name)
-                yield name, tensor
-                del tensor
-        yield from ((name, tensor) for name, tensor in self._replaced.items() if name in names)
+    def _stored(self, name: str) -> Tensor:
+        """A stored tensor, also one that others are computed from."""
+        if name in self._replaced:
+            return self._replaced[name]
+        # Reopened for each tensor: what was read of an open file counts towards this process's memory.
+        with safe_open(self._file_of[name], framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(name)
+        return tensor
 
     def dtype(self, names: Collection[str]) -> torch.dtype:
         """The narrowest dtype that holds all of `names`; float32 if none of them is a float."""

@@ -6,11 +6,25 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, attention
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "swiglu"]
 Norm = Literal["layer", "rms"]
+
+
+def run_block(block: nn.Module, hidden: Tensor, *rest: object, recomputed: bool) -> Tensor:
+    """The output of a block.
+
+    Args:
+        block: of any kind, with one tensor as its result.
+        hidden: its first argument.
+        rest: its other arguments.
+        recomputed: whether it runs again in the backward pass, so that its activations need not be kept.
+    """
+    result: Tensor = checkpoint(block, hidden, *rest, use_reentrant=False) if recomputed else block(hidden, *rest)
+    return result
 
 
 class Block(nn.Module):
@@ -51,12 +65,22 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """[batch, tokens, width] -> [batch, tokens, width]; `lengths` are those of packed sequences."""
+        return self._finished(hidden, *self._projected(hidden), lengths)
+
+    def _projected(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [batch, tokens, heads, head_width] each."""
         projections = self.qkv(self.attention_norm(hidden)).chunk(3, dim=-1)
         norms = self.query_norm, self.key_norm, None
         query, key, value = (
             (each if norm is None else norm(each)).unflatten(-1, (self.heads, -1))
             for each, norm in zip(projections, norms, strict=True)
         )
+        return query, key, value
+
+    def _finished(
+        self, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int] | None
+    ) -> Tensor:
+        """The block's output, from its input and the queries, keys and values."""
         attended = self.out(attention(query, key, value, lengths=lengths, backend=self.backend).flatten(2))
         hidden = hidden + (attended if self.attention_scale is None else self.attention_scale * attended)
         inner = self.down(self._activated(self.up(self.mlp_norm(hidden))))

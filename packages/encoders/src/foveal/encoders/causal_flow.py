@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, attention
+from foveal.encoders.block import run_block
 from foveal.encoders.encoder import Encoder
 from foveal.encoders.rotary import Rotation, rotated, sequence_rotation
 
@@ -92,10 +92,7 @@ class CausalFlowEncoder(Encoder):
         hidden = torch.cat([seen, queries.to(seen.dtype).expand(len(seen), -1, -1)], dim=1)
         rotation = sequence_rotation(hidden.shape[1], self.widths[0] // self.heads, self.rotary_base, hidden.device)
         for block in self.blocks:
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, seen.shape[1], rotation, use_reentrant=False)
-            else:
-                hidden = block(hidden, seen.shape[1], rotation)
+            hidden = run_block(block, hidden, seen.shape[1], rotation, recomputed=self.checkpointing and self.training)
         return (self.norm(hidden[:, seen.shape[1] :]),)
 
     def _queries(self, side: int) -> Tensor:

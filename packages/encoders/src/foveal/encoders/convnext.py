@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Grid, KeyMap, Size, load_exact, read_tensors
+from foveal.encoders.block import run_block
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, hidden_states
 from foveal.encoders.hub import folder_of, only_shapes, tower_weights, vision_config
 
@@ -97,7 +97,7 @@ class Stage(nn.Module):
         if self.norm is not None and self.reduce is not None:
             plane = self.reduce(channels_last(self.norm, plane))
         for block in self.blocks:
-            plane = checkpoint(block, plane, use_reentrant=False) if checkpointing else block(plane)
+            plane = run_block(block, plane, recomputed=checkpointing)
         return plane
 
 

@@ -6,10 +6,9 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Lengths, Size, attention, pack, runs_packed, unpack
-from foveal.encoders.block import Activation, Block
+from foveal.encoders.block import Activation, Block, run_block
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views
 
 WINDOW = 2
@@ -152,10 +151,7 @@ class EarlyCompressionViT(Encoder):
 
     def _run(self, hidden: Tensor, lengths: Sequence[int] | None) -> Tensor:
         for number, block in enumerate(self.blocks, start=1):
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, lengths, use_reentrant=False)
-            else:
-                hidden = block(hidden, lengths)
+            hidden = run_block(block, hidden, lengths, recomputed=self.checkpointing and self.training)
             if self.compression is not None and number == self.compress_after:
                 hidden = self.compression(hidden)
                 lengths = None if lengths is None else self._after(lengths)

@@ -90,13 +90,7 @@ class Encoder(nn.Module, ABC):
         if len(views) % self.inputs:
             raise ValueError(f"{len(views)} views, of which {type(self).__name__} looks at {self.inputs} together")
         together = [views[start : start + self.inputs] for start in range(0, len(views), self.inputs)]
-        maps: list[tuple[Tensor, ...]] = [()] * len(together)
-        for indices in group_by(tuple(view.shape for view in each) for each in together).values():
-            stacked = [torch.stack(of_input) for of_input in zip(*(together[index] for index in indices), strict=True)]
-            layers = self(*stacked)
-            for position, index in enumerate(indices):
-                maps[index] = tuple(layer[position] for layer in layers)
-        return maps
+        return by_shape(together, self)
 
     def check_inputs(self, number: int) -> None:
         """Refuse any number of views other than `inputs`.
@@ -131,6 +125,26 @@ def cells(size: Size, side: int) -> Grid:
     return Grid(size.height // side, size.width // side)
 
 
+def by_shape(
+    groups: Sequence[Sequence[Tensor]], compute: Callable[..., tuple[Tensor, ...]]
+) -> list[tuple[Tensor, ...]]:
+    """Compute something of groups of tensors, with one call for all groups of the same shapes.
+
+    Args:
+        groups: as many tensors each.
+        compute: takes the groups' first tensors, stacked, then their second ones ...; returns tensors [groups, ...].
+
+    Returns:
+        For each group, its part of every tensor that `compute` returns.
+    """
+    results: list[tuple[Tensor, ...]] = [()] * len(groups)
+    for indices in group_by(tuple(tensor.shape for tensor in group) for group in groups).values():
+        computed = compute(*map(torch.stack, zip(*(groups[index] for index in indices), strict=True)))
+        for index, of_group in zip(indices, zip(*computed, strict=True), strict=True):
+            results[index] = of_group
+    return results
+
+
 def embedded_views(views: Sequence[Tensor], embed: Callable[[Tensor], Tensor]) -> list[Tensor]:
     """The tokens of views of any sizes, [tokens, width] each; views of one size are embedded together.
 
@@ -138,10 +152,7 @@ def embedded_views(views: Sequence[Tensor], embed: Callable[[Tensor], Tensor]) -
         views: [3, height, width] each.
         embed: [views, 3, height, width] -> [views, tokens, width].
     """
-    tokens: dict[int, Tensor] = {}
-    for indices in group_by(view.shape for view in views).values():
-        tokens |= zip(indices, embed(torch.stack([views[index] for index in indices])), strict=True)
-    return [tokens[index] for index in range(len(views))]
+    return [tokens for (tokens,) in by_shape([(view,) for view in views], lambda pixels: (embed(pixels),))]
 
 
 def hidden_states(layers: Sequence[int], depth: int) -> tuple[int, ...]:

@@ -129,9 +129,9 @@ def intern_vit(
         ImportError: see `clip_vit`.
     """
     folder = folder_of(name_or_folder)
-    kind = vision_config(folder, {LIBRARY: "InternViT", ORIGINAL: "InternViT"}, {"model_type": LIBRARY})["model_type"]
-    sizes = vision_config(folder, {kind: "InternViT"}, DEFAULTS[kind])
-    if kind == ORIGINAL:
+    given = vision_config(folder, {LIBRARY: "InternViT", ORIGINAL: "InternViT"}, {"model_type": LIBRARY})
+    sizes = DEFAULTS[given["model_type"]] | given
+    if sizes["model_type"] == ORIGINAL:
         sizes |= {"attention_bias": sizes["qkv_bias"], "use_qk_norm": sizes["qk_normalization"]}
     _check(sizes, folder)
     model = intern_vit_tower(

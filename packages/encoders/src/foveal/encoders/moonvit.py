@@ -5,12 +5,12 @@ from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Lengths, Size, pack, runs_packed, unpack
+from foveal.encoders.block import run_block
 from foveal.encoders.compression import Compression, MeanCompression, WindowedTokenCompression, halved, windows_of
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views
+from foveal.encoders.positions import resampled
 from foveal.encoders.rotary import InterleavedRotaryBlock, Rotation, interleaved_grid_rotation
 
 ROTARY_BASE = 10000.0
@@ -118,21 +118,14 @@ class MoonViT(Encoder):
         return embedded
 
     def positions_of(self, grid: Grid) -> Tensor:
-        """The position table for a grid, [rows*columns, width]; interpolated in float32 for weights of any dtype."""
-        if grid == self.native_grid:
-            return self.positions
-        native = self.positions.unflatten(0, self.native_grid).permute(2, 0, 1)[None]
-        resized = F.interpolate(native.float(), size=grid, mode="bicubic", align_corners=False)
-        return resized[0].flatten(1).T.to(self.positions.dtype)
+        """The position table for a grid, [rows*columns, width]."""
+        return resampled(self.positions, self.native_grid, grid)
 
     def _run(self, hidden: Tensor, grids: list[Grid], lengths: Lengths | None) -> Tensor:
         """All blocks, on views of one grid, or on views packed one after the other if there are `lengths`."""
         rotation = self._rotation(grids)
         for number, block in enumerate(self.blocks):
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, lengths, rotation, use_reentrant=False)
-            else:
-                hidden = block(hidden, lengths, rotation)
+            hidden = run_block(block, hidden, lengths, rotation, recomputed=self.checkpointing and self.training)
             if str(number) in self.compressions:
                 hidden = self.compressions[str(number)](windows_of(hidden, grids))
                 grids = [halved(grid) for grid in grids]

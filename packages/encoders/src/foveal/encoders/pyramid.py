@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from foveal.core import Grid, KeyMap, Size, group_by, load_exact, read_tensors
+from foveal.core import Grid, KeyMap, Size, load_exact, read_tensors
 from foveal.encoders.bilateral import JointBilateralUpsampler
-from foveal.encoders.encoder import Encoder
+from foveal.encoders.encoder import Encoder, by_shape
 from foveal.encoders.hub import only_shapes
 
 SCALES = (1, 2, 4)
@@ -54,14 +53,8 @@ class InverseSemanticPyramid(Encoder):
 
     def encode_views(self, views: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """Like `Encoder.encode_views`; the tower may pack views, which are then enlarged by shape."""
-        encoded = self.tower.encode_views(views)
-        maps: list[tuple[Tensor, ...]] = [()] * len(views)
-        for indices in group_by(view.shape for view in views).values():
-            low, pixels = (torch.stack([each[index] for index in indices]) for each in ([m for (m,) in encoded], views))
-            levels = self.enlarged(low, pixels)
-            for position, index in enumerate(indices):
-                maps[index] = tuple(level[position] for level in levels)
-        return maps
+        low = self.tower.encode_views(views)
+        return by_shape([(features, view) for (features,), view in zip(low, views, strict=True)], self.enlarged)
 
     def enlarged(self, features: Tensor, pixels: Tensor) -> tuple[Tensor, ...]:
         """The maps of all `scales` from the tower's own, [views, rows*columns, width], and the views' pixels."""

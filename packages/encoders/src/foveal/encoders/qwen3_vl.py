@@ -5,12 +5,11 @@ from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, KeyMap, Size, pack, runs_packed, unpack
-from foveal.encoders.block import Activation
+from foveal.encoders.block import Activation, run_block
 from foveal.encoders.encoder import HALF, Colour, Encoder, cells, embedded_views, hidden_states
+from foveal.encoders.positions import resampled
 from foveal.encoders.rotary import RotaryBlock, Rotation, grid_rotation
 
 KINDS = ("weight", "bias")
@@ -137,12 +136,8 @@ class Qwen3VisionTransformer(Encoder):
         return embedded
 
     def positions_of(self, grid: Grid) -> Tensor:
-        """The position table for a grid, [rows*columns, width]; interpolated in float32 for weights of any dtype."""
-        if grid == self.native_grid:
-            return self.positions
-        native = self.positions.unflatten(0, self.native_grid).permute(2, 0, 1)[None]
-        resized = F.interpolate(native.float(), size=grid, mode="bilinear", align_corners=True)
-        return resized[0].flatten(1).T.to(self.positions.dtype)
+        """The position table for a grid, [rows*columns, width]."""
+        return resampled(self.positions, self.native_grid, grid, mode="bilinear", align_corners=True)
 
     def _rotation(self, size: Size) -> Rotation:
         grid = cells(size, self.patch_size)
@@ -152,10 +147,7 @@ class Qwen3VisionTransformer(Encoder):
         """The requested hidden states, in the requested order."""
         kept = {0: hidden}
         for number, block in enumerate(self.blocks, start=1):
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, lengths, rotation, use_reentrant=False)
-            else:
-                hidden = block(hidden, lengths, rotation)
+            hidden = run_block(block, hidden, lengths, rotation, recomputed=self.checkpointing and self.training)
             if number in self.states:
                 kept[number] = hidden
         return [kept[state] for state in self.states]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from foveal.core import Grid, attention
+from foveal.core import Grid
 from foveal.encoders.block import Block
 
 
@@ -83,7 +83,7 @@ def rotated_neighbours(heads: Tensor, rotation: Rotation) -> Tensor:
 
 
 class RotaryBlock(Block):
-    """A block whose queries and keys are `rotated`; without `layer_scale` and `norm_queries`."""
+    """A block whose queries and keys are `rotated`."""
 
     @staticmethod
     def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
@@ -98,13 +98,10 @@ class RotaryBlock(Block):
             lengths: number of tokens of each packed sequence.
             rotation: of these tokens; None: nothing is rotated.
         """
-        query, key, value = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        query, key, value = self._projected(hidden)
         if rotation is not None:
             query, key = self.rotate(query, rotation), self.rotate(key, rotation)
-        attended = attention(query, key, value, lengths=lengths, backend=self.backend)
-        hidden = hidden + self.out(attended.flatten(2))
-        result: Tensor = hidden + self.down(self._activated(self.up(self.mlp_norm(hidden))))
-        return result
+        return self._finished(hidden, query, key, value, lengths)
 
 
 class InterleavedRotaryBlock(RotaryBlock):

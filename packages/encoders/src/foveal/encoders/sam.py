@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, attention
+from foveal.encoders.block import run_block
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Colour, Encoder, cells
+from foveal.encoders.positions import resampled
 
 
 class SamViTDet(Encoder):
@@ -127,20 +128,15 @@ class SamViTDet(Encoder):
         hidden = self.patches(pixels).movedim(1, -1) + self.positions_of(grid)
         states = [hidden]
         for block in self.blocks:
-            if self.checkpointing and self.training:
-                hidden = checkpoint(block, hidden, use_reentrant=False)
-            else:
-                hidden = block(hidden)
+            hidden = run_block(block, hidden, recomputed=self.checkpointing and self.training)
             states.append(hidden)
         return states
 
     def positions_of(self, grid: Grid) -> Tensor:
-        """The position table for a grid: [rows, columns, width], resampled in float32."""
-        if grid == tuple(self.positions.shape[:2]):
-            return self.positions
-        native = self.positions.movedim(-1, 0)[None].float()
-        resized = F.interpolate(native, size=grid, mode="bicubic", align_corners=False, antialias=self.antialias)
-        return resized[0].movedim(0, -1).to(self.positions.dtype)
+        """The position table for a grid: [rows, columns, width]."""
+        native = Grid(*self.positions.shape[:2])
+        table = resampled(self.positions.flatten(0, 1), native, grid, antialias=self.antialias)
+        return table.view(*grid, -1)
 
 
 class WindowBlock(nn.Module):

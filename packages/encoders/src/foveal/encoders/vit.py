@@ -5,12 +5,11 @@ from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foveal.core import Backend, Grid, Size, pack, runs_packed, unpack
-from foveal.encoders.block import Activation, Block, Norm
+from foveal.encoders.block import Activation, Block, Norm, run_block
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, Colour, Encoder, cells, embedded_views, hidden_states
+from foveal.encoders.positions import resampled
 
 
 class VisionTransformer(Encoder):
@@ -178,27 +177,16 @@ class VisionTransformer(Encoder):
         return embedded
 
     def positions_of(self, grid: Grid) -> Tensor:
-        """The position table for a grid: the class token's row, if there is one, then [rows*columns, width].
-
-        Interpolated in float32 for weights of any dtype: in half precision neighbouring positions would collapse.
-        """
+        """The position table for a grid: the class token's row, if there is one, then [rows*columns, width]."""
         if grid == self.native_grid:
             return self.positions
         first = int(self.use_class_token)
-        native = self.positions[first:].unflatten(0, self.native_grid).permute(2, 0, 1)[None]
-        resized = F.interpolate(
-            native.float(), size=grid, mode="bicubic", align_corners=False, antialias=self.antialias
-        )
-        return torch.cat([self.positions[:first], resized[0].flatten(1).T.to(self.positions.dtype)])
+        patches = resampled(self.positions[first:], self.native_grid, grid, antialias=self.antialias)
+        return torch.cat([self.positions[:first], patches])
 
     def run_block(self, number: int, hidden: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Run block `number`, counted from 0, on [batch, tokens, width]; checkpointed if requested."""
-        block = self.blocks[number]
-        if self.checkpointing and self.training:
-            recomputed: Tensor = checkpoint(block, hidden, lengths, use_reentrant=False)
-            return recomputed
-        result: Tensor = block(hidden, lengths)
-        return result
+        return run_block(self.blocks[number], hidden, lengths, recomputed=self.checkpointing and self.training)
 
     def _run(self, hidden: Tensor, lengths: Sequence[int] | None) -> list[Tensor]:
         """The requested hidden states, in the requested order."""
