@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import PixelShuffle
@@ -69,20 +69,16 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         ratio = round(1 / config.get("downsample_ratio", 0.5))
         connector = PixelShuffle(tower.width, language_model.hidden_size, ratio=ratio)
     names.ignore("encoder", _unread(names.of("encoder").values(), tower))
-
-    def of_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return intern_vit_weights(tensors, tower, source=source)
-
-    def of_connector(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return (TRANSFORMERS if is_library else INTERNVL).read(tensors, source=source)
-
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
         rename=unchanged,
         encoder=tower,
         connector=connector,
-        readings=(Reading("encoder", tower, of_tower), Reading("connector", connector, of_connector)),
+        readings=(
+            Reading("encoder", tower, partial(intern_vit_weights, model=tower)),
+            Reading("connector", connector, (TRANSFORMERS if is_library else INTERNVL).read),
+        ),
         names=names,
         plan=_library_plan(Path(source), tower) if is_library else _original_plan(config, tower),
         prompt=_prompt if is_library else ("internvl", config.get("system_message")),

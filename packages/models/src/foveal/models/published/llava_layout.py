@@ -6,11 +6,11 @@ Their `config.json` is the language model's with additional fields `mm_...`; the
 import logging
 import re
 from collections.abc import Mapping
+from functools import partial
 from math import isqrt
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import Connector, PerceiverResampler, SpatialResampler
 from foveal.core import StoredTensors
@@ -151,11 +151,7 @@ def tower_of(
         else:
             tower = clip_vit(name, layers=layers, keep_class_token=keep)
     names.ignore("encoder", unread_of_clip(inside.values(), tower))
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return clip_weights(tensors, tower, source=source)
-
-    return tower, (Reading("encoder", tower, convert),)
+    return tower, (Reading("encoder", tower, partial(clip_weights, model=tower)),)
 
 
 def _merge(config: Mapping[str, Any], tower: VisionTransformer, width: int, source: str) -> Merge | None:

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import PatchMerger
 from foveal.connectors.patch_merger import MINICPM as MERGER
@@ -65,20 +65,16 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     if tower.compression is None:
         unread = (name for name in names.of("encoder").values() if name.startswith("vit_merger."))
         names.ignore("encoder", dict.fromkeys(unread, f"a layer that downsample_mode {UNCOMPRESSED} does not use"))
-
-    def of_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return minicpm_weights(tensors, tower, source=source)
-
-    def of_connector(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return MERGER.read(tensors, source=source)
-
     return Draft(
         family=family,
         language_model=language_model,
         rename=unchanged,
         encoder=tower,
         connector=connector,
-        readings=(Reading("encoder", tower, of_tower), Reading("connector", connector, of_connector)),
+        readings=(
+            Reading("encoder", tower, partial(minicpm_weights, model=tower)),
+            Reading("connector", connector, MERGER.read),
+        ),
         names=names,
         plan=_plan(tower, source),
         prompt=("chat", None),

@@ -79,7 +79,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         connector=connector,
         merge=merge,
         readings=(
-            Reading("encoder", tower, lambda tensors, source: qwen3_vision_weights(tensors, source=source)),
+            Reading("encoder", tower, qwen3_vision_weights),
             Reading("connector", connector, _mergers),
         ),
         names=names,
@@ -121,7 +121,7 @@ def _connector(vision: Any, levels: int) -> Connector:
     return Parallel((vision.hidden_size,) * levels, vision.out_hidden_size, branches=branches, join="levels")
 
 
-def _mergers(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def _mergers(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
     """Rename the mergers' tensors to those of the connector's branches: the last level, then the deep ones."""
     read: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

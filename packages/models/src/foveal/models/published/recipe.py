@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -24,6 +24,12 @@ Prompt = tuple[TemplateName, str | None]
 """A template, and the system text that replaces its own; None: its own."""
 
 
+class Convert(Protocol):
+    """Maps tensors under a part's published names to the module's names; errors name `source`."""
+
+    def __call__(self, tensors: Mapping[str, Tensor], /, *, source: str) -> dict[str, Tensor]: ...
+
+
 @dataclass(frozen=True)
 class Reading:
     """How one part gets its weights.
@@ -36,7 +42,7 @@ class Reading:
 
     part: str
     module: nn.Module
-    convert: Callable[[Mapping[str, Tensor], str], dict[str, Tensor]]
+    convert: Convert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,7 @@ def of_merge(merge: Merge | None) -> Reading:
 
 def of_connector(connector: Connector) -> Reading:
     """The reading of a projector."""
-    return Reading("connector", connector, lambda tensors, source: read_projector(tensors, source=source))
+    return Reading("connector", connector, read_projector)
 
 
 def refuse_encoder(encoder: str | None, *, source: str) -> None:

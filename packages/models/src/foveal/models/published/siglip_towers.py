@@ -6,11 +6,11 @@ it trains, and uses the output of the last block that is left, whatever `mm_visi
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, siglip_tower, siglip_vit, siglip_weights
@@ -112,11 +112,7 @@ def reading_of(tower: VisionTransformer, names: Names) -> Reading:
     unread = unread_of_clip(names.of("encoder").values(), tower)
     head = {name: "the pooling head" for name in names.of("encoder").values() if name.startswith("head.")}
     names.ignore("encoder", unread | head)
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return siglip_weights(tensors, tower, source=source)
-
-    return Reading("encoder", tower, convert)
+    return Reading("encoder", tower, partial(siglip_weights, model=tower))
 
 
 def _of_shapes(

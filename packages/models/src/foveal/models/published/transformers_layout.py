@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import Connector, MlpProjector
 from foveal.core import StoredTensors
@@ -140,11 +140,7 @@ def tower_of(
     with torch.device("meta"):
         tower = clip_vit(encoder or source, layers=layers, keep_class_token=strategy == "full")
     names.ignore("encoder", unread_of_clip(names.of("encoder").values(), tower))
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return clip_weights(tensors, tower, source=source)
-
-    return tower, Reading("encoder", tower, convert)
+    return tower, Reading("encoder", tower, partial(clip_weights, model=tower))
 
 
 def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bool, source: str) -> ViewPlan:

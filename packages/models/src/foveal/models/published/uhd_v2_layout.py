@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from foveal.connectors import HiwinAttention
 from foveal.connectors.hiwin import SCALES, hiwin_map
@@ -60,13 +60,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             heads=width // RESAMPLER_HEAD_WIDTH,
         )
     steps = nn.ModuleDict({"steps": pyramid.steps, "mix": pyramid.mix})
-
-    def of_steps(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return VDIM.read(tensors, source=source)
-
-    def of_windows(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return hiwin_map(scales).read(tensors, source=source)
-
     return Draft(
         family=family,
         language_model=language_model,
@@ -75,8 +68,8 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         connector=connector,
         readings=(
             *readings,
-            Reading("upsampler", steps, of_steps),
-            Reading("connector", connector, of_windows),
+            Reading("upsampler", steps, VDIM.read),
+            Reading("connector", connector, hiwin_map(scales).read),
             of_merge(None),
         ),
         names=names,

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import MlpProjector, Parallel
 from foveal.core import KeyMap, StoredTensors
@@ -95,13 +94,6 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
         both = ParallelEncoder([clip, tower])
         connector = Parallel(both.widths, language_model.hidden_size, branches=[LINEAR, LINEAR])
     names.ignore("clip", unread_of_clip(names.of("clip").values(), clip))
-
-    def of_clip(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return clip_weights(tensors, clip, source=source)
-
-    def of_branches(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return BRANCHES.read(tensors, source=source)
-
     return Draft(
         family="qwen2",
         language_model=language_model,
@@ -109,9 +101,9 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
         encoder=both,
         connector=connector,
         readings=(
-            Reading("clip", clip, of_clip),
+            Reading("clip", clip, partial(clip_weights, model=clip)),
             of_sam("sam", tower),
-            Reading("connector", connector, of_branches),
+            Reading("connector", connector, BRANCHES.read),
         ),
         names=names,
         plan=VaryPlan(tower.image_size, clip.image_size, resample="bilinear" if is_first else "bicubic"),
@@ -124,11 +116,7 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
 
 def of_sam(part: str, tower: SamViTDet) -> Reading:
     """The reading of SAM's tower, under any published names."""
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return sam_weights(tensors, tower, source=source)
-
-    return Reading(part, tower, convert)
+    return Reading(part, tower, partial(sam_weights, model=tower))
 
 
 def inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
