@@ -17,15 +17,7 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.experts import Experts
 from foveal.models.published.image_processors import DEEPSEEK_OCR2
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
-from foveal.models.published.recipe import (
-    IMAGE_ID_FIELDS,
-    Draft,
-    Reading,
-    of_connector,
-    of_merge,
-    refuse_encoder,
-    unchanged,
-)
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, of_connector, of_merge, refuse_encoder
 from foveal.models.published.tensor_names import DEEPSEEK_OCR2 as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.published.towers import described_sam
@@ -67,7 +59,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
-        rename=unchanged,
         gather=Experts(language_model.n_routed_experts, source),
         encoder=flow,
         connector=connector,

@@ -13,7 +13,7 @@ from foveal.models.library_errors import told_of
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, refuse_encoder
 from foveal.models.published.tensor_names import GOT_LIBRARY, GOT_ORIGINAL, divided
 from foveal.models.published.towers import described_sam, sam_tower
 from foveal.models.published.vary_layout import BASE_TOKENS, LINEAR, TOKEN_FIELDS, inside, of_sam
@@ -60,7 +60,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family="qwen2",
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         readings=(of_sam("encoder", tower), of_connector(connector)),

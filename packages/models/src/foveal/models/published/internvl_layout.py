@@ -20,7 +20,7 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Prompt, Reading, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Prompt, Reading, refuse_encoder
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
 from foveal.models.published.tensor_names import INTERNVL as TABLE
 from foveal.models.views.tiles import DynamicTilesPlan
@@ -72,7 +72,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         readings=(

@@ -23,7 +23,7 @@ from foveal.models.published import siglip_towers, vip_llava
 from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
-from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
+from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge
 from foveal.models.published.tensor_names import ORIGINAL, Names, divided
 from foveal.models.published.towers import fill_of, openai_clip, unread_of_clip
 from foveal.models.views.anyres import AnyResPlan
@@ -100,7 +100,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=family,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         merge=merge,

@@ -17,7 +17,7 @@ from foveal.encoders.minicpm import COMPRESSED, UNCOMPRESSED
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import MINICPM
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, refuse_encoder
 from foveal.models.published.tensor_names import MINICPM as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.views.minicpm import MiniCpmPlan
@@ -68,7 +68,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=family,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         readings=(

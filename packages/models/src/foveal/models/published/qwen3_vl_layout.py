@@ -19,7 +19,7 @@ from foveal.models.merges.levels import LevelsMerge
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import QWEN2_VL
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, refuse_encoder, unchanged
+from foveal.models.published.recipe import Draft, Reading, refuse_encoder
 from foveal.models.published.tensor_names import QWEN3_VL, divided
 from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
@@ -74,7 +74,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family="qwen3_vl_text",
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         merge=merge,

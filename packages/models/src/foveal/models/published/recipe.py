@@ -24,6 +24,11 @@ Prompt = tuple[TemplateName, str | None]
 """A template, and the system text that replaces its own; None: its own."""
 
 
+def unchanged(tensors: Mapping[str, Tensor], source: str = "") -> dict[str, Tensor]:
+    """The tensors as they are, for a part whose published names are the same as here."""
+    return dict(tensors)
+
+
 class Convert(Protocol):
     """Maps tensors under a part's published names to the module's names; errors name `source`."""
 
@@ -70,7 +75,7 @@ class Draft:
 
     family: str
     language_model: Any
-    rename: Rename
+    rename: Rename = unchanged
     gather: Gather = iter
     encoder: Encoder
     connector: Connector
@@ -83,11 +88,6 @@ class Draft:
     added_tokens: tuple[str, ...] = ()
     token_fields: Mapping[str, str] = field(default_factory=dict)
     max_length: int
-
-
-def unchanged(tensors: Mapping[str, Tensor], source: str = "") -> dict[str, Tensor]:
-    """The tensors as they are, for a part whose published names are the same as here."""
-    return dict(tensors)
 
 
 def of_merge(merge: Merge | None) -> Reading:

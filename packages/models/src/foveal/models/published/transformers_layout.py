@@ -19,7 +19,7 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
 from foveal.models.published.joined_layers import projector_of_layers
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, of_connector, of_merge, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, of_connector, of_merge
 from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
 from foveal.models.published.towers import fill_of, unread_of_clip
 from foveal.models.views.anyres import DEFAULT_CANDIDATES, AnyResPlan
@@ -58,7 +58,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         merge=merge,

@@ -14,7 +14,7 @@ from foveal.encoders.pyramid import VDIM
 from foveal.models.published import llava_layout
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import RESAMPLER_HEAD_WIDTH
-from foveal.models.published.recipe import Draft, Reading, of_merge, unchanged
+from foveal.models.published.recipe import Draft, Reading, of_merge
 from foveal.models.published.tensor_names import UHD_V2, divided
 from foveal.models.published.towers import shape_of
 from foveal.models.views.uhd import UhdPlan
@@ -63,7 +63,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=family,
         language_model=language_model,
-        rename=unchanged,
         encoder=pyramid,
         connector=connector,
         readings=(

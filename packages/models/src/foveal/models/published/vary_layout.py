@@ -12,7 +12,7 @@ from foveal.encoders import ParallelEncoder, SamViTDet, clip_vit, clip_weights, 
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from foveal.models.language_models.qwen1 import qwen2_config_of, qwen2_tensors
 from foveal.models.published.decoders import config_of, longest
-from foveal.models.published.recipe import Draft, Reading, of_connector, unchanged
+from foveal.models.published.recipe import Draft, Reading, of_connector
 from foveal.models.published.tensor_names import VARY_BASE, VARY_TINY, Names, divided
 from foveal.models.published.towers import openai_clip, sam_tower, unread_of_clip
 from foveal.models.views.vary import VaryPlan
@@ -58,7 +58,6 @@ def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     return Draft(
         family="opt",
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         readings=(of_sam("encoder", tower), of_connector(connector)),
