@@ -85,7 +85,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     names = divided(weights.shapes, ORIGINAL, source=source)
     language_model = config_of(family, config)
     tower, readings = tower_of(config, names, weights, encoder)
-    shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
+    shapes = names.inside("connector", weights.shapes)
     width = tower.widths[0] if len(tower.widths) == 1 else tower.widths
     with torch.device("meta"):
         connector = projector_of(
@@ -145,7 +145,7 @@ def tower_of(
         return clip_vit(name, layers=layers, keep_class_token=keep), ()
     with torch.device("meta"):
         if encoder is None and OPENAI.fullmatch(name):
-            shapes = {bare: weights.shapes[published] for published, bare in inside.items()}
+            shapes = names.inside("encoder", weights.shapes)
             tower = openai_clip(shapes, layers=layers, keep_class_token=keep, source=source)
         else:
             tower = clip_vit(name, layers=layers, keep_class_token=keep)

@@ -58,7 +58,7 @@ def of_original(
         ValueError: if another layer, or a class token, is asked for, or a tensor that determines a size is missing.
     """
     source, layer = weights.source, config.get("mm_vision_select_layer", -2)
-    inside = {bare: weights.shapes[published] for published, bare in names.of("encoder").items()}
+    inside = names.inside("encoder", weights.shapes)
     if config.get("mm_vision_select_feature", "patch") != "patch":
         raise ValueError(
             f"{source}: mm_vision_select_feature is {config['mm_vision_select_feature']!r}, a SigLIP has no class "

@@ -47,7 +47,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     names.ignore("featurizer", dict.fromkeys(names.of("featurizer").values(), FEATURIZER))
     language_model = config_of(family, config)
     tower, readings = llava_layout.tower_of(config, names, weights, encoder)
-    shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
+    shapes = names.inside("connector", weights.shapes)
     width: int = language_model.hidden_size
     if width % RESAMPLER_HEAD_WIDTH:
         raise ValueError(f"{source}: heads of {RESAMPLER_HEAD_WIDTH} channels do not divide {width}")

@@ -13,7 +13,7 @@ from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET
 from foveal.models.language_models.qwen1 import qwen2_config_of, qwen2_tensors
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.recipe import Draft, Reading, of_connector
-from foveal.models.published.tensor_names import VARY_BASE, VARY_TINY, Names, divided
+from foveal.models.published.tensor_names import VARY_BASE, VARY_TINY, divided
 from foveal.models.published.towers import openai_clip, sam_tower, unread_of_clip
 from foveal.models.views.vary import VaryPlan
 
@@ -53,7 +53,8 @@ def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     names = divided(weights.shapes, VARY_TINY, source=source)
     language_model = config_of("opt", config)
     with torch.device("meta"):
-        tower = sam_tower(inside(names, "encoder", weights), image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
+        shapes = names.inside("encoder", weights.shapes)
+        tower = sam_tower(shapes, image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
         connector = LINEAR(tower.widths[0], language_model.hidden_size)
     return Draft(
         family="opt",
@@ -87,9 +88,9 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     is_first = language_model.hidden_size == FIRST_WIDTH
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if is_first else (CLIP_MEAN, CLIP_STD)
     with torch.device("meta"):
-        shapes = inside(names, "clip", weights)
+        shapes = names.inside("clip", weights.shapes)
         clip = openai_clip(shapes, layers=(-2,), source=source) if encoder is None else clip_vit(encoder)
-        tower = sam_tower(inside(names, "sam", weights), image_mean=mean, image_std=std, source=source)
+        tower = sam_tower(names.inside("sam", weights.shapes), image_mean=mean, image_std=std, source=source)
         both = ParallelEncoder([clip, tower])
         connector = Parallel(both.widths, language_model.hidden_size, branches=[LINEAR, LINEAR])
     names.ignore("clip", unread_of_clip(names.of("clip").values(), clip))
@@ -116,8 +117,3 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
 def of_sam(part: str, tower: SamViTDet) -> Reading:
     """The reading of SAM's tower, under any published names."""
     return Reading(part, tower, partial(sam_weights, model=tower))
-
-
-def inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
-    """Shapes of a part's tensors, by their names inside the part."""
-    return {inside: weights.shapes[published] for published, inside in names.of(part).items()}
