@@ -21,8 +21,8 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
 from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Prompt, Reading, refuse_encoder
-from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
 from foveal.models.published.tensor_names import INTERNVL as TABLE
+from foveal.models.published.tensor_names import divided, of_library
 from foveal.models.views.tiles import DynamicTilesPlan
 
 LIBRARY, CHAT = "internvl", "internvl_chat"
@@ -58,8 +58,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     refuse_encoder(encoder, source=source)
     is_library = config["model_type"] == LIBRARY
     _check(config, source)
-    legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
-    names = divided(weights.shapes, (LEGACY if legacy else IN_MEMORY) if is_library else TABLE, source=source)
+    names = divided(weights.shapes, of_library(weights.shapes) if is_library else TABLE, source=source)
     if not names.of("encoder"):
         raise ValueError(f"{source}: there is no image tower among the tensors, which an InternVL always has")
     language_model = _language_model(config, names.of("language_model").values(), source)

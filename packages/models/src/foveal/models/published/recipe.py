@@ -100,6 +100,32 @@ def of_connector(connector: Connector) -> Reading:
     return Reading("connector", connector, read_projector)
 
 
+def check_described(config: Mapping[str, Any], *, source: str) -> None:
+    """Refuse a `config.json` without `text_config` or `vision_config`, as transformers writes them.
+
+    Raises:
+        ValueError: if one of them is missing.
+    """
+    if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
+        raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
+
+
+def check_known(config: Mapping[str, Any], known: Mapping[str, Any], *, source: str) -> None:
+    """Refuse settings that would give other numbers than those that are known.
+
+    Args:
+        config: the folder's `config.json`; what it lacks is as known.
+        known: a setting -> its only known value.
+        source: named in the error.
+
+    Raises:
+        ValueError: naming the setting and both values.
+    """
+    for setting, value in known.items():
+        if config.get(setting, value) != value:
+            raise ValueError(f"{source}: {setting} is {config[setting]!r}, only {value!r} can be read")
+
+
 def refuse_encoder(encoder: str | None, *, source: str) -> None:
     """Refuse a tower from elsewhere for a layout that always contains its own, sizes and weights.
 

@@ -170,6 +170,11 @@ class Names:
             logger.info("%s: %d tensors are not read (%s): %s", source, len(names), reason, ", ".join(names))
 
 
+def of_library(names: Iterable[str]) -> Table:
+    """The table of a folder in the layout of transformers' LLaVA: as in files, or as in memory."""
+    return LEGACY if any(name.startswith("multi_modal_projector.") for name in names) else IN_MEMORY
+
+
 def divided(names: Iterable[str], table: Table, *, source: str) -> Names:
     """Assign every name to its part.
 
