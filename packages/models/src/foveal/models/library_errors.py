@@ -27,8 +27,7 @@ def told_of(name_or_folder: str, fault: str) -> Iterator[None]:
         is_ours = isinstance(error, ValueError) and str(error).startswith(name_or_folder)
         if is_ours or not Path(name_or_folder).is_dir():
             raise
-        reason = " ".join(str(error).split())[:LONGEST_REASON]
-        raise ValueError(f"{name_or_folder}: {fault} ({type(error).__name__}: {reason})") from error
+        raise ValueError(f"{name_or_folder}: {fault} ({_shown(error)})") from error
 
 
 @contextmanager
@@ -47,8 +46,13 @@ def built_from(source: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Sizes of a wrong type or out of range are found by torch, transformers or a part, in many ways.
-        reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise ValueError(
             f"{source}: its settings (config.json and the files beside it) describe a model that cannot be built "
-            f"({type(error).__name__}: {reason})"
+            f"({_shown(error)})"
         ) from error
+
+
+def _shown(error: Exception) -> str:
+    """The error in one line."""
+    reason = " ".join(str(error).split())[:LONGEST_REASON]
+    return f"{type(error).__name__}: {reason}"

@@ -109,11 +109,16 @@ def qwen3(
         )
     )
     if zero_output:
-        for layer in model.model.layers:
-            nn.init.zeros_(layer.self_attn.o_proj.weight)
-            nn.init.zeros_(layer.mlp.down_proj.weight)
+        zero_outputs(model)
     result: nn.Module = model
     return result
+
+
+def zero_outputs(language_model: Any) -> None:
+    """Set the output projections of attention and feed-forward to zero: every layer is then the identity."""
+    for layer in language_model.model.layers:
+        nn.init.zeros_(layer.self_attn.o_proj.weight)
+        nn.init.zeros_(layer.mlp.down_proj.weight)
 
 
 def opt(vocabulary: int, *, width: int, depth: int, heads: int, mlp_width: int, context: int = 2048) -> nn.Module:

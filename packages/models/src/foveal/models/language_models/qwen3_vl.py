@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from foveal.models.language_models.build import zero_outputs
 from foveal.models.language_models.causal import causal_class
 
 
@@ -60,8 +61,6 @@ def qwen3_vl_text(
     )
     model: Any = causal_class(config).from_config(config)
     if zero_output:
-        for layer in model.model.layers:
-            nn.init.zeros_(layer.self_attn.o_proj.weight)
-            nn.init.zeros_(layer.mlp.down_proj.weight)
+        zero_outputs(model)
     result: nn.Module = model
     return result

@@ -130,7 +130,7 @@ class Processor:
 
     def length(self, sizes: Sequence[Size], turns: Sequence[Turn], *, open_ended: bool = False, key: str = "") -> int:
         """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of these sizes."""
-        return len(self._sequence(sizes, turns, key, open_ended=open_ended)[0])
+        return len(self._sequence(sizes, turns, key, open_ended=open_ended)[1])
 
     def measure(self, sizes: Sequence[Size], turns: Sequence[Turn]) -> Measure:
         """Measure the sample that `encode` makes of pictures of these sizes, without the pictures.
@@ -140,7 +140,7 @@ class Processor:
         Raises:
             ValueError: as for `encode`.
         """
-        ids, labels = self._sequence(sizes, turns, "", open_ended=False, quiet=True)
+        _, ids, labels = self._sequence(sizes, turns, "", open_ended=False, quiet=True)
         return Measure(len(ids), ids.count(IMAGE_TOKEN_ID), len(labels) - labels.count(IGNORE_INDEX))
 
     def collate(self, samples: Sequence[Sample], *, side: Literal["right", "left"] = "right") -> Batch:
@@ -166,23 +166,22 @@ class Processor:
             flat, given, turns = framed(pictures, turns)
             if odd := {picture.mode for picture in flat} - {"RGB"}:
                 raise ValueError(f"a picture has mode {min(odd)}, expected RGB: open it with read_image")
-            sizes = self.plan.in_company(given)
         except ValueError as error:
             raise ValueError(f"{key}: {error}" if key else str(error)) from error
-        ids, labels = self._sequence(sizes, turns, key, open_ended=open_ended)
+        sizes, ids, labels = self._sequence(given, turns, key, open_ended=open_ended)
         views = tuple(view for picture, size in zip(flat, sizes, strict=True) for view in self._views(picture, size))
         positions = None if self.grid is None else grid_positions(ids, map(self.grid, sizes))
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes, positions)
 
     def _sequence(
         self, sizes: Sequence[Size], turns: Sequence[Turn], key: str, *, open_ended: bool, quiet: bool = False
-    ) -> tuple[list[int], list[int]]:
-        """Ids and labels, including all placeholders; if `quiet`, dropped exchanges are not logged."""
+    ) -> tuple[tuple[Size, ...], list[int], list[int]]:
+        """Sizes in company, ids and labels with all placeholders; if `quiet`, dropped exchanges are not logged."""
         where = f"{key}: " if key else ""
         try:
             check_turns(turns, len(sizes), open_ended=open_ended)
-            company = enumerate(self.plan.in_company(sizes))
-            pictures = [self.ids_before(number) + self.picture_ids(size) for number, size in company]
+            company = self.plan.in_company(sizes)
+            pictures = [self.ids_before(number) + self.picture_ids(size) for number, size in enumerate(company)]
             drops = self.overlong == "drop_turns" and not open_ended
 
             def encode(kept: Sequence[Turn]) -> tuple[list[int], list[int]]:
@@ -195,7 +194,7 @@ class Processor:
             logger.warning("%sleft out the last %d of %d turns to fit", where, dropped, len(turns))
         if not open_ended and all(label == IGNORE_INDEX for label in labels):
             raise ValueError(f"{where}nothing in the sample is supervised: its answers have no tokens")
-        return ids, labels
+        return company, ids, labels
 
     def _encoded(self, turns: Sequence[Turn], pictures: list[list[int]]) -> tuple[list[int], list[int]]:
         segments = prompt_segments(turns, self.template, self.tokenizer, system=self.system)

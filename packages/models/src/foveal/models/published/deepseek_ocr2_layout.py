@@ -1,11 +1,11 @@
 """Checkpoints of DeepSeek-OCR 2 (arXiv 2601.20552) as transformers writes them: `deepseek_ocr2`."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.core import StoredTensors
 from foveal.core.annotations import fits
@@ -17,15 +17,7 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.experts import Experts
 from foveal.models.published.image_processors import DEEPSEEK_OCR2
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
-from foveal.models.published.recipe import (
-    IMAGE_ID_FIELDS,
-    Draft,
-    Reading,
-    of_connector,
-    of_merge,
-    refuse_encoder,
-    unchanged,
-)
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, of_connector, of_merge, refuse_encoder
 from foveal.models.published.tensor_names import DEEPSEEK_OCR2 as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.published.towers import described_sam
@@ -64,19 +56,18 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         flow = _flow(tower, vision.encoder_config, source)
         connector = LINEAR(flow.widths[0], language_model.hidden_size)
         merge = SeparatorMerge(language_model.hidden_size)
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return causal_flow_weights(tensors, flow, source=source)
-
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
-        rename=unchanged,
         gather=Experts(language_model.n_routed_experts, source),
         encoder=flow,
         connector=connector,
         merge=merge,
-        readings=(Reading("flow", flow, convert), of_connector(connector), of_merge(merge)),
+        readings=(
+            Reading("flow", flow, partial(causal_flow_weights, model=flow)),
+            of_connector(connector),
+            of_merge(merge),
+        ),
         names=names,
         plan=plan,
         prompt=("deepseek_ocr2", None),

@@ -13,10 +13,10 @@ from foveal.models.library_errors import told_of
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, refuse_encoder
 from foveal.models.published.tensor_names import GOT_LIBRARY, GOT_ORIGINAL, divided
 from foveal.models.published.towers import described_sam, sam_tower
-from foveal.models.published.vary_layout import BASE_TOKENS, LINEAR, TOKEN_FIELDS, inside, of_sam
+from foveal.models.published.vary_layout import BASE_TOKENS, LINEAR, TOKEN_FIELDS, of_sam
 from foveal.models.views.tiles import DynamicTilesPlan
 
 KIND, ORIGINAL_KIND = "got_ocr2", "GOT"
@@ -54,13 +54,12 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             tower = described_sam(vision, downsample=(2 * vision.output_channels, width), source=source)
         else:
             language_model = config_of("qwen2", config)
-            shapes = inside(names, "encoder", weights)
+            shapes = names.inside("encoder", weights.shapes)
             tower = sam_tower(shapes, image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
         connector = LINEAR(tower.widths[0], language_model.hidden_size)
     return Draft(
         family="qwen2",
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         readings=(of_sam("encoder", tower), of_connector(connector)),

@@ -17,7 +17,7 @@ from foveal.models.prompts.template_texts import find_template
 from foveal.models.prompts.tokenize import add_special_tokens
 from foveal.models.published.image_processors import GOT, square_views
 from foveal.models.published.internvl_layout import DOWNSAMPLINGS
-from foveal.models.published.library_language_models import library_language_model, odd_language_model
+from foveal.models.published.library_language_models import filled, library_language_model, odd_language_model
 from foveal.models.views.tiles import DynamicTilesPlan
 
 TOKENS = {
@@ -83,9 +83,7 @@ def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase
     connector: Any = model.connector
     tokenizer = copy.deepcopy(model.processor.tokenizer)
     add_special_tokens(tuple(TOKENS.values()), tokenizer)
-    language_model, rows = library_language_model(model.language_model, len(tokenizer))
-    text = copy.deepcopy(model.language_model.config)
-    text.vocab_size = rows
+    language_model, text = library_language_model(model.language_model, len(tokenizer))
     vision = InternVLVisionConfig(
         hidden_size=tower.width,
         intermediate_size=tower.mlp_width,
@@ -120,10 +118,7 @@ def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase
         tensors[place] = tensors[place].reshape(1, -1, tower.width)
     with torch.device("meta"):
         built: Any = InternVLForConditionalGeneration(config)
-    built.load_state_dict(tensors, strict=True, assign=True)
-    built.tie_weights()
-    built.config.dtype = model.language_model.get_input_embeddings().weight.dtype
-    return built.eval(), tokenizer
+    return filled(built, tensors, model.language_model), tokenizer
 
 
 def save_processor(model: VisionLanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

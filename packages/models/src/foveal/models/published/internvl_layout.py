@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from foveal.connectors import PixelShuffle
@@ -20,9 +20,9 @@ from foveal.models.prompts.templates import Turn
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import GOT
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Prompt, Reading, refuse_encoder, unchanged
-from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, divided
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Prompt, Reading, refuse_encoder
 from foveal.models.published.tensor_names import INTERNVL as TABLE
+from foveal.models.published.tensor_names import divided, of_library
 from foveal.models.views.tiles import DynamicTilesPlan
 
 LIBRARY, CHAT = "internvl", "internvl_chat"
@@ -58,8 +58,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     refuse_encoder(encoder, source=source)
     is_library = config["model_type"] == LIBRARY
     _check(config, source)
-    legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
-    names = divided(weights.shapes, (LEGACY if legacy else IN_MEMORY) if is_library else TABLE, source=source)
+    names = divided(weights.shapes, of_library(weights.shapes) if is_library else TABLE, source=source)
     if not names.of("encoder"):
         raise ValueError(f"{source}: there is no image tower among the tensors, which an InternVL always has")
     language_model = _language_model(config, names.of("language_model").values(), source)
@@ -69,20 +68,15 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
         ratio = round(1 / config.get("downsample_ratio", 0.5))
         connector = PixelShuffle(tower.width, language_model.hidden_size, ratio=ratio)
     names.ignore("encoder", _unread(names.of("encoder").values(), tower))
-
-    def of_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return intern_vit_weights(tensors, tower, source=source)
-
-    def of_connector(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return (TRANSFORMERS if is_library else INTERNVL).read(tensors, source=source)
-
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
-        readings=(Reading("encoder", tower, of_tower), Reading("connector", connector, of_connector)),
+        readings=(
+            Reading("encoder", tower, partial(intern_vit_weights, model=tower)),
+            Reading("connector", connector, (TRANSFORMERS if is_library else INTERNVL).read),
+        ),
         names=names,
         plan=_library_plan(Path(source), tower) if is_library else _original_plan(config, tower),
         prompt=_prompt if is_library else ("internvl", config.get("system_message")),

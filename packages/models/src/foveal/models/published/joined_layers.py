@@ -31,7 +31,7 @@ def projector_of_layers(widths: tuple[int, ...], out_width: int, *, norm_eps: fl
     chain = Chain(widths, out_width, stages=stages, last=MlpProjector)
     norm = f"stages.{len(stages) - 1}.norm."
 
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    def convert(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
         normed = {name: tensor for name, tensor in tensors.items() if norm_eps is not None and name.startswith(NORM)}
         rest = {name: tensor for name, tensor in tensors.items() if name not in normed}
         read = {f"last.{name}": tensor for name, tensor in TRANSFORMERS.read(rest, source=source).items()}

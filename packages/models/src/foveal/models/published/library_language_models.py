@@ -1,5 +1,7 @@
 """Language models in the names that transformers' vision-language models have for them."""
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,8 +27,8 @@ def odd_language_model(language_model: nn.Module) -> str:
     return ""
 
 
-def library_language_model(language_model: nn.Module, tokens: int) -> tuple[dict[str, Tensor], int]:
-    """Its tensors under the names of transformers' vision-language models, and the number of rows of its token tables.
+def library_language_model(language_model: nn.Module, tokens: int) -> tuple[dict[str, Tensor], Any]:
+    """Its tensors under the names of transformers' vision-language models, and its configuration there.
 
     Args:
         language_model: a model for which `odd_language_model` returns an empty string.
@@ -43,7 +45,24 @@ def library_language_model(language_model: nn.Module, tokens: int) -> tuple[dict
             # Tied tables stay tied.
             tensor = grown.setdefault(place, _longer(tensor, wanted))
         renamed[name.replace("model.", "model.language_model.", 1) if name.startswith("model.") else name] = tensor
-    return renamed, wanted
+    text = copy.deepcopy(model.config)
+    text.vocab_size = wanted
+    return renamed, text
+
+
+def filled(built: Any, tensors: Mapping[str, Tensor], language_model: nn.Module) -> Any:
+    """A vision-language model of transformers with these tensors, in evaluation mode.
+
+    Args:
+        built: on the meta device.
+        tensors: all of its tensors.
+        language_model: the one that it was made from, in whose dtype it is saved.
+    """
+    own: Any = language_model
+    built.load_state_dict(tensors, strict=True, assign=True)
+    built.tie_weights()
+    built.config.dtype = own.get_input_embeddings().weight.dtype
+    return built.eval()
 
 
 def _longer(table: Tensor, rows: int) -> Tensor:

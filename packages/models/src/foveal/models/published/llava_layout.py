@@ -6,11 +6,11 @@ Their `config.json` is the language model's with additional fields `mm_...`; the
 import logging
 import re
 from collections.abc import Mapping
+from functools import partial
 from math import isqrt
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import Connector, PerceiverResampler, SpatialResampler
 from foveal.core import StoredTensors
@@ -23,7 +23,7 @@ from foveal.models.published import siglip_towers, vip_llava
 from foveal.models.published.canvases import canvases
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import projector_of
-from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge, unchanged
+from foveal.models.published.recipe import Draft, Reading, of_connector, of_merge
 from foveal.models.published.tensor_names import ORIGINAL, Names, divided
 from foveal.models.published.towers import fill_of, openai_clip, unread_of_clip
 from foveal.models.views.anyres import AnyResPlan
@@ -85,7 +85,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     names = divided(weights.shapes, ORIGINAL, source=source)
     language_model = config_of(family, config)
     tower, readings = tower_of(config, names, weights, encoder)
-    shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
+    shapes = names.inside("connector", weights.shapes)
     width = tower.widths[0] if len(tower.widths) == 1 else tower.widths
     with torch.device("meta"):
         connector = projector_of(
@@ -100,7 +100,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=family,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         merge=merge,
@@ -146,16 +145,12 @@ def tower_of(
         return clip_vit(name, layers=layers, keep_class_token=keep), ()
     with torch.device("meta"):
         if encoder is None and OPENAI.fullmatch(name):
-            shapes = {bare: weights.shapes[published] for published, bare in inside.items()}
+            shapes = names.inside("encoder", weights.shapes)
             tower = openai_clip(shapes, layers=layers, keep_class_token=keep, source=source)
         else:
             tower = clip_vit(name, layers=layers, keep_class_token=keep)
     names.ignore("encoder", unread_of_clip(inside.values(), tower))
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return clip_weights(tensors, tower, source=source)
-
-    return tower, (Reading("encoder", tower, convert),)
+    return tower, (Reading("encoder", tower, partial(clip_weights, model=tower)),)
 
 
 def _merge(config: Mapping[str, Any], tower: VisionTransformer, width: int, source: str) -> Merge | None:

@@ -32,7 +32,7 @@ def load_llava(model: VisionLanguageModel, tensors: Mapping[str, Tensor], *, sou
     names = divided(tensors, _table_of(tensors, source), source=source)
 
     def part(name: str) -> dict[str, Tensor]:
-        return {inside: tensors[published] for published, inside in names.of(name).items()}
+        return names.inside(name, tensors)
 
     if tower := part("encoder"):
         read = clip_weights(tower, model.encoder, source=source)

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import PatchMerger
 from foveal.connectors.patch_merger import MINICPM as MERGER
@@ -17,7 +17,7 @@ from foveal.encoders.minicpm import COMPRESSED, UNCOMPRESSED
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import MINICPM
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, refuse_encoder, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, check_described, check_known, refuse_encoder
 from foveal.models.published.tensor_names import MINICPM as TABLE
 from foveal.models.published.tensor_names import divided
 from foveal.models.views.minicpm import MiniCpmPlan
@@ -48,14 +48,10 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     """
     source = weights.source
     refuse_encoder(encoder, source=source)
-    text = config.get("text_config")
-    if not isinstance(text, dict) or not isinstance(config.get("vision_config"), dict):
-        raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
-    for field, value in KNOWN.items():
-        if config.get(field, value) != value:
-            raise ValueError(f"{source}: {field} is {config[field]!r}, only {value!r} can be read")
-    family = text.get("model_type", "qwen3_5_text")
-    language_model = config_of(family, text)
+    check_described(config, source=source)
+    check_known(config, KNOWN, source=source)
+    family = config["text_config"].get("model_type", "qwen3_5_text")
+    language_model = config_of(family, config["text_config"])
     # transformers ties the output layer if the whole model's configuration says so, and not by the text's.
     language_model.tie_word_embeddings = bool(config.get("tie_word_embeddings", False))
     with torch.device("meta"):
@@ -65,20 +61,15 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     if tower.compression is None:
         unread = (name for name in names.of("encoder").values() if name.startswith("vit_merger."))
         names.ignore("encoder", dict.fromkeys(unread, f"a layer that downsample_mode {UNCOMPRESSED} does not use"))
-
-    def of_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return minicpm_weights(tensors, tower, source=source)
-
-    def of_connector(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return MERGER.read(tensors, source=source)
-
     return Draft(
         family=family,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
-        readings=(Reading("encoder", tower, of_tower), Reading("connector", connector, of_connector)),
+        readings=(
+            Reading("encoder", tower, partial(minicpm_weights, model=tower)),
+            Reading("connector", connector, MERGER.read),
+        ),
         names=names,
         plan=_plan(tower, source),
         prompt=("chat", None),

@@ -16,7 +16,7 @@ from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.published.canvases import canvases
 from foveal.models.published.image_processors import ONEVISION
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, of_merge, unchanged
+from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, of_connector, of_merge
 from foveal.models.published.towers import fill_of
 from foveal.models.published.transformers_layout import described, pinpoints_of, tower_of
 from foveal.models.views.onevision import CANVASES, OneVisionPlan
@@ -56,7 +56,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         merge=merge,

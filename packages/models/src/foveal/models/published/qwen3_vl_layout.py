@@ -19,7 +19,7 @@ from foveal.models.merges.levels import LevelsMerge
 from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import QWEN2_VL
 from foveal.models.published.preprocessing import preprocessing_of
-from foveal.models.published.recipe import Draft, Reading, refuse_encoder, unchanged
+from foveal.models.published.recipe import Draft, Reading, refuse_encoder
 from foveal.models.published.tensor_names import QWEN3_VL, divided
 from foveal.models.views.native import NativePlan
 from foveal.models.views.plan import ViewPlan
@@ -74,12 +74,11 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family="qwen3_vl_text",
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         merge=merge,
         readings=(
-            Reading("encoder", tower, lambda tensors, source: qwen3_vision_weights(tensors, source=source)),
+            Reading("encoder", tower, qwen3_vision_weights),
             Reading("connector", connector, _mergers),
         ),
         names=names,
@@ -121,7 +120,7 @@ def _connector(vision: Any, levels: int) -> Connector:
     return Parallel((vision.hidden_size,) * levels, vision.out_hidden_size, branches=branches, join="levels")
 
 
-def _mergers(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def _mergers(tensors: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
     """Rename the mergers' tensors to those of the connector's branches: the last level, then the deep ones."""
     read: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

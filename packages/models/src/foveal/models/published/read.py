@@ -228,4 +228,4 @@ def _fill_parts(draft: Draft, weights: StoredTensors, dtype: DType) -> None:
         published = draft.names.of(reading.part)
         tensors = {published[name]: tensor for name, tensor in weights.stream(published)}
         source = f"{weights.source} ({reading.part})"
-        load_exact(reading.module, reading.convert(tensors, source), source=source)
+        load_exact(reading.module, reading.convert(tensors, source=source), source=source)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -24,6 +24,17 @@ Prompt = tuple[TemplateName, str | None]
 """A template, and the system text that replaces its own; None: its own."""
 
 
+def unchanged(tensors: Mapping[str, Tensor], source: str = "") -> dict[str, Tensor]:
+    """The tensors as they are, for a part whose published names are the same as here."""
+    return dict(tensors)
+
+
+class Convert(Protocol):
+    """Maps tensors under a part's published names to the module's names; errors name `source`."""
+
+    def __call__(self, tensors: Mapping[str, Tensor], /, *, source: str) -> dict[str, Tensor]: ...
+
+
 @dataclass(frozen=True)
 class Reading:
     """How one part gets its weights.
@@ -36,7 +47,7 @@ class Reading:
 
     part: str
     module: nn.Module
-    convert: Callable[[Mapping[str, Tensor], str], dict[str, Tensor]]
+    convert: Convert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +75,7 @@ class Draft:
 
     family: str
     language_model: Any
-    rename: Rename
+    rename: Rename = unchanged
     gather: Gather = iter
     encoder: Encoder
     connector: Connector
@@ -79,11 +90,6 @@ class Draft:
     max_length: int
 
 
-def unchanged(tensors: Mapping[str, Tensor], source: str = "") -> dict[str, Tensor]:
-    """The tensors as they are, for a part whose published names are the same as here."""
-    return dict(tensors)
-
-
 def of_merge(merge: Merge | None) -> Reading:
     """The reading of a merge; without one, a newline in the checkpoint is refused."""
     return Reading("merge", nn.Module() if merge is None else merge, unchanged)
@@ -91,7 +97,33 @@ def of_merge(merge: Merge | None) -> Reading:
 
 def of_connector(connector: Connector) -> Reading:
     """The reading of a projector."""
-    return Reading("connector", connector, lambda tensors, source: read_projector(tensors, source=source))
+    return Reading("connector", connector, read_projector)
+
+
+def check_described(config: Mapping[str, Any], *, source: str) -> None:
+    """Refuse a `config.json` without `text_config` or `vision_config`, as transformers writes them.
+
+    Raises:
+        ValueError: if one of them is missing.
+    """
+    if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
+        raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
+
+
+def check_known(config: Mapping[str, Any], known: Mapping[str, Any], *, source: str) -> None:
+    """Refuse settings that would give other numbers than those that are known.
+
+    Args:
+        config: the folder's `config.json`; what it lacks is as known.
+        known: a setting -> its only known value.
+        source: named in the error.
+
+    Raises:
+        ValueError: naming the setting and both values.
+    """
+    for setting, value in known.items():
+        if config.get(setting, value) != value:
+            raise ValueError(f"{source}: {setting} is {config[setting]!r}, only {value!r} can be read")
 
 
 def refuse_encoder(encoder: str | None, *, source: str) -> None:

@@ -6,11 +6,11 @@ it trains, and uses the output of the last block that is left, whatever `mm_visi
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.core import StoredTensors
 from foveal.encoders import VisionTransformer, siglip_tower, siglip_vit, siglip_weights
@@ -58,7 +58,7 @@ def of_original(
         ValueError: if another layer, or a class token, is asked for, or a tensor that determines a size is missing.
     """
     source, layer = weights.source, config.get("mm_vision_select_layer", -2)
-    inside = {bare: weights.shapes[published] for published, bare in names.of("encoder").items()}
+    inside = names.inside("encoder", weights.shapes)
     if config.get("mm_vision_select_feature", "patch") != "patch":
         raise ValueError(
             f"{source}: mm_vision_select_feature is {config['mm_vision_select_feature']!r}, a SigLIP has no class "
@@ -112,11 +112,7 @@ def reading_of(tower: VisionTransformer, names: Names) -> Reading:
     unread = unread_of_clip(names.of("encoder").values(), tower)
     head = {name: "the pooling head" for name in names.of("encoder").values() if name.startswith("head.")}
     names.ignore("encoder", unread | head)
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return siglip_weights(tensors, tower, source=source)
-
-    return Reading("encoder", tower, convert)
+    return Reading("encoder", tower, partial(siglip_weights, model=tower))
 
 
 def _of_shapes(

@@ -2,10 +2,13 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Table = tuple[tuple[str, str, str], ...]
 """(published prefix, part, replacement of the prefix in the part's own names); the first match wins."""
@@ -142,6 +145,15 @@ class Names:
         """published name -> name inside `part`; empty if the checkpoint has no tensors of it."""
         return self.parts.get(part, {})
 
+    def inside(self, part: str, stored: Mapping[str, T]) -> dict[str, T]:
+        """What is `stored` of the tensors of `part` (their values or shapes), by their names inside it.
+
+        Args:
+            part: the part's name.
+            stored: by published names; has all of the part's.
+        """
+        return {inside: stored[published] for published, inside in self.of(part).items()}
+
     def ignore(self, part: str, reasons: dict[str, str]) -> None:
         """Remove from `part` the names in `reasons` (name inside the part -> why it is not read)."""
         for published, inside in list(self.of(part).items()):
@@ -156,6 +168,11 @@ class Names:
             by_reason.setdefault(reason, []).append(name)
         for reason, names in by_reason.items():
             logger.info("%s: %d tensors are not read (%s): %s", source, len(names), reason, ", ".join(names))
+
+
+def of_library(names: Iterable[str]) -> Table:
+    """The table of a folder in the layout of transformers' LLaVA: as in files, or as in memory."""
+    return LEGACY if any(name.startswith("multi_modal_projector.") for name in names) else IN_MEMORY
 
 
 def divided(names: Iterable[str], table: Table, *, source: str) -> Names:

@@ -12,7 +12,7 @@ from foveal.models.merges.anyres import AnyResMerge
 from foveal.models.merges.onevision import OneVisionMerge
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.tokenize import add_special_tokens
-from foveal.models.published.library_language_models import library_language_model, odd_language_model
+from foveal.models.published.library_language_models import filled, library_language_model, odd_language_model
 from foveal.models.published.library_towers import library_tower, strategy, tower_tensors, vision_config
 from foveal.models.published.towers import fill_of
 from foveal.models.views.anyres import AnyResPlan
@@ -78,9 +78,7 @@ def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase
     tower: Any = library_tower(model.encoder)
     tokenizer, one_vision = copy.deepcopy(model.processor.tokenizer), isinstance(model.merge, OneVisionMerge)
     add_special_tokens((IMAGE, VIDEO) if one_vision else (IMAGE,), tokenizer)
-    language_model, rows = library_language_model(model.language_model, len(tokenizer))
-    text = copy.deepcopy(model.language_model.config)
-    text.vocab_size = rows
+    language_model, text = library_language_model(model.language_model, len(tokenizer))
     described = vision_config(tower)
     settings = {
         "vision_config": AutoConfig.for_model(described.pop("model_type"), **described),
@@ -113,10 +111,7 @@ def to_library(model: VisionLanguageModel) -> tuple[Any, PreTrainedTokenizerBase
             built = LlavaNextForConditionalGeneration(LlavaNextConfig(**settings))
     if model.merge is not None:
         tensors["model.image_newline"] = model.merge.state_dict()["newline"]
-    built.load_state_dict(tensors, strict=True, assign=True)
-    built.tie_weights()
-    built.config.dtype = model.language_model.get_input_embeddings().weight.dtype
-    return built.eval(), tokenizer
+    return filled(built, tensors, model.language_model), tokenizer
 
 
 def pinpoints(model: VisionLanguageModel) -> list[list[int]]:

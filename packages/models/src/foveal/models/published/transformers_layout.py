@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import Connector, MlpProjector
 from foveal.core import StoredTensors
@@ -19,8 +19,16 @@ from foveal.models.published.decoders import config_of
 from foveal.models.published.image_processors import CLIP, LLAVA, LLAVA_NEXT, SIGLIP
 from foveal.models.published.joined_layers import projector_of_layers
 from foveal.models.published.preprocessing import Preprocessing, preprocessing_of
-from foveal.models.published.recipe import IMAGE_ID_FIELDS, Draft, Reading, of_connector, of_merge, unchanged
-from foveal.models.published.tensor_names import IN_MEMORY, LEGACY, Names, divided
+from foveal.models.published.recipe import (
+    IMAGE_ID_FIELDS,
+    Draft,
+    Reading,
+    check_described,
+    check_known,
+    of_connector,
+    of_merge,
+)
+from foveal.models.published.tensor_names import Names, divided, of_library
 from foveal.models.published.towers import fill_of, unread_of_clip
 from foveal.models.views.anyres import DEFAULT_CANDIDATES, AnyResPlan
 from foveal.models.views.plan import ViewPlan
@@ -58,7 +66,6 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     return Draft(
         family=language_model.model_type,
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         merge=merge,
@@ -78,15 +85,11 @@ def described(config: Mapping[str, Any], weights: StoredTensors) -> tuple[Names,
         ValueError: if the folder describes something that cannot be built, or has no image tower.
     """
     source = weights.source
-    if not isinstance(config.get("text_config"), dict) or not isinstance(config.get("vision_config"), dict):
-        raise ValueError(f"{source}: config.json describes no language model (text_config) or tower (vision_config)")
-    legacy = any(name.startswith("multi_modal_projector.") for name in weights.shapes)
-    names = divided(weights.shapes, LEGACY if legacy else IN_MEMORY, source=source)
+    check_described(config, source=source)
+    names = divided(weights.shapes, of_library(weights.shapes), source=source)
     if not names.of("encoder"):
         raise ValueError(f"{source}: there is no image tower among the tensors, which this layout always has")
-    for field, known in {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}.items():
-        if config.get(field, known) != known:
-            raise ValueError(f"{source}: {field} is {config[field]!r}, only {known!r} can be read")
+    check_known(config, {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}, source=source)
     language_model = config_of(config["text_config"].get("model_type", "llama"), config["text_config"])
     if config.get("tie_word_embeddings"):
         # transformers ties the output layer if either of the two says so.
@@ -140,11 +143,7 @@ def tower_of(
     with torch.device("meta"):
         tower = clip_vit(encoder or source, layers=layers, keep_class_token=strategy == "full")
     names.ignore("encoder", unread_of_clip(names.of("encoder").values(), tower))
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return clip_weights(tensors, tower, source=source)
-
-    return tower, Reading("encoder", tower, convert)
+    return tower, Reading("encoder", tower, partial(clip_weights, model=tower))
 
 
 def _plan(config: Mapping[str, Any], tower: VisionTransformer, *, with_tiles: bool, source: str) -> ViewPlan:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from foveal.connectors import HiwinAttention
 from foveal.connectors.hiwin import SCALES, hiwin_map
@@ -14,7 +14,7 @@ from foveal.encoders.pyramid import VDIM
 from foveal.models.published import llava_layout
 from foveal.models.published.decoders import config_of, longest
 from foveal.models.published.projectors import RESAMPLER_HEAD_WIDTH
-from foveal.models.published.recipe import Draft, Reading, of_merge, unchanged
+from foveal.models.published.recipe import Draft, Reading, of_merge
 from foveal.models.published.tensor_names import UHD_V2, divided
 from foveal.models.published.towers import shape_of
 from foveal.models.views.uhd import UhdPlan
@@ -47,7 +47,7 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
     names.ignore("featurizer", dict.fromkeys(names.of("featurizer").values(), FEATURIZER))
     language_model = config_of(family, config)
     tower, readings = llava_layout.tower_of(config, names, weights, encoder)
-    shapes = {inside: weights.shapes[published] for published, inside in names.of("connector").items()}
+    shapes = names.inside("connector", weights.shapes)
     width: int = language_model.hidden_size
     if width % RESAMPLER_HEAD_WIDTH:
         raise ValueError(f"{source}: heads of {RESAMPLER_HEAD_WIDTH} channels do not divide {width}")
@@ -60,23 +60,15 @@ def draft(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None
             heads=width // RESAMPLER_HEAD_WIDTH,
         )
     steps = nn.ModuleDict({"steps": pyramid.steps, "mix": pyramid.mix})
-
-    def of_steps(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return VDIM.read(tensors, source=source)
-
-    def of_windows(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return hiwin_map(scales).read(tensors, source=source)
-
     return Draft(
         family=family,
         language_model=language_model,
-        rename=unchanged,
         encoder=pyramid,
         connector=connector,
         readings=(
             *readings,
-            Reading("upsampler", steps, of_steps),
-            Reading("connector", connector, of_windows),
+            Reading("upsampler", steps, VDIM.read),
+            Reading("connector", connector, hiwin_map(scales).read),
             of_merge(None),
         ),
         names=names,

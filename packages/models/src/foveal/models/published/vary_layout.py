@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal.connectors import MlpProjector, Parallel
 from foveal.core import KeyMap, StoredTensors
@@ -13,8 +12,8 @@ from foveal.encoders import ParallelEncoder, SamViTDet, clip_vit, clip_weights, 
 from foveal.encoders.encoder import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from foveal.models.language_models.qwen1 import qwen2_config_of, qwen2_tensors
 from foveal.models.published.decoders import config_of, longest
-from foveal.models.published.recipe import Draft, Reading, of_connector, unchanged
-from foveal.models.published.tensor_names import VARY_BASE, VARY_TINY, Names, divided
+from foveal.models.published.recipe import Draft, Reading, of_connector
+from foveal.models.published.tensor_names import VARY_BASE, VARY_TINY, divided
 from foveal.models.published.towers import openai_clip, sam_tower, unread_of_clip
 from foveal.models.views.vary import VaryPlan
 
@@ -54,12 +53,12 @@ def tiny(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     names = divided(weights.shapes, VARY_TINY, source=source)
     language_model = config_of("opt", config)
     with torch.device("meta"):
-        tower = sam_tower(inside(names, "encoder", weights), image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
+        shapes = names.inside("encoder", weights.shapes)
+        tower = sam_tower(shapes, image_mean=CLIP_MEAN, image_std=CLIP_STD, source=source)
         connector = LINEAR(tower.widths[0], language_model.hidden_size)
     return Draft(
         family="opt",
         language_model=language_model,
-        rename=unchanged,
         encoder=tower,
         connector=connector,
         readings=(of_sam("encoder", tower), of_connector(connector)),
@@ -89,19 +88,12 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
     is_first = language_model.hidden_size == FIRST_WIDTH
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if is_first else (CLIP_MEAN, CLIP_STD)
     with torch.device("meta"):
-        shapes = inside(names, "clip", weights)
+        shapes = names.inside("clip", weights.shapes)
         clip = openai_clip(shapes, layers=(-2,), source=source) if encoder is None else clip_vit(encoder)
-        tower = sam_tower(inside(names, "sam", weights), image_mean=mean, image_std=std, source=source)
+        tower = sam_tower(names.inside("sam", weights.shapes), image_mean=mean, image_std=std, source=source)
         both = ParallelEncoder([clip, tower])
         connector = Parallel(both.widths, language_model.hidden_size, branches=[LINEAR, LINEAR])
     names.ignore("clip", unread_of_clip(names.of("clip").values(), clip))
-
-    def of_clip(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return clip_weights(tensors, clip, source=source)
-
-    def of_branches(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return BRANCHES.read(tensors, source=source)
-
     return Draft(
         family="qwen2",
         language_model=language_model,
@@ -109,9 +101,9 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
         encoder=both,
         connector=connector,
         readings=(
-            Reading("clip", clip, of_clip),
+            Reading("clip", clip, partial(clip_weights, model=clip)),
             of_sam("sam", tower),
-            Reading("connector", connector, of_branches),
+            Reading("connector", connector, BRANCHES.read),
         ),
         names=names,
         plan=VaryPlan(tower.image_size, clip.image_size, resample="bilinear" if is_first else "bicubic"),
@@ -124,13 +116,4 @@ def base(config: Mapping[str, Any], weights: StoredTensors, encoder: str | None)
 
 def of_sam(part: str, tower: SamViTDet) -> Reading:
     """The reading of SAM's tower, under any published names."""
-
-    def convert(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        return sam_weights(tensors, tower, source=source)
-
-    return Reading(part, tower, convert)
-
-
-def inside(names: Names, part: str, weights: StoredTensors) -> dict[str, tuple[int, ...]]:
-    """Shapes of a part's tensors, by their names inside the part."""
-    return {inside: weights.shapes[published] for published, inside in names.of(part).items()}
+    return Reading(part, tower, partial(sam_weights, model=tower))

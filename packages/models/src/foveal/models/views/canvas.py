@@ -60,10 +60,15 @@ def sharper(*sizes: Size) -> Size:
 
 def tiles_of(image: Image, size: int) -> list[Image]:
     """Cut the picture, whose sides are multiples of `size`, into squares of that side, row by row."""
+    return pieces_of(image, Size(size, size))
+
+
+def pieces_of(image: Image, piece: Size) -> list[Image]:
+    """Cut the picture, whose sides are multiples of those of `piece`, into pieces of that size, row by row."""
     return [
-        image.crop((left, top, left + size, top + size))
-        for top in range(0, image.height, size)
-        for left in range(0, image.width, size)
+        image.crop((left, top, left + piece.width, top + piece.height))
+        for top in range(0, image.height, piece.height)
+        for left in range(0, image.width, piece.width)
     ]
 
 

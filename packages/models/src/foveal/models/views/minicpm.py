@@ -8,7 +8,7 @@ from foveal.core import Box, Grid, Size
 from foveal.models.views.canvas import sharper
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
-from foveal.models.views.uhd import EXTREME_RATIO, slice_grid
+from foveal.models.views.uhd import EXTREME_RATIO, slice_grid, sliced_size, slices_of
 
 MARKS = ("<image_id>", "</image_id>", "<image>", "</image>", "<slice>", "</slice>")
 """The tokens that the plan needs besides digits and the newline."""
@@ -72,27 +72,13 @@ class MiniCpmPlan(DraftPlan):
     def cut_draft(self, picture: Draft) -> list[Image]:
         grid = self.grid(picture.size)
         overview = picture.resized(self._fit(*picture.size))
-        if grid is None:
-            return [overview]
-        (rows, columns), (width, height) = grid, self._slice(picture.size, grid)
-        # Resized as a whole and then cut, so that there are no seams between slices.
-        refined = picture.resized((columns * width, rows * height))
-        return [
-            overview,
-            *(
-                refined.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
-                for row in range(rows)
-                for column in range(columns)
-            ),
-        ]
+        slices = [] if grid is None else slices_of(picture, grid, self._slice(picture.size, grid))
+        return [overview, *slices]
 
     def sharpest(self, picture: Size) -> Size:
         grid = self.grid(picture)
         overview = self._fit(*picture)
-        if grid is None:
-            return overview
-        width, height = self._slice(picture, grid)
-        return sharper(overview, Size(grid.columns * width, grid.rows * height))
+        return overview if grid is None else sharper(overview, sliced_size(grid, self._slice(picture, grid)))
 
     def _slice(self, picture: Size, grid: Grid) -> Size:
         """The size of one slice."""

@@ -7,7 +7,7 @@ from PIL.Image import Image
 from foveal.core import Box, Size
 from foveal.models.views.canvas import stretched
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import DraftPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size, enclosed
 from foveal.models.views.square import LARGEST_CANVAS
 
 LARGEST_RATIO = 200
@@ -65,7 +65,7 @@ class NativePlan(DraftPlan):
         return (view,)
 
     def layout(self, picture: Size) -> tuple[int | str, ...]:
-        return tuple(item for item in (self.start, 0, self.end) if item != "")
+        return enclosed(self.start, (0,), self.end)
 
     def regions(self, picture: Size) -> tuple[Box, ...]:
         self.views(picture)

@@ -1,7 +1,7 @@
 """The interface of a view plan."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from PIL.Image import Image
 
@@ -99,6 +99,12 @@ class DraftPlan(ViewPlan):
 
     @abstractmethod
     def cut_draft(self, picture: Draft) -> list[Image]: ...
+
+
+def enclosed(start: str, sets: Iterable[int], end: str) -> tuple[int | str, ...]:
+    """Indices of sets of views between two texts, as `layout` returns them; an empty text is left out."""
+    order: list[int | str] = [start, *sets, end]
+    return tuple(item for item in order if item != "")
 
 
 def check_size(picture: Size) -> None:

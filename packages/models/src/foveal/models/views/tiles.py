@@ -7,7 +7,7 @@ from PIL.Image import Image
 from foveal.core import Box, Grid, Size
 from foveal.models.views.canvas import canvas_of, check_canvas, sharper, stretched, tiles_of
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import DraftPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size, enclosed
 
 
 class DynamicTilesPlan(DraftPlan):
@@ -56,7 +56,7 @@ class DynamicTilesPlan(DraftPlan):
         return nearest_canvas(picture, canvases_between(self.min_tiles, self.max_tiles), self.size)
 
     def layout(self, picture: Size) -> tuple[int | str, ...]:
-        return tuple(item for item in (self.start, *range(len(self.views(picture))), self.end) if item != "")
+        return enclosed(self.start, range(len(self.views(picture))), self.end)
 
     def regions(self, picture: Size) -> tuple[Box, ...]:
         tiles, whole = self.tiles(picture), Box.whole(picture)

@@ -6,7 +6,7 @@ from typing import Literal
 from PIL.Image import Image
 
 from foveal.core import Box, Grid, Size
-from foveal.models.views.canvas import sharper
+from foveal.models.views.canvas import pieces_of, sharper
 from foveal.models.views.draft import Draft
 from foveal.models.views.plan import DraftPlan, check_size
 
@@ -35,6 +35,16 @@ def slice_grid(picture: Size, scale: int, max_slices: int) -> Grid | None:
             if error < least:
                 best, least = Grid(rows, columns), error
     return best
+
+
+def sliced_size(grid: Grid, each: Size) -> Size:
+    """The size of a picture that is cut into a grid of slices of size `each`."""
+    return Size(grid.columns * each.width, grid.rows * each.height)
+
+
+def slices_of(picture: Draft, grid: Grid, each: Size) -> list[Image]:
+    """The slices of a picture row by row; it is resized as a whole and then cut, so that there are no seams."""
+    return pieces_of(picture.resized(sliced_size(grid, each)), each)
 
 
 class UhdPlan(DraftPlan):
@@ -132,14 +142,7 @@ class UhdPlan(DraftPlan):
         overview = picture.resized(self._fit(*size, enlarge=grid is None))
         if grid is None:
             return [overview]
-        (rows, columns), (width, height) = grid, self._slice(size, grid)
-        # Resized as a whole and then cut, so that there are no seams between slices.
-        refined = picture.resized((columns * width, rows * height))
-        slices = [
-            refined.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
-            for row in range(rows)
-            for column in range(columns)
-        ]
+        slices = slices_of(picture, grid, self._slice(size, grid))
         return [*slices, overview] if self.overview == "last" else [overview, *slices]
 
     def sharpest(self, picture: Size) -> Size:
@@ -150,8 +153,7 @@ class UhdPlan(DraftPlan):
         overview = self._fit(*size, enlarge=grid is None)
         if grid is None:
             return overview
-        width, height = self._slice(size, grid)
-        return sharper(overview, Size(grid.columns * width, grid.rows * height))
+        return sharper(overview, sliced_size(grid, self._slice(size, grid)))
 
     def _slice(self, picture: Size, grid: Grid) -> Size:
         """The size of one slice."""

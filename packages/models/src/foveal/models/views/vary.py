@@ -10,7 +10,7 @@ from PIL.Image import Image
 from foveal.core import Box, Size
 from foveal.models.views.canvas import sharper, stretched
 from foveal.models.views.draft import Draft
-from foveal.models.views.plan import DraftPlan, check_size
+from foveal.models.views.plan import DraftPlan, check_size, enclosed
 from foveal.models.views.square import CropToSquare
 
 
@@ -60,7 +60,7 @@ class VaryPlan(DraftPlan):
 
     def layout(self, picture: Size) -> tuple[int | str, ...]:
         check_size(picture)
-        return tuple(item for item in (self.start, 0, self.end) if item != "")
+        return enclosed(self.start, (0,), self.end)
 
     def regions(self, picture: Size) -> tuple[Box, ...]:
         check_size(picture)
