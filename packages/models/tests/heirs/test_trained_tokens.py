@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from packages.models.tests.heirs.internvl_folders import as_the_authors_write, processor_of, theirs, written
+from packages.models.tests.heirs.internvl.folders import as_the_authors_write, processor_of, theirs, written
 from tests.minicpm_folder import Reference
 
 from foveal.models import load

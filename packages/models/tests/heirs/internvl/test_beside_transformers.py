@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from packages.models.tests.heirs.internvl_folders import (
+from packages.models.tests.heirs.internvl.folders import (
     LARGE,
     MESSAGES,
     QUESTION,

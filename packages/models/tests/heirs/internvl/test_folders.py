@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from packages.models.tests.heirs.internvl_folders import (
+from packages.models.tests.heirs.internvl.folders import (
     LARGE,
     MESSAGES,
     QUESTION,

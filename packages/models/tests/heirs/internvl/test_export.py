@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from packages.models.tests.heirs.internvl_folders import (
+from packages.models.tests.heirs.internvl.folders import (
     LARGE,
     QUESTION,
     SIDE,
