@@ -11,26 +11,13 @@ from packages.models.tests.heirs.internvl.folders import (
     asked,
     check_beside,
     noise,
-    processor_of,
     theirs,
-    written,
 )
 from transformers import LlamaConfig, Qwen3Config
 
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
 from foveal.models import DynamicTilesPlan, Turn, answer, load, save
 from foveal.models.language_models.quantize import quantize, recorded_kind
-
-
-@pytest.fixture
-def processor(chatml_tokenizer):
-    return processor_of(chatml_tokenizer)
-
-
-@pytest.fixture
-def write(tmp_path, processor):
-    return lambda reference, name="folder": written(tmp_path / name, reference, processor)
-
 
 KINDS = {
     "Qwen2": {},

@@ -11,9 +11,7 @@ from packages.models.tests.heirs.internvl.folders import (
     VISION,
     as_the_authors_write,
     noise,
-    processor_of,
     theirs,
-    written,
 )
 from transformers import AutoProcessor, InternVLForConditionalGeneration, LlamaConfig, Qwen3Config
 
@@ -50,9 +48,8 @@ KINDS = {
         pytest.param("a norm behind the tower", "transformers", marks=pytest.mark.slow),
     ],
 )
-def test_read_again_by_transformers_and_by_us(tmp_path, chatml_tokenizer, kind, layout):
-    processor = processor_of(chatml_tokenizer)
-    folder = written(tmp_path / "folder", theirs(processor, **KINDS[kind]), processor)
+def test_read_again_by_transformers_and_by_us(write, processor, tmp_path, kind, layout):
+    folder = write(theirs(processor, **KINDS[kind]))
     if layout == "original":
         as_the_authors_write(folder)
     model, picture = load(folder), noise(95, 60)

@@ -12,9 +12,7 @@ from packages.models.tests.heirs.internvl.folders import (
     asked,
     check_beside,
     noise,
-    processor_of,
     theirs,
-    written,
 )
 
 from foveal.models import load
@@ -22,16 +20,6 @@ from foveal.models import load
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6}
 """As in the language model of InternVL3-1B."""
 SYSTEM = "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
-
-
-@pytest.fixture
-def processor(chatml_tokenizer):
-    return processor_of(chatml_tokenizer)
-
-
-@pytest.fixture
-def write(tmp_path, processor):
-    return lambda reference, name="folder": written(tmp_path / name, reference, processor)
 
 
 @pytest.mark.parametrize("large", [False, True])
