@@ -2,17 +2,16 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
+from packages.models.tests.heirs.references import byte_level, noise, shaken
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tokenizers import ByteLevelBPETokenizer, processors
+from tokenizers import processors
 from transformers import (
     DeepseekOcr2Config,
     DeepseekOcr2ForConditionalGeneration,
     DeepseekOcr2Processor,
-    PreTrainedTokenizerFast,
 )
 from transformers.models.deepseek_ocr2.image_processing_pil_deepseek_ocr2 import DeepseekOcr2ImageProcessorPil
 
@@ -56,10 +55,9 @@ CUT = {"size": {"height": SIDE, "width": SIDE}, "tile_size": TILE}
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(["\nFree OCR. \n<|grounding|>Convert"] * 9, 290, show_progress=False)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer,
+    fast = byte_level(
+        "\nFree OCR. \n<|grounding|>Convert",
+        290,
         bos_token=BOS,
         eos_token=EOS,
         pad_token="<|pad|>",
@@ -80,11 +78,7 @@ def reference(tokenizer):
         text_config=TEXT | {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id} | special,
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
     )
-    model = DeepseekOcr2ForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 0.5))
-    return model
+    return shaken(DeepseekOcr2ForConditionalGeneration(config), 0.3, vectors=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +95,6 @@ def processor(tokenizer):
     return DeepseekOcr2Processor(DeepseekOcr2ImageProcessorPil(**CUT), tokenizer, patch_size=PATCH)
 
 
-def page(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
 def views_of(theirs):
     """Their views in the order of the tokens: the tiles of a picture, then the whole picture."""
     tiles, views = iter(theirs.get("pixel_values_local", ())), []
@@ -119,7 +109,7 @@ def views_of(theirs):
 )
 def test_beside_transformers(folder, reference, processor, sizes, question):
     """The same views, ids, logits and greedy tokens, for a small picture, and a large one next to a small one."""
-    model, pictures = load(folder), [page(*size) for size in sizes]
+    model, pictures = load(folder), [noise(*size) for size in sizes]
     theirs = processor(images=pictures, text=question, return_tensors="pt")
     sample = model.processor.encode_prompt(pictures, [Turn("user", question)])
     ids = sample.input_ids[None]
@@ -144,10 +134,10 @@ def test_saved(folder, tmp_path):
     assert describe(again.encoder) == describe(model.encoder)
     assert describe(again.processor.plan) == describe(model.processor.plan)
     question = "<image>\nFree OCR. "
-    sample = model.processor.encode_prompt([page(80, 60)], [Turn("user", question)])
+    sample = model.processor.encode_prompt([noise(80, 60)], [Turn("user", question)])
     given = (sample.input_ids[None], sample.views, None, None, sample.sizes)
     assert torch.equal(again(*given), model(*given))
-    asked = (page(80, 60), question)
+    asked = (noise(80, 60), question)
     assert answer(again, *asked, max_new_tokens=4) == answer(model, *asked, max_new_tokens=4)
 
 
@@ -168,7 +158,7 @@ def test_experts_are_not_quantised(folder):
 def test_a_step_reaches_every_part(folder):
     model = load(folder).train()
     turns = [Turn("user", "<image>\nFree OCR. "), Turn("assistant", "some text that is long enough for all experts")]
-    batch = model.processor.collate([model.processor.encode([page(130, 97)], turns)])
+    batch = model.processor.collate([model.processor.encode([noise(130, 97)], turns)])
     assert {view.shape[-1] for view in batch.views} == {TILE, SIDE}
     model.loss(batch).total.backward()
     assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []

@@ -2,13 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from packages.models.tests.heirs.references import byte_level, noise, shaken
 from safetensors.torch import load_file, save_file
-from tokenizers import ByteLevelBPETokenizer
-from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration, GotOcr2Processor, PreTrainedTokenizerFast
+from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration, GotOcr2Processor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from foveal.core import Size
@@ -45,10 +43,9 @@ TOKENS = (SIDE // PATCH // 4) ** 2
 @pytest.fixture(scope="module")
 def tokenizer():
     """Byte-level, with tokens for line ends and colons together with what follows them."""
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(["\n OCR: user\n OCR with format: system\n[red] [1, 2]"] * 9, 300, show_progress=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer,
+    return byte_level(
+        "\n OCR: user\n OCR with format: system\n[red] [1, 2]",
+        300,
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=SPECIAL[1:],
@@ -63,11 +60,7 @@ def reference(tokenizer):
     config = GotOcr2Config(
         vision_config=VISION, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<imgpad>")
     )
-    model = GotOcr2ForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 0.5))
-    return model
+    return shaken(GotOcr2ForConditionalGeneration(config), 0.3, vectors=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +77,6 @@ def processor(tokenizer):
     """Their processor, whose template lacks only the number of tokens of so small a picture."""
     images = GotOcr2ImageProcessorPil(size={"height": SIDE, "width": SIDE})
     return GotOcr2Processor(images, tokenizer)
-
-
-def page(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def check_beside(model, reference, pictures, question, theirs):
@@ -120,14 +109,14 @@ def check_beside(model, reference, pictures, question, theirs):
 def test_beside_transformers(folder, reference, processor, question, options):
     cropped = "crop_to_patches" in options
     plan = DynamicTilesPlan(SIDE, 6, start="<img>", end="</img>", enclose_together=True) if cropped else None
-    picture, model = page(130, 80), load(folder, plan=plan)
+    picture, model = noise(130, 80), load(folder, plan=plan)
     theirs = processor(picture, **options, num_image_tokens=TOKENS, return_tensors="pt")
     assert len(theirs["pixel_values"]) == (7 if cropped else 1)
     check_beside(model, reference, [picture], f"<image>\n{question}", theirs)
 
 
 def test_pages_share_the_tokens_around_them(folder, reference, processor):
-    pages, model = [page(90, 130, 1), page(130, 90, 2)], load(folder)
+    pages, model = [noise(90, 130, 1), noise(130, 90, 2)], load(folder)
     options = {"multi_page": True, "num_image_tokens": TOKENS, "return_tensors": "pt"}
     theirs = processor([pages], **options)
     assert (theirs["input_ids"] == processor.tokenizer.convert_tokens_to_ids("<img>")).sum() == 1
@@ -151,8 +140,8 @@ def test_the_layout_of_the_original_code(folder, reference, processor, tokenizer
     (tmp_path / "config.json").write_text(json.dumps(text | fields))
     tokenizer.save_pretrained(tmp_path)
     assert {"model.vision_tower_high.net_2.weight", "model.mm_projector_vary.bias"} < set(renamed)
-    theirs = processor(page(130, 80), num_image_tokens=TOKENS, return_tensors="pt")
-    check_beside(load(tmp_path), reference, [page(130, 80)], "<image>\n OCR: ", theirs)
+    theirs = processor(noise(130, 80), num_image_tokens=TOKENS, return_tensors="pt")
+    check_beside(load(tmp_path), reference, [noise(130, 80)], "<image>\n OCR: ", theirs)
 
 
 ORIGINAL = (
@@ -185,7 +174,7 @@ def test_names_in_memory(folder, reference, tmp_path):
 @torch.no_grad()
 def test_saved_and_quantised(folder, tmp_path):
     whole, first = load(folder), load(folder, quantize="nf4-dq", plan="crop_to_patches")
-    batch = whole.processor.collate([whole.processor.encode_prompt([page(60, 90)], [Turn("user", "<image>OCR: ")])])
+    batch = whole.processor.collate([whole.processor.encode_prompt([noise(60, 90)], [Turn("user", "<image>OCR: ")])])
     given = (batch.input_ids, batch.views)
     assert torch.equal(load(save(whole, tmp_path / "saved"))(*given), whole(*given))
     again = load(save(first, tmp_path / "quantised"))
@@ -194,15 +183,15 @@ def test_saved_and_quantised(folder, tmp_path):
     assert torch.equal(first(*given), whole(*given))
     assert torch.equal(again(*given), whole(*given))
     assert (again.processor.plan.max_tiles, again.processor.plan.enclose_together) == (12, True)
-    assert answer(first, page(60, 90), "OCR: ", max_new_tokens=4) == answer(
-        again, page(60, 90), "OCR: ", max_new_tokens=4
+    assert answer(first, noise(60, 90), "OCR: ", max_new_tokens=4) == answer(
+        again, noise(60, 90), "OCR: ", max_new_tokens=4
     )
 
 
 def test_a_step_reaches_every_part(folder):
     model = load(folder).train()
     turns = [Turn("user", "<image>\nOCR: "), Turn("assistant", "some text")]
-    batch = model.processor.collate([model.processor.encode([page(100, 70)], turns)])
+    batch = model.processor.collate([model.processor.encode([noise(100, 70)], turns)])
     model.loss(batch).total.backward()
     assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
 

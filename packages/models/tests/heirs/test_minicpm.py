@@ -2,10 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from packages.models.tests.heirs.references import noise
 from tests.minicpm_folder import VISION, Reference
 
 from foveal.core import describe
@@ -23,11 +22,7 @@ def model(reference):
     return load(reference.folder)
 
 
-def picture(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-TWO = [picture(150, 90, 1), picture(60, 50, 2)]
+TWO = [noise(150, 90, 1), noise(60, 50, 2)]
 
 
 def asked(model, pictures, question):
@@ -70,7 +65,7 @@ def views_of(inputs, patch):
 
 @pytest.mark.parametrize(
     ("pictures", "question"),
-    [(TWO, "What is 12?"), (TWO[:1], "\n\nHow é many  \n\n"), ([picture(3, 200)] * 11, "1"), ([], "Hello?")],
+    [(TWO, "What is 12?"), (TWO[:1], "\n\nHow é many  \n\n"), ([noise(3, 200)] * 11, "1"), ([], "Hello?")],
     ids=["two", "one", "eleven", "none"],
 )
 def test_ids_views_and_logits(reference, model, pictures, question):

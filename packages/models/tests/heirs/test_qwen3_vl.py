@@ -2,13 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tokenizers import ByteLevelBPETokenizer
+from packages.models.tests.heirs.references import byte_level, noise
 from transformers import (
-    PreTrainedTokenizerFast,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -60,10 +57,9 @@ CHAT = (
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(["\nWhat is it? user\nAnd this? system\n"] * 9, 280, show_progress=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer,
+    return byte_level(
+        "\nWhat is it? user\nAnd this? system\n",
+        280,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=SPECIAL,
@@ -117,11 +113,7 @@ def model(folder):
     return load(folder)
 
 
-def page(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-PICTURES = [page(130, 70), page(30, 90, 1), page(9, 9, 2)]
+PICTURES = [noise(130, 70), noise(30, 90, 1), noise(9, 9, 2)]
 
 
 def conversation(*parts, system=None):

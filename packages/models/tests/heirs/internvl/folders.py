@@ -3,9 +3,8 @@
 import json
 import re
 
-import numpy as np
 import torch
-from PIL import Image
+from packages.models.tests.heirs.references import shaken
 from safetensors.torch import load_file, save_file
 from transformers import (
     InternVLConfig,
@@ -83,10 +82,7 @@ def theirs(processor, *, text=Qwen2Config, vision=VISION, rope=None, tied=False,
         tie_word_embeddings=tied,
         **options,
     )
-    model = InternVLForConditionalGeneration(config).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
-    return model
+    return shaken(InternVLForConditionalGeneration(config))
 
 
 def written(folder, reference, processor):
@@ -156,10 +152,6 @@ def as_the_authors_write(folder, **changed):
     (folder / "config.json").write_text(json.dumps(written | changed))
     (folder / "processor_config.json").unlink()
     return folder
-
-
-def noise(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def asked(processor, pictures, messages):

@@ -10,9 +10,9 @@ from packages.models.tests.heirs.internvl.folders import (
     as_the_authors_write,
     asked,
     check_beside,
-    noise,
     theirs,
 )
+from packages.models.tests.heirs.references import noise
 from transformers import LlamaConfig, Qwen3Config
 
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD

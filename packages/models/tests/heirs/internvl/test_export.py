@@ -10,9 +10,9 @@ from packages.models.tests.heirs.internvl.folders import (
     SIDE,
     VISION,
     as_the_authors_write,
-    noise,
     theirs,
 )
+from packages.models.tests.heirs.references import noise, shaken
 from transformers import AutoProcessor, InternVLForConditionalGeneration, LlamaConfig, Qwen3Config
 
 from foveal.connectors import MlpProjector, PixelShuffle
@@ -85,9 +85,7 @@ def built(*, connector=PixelShuffle, encoder=None, plan=PLAN, language_model=Non
         max_length=1024,
         **options,
     )
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
-    return model.eval()
+    return shaken(model)
 
 
 @torch.no_grad()

@@ -11,9 +11,9 @@ from packages.models.tests.heirs.internvl.folders import (
     as_the_authors_write,
     asked,
     check_beside,
-    noise,
     theirs,
 )
+from packages.models.tests.heirs.references import noise
 
 from foveal.models import load
 
