@@ -49,9 +49,8 @@ def qwen_7b() -> nn.Module:
 
 def qwen_500m() -> nn.Module:
     """Qwen1.5-0.5B with the 151,860 tokens of GOT-OCR 2.0, and tied tables (its released configuration)."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    config = Qwen2Config(
+    return _of_kind(
+        "qwen2",
         vocab_size=151860,
         hidden_size=1024,
         intermediate_size=2816,
@@ -61,15 +60,11 @@ def qwen_500m() -> nn.Module:
         max_position_embeddings=32768,
         tie_word_embeddings=True,
     )
-    model: nn.Module = Qwen2ForCausalLM(config)
-    return model
 
 
 def deepseek_3b_of_experts() -> nn.Module:
     """DeepSeek-OCR 2's language model (its released configuration): 64 experts in all layers but the first."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.for_model(
+    return _of_kind(
         "deepseek_ocr2_text",
         vocab_size=129_280,
         hidden_size=1280,
@@ -84,8 +79,6 @@ def deepseek_3b_of_experts() -> nn.Module:
         moe_intermediate_size=896,
         mlp_layer_types=["dense"] + ["sparse"] * 11,
     )
-    model: nn.Module = causal_class(config).from_config(config)
-    return model
 
 
 def opt_125m() -> nn.Module:
@@ -95,27 +88,22 @@ def opt_125m() -> nn.Module:
 
 def internvl3_1b() -> nn.Module:
     """The language model of InternVL3-1B: Qwen2.5-0.5B with nine more tokens and an output layer of its own."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    model: nn.Module = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=151674,
-            hidden_size=896,
-            intermediate_size=4864,
-            num_hidden_layers=24,
-            num_attention_heads=14,
-            num_key_value_heads=2,
-            max_position_embeddings=32768,
-        )
+    return _of_kind(
+        "qwen2",
+        vocab_size=151674,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
     )
-    return model
 
 
 def qwen3_5_800m() -> nn.Module:
     """Qwen3.5-0.8B with the 248,094 tokens of MiniCPM-V 4.6 (its released configuration)."""
-    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
-
-    config = Qwen3_5TextConfig(
+    return _of_kind(
+        "qwen3_5_text",
         vocab_size=248094,
         hidden_size=1024,
         intermediate_size=3584,
@@ -126,10 +114,17 @@ def qwen3_5_800m() -> nn.Module:
         max_position_embeddings=262144,
         tie_word_embeddings=True,
     )
-    model: nn.Module = Qwen3_5ForCausalLM(config)
-    return model
 
 
 def part(name: str) -> dict[str, Any]:
     """The settings of a language model in this file."""
     return {"class_path": f"{__name__}.{name}", "init_args": {}}
+
+
+def _of_kind(kind: str, **sizes: Any) -> nn.Module:
+    """A language model by transformers' `model_type`, in sizes under the names of its configuration."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(kind, **sizes)
+    model: nn.Module = causal_class(config).from_config(config)
+    return model
