@@ -1,5 +1,7 @@
 """Fixtures for tests of later models."""
 
+import shutil
+
 import pytest
 from packages.models.tests.heirs.references import byte_level
 
@@ -10,3 +12,9 @@ def chatml_tokenizer():
     tokenizer = byte_level(eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<image>", "<video>"]})
     return tokenizer
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    """A copy of the module's folder, to be changed."""
+    return shutil.copytree(folder, tmp_path / "copied")

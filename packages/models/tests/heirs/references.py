@@ -1,5 +1,7 @@
 """Tiny models of transformers that ours are compared with, and the pictures that they are shown."""
 
+import json
+
 import numpy as np
 import torch
 from PIL import Image
@@ -16,6 +18,13 @@ def byte_level(text="", vocabulary=256, **special):
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator([text] * 9, vocabulary, show_progress=False)
     return PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, **special)
+
+
+def stating(folder, file="config.json", **changed):
+    """The folder, in one of whose files settings are changed."""
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    return folder
 
 
 @torch.no_grad()

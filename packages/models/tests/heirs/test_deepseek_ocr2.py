@@ -141,11 +141,9 @@ def test_saved(folder, tmp_path):
     assert answer(again, *asked, max_new_tokens=4) == answer(model, *asked, max_new_tokens=4)
 
 
-def test_names_in_memory(folder, reference, tmp_path):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    save_file({name: tensor.clone() for name, tensor in reference.state_dict().items()}, tmp_path / "model.safetensors")
-    first, second = load(folder).state_dict(), load(tmp_path).state_dict()
+def test_names_in_memory(folder, copied, reference):
+    save_file({name: tensor.clone() for name, tensor in reference.state_dict().items()}, copied / "model.safetensors")
+    first, second = load(folder).state_dict(), load(copied).state_dict()
     assert first.keys() == second.keys()
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
@@ -177,16 +175,14 @@ def test_a_step_reaches_every_part(folder):
         ("config.json", {"sam_config": {"use_rel_pos": False}}, "use_rel_pos of the image tower is False"),
     ],
 )
-def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, message):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    stated = json.loads((tmp_path / file).read_text())
+def test_settings_that_cannot_be_honoured(copied, file, changed, message):
+    stated = json.loads((copied / file).read_text())
     for key, value in changed.items():
         place = stated if file != "config.json" else stated["vision_config"]
         place[key] = place[key] | value if isinstance(value, dict) and file == "config.json" else value
-    (tmp_path / file).write_text(json.dumps(stated))
+    (copied / file).write_text(json.dumps(stated))
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
 def with_expert(name, *shape):
@@ -203,14 +199,12 @@ def with_expert(name, *shape):
         (lambda tensors: tensors.pop("model.qwen2_model.query_768.weight"), r"queries\.0"),
     ],
 )
-def test_tensors_that_are_missing_or_too_many(folder, tmp_path, change, message):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    tensors = load_file(folder / "model.safetensors")
+def test_tensors_that_are_missing_or_too_many(copied, change, message):
+    tensors = load_file(copied / "model.safetensors")
     change(tensors)
-    save_file(tensors, tmp_path / "model.safetensors")
+    save_file(tensors, copied / "model.safetensors")
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
 def test_experts_of_several_layers_in_any_order():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from packages.models.tests.heirs.references import byte_level, noise, shaken
+from packages.models.tests.heirs.references import byte_level, noise, shaken, stating
 from safetensors.torch import load_file, save_file
 from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration, GotOcr2Processor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
@@ -161,13 +161,11 @@ ORIGINAL = (
 )
 
 
-def test_names_in_memory(folder, reference, tmp_path):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+def test_names_in_memory(folder, copied, reference):
     tensors = {name: tensor.clone() for name, tensor in reference.state_dict().items() if name != "lm_head.weight"}
     assert all(name.startswith("model.") for name in tensors)
-    save_file(tensors, tmp_path / "model.safetensors")
-    first, second = load(folder).state_dict(), load(tmp_path).state_dict()
+    save_file(tensors, copied / "model.safetensors")
+    first, second = load(folder).state_dict(), load(copied).state_dict()
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
@@ -218,21 +216,16 @@ def test_a_step_reaches_every_part(folder):
         ),
     ],
 )
-def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, message):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    stated = json.loads((tmp_path / file).read_text())
-    (tmp_path / file).write_text(json.dumps(stated | changed))
+def test_settings_that_cannot_be_honoured(copied, file, changed, message):
+    stating(copied, file, **changed)
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
-def test_a_folder_that_crops(folder, tmp_path):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+def test_a_folder_that_crops(copied):
     GotOcr2ImageProcessorPil(
         size={"height": SIDE, "width": SIDE}, crop_to_patches=True, min_patches=2, max_patches=4, image_mean=[0.5] * 3
-    ).save_pretrained(tmp_path)
-    model = load(tmp_path)
+    ).save_pretrained(copied)
+    model = load(copied)
     assert (model.processor.plan.min_tiles, model.processor.plan.max_tiles) == (2, 4)
     assert model.encoder.image_mean == (0.5, 0.5, 0.5)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from packages.models.tests.heirs.references import byte_level, noise, shaken
+from packages.models.tests.heirs.references import byte_level, noise, shaken, stating
 from safetensors.torch import save_file
 from transformers import (
     CLIPVisionConfig,
@@ -112,9 +112,7 @@ def write(tmp_path):
         folder = tmp_path / "folder"
         reference.save_pretrained(folder)
         processor.save_pretrained(folder)
-        described = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(described | fields))
-        return folder
+        return stating(folder, **fields)
 
     return write
 

@@ -1,10 +1,8 @@
 """Qwen3-VL beside transformers' own class and processor."""
 
-import json
-
 import pytest
 import torch
-from packages.models.tests.heirs.references import byte_level, noise
+from packages.models.tests.heirs.references import byte_level, noise, stating
 from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
@@ -101,11 +99,6 @@ def written(model, processor, folder):
 @pytest.fixture(scope="module")
 def folder(reference, processor, tmp_path_factory):
     return written(reference, processor, tmp_path_factory.mktemp("qwen3_vl"))
-
-
-def copied(folder, target):
-    for path in folder.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
 
 
 @pytest.fixture
@@ -219,26 +212,22 @@ def test_a_step_reaches_every_part(model):
         ("config.json", {"model_type": "qwen3_vl_moe"}, "of kind 'qwen3_vl_moe', not known; known are .*qwen3_vl"),
     ],
 )
-def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, message):
-    copied(folder, tmp_path)
-    stated = json.loads((tmp_path / file).read_text())
-    (tmp_path / file).write_text(json.dumps(stated | changed))
+def test_settings_that_cannot_be_honoured(copied, file, changed, message):
+    stating(copied, file, **changed)
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
-def test_a_thinking_edition_is_refused(folder, tmp_path):
-    copied(folder, tmp_path)
-    (tmp_path / "chat_template.jinja").write_text(CHAT.replace("assistant\n", "assistant\n<think>\n"))
+def test_a_thinking_edition_is_refused(copied):
+    (copied / "chat_template.jinja").write_text(CHAT.replace("assistant\n", "assistant\n<think>\n"))
     with pytest.raises(ValueError, match="a thinking edition, whose prompts open <think> before the answer"):
-        load(tmp_path)
-    assert load(tmp_path, template="qwen3_vl").processor.template == "qwen3_vl"
+        load(copied)
+    assert load(copied, template="qwen3_vl").processor.template == "qwen3_vl"
 
 
-def test_a_folder_without_settings_of_pictures(folder, tmp_path, caplog):
-    copied(folder, tmp_path)
-    (tmp_path / "preprocessor_config.json").unlink()
+def test_a_folder_without_settings_of_pictures(copied, caplog):
+    (copied / "preprocessor_config.json").unlink()
     with caplog.at_level("INFO"):
-        plan = load(tmp_path).processor.plan
+        plan = load(copied).processor.plan
     assert (plan.cell, plan.min_pixels, plan.max_pixels) == (16, 65_536, 16_777_216)
     assert "no file says how pictures are resized" in caplog.text

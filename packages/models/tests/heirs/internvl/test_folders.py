@@ -13,7 +13,7 @@ from packages.models.tests.heirs.internvl.folders import (
     check_beside,
     theirs,
 )
-from packages.models.tests.heirs.references import noise
+from packages.models.tests.heirs.references import noise, stating
 
 from foveal.models import load
 
@@ -57,8 +57,7 @@ def test_settings_that_cannot_be_honoured(write, processor, layout, changed, mes
     folder = write(theirs(processor))
     if layout == "original":
         as_the_authors_write(folder)
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    stating(folder, **changed)
     with pytest.raises(ValueError, match=message):
         load(folder)
 
