@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from packages.models.tests.heirs.comparisons import check_beside, not_learnt
 from packages.models.tests.heirs.references import byte_level, noise, shaken
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -16,9 +17,8 @@ from transformers import (
 from transformers.models.deepseek_ocr2.image_processing_pil_deepseek_ocr2 import DeepseekOcr2ImageProcessorPil
 
 from foveal.core import Grid, Size, build, describe
-from foveal.models import IMAGE_TOKEN_ID, DeepSeekOcr2Plan, Turn, answer, generate, load, save
+from foveal.models import DeepSeekOcr2Plan, Turn, answer, load, save
 from foveal.models.published.experts import Experts
-from foveal.models.views.normalise import normalised
 
 PATCH, TILE, SIDE = 2, 96, 128
 """Pixels that give 12 x 12 tokens for a tile and 16 x 16 for the whole picture, for which the model has queries."""
@@ -111,20 +111,9 @@ def test_beside_transformers(folder, reference, processor, sizes, question):
     """The same views, ids, logits and greedy tokens, for a small picture, and a large one next to a small one."""
     model, pictures = load(folder), [noise(*size) for size in sizes]
     theirs = processor(images=pictures, text=question, return_tensors="pt")
-    sample = model.processor.encode_prompt(pictures, [Turn("user", question)])
-    ids = sample.input_ids[None]
-    named = torch.tensor(model.processor.tokenizer.convert_tokens_to_ids(IMAGE))
-    assert ids.where(ids != IMAGE_TOKEN_ID, named).tolist() == theirs["input_ids"].tolist()
-    expected = views_of(theirs)
-    assert len(sample.views) == len(expected) == (1 if len(sizes) == 1 else 2 + 6)
-    for ours, view in zip(normalised(sample.views, model.encoder), expected, strict=True):
-        torch.testing.assert_close(ours, view, atol=2e-6, rtol=0)
-    with torch.no_grad():
-        logits = reference(**theirs).logits
-        torch.testing.assert_close(model(ids, sample.views, sizes=sample.sizes), logits, atol=1e-5, rtol=0)
-        tokens = reference.generate(**theirs, do_sample=False, max_new_tokens=6)
-    found = generate(model, model.processor.collate([sample], side="left"), max_new_tokens=6)
-    assert found == [model.processor.decode(tokens[0, ids.shape[1] :])]
+    views = views_of(theirs)
+    assert len(views) == (1 if len(sizes) == 1 else 2 + 6)
+    check_beside(model, reference, pictures, [Turn("user", question)], theirs, placeholder=IMAGE, views=views)
 
 
 @torch.no_grad()
@@ -158,8 +147,7 @@ def test_a_step_reaches_every_part(folder):
     turns = [Turn("user", "<image>\nFree OCR. "), Turn("assistant", "some text that is long enough for all experts")]
     batch = model.processor.collate([model.processor.encode([noise(130, 97)], turns)])
     assert {view.shape[-1] for view in batch.views} == {TILE, SIDE}
-    model.loss(batch).total.backward()
-    assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
+    assert not_learnt(model, batch) == []
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,18 @@
 """GOT-OCR 2.0 beside transformers' own class, in its layout and in that of the original code."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
+from packages.models.tests.heirs.comparisons import check_beside, check_saved_and_quantised, not_learnt
 from packages.models.tests.heirs.references import byte_level, noise, shaken, stating
 from safetensors.torch import load_file, save_file
 from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration, GotOcr2Processor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from foveal.core import Size
-from foveal.models import IMAGE_TOKEN_ID, DynamicTilesPlan, Turn, answer, generate, load, save
-from foveal.models.language_models.quantize import quantize, recorded_kind
-from foveal.models.views.normalise import normalised
+from foveal.models import DynamicTilesPlan, Turn, load
 
 SIDE = 128
 PATCH = 8
@@ -38,6 +38,7 @@ TEXT = {
     "max_position_embeddings": 1024,
 }
 TOKENS = (SIDE // PATCH // 4) ** 2
+check = partial(check_beside, placeholder="<imgpad>")
 
 
 @pytest.fixture(scope="module")
@@ -79,23 +80,6 @@ def processor(tokenizer):
     return GotOcr2Processor(images, tokenizer)
 
 
-def check_beside(model, reference, pictures, question, theirs):
-    """The same views, ids, logits and greedy tokens."""
-    sample = model.processor.encode_prompt(pictures, [Turn("user", question)])
-    pad = model.processor.tokenizer.convert_tokens_to_ids("<imgpad>")
-    ids = sample.input_ids[None]
-    assert ids.where(ids != IMAGE_TOKEN_ID, torch.tensor(pad)).tolist() == theirs["input_ids"].tolist()
-    views = torch.stack(normalised(sample.views, model.encoder))
-    torch.testing.assert_close(views, theirs["pixel_values"], atol=2e-6, rtol=0)
-    with torch.no_grad():
-        expected = reference(**theirs).logits
-        torch.testing.assert_close(model(ids, sample.views, sizes=sample.sizes), expected, atol=1e-5, rtol=0)
-        tokens = reference.generate(**theirs, do_sample=False, max_new_tokens=8, eos_token_id=model.processor.stop_ids)
-    batch = model.processor.collate([sample], side="left")
-    found = generate(model, batch, max_new_tokens=8)
-    assert found == [model.processor.decode(tokens[0, ids.shape[1] :])]
-
-
 @pytest.mark.parametrize(
     ("question", "options"),
     [
@@ -112,7 +96,7 @@ def test_beside_transformers(folder, reference, processor, question, options):
     picture, model = noise(130, 80), load(folder, plan=plan)
     theirs = processor(picture, **options, num_image_tokens=TOKENS, return_tensors="pt")
     assert len(theirs["pixel_values"]) == (7 if cropped else 1)
-    check_beside(model, reference, [picture], f"<image>\n{question}", theirs)
+    check(model, reference, [picture], [Turn("user", f"<image>\n{question}")], theirs)
 
 
 def test_pages_share_the_tokens_around_them(folder, reference, processor):
@@ -120,7 +104,7 @@ def test_pages_share_the_tokens_around_them(folder, reference, processor):
     options = {"multi_page": True, "num_image_tokens": TOKENS, "return_tensors": "pt"}
     theirs = processor([pages], **options)
     assert (theirs["input_ids"] == processor.tokenizer.convert_tokens_to_ids("<img>")).sum() == 1
-    check_beside(model, reference, pages, "<image><image>\n OCR across multi pages: ", theirs)
+    check(model, reference, pages, [Turn("user", "<image><image>\n OCR across multi pages: ")], theirs)
     apart = model.processor.encode_prompt(pages, [Turn("user", "<image>\n<image>\n OCR: ")])
     assert (apart.input_ids == processor.tokenizer.convert_tokens_to_ids("<img>")).sum() == 2
     sizes = [Size.of(each.size) for each in pages]
@@ -141,7 +125,7 @@ def test_the_layout_of_the_original_code(folder, reference, processor, tokenizer
     tokenizer.save_pretrained(tmp_path)
     assert {"model.vision_tower_high.net_2.weight", "model.mm_projector_vary.bias"} < set(renamed)
     theirs = processor(noise(130, 80), num_image_tokens=TOKENS, return_tensors="pt")
-    check_beside(load(tmp_path), reference, [noise(130, 80)], "<image>\n OCR: ", theirs)
+    check(load(tmp_path), reference, [noise(130, 80)], [Turn("user", "<image>\n OCR: ")], theirs)
 
 
 ORIGINAL = (
@@ -169,29 +153,17 @@ def test_names_in_memory(folder, copied, reference):
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
-@torch.no_grad()
 def test_saved_and_quantised(folder, tmp_path):
-    whole, first = load(folder), load(folder, quantize="nf4-dq", plan="crop_to_patches")
-    batch = whole.processor.collate([whole.processor.encode_prompt([noise(60, 90)], [Turn("user", "<image>OCR: ")])])
-    given = (batch.input_ids, batch.views)
-    assert torch.equal(load(save(whole, tmp_path / "saved"))(*given), whole(*given))
-    again = load(save(first, tmp_path / "quantised"))
-    assert recorded_kind(again.language_model.config) == "nf4-dq"
-    assert quantize(whole.language_model, "nf4-dq")
-    assert torch.equal(first(*given), whole(*given))
-    assert torch.equal(again(*given), whole(*given))
+    pictures, options = [noise(60, 90)], {"plan": "crop_to_patches"}
+    _, again = check_saved_and_quantised(folder, tmp_path, pictures, "<image>OCR: ", **options)
     assert (again.processor.plan.max_tiles, again.processor.plan.enclose_together) == (12, True)
-    assert answer(first, noise(60, 90), "OCR: ", max_new_tokens=4) == answer(
-        again, noise(60, 90), "OCR: ", max_new_tokens=4
-    )
 
 
 def test_a_step_reaches_every_part(folder):
     model = load(folder).train()
     turns = [Turn("user", "<image>\nOCR: "), Turn("assistant", "some text")]
     batch = model.processor.collate([model.processor.encode([noise(100, 70)], turns)])
-    model.loss(batch).total.backward()
-    assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
+    assert not_learnt(model, batch) == []
 
 
 @pytest.mark.parametrize(

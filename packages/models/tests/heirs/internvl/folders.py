@@ -2,8 +2,10 @@
 
 import json
 import re
+from functools import partial
 
 import torch
+from packages.models.tests.heirs import comparisons
 from packages.models.tests.heirs.references import shaken
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -18,8 +20,7 @@ from transformers import (
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
-from foveal.models import IMAGE_TOKEN_ID, Turn, generate
-from foveal.models.views.normalise import normalised
+from foveal.models import Turn
 
 SIDE, PATCH = 28, 7
 TOKENS = (SIDE // PATCH // 2) ** 2
@@ -159,22 +160,6 @@ def asked(processor, pictures, messages):
     return processor(images=pictures, text=text, return_tensors="pt")
 
 
-@torch.no_grad()
-def check_beside(model, reference, pictures, turns, expected):
-    """The same views, ids, logits and greedy tokens."""
-    sample = model.processor.encode_prompt(pictures, turns)
-    context = model.processor.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
-    ids = sample.input_ids[None]
-    assert ids.where(ids != IMAGE_TOKEN_ID, torch.tensor(context)).tolist() == expected["input_ids"].tolist()
-    views = torch.stack(normalised(sample.views, model.encoder))
-    torch.testing.assert_close(views, expected["pixel_values"], atol=2e-6, rtol=0)
-    logits = reference(**expected).logits
-    assert logits.std() > 0.1
-    torch.testing.assert_close(model(ids, sample.views, sizes=sample.sizes), logits, atol=1e-5, rtol=0)
-    tokens = reference.generate(**expected, do_sample=False, max_new_tokens=8, eos_token_id=model.processor.stop_ids)
-    batch = model.processor.collate([sample], side="left")
-    assert generate(model, batch, max_new_tokens=8) == [model.processor.decode(tokens[0, ids.shape[1] :])]
-
-
+check_beside = partial(comparisons.check_beside, placeholder="<IMG_CONTEXT>")
 QUESTION = [Turn("user", "<image>\nWhat is it?")]
 MESSAGES = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}]
