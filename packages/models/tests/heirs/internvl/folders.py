@@ -1,12 +1,12 @@
 """Tiny InternVLs of transformers, written as folders in its layout and in that of InternVL's own code."""
 
 import json
-import re
 from functools import partial
 
 import torch
 from packages.models.tests.heirs import comparisons
 from packages.models.tests.heirs.references import shaken
+from packages.models.tests.intern_vit_names import as_the_authors_name
 from safetensors.torch import load_file, save_file
 from transformers import (
     InternVLConfig,
@@ -93,34 +93,18 @@ def written(folder, reference, processor):
     return folder
 
 
-AUTHORS_NAMES = (
+OUTSIDE_THE_TOWER = (
     (r"^vision_tower\.", "vision_model."),
     (r"^multi_modal_projector\.layer_norm", "mlp1.0"),
     (r"^multi_modal_projector\.linear_1", "mlp1.1"),
     (r"^multi_modal_projector\.linear_2", "mlp1.3"),
-    (r"cls_token", "class_embedding"),
-    (r"position_embeddings", "position_embedding"),
-    (r"patch_embeddings\.projection", "patch_embedding"),
-    (r"encoder\.layer\.", "encoder.layers."),
-    (r"layernorm_before", "norm1"),
-    (r"layernorm_after", "norm2"),
-    (r"attention\.projection_layer", "attn.proj"),
-    (r"attention\.([qk]_norm)", r"attn.\1"),
-    (r"lambda_", "ls"),
 )
 
 
 def as_the_authors_write(folder, **changed):
     """Rewrite a folder in the layout of OpenGVLab/InternVL3-1B."""
-    tensors = {}
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        for pattern, written in AUTHORS_NAMES:
-            name = re.sub(pattern, written, name)
-        tensors[name] = tensor
-    for name in [name for name in tensors if name.startswith("vision_model.") and ".q_proj." in name]:
-        parts = [tensors.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
-        tensors[name.replace("attention.q_proj", "attn.qkv")] = torch.cat(parts)
-    save_file(tensors, folder / "model.safetensors")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(as_the_authors_name(tensors, OUTSIDE_THE_TOWER), folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     vision, text = config["vision_config"], config["text_config"]
     rope, text["tie_word_embeddings"] = text.pop("rope_parameters"), config["tie_word_embeddings"]
