@@ -10,7 +10,7 @@ from functools import cache, partial
 
 import pytest
 import torch
-from tools.bench import methods, published
+from tools.bench import language_models, methods, published
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -85,7 +85,7 @@ def encoder_flops(build, size):
 @cache
 def vicuna_7b():
     with torch.device("meta"):
-        return published.vicuna_7b()
+        return language_models.vicuna_7b()
 
 
 HYBRID_HIGH = VARY + 256 * 768 + 9 * 256 * 256 + 4 * 256 + 1
@@ -332,7 +332,8 @@ CONCATENATED = {
 def deepstack_cost(name):
     if name in CONCATENATED:
         merge = partial(SequenceMerge, **CONCATENATED[name])
-        model = methods.built(lambda: published.model(published.vicuna_7b(), plan=DeepStackPlan(336), merge=merge))
+        llava = partial(published.model, plan=DeepStackPlan(336), merge=merge)
+        model = methods.built(lambda: llava(language_models.vicuna_7b()))
         return cost_of(model, [Size(672, 672)], text=methods.TEXT)
     return cost(name, 672, 672)
 
@@ -393,7 +394,7 @@ def test_llava_13b_as_the_paper_of_uhd_counts():
     """15.50 TFLOP (arXiv 2403.11703, table 1): no text, logits of every token, all blocks of CLIP."""
     found = cost("LLaVA-1.5 13B", 672, 672)
     with torch.device("meta"):
-        language_model = published.vicuna_13b()
+        language_model = language_models.vicuna_13b()
         embedded = torch.empty(1, 576, 5120)
     read = flops(lambda: language_model(inputs_embeds=embedded, use_cache=True))
     assert round((read + found.flops.encoder + one_clip_block() + found.flops.connector) / 1e12, 2) == 15.50

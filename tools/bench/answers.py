@@ -39,7 +39,8 @@ from foveal.models.language_models.quantize import decoder_linears, empty_layer,
 from foveal.models.language_models.quantized_loading import parameters_without_memory
 from recipes.command_line.console import calm
 from tools.bench import answers_theirs
-from tools.bench.published import CONTEXT, model, vicuna_7b, vicuna_13b
+from tools.bench.language_models import CONTEXT, vicuna_7b, vicuna_13b
+from tools.bench.published import model
 from tools.bench.timing import medians
 
 GB = 1e9

@@ -11,13 +11,11 @@ from torch import nn
 
 from foveal.connectors import Connector, MlpProjector
 from foveal.encoders import Encoder, clip_vit_large_336
-from foveal.models import Merge, PadToSquare, ViewPlan, VisionLanguageModel, byte_tokenizer, llama, opt
-from foveal.models.language_models.causal import causal_class
-from foveal.models.language_models.qwen1 import qwen2_config_of
+from foveal.models import Merge, PadToSquare, ViewPlan, VisionLanguageModel, byte_tokenizer
 from recipes.command_line.configurations import merged
 from recipes.estimates.shapes import shapes_of
+from tools.bench.language_models import CONTEXT, part
 
-CONTEXT = 4096
 SAM: tuple[str, dict[str, Any]] = ("foveal.encoders.SamViTDet", {})
 STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
     "facebook/dinov2-large": ("foveal.encoders.dinov2_vit_large", {}),
@@ -35,132 +33,11 @@ STAND_INS: dict[str, tuple[str, dict[str, Any]]] = {
         {"width": 1152, "depth": 27, "heads": 16, "mlp_width": 4304, "patch_size": 14, "image_size": 980},
     ),
     "foveal.encoders.semantic_pyramid": ("foveal.encoders.InverseSemanticPyramid", {}),
-    "facebook/opt-125m": ("tools.bench.published.opt_125m", {}),
+    "facebook/opt-125m": ("tools.bench.language_models.opt_125m", {}),
 }
 """Name of weights, or of the class that reads them -> settings of a part with their shapes."""
 UNSHAPED = ("name_or_folder", "path", "folder", "dtype", "context", "new_convolutions", "checkpointing")
 """Arguments that concern reading weights, or training."""
-
-
-def vicuna_7b() -> nn.Module:
-    """Vicuna-7B v1.5."""
-    return llama(32000, width=4096, depth=32, heads=32, mlp_width=11008, context=CONTEXT)
-
-
-def vicuna_13b() -> nn.Module:
-    """Vicuna-13B v1.5."""
-    return llama(32000, width=5120, depth=40, heads=40, mlp_width=13824, context=CONTEXT)
-
-
-def deepseek_7b() -> nn.Module:
-    """DeepSeek LLM 7B (arXiv 2401.02954, section 2.2)."""
-    return llama(102400, width=4096, depth=30, heads=32, mlp_width=11008, context=CONTEXT)
-
-
-def qwen_7b() -> nn.Module:
-    """Qwen-7B, as the Qwen2 that computes the same; its table has more rows than the 151,860 tokens that Vary uses."""
-    from transformers import Qwen2ForCausalLM
-
-    config = {
-        "vocab_size": 151936,
-        "hidden_size": 4096,
-        "intermediate_size": 22016,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "layer_norm_epsilon": 1e-6,
-        "rotary_emb_base": 10000,
-        "seq_length": 8192,
-    }
-    model: nn.Module = Qwen2ForCausalLM(qwen2_config_of(config, source="Qwen-7B"))
-    return model
-
-
-def qwen_500m() -> nn.Module:
-    """Qwen1.5-0.5B with the 151,860 tokens of GOT-OCR 2.0, and tied tables (its released configuration)."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    config = Qwen2Config(
-        vocab_size=151860,
-        hidden_size=1024,
-        intermediate_size=2816,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        max_position_embeddings=32768,
-        tie_word_embeddings=True,
-    )
-    model: nn.Module = Qwen2ForCausalLM(config)
-    return model
-
-
-def deepseek_3b_of_experts() -> nn.Module:
-    """DeepSeek-OCR 2's language model (its released configuration): 64 experts in all layers but the first."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.for_model(
-        "deepseek_ocr2_text",
-        vocab_size=129_280,
-        hidden_size=1280,
-        intermediate_size=6848,
-        num_hidden_layers=12,
-        num_attention_heads=10,
-        num_key_value_heads=10,
-        max_position_embeddings=8192,
-        n_routed_experts=64,
-        n_shared_experts=2,
-        num_experts_per_tok=6,
-        moe_intermediate_size=896,
-        mlp_layer_types=["dense"] + ["sparse"] * 11,
-    )
-    model: nn.Module = causal_class(config).from_config(config)
-    return model
-
-
-def opt_125m() -> nn.Module:
-    """OPT-125M with Vary-tiny's three new tokens and its positions for 4096 tokens."""
-    return opt(50268, width=768, depth=12, heads=12, mlp_width=3072, context=CONTEXT)
-
-
-def internvl3_1b() -> nn.Module:
-    """The language model of InternVL3-1B: Qwen2.5-0.5B with nine more tokens and an output layer of its own."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    model: nn.Module = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=151674,
-            hidden_size=896,
-            intermediate_size=4864,
-            num_hidden_layers=24,
-            num_attention_heads=14,
-            num_key_value_heads=2,
-            max_position_embeddings=32768,
-        )
-    )
-    return model
-
-
-def qwen3_5_800m() -> nn.Module:
-    """Qwen3.5-0.8B with the 248,094 tokens of MiniCPM-V 4.6 (its released configuration)."""
-    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
-
-    config = Qwen3_5TextConfig(
-        vocab_size=248094,
-        hidden_size=1024,
-        intermediate_size=3584,
-        num_hidden_layers=24,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        linear_num_value_heads=16,
-        max_position_embeddings=262144,
-        tie_word_embeddings=True,
-    )
-    model: nn.Module = Qwen3_5ForCausalLM(config)
-    return model
-
-
-def part(name: str) -> dict[str, Any]:
-    """The settings of a language model in this file."""
-    return {"class_path": f"{__name__}.{name}", "init_args": {}}
 
 
 def model(

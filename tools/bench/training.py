@@ -24,7 +24,8 @@ from foveal.models import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch, VisionLanguageMod
 from foveal.models.lora import Lora
 from recipes.command_line.console import calm
 from recipes.module import Finetuning
-from tools.bench.published import CONTEXT, model, vicuna_7b
+from tools.bench.language_models import CONTEXT, vicuna_7b
+from tools.bench.published import model
 from tools.bench.timing import machine, medians
 
 VISUAL, SIDE = 576, 336

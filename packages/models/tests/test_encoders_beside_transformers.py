@@ -1,11 +1,11 @@
 """Towers read from folders written by transformers give the same outputs as transformers."""
 
 import json
-import re
 
 import pytest
 import torch
 import transformers
+from packages.models.tests.intern_vit_names import as_the_authors_name
 from safetensors.torch import load_file, save_file
 
 from foveal.core import load_exact
@@ -66,30 +66,12 @@ def test_dinov2(saved, registers, swiglu):
 
 PLAIN = {"attention_bias": True}
 LARGE = {"norm_type": "rms_norm", "use_qk_norm": True}
-AUTHORS_NAMES = (
-    (r"cls_token", "class_embedding"),
-    (r"position_embeddings", "position_embedding"),
-    (r"patch_embeddings\.projection", "patch_embedding"),
-    (r"encoder\.layer\.", "encoder.layers."),
-    (r"layernorm_before", "norm1"),
-    (r"layernorm_after", "norm2"),
-    (r"attention\.projection_layer", "attn.proj"),
-    (r"attention\.([qk]_norm)", r"attn.\1"),
-    (r"lambda_", "ls"),
-)
 
 
 def as_the_authors_write(folder, **sizes):
     """Rewrite a tower's folder with the names in InternVL's own repository."""
-    tensors = {}
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        for pattern, written in AUTHORS_NAMES:
-            name = re.sub(pattern, written, name)
-        tensors[name] = tensor
-    for name in [name for name in tensors if ".q_proj." in name]:
-        parts = [tensors.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
-        tensors[name.replace("attention.q_proj", "attn.qkv")] = torch.cat(parts)
-    save_file(tensors, folder / "model.safetensors")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(as_the_authors_name(tensors), folder / "model.safetensors")
     renamed = {"attention_bias": "qkv_bias", "use_qk_norm": "qk_normalization"}
     stated = {renamed.get(name, name): value for name, value in sizes.items()}
     (folder / "config.json").write_text(json.dumps({"model_type": "intern_vit_6b", **stated}))

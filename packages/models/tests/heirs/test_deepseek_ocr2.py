@@ -2,24 +2,23 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
+from packages.models.tests.heirs.comparisons import check_beside, not_learnt
+from packages.models.tests.heirs.references import byte_level, noise, shaken
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tokenizers import ByteLevelBPETokenizer, processors
+from tokenizers import processors
 from transformers import (
     DeepseekOcr2Config,
     DeepseekOcr2ForConditionalGeneration,
     DeepseekOcr2Processor,
-    PreTrainedTokenizerFast,
 )
 from transformers.models.deepseek_ocr2.image_processing_pil_deepseek_ocr2 import DeepseekOcr2ImageProcessorPil
 
 from foveal.core import Grid, Size, build, describe
-from foveal.models import IMAGE_TOKEN_ID, DeepSeekOcr2Plan, Turn, answer, generate, load, save
+from foveal.models import DeepSeekOcr2Plan, Turn, answer, load, save
 from foveal.models.published.experts import Experts
-from foveal.models.views.normalise import normalised
 
 PATCH, TILE, SIDE = 2, 96, 128
 """Pixels that give 12 x 12 tokens for a tile and 16 x 16 for the whole picture, for which the model has queries."""
@@ -56,10 +55,9 @@ CUT = {"size": {"height": SIDE, "width": SIDE}, "tile_size": TILE}
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(["\nFree OCR. \n<|grounding|>Convert"] * 9, 290, show_progress=False)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer,
+    fast = byte_level(
+        "\nFree OCR. \n<|grounding|>Convert",
+        290,
         bos_token=BOS,
         eos_token=EOS,
         pad_token="<|pad|>",
@@ -80,11 +78,7 @@ def reference(tokenizer):
         text_config=TEXT | {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id} | special,
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
     )
-    model = DeepseekOcr2ForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 0.5))
-    return model
+    return shaken(DeepseekOcr2ForConditionalGeneration(config), 0.3, vectors=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +95,6 @@ def processor(tokenizer):
     return DeepseekOcr2Processor(DeepseekOcr2ImageProcessorPil(**CUT), tokenizer, patch_size=PATCH)
 
 
-def page(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
 def views_of(theirs):
     """Their views in the order of the tokens: the tiles of a picture, then the whole picture."""
     tiles, views = iter(theirs.get("pixel_values_local", ())), []
@@ -119,22 +109,11 @@ def views_of(theirs):
 )
 def test_beside_transformers(folder, reference, processor, sizes, question):
     """The same views, ids, logits and greedy tokens, for a small picture, and a large one next to a small one."""
-    model, pictures = load(folder), [page(*size) for size in sizes]
+    model, pictures = load(folder), [noise(*size) for size in sizes]
     theirs = processor(images=pictures, text=question, return_tensors="pt")
-    sample = model.processor.encode_prompt(pictures, [Turn("user", question)])
-    ids = sample.input_ids[None]
-    named = torch.tensor(model.processor.tokenizer.convert_tokens_to_ids(IMAGE))
-    assert ids.where(ids != IMAGE_TOKEN_ID, named).tolist() == theirs["input_ids"].tolist()
-    expected = views_of(theirs)
-    assert len(sample.views) == len(expected) == (1 if len(sizes) == 1 else 2 + 6)
-    for ours, view in zip(normalised(sample.views, model.encoder), expected, strict=True):
-        torch.testing.assert_close(ours, view, atol=2e-6, rtol=0)
-    with torch.no_grad():
-        logits = reference(**theirs).logits
-        torch.testing.assert_close(model(ids, sample.views, sizes=sample.sizes), logits, atol=1e-5, rtol=0)
-        tokens = reference.generate(**theirs, do_sample=False, max_new_tokens=6)
-    found = generate(model, model.processor.collate([sample], side="left"), max_new_tokens=6)
-    assert found == [model.processor.decode(tokens[0, ids.shape[1] :])]
+    views = views_of(theirs)
+    assert len(views) == (1 if len(sizes) == 1 else 2 + 6)
+    check_beside(model, reference, pictures, [Turn("user", question)], theirs, placeholder=IMAGE, views=views)
 
 
 @torch.no_grad()
@@ -144,18 +123,16 @@ def test_saved(folder, tmp_path):
     assert describe(again.encoder) == describe(model.encoder)
     assert describe(again.processor.plan) == describe(model.processor.plan)
     question = "<image>\nFree OCR. "
-    sample = model.processor.encode_prompt([page(80, 60)], [Turn("user", question)])
+    sample = model.processor.encode_prompt([noise(80, 60)], [Turn("user", question)])
     given = (sample.input_ids[None], sample.views, None, None, sample.sizes)
     assert torch.equal(again(*given), model(*given))
-    asked = (page(80, 60), question)
+    asked = (noise(80, 60), question)
     assert answer(again, *asked, max_new_tokens=4) == answer(model, *asked, max_new_tokens=4)
 
 
-def test_names_in_memory(folder, reference, tmp_path):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    save_file({name: tensor.clone() for name, tensor in reference.state_dict().items()}, tmp_path / "model.safetensors")
-    first, second = load(folder).state_dict(), load(tmp_path).state_dict()
+def test_names_in_memory(folder, copied, reference):
+    save_file({name: tensor.clone() for name, tensor in reference.state_dict().items()}, copied / "model.safetensors")
+    first, second = load(folder).state_dict(), load(copied).state_dict()
     assert first.keys() == second.keys()
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
@@ -168,10 +145,9 @@ def test_experts_are_not_quantised(folder):
 def test_a_step_reaches_every_part(folder):
     model = load(folder).train()
     turns = [Turn("user", "<image>\nFree OCR. "), Turn("assistant", "some text that is long enough for all experts")]
-    batch = model.processor.collate([model.processor.encode([page(130, 97)], turns)])
+    batch = model.processor.collate([model.processor.encode([noise(130, 97)], turns)])
     assert {view.shape[-1] for view in batch.views} == {TILE, SIDE}
-    model.loss(batch).total.backward()
-    assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
+    assert not_learnt(model, batch) == []
 
 
 @pytest.mark.parametrize(
@@ -187,16 +163,14 @@ def test_a_step_reaches_every_part(folder):
         ("config.json", {"sam_config": {"use_rel_pos": False}}, "use_rel_pos of the image tower is False"),
     ],
 )
-def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, message):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    stated = json.loads((tmp_path / file).read_text())
+def test_settings_that_cannot_be_honoured(copied, file, changed, message):
+    stated = json.loads((copied / file).read_text())
     for key, value in changed.items():
         place = stated if file != "config.json" else stated["vision_config"]
         place[key] = place[key] | value if isinstance(value, dict) and file == "config.json" else value
-    (tmp_path / file).write_text(json.dumps(stated))
+    (copied / file).write_text(json.dumps(stated))
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
 def with_expert(name, *shape):
@@ -213,14 +187,12 @@ def with_expert(name, *shape):
         (lambda tensors: tensors.pop("model.qwen2_model.query_768.weight"), r"queries\.0"),
     ],
 )
-def test_tensors_that_are_missing_or_too_many(folder, tmp_path, change, message):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    tensors = load_file(folder / "model.safetensors")
+def test_tensors_that_are_missing_or_too_many(copied, change, message):
+    tensors = load_file(copied / "model.safetensors")
     change(tensors)
-    save_file(tensors, tmp_path / "model.safetensors")
+    save_file(tensors, copied / "model.safetensors")
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
 def test_experts_of_several_layers_in_any_order():

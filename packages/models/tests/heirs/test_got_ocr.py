@@ -1,20 +1,18 @@
 """GOT-OCR 2.0 beside transformers' own class, in its layout and in that of the original code."""
 
 import json
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from packages.models.tests.heirs.comparisons import check_beside, check_saved_and_quantised, not_learnt
+from packages.models.tests.heirs.references import byte_level, noise, shaken, stating
 from safetensors.torch import load_file, save_file
-from tokenizers import ByteLevelBPETokenizer
-from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration, GotOcr2Processor, PreTrainedTokenizerFast
+from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration, GotOcr2Processor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from foveal.core import Size
-from foveal.models import IMAGE_TOKEN_ID, DynamicTilesPlan, Turn, answer, generate, load, save
-from foveal.models.language_models.quantize import quantize, recorded_kind
-from foveal.models.views.normalise import normalised
+from foveal.models import DynamicTilesPlan, Turn, load
 
 SIDE = 128
 PATCH = 8
@@ -40,15 +38,15 @@ TEXT = {
     "max_position_embeddings": 1024,
 }
 TOKENS = (SIDE // PATCH // 4) ** 2
+check = partial(check_beside, placeholder="<imgpad>")
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
     """Byte-level, with tokens for line ends and colons together with what follows them."""
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(["\n OCR: user\n OCR with format: system\n[red] [1, 2]"] * 9, 300, show_progress=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer,
+    return byte_level(
+        "\n OCR: user\n OCR with format: system\n[red] [1, 2]",
+        300,
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=SPECIAL[1:],
@@ -63,11 +61,7 @@ def reference(tokenizer):
     config = GotOcr2Config(
         vision_config=VISION, text_config=text, image_token_index=tokenizer.convert_tokens_to_ids("<imgpad>")
     )
-    model = GotOcr2ForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 0.5))
-    return model
+    return shaken(GotOcr2ForConditionalGeneration(config), 0.3, vectors=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -86,27 +80,6 @@ def processor(tokenizer):
     return GotOcr2Processor(images, tokenizer)
 
 
-def page(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def check_beside(model, reference, pictures, question, theirs):
-    """The same views, ids, logits and greedy tokens."""
-    sample = model.processor.encode_prompt(pictures, [Turn("user", question)])
-    pad = model.processor.tokenizer.convert_tokens_to_ids("<imgpad>")
-    ids = sample.input_ids[None]
-    assert ids.where(ids != IMAGE_TOKEN_ID, torch.tensor(pad)).tolist() == theirs["input_ids"].tolist()
-    views = torch.stack(normalised(sample.views, model.encoder))
-    torch.testing.assert_close(views, theirs["pixel_values"], atol=2e-6, rtol=0)
-    with torch.no_grad():
-        expected = reference(**theirs).logits
-        torch.testing.assert_close(model(ids, sample.views, sizes=sample.sizes), expected, atol=1e-5, rtol=0)
-        tokens = reference.generate(**theirs, do_sample=False, max_new_tokens=8, eos_token_id=model.processor.stop_ids)
-    batch = model.processor.collate([sample], side="left")
-    found = generate(model, batch, max_new_tokens=8)
-    assert found == [model.processor.decode(tokens[0, ids.shape[1] :])]
-
-
 @pytest.mark.parametrize(
     ("question", "options"),
     [
@@ -120,18 +93,18 @@ def check_beside(model, reference, pictures, question, theirs):
 def test_beside_transformers(folder, reference, processor, question, options):
     cropped = "crop_to_patches" in options
     plan = DynamicTilesPlan(SIDE, 6, start="<img>", end="</img>", enclose_together=True) if cropped else None
-    picture, model = page(130, 80), load(folder, plan=plan)
+    picture, model = noise(130, 80), load(folder, plan=plan)
     theirs = processor(picture, **options, num_image_tokens=TOKENS, return_tensors="pt")
     assert len(theirs["pixel_values"]) == (7 if cropped else 1)
-    check_beside(model, reference, [picture], f"<image>\n{question}", theirs)
+    check(model, reference, [picture], [Turn("user", f"<image>\n{question}")], theirs)
 
 
 def test_pages_share_the_tokens_around_them(folder, reference, processor):
-    pages, model = [page(90, 130, 1), page(130, 90, 2)], load(folder)
+    pages, model = [noise(90, 130, 1), noise(130, 90, 2)], load(folder)
     options = {"multi_page": True, "num_image_tokens": TOKENS, "return_tensors": "pt"}
     theirs = processor([pages], **options)
     assert (theirs["input_ids"] == processor.tokenizer.convert_tokens_to_ids("<img>")).sum() == 1
-    check_beside(model, reference, pages, "<image><image>\n OCR across multi pages: ", theirs)
+    check(model, reference, pages, [Turn("user", "<image><image>\n OCR across multi pages: ")], theirs)
     apart = model.processor.encode_prompt(pages, [Turn("user", "<image>\n<image>\n OCR: ")])
     assert (apart.input_ids == processor.tokenizer.convert_tokens_to_ids("<img>")).sum() == 2
     sizes = [Size.of(each.size) for each in pages]
@@ -151,8 +124,8 @@ def test_the_layout_of_the_original_code(folder, reference, processor, tokenizer
     (tmp_path / "config.json").write_text(json.dumps(text | fields))
     tokenizer.save_pretrained(tmp_path)
     assert {"model.vision_tower_high.net_2.weight", "model.mm_projector_vary.bias"} < set(renamed)
-    theirs = processor(page(130, 80), num_image_tokens=TOKENS, return_tensors="pt")
-    check_beside(load(tmp_path), reference, [page(130, 80)], "<image>\n OCR: ", theirs)
+    theirs = processor(noise(130, 80), num_image_tokens=TOKENS, return_tensors="pt")
+    check(load(tmp_path), reference, [noise(130, 80)], [Turn("user", "<image>\n OCR: ")], theirs)
 
 
 ORIGINAL = (
@@ -172,39 +145,25 @@ ORIGINAL = (
 )
 
 
-def test_names_in_memory(folder, reference, tmp_path):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+def test_names_in_memory(folder, copied, reference):
     tensors = {name: tensor.clone() for name, tensor in reference.state_dict().items() if name != "lm_head.weight"}
     assert all(name.startswith("model.") for name in tensors)
-    save_file(tensors, tmp_path / "model.safetensors")
-    first, second = load(folder).state_dict(), load(tmp_path).state_dict()
+    save_file(tensors, copied / "model.safetensors")
+    first, second = load(folder).state_dict(), load(copied).state_dict()
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
-@torch.no_grad()
 def test_saved_and_quantised(folder, tmp_path):
-    whole, first = load(folder), load(folder, quantize="nf4-dq", plan="crop_to_patches")
-    batch = whole.processor.collate([whole.processor.encode_prompt([page(60, 90)], [Turn("user", "<image>OCR: ")])])
-    given = (batch.input_ids, batch.views)
-    assert torch.equal(load(save(whole, tmp_path / "saved"))(*given), whole(*given))
-    again = load(save(first, tmp_path / "quantised"))
-    assert recorded_kind(again.language_model.config) == "nf4-dq"
-    assert quantize(whole.language_model, "nf4-dq")
-    assert torch.equal(first(*given), whole(*given))
-    assert torch.equal(again(*given), whole(*given))
+    pictures, options = [noise(60, 90)], {"plan": "crop_to_patches"}
+    _, again = check_saved_and_quantised(folder, tmp_path, pictures, "<image>OCR: ", **options)
     assert (again.processor.plan.max_tiles, again.processor.plan.enclose_together) == (12, True)
-    assert answer(first, page(60, 90), "OCR: ", max_new_tokens=4) == answer(
-        again, page(60, 90), "OCR: ", max_new_tokens=4
-    )
 
 
 def test_a_step_reaches_every_part(folder):
     model = load(folder).train()
     turns = [Turn("user", "<image>\nOCR: "), Turn("assistant", "some text")]
-    batch = model.processor.collate([model.processor.encode([page(100, 70)], turns)])
-    model.loss(batch).total.backward()
-    assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
+    batch = model.processor.collate([model.processor.encode([noise(100, 70)], turns)])
+    assert not_learnt(model, batch) == []
 
 
 @pytest.mark.parametrize(
@@ -229,21 +188,16 @@ def test_a_step_reaches_every_part(folder):
         ),
     ],
 )
-def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, message):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    stated = json.loads((tmp_path / file).read_text())
-    (tmp_path / file).write_text(json.dumps(stated | changed))
+def test_settings_that_cannot_be_honoured(copied, file, changed, message):
+    stating(copied, file, **changed)
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
-def test_a_folder_that_crops(folder, tmp_path):
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+def test_a_folder_that_crops(copied):
     GotOcr2ImageProcessorPil(
         size={"height": SIDE, "width": SIDE}, crop_to_patches=True, min_patches=2, max_patches=4, image_mean=[0.5] * 3
-    ).save_pretrained(tmp_path)
-    model = load(tmp_path)
+    ).save_pretrained(copied)
+    model = load(copied)
     assert (model.processor.plan.min_tiles, model.processor.plan.max_tiles) == (2, 4)
     assert model.encoder.image_mean == (0.5, 0.5, 0.5)

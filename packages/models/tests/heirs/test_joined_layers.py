@@ -2,12 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from packages.models.tests.heirs.references import byte_level, noise, shaken, stating
 from safetensors.torch import save_file
-from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     CLIPVisionConfig,
     GraniteConfig,
@@ -16,7 +14,6 @@ from transformers import (
     LlavaNextForConditionalGeneration,
     LlavaNextProcessor,
     LlavaProcessor,
-    PreTrainedTokenizerFast,
     SiglipVisionConfig,
     VipLlavaConfig,
     VipLlavaForConditionalGeneration,
@@ -57,25 +54,16 @@ SYSTEM = "A chat between a curious {} and an artificial intelligence assistant. 
 SYSTEM += "and polite answers to the {}'s questions."
 GRANITE = f"<|system|>\n{SYSTEM.format('user', 'user')}\n<|user|>\n<image>\nWhat?\n<|assistant|>\n"
 VIP = f"{SYSTEM.format('human', 'human')} USER: <image>\nWhat? ASSISTANT:"
-NOISE = np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8)
-PICTURE = Image.fromarray(NOISE)
+PICTURE = noise(90, 40)
 QUESTION = [Turn("user", "<image>\nWhat?")]
 
 
 def tokenizer():
-    bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator([], vocab_size=256, show_progress=False)
-    fast = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer)
+    fast = byte_level()
     fast.add_special_tokens({"eos_token": "<|end_of_text|>", "pad_token": "<pad>"})
     fast.add_special_tokens({"additional_special_tokens": [f"<{number}>" for number in range(4)] + ["<image>"]})
     assert fast.convert_tokens_to_ids("<image>") == IMAGE_ID
     return fast
-
-
-def shaken(model):
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
-    return model.eval()
 
 
 def vip_llava(**options):
@@ -91,7 +79,7 @@ def vip_llava(**options):
         CLIPImageProcessorPil(**SQUARE), tokenizer(), patch_size=7, vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )  # fmt: skip
-    return shaken(VipLlavaForConditionalGeneration(config)), processor
+    return shaken(VipLlavaForConditionalGeneration(config), 0.2), processor
 
 
 def granite_vision(**options):
@@ -112,7 +100,7 @@ def granite_vision(**options):
         vision_feature_select_strategy="full",
         num_additional_image_tokens=0,
     )
-    return shaken(LlavaNextForConditionalGeneration(config)), processor
+    return shaken(LlavaNextForConditionalGeneration(config), 0.2), processor
 
 
 KINDS = {"vip-llava": (vip_llava, VIP, 1.0), "granite vision": (granite_vision, GRANITE, SCALING)}
@@ -124,9 +112,7 @@ def write(tmp_path):
         folder = tmp_path / "folder"
         reference.save_pretrained(folder)
         processor.save_pretrained(folder)
-        described = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(described | fields))
-        return folder
+        return stating(folder, **fields)
 
     return write
 
@@ -210,7 +196,8 @@ def test_vip_llava_in_the_layout_of_its_own_code(tmp_path):
     reference = shaken(
         VipLlavaForConditionalGeneration(
             VipLlavaConfig(vision_config=tower, text_config=text, image_token_index=IMAGE_ID)
-        )
+        ),
+        0.2,
     )
     names = {
         "model.language_model.": "model.",

@@ -1,14 +1,10 @@
 """Qwen3-VL beside transformers' own class and processor."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tokenizers import ByteLevelBPETokenizer
+from packages.models.tests.heirs.comparisons import check_saved_and_quantised, not_learnt
+from packages.models.tests.heirs.references import byte_level, noise, stating
 from transformers import (
-    PreTrainedTokenizerFast,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -16,10 +12,9 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from foveal.models import IMAGE_TOKEN_ID, Turn, answer, answer_batch, generate, load, save, stream
+from foveal.models import IMAGE_TOKEN_ID, Turn, answer, answer_batch, generate, load, stream
 from foveal.models.generation import cuda_graphs
 from foveal.models.generation import generate as generation
-from foveal.models.language_models.quantize import quantize, recorded_kind
 
 SPECIAL = [
     f"<|{name}|>"
@@ -60,10 +55,9 @@ CHAT = (
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(["\nWhat is it? user\nAnd this? system\n"] * 9, 280, show_progress=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer,
+    return byte_level(
+        "\nWhat is it? user\nAnd this? system\n",
+        280,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=SPECIAL,
@@ -107,21 +101,12 @@ def folder(reference, processor, tmp_path_factory):
     return written(reference, processor, tmp_path_factory.mktemp("qwen3_vl"))
 
 
-def copied(folder, target):
-    for path in folder.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-
-
 @pytest.fixture
 def model(folder):
     return load(folder)
 
 
-def page(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-PICTURES = [page(130, 70), page(30, 90, 1), page(9, 9, 2)]
+PICTURES = [noise(130, 70), noise(30, 90, 1), noise(9, 9, 2)]
 
 
 def conversation(*parts, system=None):
@@ -183,22 +168,9 @@ def test_ways_to_ask(model, monkeypatch):
 
 
 @pytest.mark.slow
-@torch.no_grad()
-def test_saved_and_quantised(folder, model, tmp_path):
-    prompt = model.processor.encode_prompt(PICTURES[:1], [Turn("user", "<image>\nWhat?")])
-    batch = model.processor.collate([prompt])
-
-    def logits(each):
-        return each(batch.input_ids, batch.views, batch.attention_mask, None, batch.sizes, batch.position_ids)
-
-    again, first = load(save(model, tmp_path / "saved")), load(folder, quantize="nf4-dq")
-    assert torch.equal(logits(again), logits(model))
-    assert again.processor.encode_prompt(PICTURES, conversation(None, None, None)[0]).position_ids is not None
-    reloaded = load(save(first, tmp_path / "quantised"))
-    assert recorded_kind(reloaded.language_model.config) == "nf4-dq"
-    assert quantize(model.language_model, "nf4-dq")
-    assert torch.equal(logits(first), logits(model))
-    assert torch.equal(logits(reloaded), logits(model))
+def test_saved_and_quantised(folder, tmp_path):
+    saved, _ = check_saved_and_quantised(folder, tmp_path, PICTURES[:1], "<image>\nWhat?")
+    assert saved.processor.encode_prompt(PICTURES, conversation(None, None, None)[0]).position_ids is not None
 
 
 def test_tied_tables(tokenizer, processor, tmp_path):
@@ -210,8 +182,7 @@ def test_tied_tables(tokenizer, processor, tmp_path):
 def test_a_step_reaches_every_part(model):
     model.train()
     turns = [Turn("user", "<image>\nWhat?"), Turn("assistant", "some text")]
-    model.loss(model.processor.collate([model.processor.encode(PICTURES[:1], turns)])).total.backward()
-    assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
+    assert not_learnt(model, model.processor.collate([model.processor.encode(PICTURES[:1], turns)])) == []
 
 
 @pytest.mark.parametrize(
@@ -227,26 +198,22 @@ def test_a_step_reaches_every_part(model):
         ("config.json", {"model_type": "qwen3_vl_moe"}, "of kind 'qwen3_vl_moe', not known; known are .*qwen3_vl"),
     ],
 )
-def test_settings_that_cannot_be_honoured(folder, tmp_path, file, changed, message):
-    copied(folder, tmp_path)
-    stated = json.loads((tmp_path / file).read_text())
-    (tmp_path / file).write_text(json.dumps(stated | changed))
+def test_settings_that_cannot_be_honoured(copied, file, changed, message):
+    stating(copied, file, **changed)
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
-def test_a_thinking_edition_is_refused(folder, tmp_path):
-    copied(folder, tmp_path)
-    (tmp_path / "chat_template.jinja").write_text(CHAT.replace("assistant\n", "assistant\n<think>\n"))
+def test_a_thinking_edition_is_refused(copied):
+    (copied / "chat_template.jinja").write_text(CHAT.replace("assistant\n", "assistant\n<think>\n"))
     with pytest.raises(ValueError, match="a thinking edition, whose prompts open <think> before the answer"):
-        load(tmp_path)
-    assert load(tmp_path, template="qwen3_vl").processor.template == "qwen3_vl"
+        load(copied)
+    assert load(copied, template="qwen3_vl").processor.template == "qwen3_vl"
 
 
-def test_a_folder_without_settings_of_pictures(folder, tmp_path, caplog):
-    copied(folder, tmp_path)
-    (tmp_path / "preprocessor_config.json").unlink()
+def test_a_folder_without_settings_of_pictures(copied, caplog):
+    (copied / "preprocessor_config.json").unlink()
     with caplog.at_level("INFO"):
-        plan = load(tmp_path).processor.plan
+        plan = load(copied).processor.plan
     assert (plan.cell, plan.min_pixels, plan.max_pixels) == (16, 65_536, 16_777_216)
     assert "no file says how pictures are resized" in caplog.text

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from packages.models.tests.heirs.references import shaken
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
@@ -49,9 +50,8 @@ def test_read_again_by_transformers_and_by_us(tmp_path, chatml_tokenizer, name):
         merge=merge,
         template="chatml",
         max_length=512,
-    ).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
+    )
+    shaken(model, 0.2)
     exported = export(model, tmp_path / "out")
     kind = LlavaForConditionalGeneration if merge is None else LlavaNextForConditionalGeneration
     assert (exported.kind, exported.difference < 1e-5) == (kind.__name__, True)

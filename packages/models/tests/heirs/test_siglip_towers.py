@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from packages.models.tests.heirs.references import shaken
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor, Qwen2Config, SiglipVisionConfig
@@ -62,10 +63,7 @@ def theirs(*, head=False, layer=-1, strategy="full"):
         vision_feature_layer=layer,
         vision_feature_select_strategy=strategy,
     )
-    model = LlavaForConditionalGeneration(config).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
-    return model
+    return shaken(LlavaForConditionalGeneration(config))
 
 
 @pytest.fixture

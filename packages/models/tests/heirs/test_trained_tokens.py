@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from packages.models.tests.heirs.internvl_folders import as_the_authors_write, processor_of, theirs, written
+from packages.models.tests.heirs.internvl.folders import as_the_authors_write, processor_of, theirs, written
+from packages.models.tests.heirs.references import stating
 from tests.minicpm_folder import Reference
 
 from foveal.models import load
@@ -13,12 +14,6 @@ def without(folder, token):
     """The folder, in whose tokenizer another token has the id of `token`."""
     for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
         path.write_text(path.read_text().replace(f'"{token}"', '"<gone>"'))
-    return folder
-
-
-def stating(folder, **changed):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     return folder
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from packages.models.tests.heirs.references import shaken
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -70,10 +71,7 @@ def reference():
         image_grid_pinpoints=PINPOINTS,
         vision_aspect_ratio="anyres_max_2",
     )
-    model = LlavaOnevisionForConditionalGeneration(config).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
-    return model
+    return shaken(LlavaOnevisionForConditionalGeneration(config))
 
 
 @pytest.fixture(scope="module")

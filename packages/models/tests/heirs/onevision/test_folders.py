@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from packages.models.tests.heirs.references import stating
 
 from foveal.core import Size
 from foveal.models import (
@@ -97,11 +98,10 @@ def test_other_ways_to_read_videos(original, picture, field):
         answer(opened, Video([picture(9, 8)]), "What?")
 
 
-def test_padding_has_the_mean_colour_also_if_nothing_is_normalised(folder, tmp_path):
-    settings = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+def test_padding_has_the_mean_colour_also_if_nothing_is_normalised(copied):
+    settings = json.loads((copied / "processor_config.json").read_text())["image_processor"]
     settings |= {"do_normalize": False, "image_mean": [0.1, 0.2, 0.3]}
-    copied(folder, tmp_path, "processor_config.json", image_processor=settings)
-    model = load(tmp_path)
+    model = load(stating(copied, "processor_config.json", image_processor=settings))
     assert (model.processor.plan.fill, model.encoder.image_mean) == ((25, 51, 76), (0, 0, 0))
 
 
@@ -151,10 +151,10 @@ def test_one_step_reaches_every_part(folder, picture):
         ("image_token_index", 9, "image_token_index is 9 in config.json, but 259 is the tokenizer.s id of <image>"),
     ],
 )
-def test_settings_that_are_refused(folder, tmp_path, field, value, message):
-    copied(folder, tmp_path, "config.json", **{field: value})
+def test_settings_that_are_refused(copied, field, value, message):
+    stating(copied, **{field: value})
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+        load(copied)
 
 
 @pytest.mark.parametrize(
@@ -165,18 +165,11 @@ def test_settings_that_are_refused(folder, tmp_path, field, value, message):
         ("image_grid_pinpoints", [[46, 46]], "image_grid_pinpoints is"),
     ],
 )
-def test_settings_of_pictures_that_are_refused(folder, tmp_path, field, value, message):
-    described = json.loads((folder / "processor_config.json").read_text())["image_processor"]
-    copied(folder, tmp_path, "processor_config.json", image_processor=described | {field: value})
+def test_settings_of_pictures_that_are_refused(copied, field, value, message):
+    described = json.loads((copied / "processor_config.json").read_text())["image_processor"]
+    stating(copied, "processor_config.json", image_processor=described | {field: value})
     with pytest.raises(ValueError, match=message):
-        load(tmp_path)
-
-
-def copied(folder, target, name, **fields):
-    for file in folder.iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-    described = json.loads((target / name).read_text())
-    (target / name).write_text(json.dumps(described | fields))
+        load(copied)
 
 
 def test_other_plans_refuse_videos(model, picture):

@@ -1,11 +1,12 @@
 """Tiny InternVLs of transformers, written as folders in its layout and in that of InternVL's own code."""
 
 import json
-import re
+from functools import partial
 
-import numpy as np
 import torch
-from PIL import Image
+from packages.models.tests.heirs import comparisons
+from packages.models.tests.heirs.references import shaken
+from packages.models.tests.intern_vit_names import as_the_authors_name
 from safetensors.torch import load_file, save_file
 from transformers import (
     InternVLConfig,
@@ -19,8 +20,7 @@ from transformers import (
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
-from foveal.models import IMAGE_TOKEN_ID, Turn, generate
-from foveal.models.views.normalise import normalised
+from foveal.models import Turn
 
 SIDE, PATCH = 28, 7
 TOKENS = (SIDE // PATCH // 2) ** 2
@@ -83,10 +83,7 @@ def theirs(processor, *, text=Qwen2Config, vision=VISION, rope=None, tied=False,
         tie_word_embeddings=tied,
         **options,
     )
-    model = InternVLForConditionalGeneration(config).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
-    return model
+    return shaken(InternVLForConditionalGeneration(config))
 
 
 def written(folder, reference, processor):
@@ -96,34 +93,18 @@ def written(folder, reference, processor):
     return folder
 
 
-AUTHORS_NAMES = (
+OUTSIDE_THE_TOWER = (
     (r"^vision_tower\.", "vision_model."),
     (r"^multi_modal_projector\.layer_norm", "mlp1.0"),
     (r"^multi_modal_projector\.linear_1", "mlp1.1"),
     (r"^multi_modal_projector\.linear_2", "mlp1.3"),
-    (r"cls_token", "class_embedding"),
-    (r"position_embeddings", "position_embedding"),
-    (r"patch_embeddings\.projection", "patch_embedding"),
-    (r"encoder\.layer\.", "encoder.layers."),
-    (r"layernorm_before", "norm1"),
-    (r"layernorm_after", "norm2"),
-    (r"attention\.projection_layer", "attn.proj"),
-    (r"attention\.([qk]_norm)", r"attn.\1"),
-    (r"lambda_", "ls"),
 )
 
 
 def as_the_authors_write(folder, **changed):
     """Rewrite a folder in the layout of OpenGVLab/InternVL3-1B."""
-    tensors = {}
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        for pattern, written in AUTHORS_NAMES:
-            name = re.sub(pattern, written, name)
-        tensors[name] = tensor
-    for name in [name for name in tensors if name.startswith("vision_model.") and ".q_proj." in name]:
-        parts = [tensors.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
-        tensors[name.replace("attention.q_proj", "attn.qkv")] = torch.cat(parts)
-    save_file(tensors, folder / "model.safetensors")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(as_the_authors_name(tensors, OUTSIDE_THE_TOWER), folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     vision, text = config["vision_config"], config["text_config"]
     rope, text["tie_word_embeddings"] = text.pop("rope_parameters"), config["tie_word_embeddings"]
@@ -158,31 +139,11 @@ def as_the_authors_write(folder, **changed):
     return folder
 
 
-def noise(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
 def asked(processor, pictures, messages):
     text = processor.apply_chat_template(messages, add_generation_prompt=True)
     return processor(images=pictures, text=text, return_tensors="pt")
 
 
-@torch.no_grad()
-def check_beside(model, reference, pictures, turns, expected):
-    """The same views, ids, logits and greedy tokens."""
-    sample = model.processor.encode_prompt(pictures, turns)
-    context = model.processor.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
-    ids = sample.input_ids[None]
-    assert ids.where(ids != IMAGE_TOKEN_ID, torch.tensor(context)).tolist() == expected["input_ids"].tolist()
-    views = torch.stack(normalised(sample.views, model.encoder))
-    torch.testing.assert_close(views, expected["pixel_values"], atol=2e-6, rtol=0)
-    logits = reference(**expected).logits
-    assert logits.std() > 0.1
-    torch.testing.assert_close(model(ids, sample.views, sizes=sample.sizes), logits, atol=1e-5, rtol=0)
-    tokens = reference.generate(**expected, do_sample=False, max_new_tokens=8, eos_token_id=model.processor.stop_ids)
-    batch = model.processor.collate([sample], side="left")
-    assert generate(model, batch, max_new_tokens=8) == [model.processor.decode(tokens[0, ids.shape[1] :])]
-
-
+check_beside = partial(comparisons.check_beside, placeholder="<IMG_CONTEXT>")
 QUESTION = [Turn("user", "<image>\nWhat is it?")]
 MESSAGES = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}]

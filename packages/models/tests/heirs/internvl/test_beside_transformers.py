@@ -1,8 +1,8 @@
 """InternVL beside transformers' own class and processor."""
 
 import pytest
-import torch
-from packages.models.tests.heirs.internvl_folders import (
+from packages.models.tests.heirs.comparisons import check_saved_and_quantised, not_learnt
+from packages.models.tests.heirs.internvl.folders import (
     LARGE,
     MESSAGES,
     QUESTION,
@@ -10,27 +10,13 @@ from packages.models.tests.heirs.internvl_folders import (
     as_the_authors_write,
     asked,
     check_beside,
-    noise,
-    processor_of,
     theirs,
-    written,
 )
+from packages.models.tests.heirs.references import noise
 from transformers import LlamaConfig, Qwen3Config
 
 from foveal.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
-from foveal.models import DynamicTilesPlan, Turn, answer, load, save
-from foveal.models.language_models.quantize import quantize, recorded_kind
-
-
-@pytest.fixture
-def processor(chatml_tokenizer):
-    return processor_of(chatml_tokenizer)
-
-
-@pytest.fixture
-def write(tmp_path, processor):
-    return lambda reference, name="folder": written(tmp_path / name, reference, processor)
-
+from foveal.models import DynamicTilesPlan, Turn, load
 
 KINDS = {
     "Qwen2": {},
@@ -102,28 +88,15 @@ def test_the_prompt_is_that_of_the_chat_template(write, processor):
     assert load(folder).processor.system == ""
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("layout", ["transformers", "original"])
 def test_saved_and_quantised(write, processor, tmp_path, layout):
     folder = write(theirs(processor))
     if layout == "original":
         as_the_authors_write(folder)
-    whole, first = load(folder), load(folder, quantize="nf4-dq")
-    picture = noise(60, 90)
-    batch = whole.processor.collate([whole.processor.encode_prompt([picture], QUESTION)])
-    given = (batch.input_ids, batch.views)
-    assert torch.equal(load(save(whole, tmp_path / "saved"))(*given), whole(*given))
-    again = load(save(first, tmp_path / "quantised"))
-    assert recorded_kind(again.language_model.config) == "nf4-dq"
-    assert quantize(whole.language_model, "nf4-dq")
-    assert torch.equal(first(*given), whole(*given))
-    assert torch.equal(again(*given), whole(*given))
-    asked = [answer(model, picture, "What?", max_new_tokens=4) for model in (first, again)]
-    assert asked[0] == asked[1]
+    check_saved_and_quantised(folder, tmp_path, [noise(60, 90)], "<image>\nWhat is it?")
 
 
 def test_a_step_reaches_every_part(write, processor):
     model = load(write(theirs(processor, vision=LARGE))).train()
     batch = model.processor.collate([model.processor.encode([noise(50, 30)], [*QUESTION, Turn("assistant", "a cat")])])
-    model.loss(batch).total.backward()
-    assert [name for name, each in model.named_parameters() if each.grad is None or not each.grad.abs().sum()] == []
+    assert not_learnt(model, batch) == []

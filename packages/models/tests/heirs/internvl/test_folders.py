@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from packages.models.tests.heirs.internvl_folders import (
+from packages.models.tests.heirs.internvl.folders import (
     LARGE,
     MESSAGES,
     QUESTION,
@@ -11,27 +11,15 @@ from packages.models.tests.heirs.internvl_folders import (
     as_the_authors_write,
     asked,
     check_beside,
-    noise,
-    processor_of,
     theirs,
-    written,
 )
+from packages.models.tests.heirs.references import noise, stating
 
 from foveal.models import load
 
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6}
 """As in the language model of InternVL3-1B."""
 SYSTEM = "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
-
-
-@pytest.fixture
-def processor(chatml_tokenizer):
-    return processor_of(chatml_tokenizer)
-
-
-@pytest.fixture
-def write(tmp_path, processor):
-    return lambda reference, name="folder": written(tmp_path / name, reference, processor)
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -69,8 +57,7 @@ def test_settings_that_cannot_be_honoured(write, processor, layout, changed, mes
     folder = write(theirs(processor))
     if layout == "original":
         as_the_authors_write(folder)
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    stating(folder, **changed)
     with pytest.raises(ValueError, match=message):
         load(folder)
 

@@ -4,17 +4,15 @@ from functools import partial
 
 import pytest
 import torch
-from packages.models.tests.heirs.internvl_folders import (
+from packages.models.tests.heirs.internvl.folders import (
     LARGE,
     QUESTION,
     SIDE,
     VISION,
     as_the_authors_write,
-    noise,
-    processor_of,
     theirs,
-    written,
 )
+from packages.models.tests.heirs.references import noise, shaken
 from transformers import AutoProcessor, InternVLForConditionalGeneration, LlamaConfig, Qwen3Config
 
 from foveal.connectors import MlpProjector, PixelShuffle
@@ -50,9 +48,8 @@ KINDS = {
         pytest.param("a norm behind the tower", "transformers", marks=pytest.mark.slow),
     ],
 )
-def test_read_again_by_transformers_and_by_us(tmp_path, chatml_tokenizer, kind, layout):
-    processor = processor_of(chatml_tokenizer)
-    folder = written(tmp_path / "folder", theirs(processor, **KINDS[kind]), processor)
+def test_read_again_by_transformers_and_by_us(write, processor, tmp_path, kind, layout):
+    folder = write(theirs(processor, **KINDS[kind]))
     if layout == "original":
         as_the_authors_write(folder)
     model, picture = load(folder), noise(95, 60)
@@ -88,9 +85,7 @@ def built(*, connector=PixelShuffle, encoder=None, plan=PLAN, language_model=Non
         max_length=1024,
         **options,
     )
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.15)
-    return model.eval()
+    return shaken(model)
 
 
 @torch.no_grad()
