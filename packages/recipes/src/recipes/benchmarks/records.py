@@ -8,7 +8,7 @@ from recipes.benchmarks.item import Item
 
 
 class Records(ABC):
-    """Reads the files of a benchmark as people have them. Constructor arguments are the keys of `records` in its YAML."""
+    """Reads the files of a benchmark as people have them; its arguments are written in the benchmark's YAML."""
 
     @abstractmethod
     def items(self, folder: Path) -> Iterator[Item]:
