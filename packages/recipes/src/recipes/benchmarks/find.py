@@ -1,4 +1,4 @@
-"""Find a benchmark by name, or in a YAML of one's own."""
+"""Build a benchmark from its YAML."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +9,6 @@ from jsonargparse import ArgumentError, ArgumentParser
 from foveal.limited_yaml import read_yaml
 from recipes.benchmarks.benchmark import Benchmark
 from recipes.commands.parser_limits import limit_parser
-
-TABLE = Path(__file__).parent / "table"
-
-
-def names() -> list[str]:
-    """Names of the benchmarks that are known."""
-    return sorted(file.stem for file in TABLE.glob("*.yaml"))
 
 
 def benchmark(path: Path, allow: Sequence[str] = ()) -> Benchmark:
