@@ -8,7 +8,7 @@ from recipes.benchmarks.item import Item
 
 
 class Records(ABC):
-    """Reads the files of a benchmark as people have them. Constructor arguments are the keys of `records` in its YAML."""
+    """Reads the files of a benchmark as people have them. Constructor arguments are keys of `records` in its YAML."""
 
     @abstractmethod
     def items(self, folder: Path) -> Iterator[Item]:
