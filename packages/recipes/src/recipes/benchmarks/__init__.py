@@ -1,6 +1,21 @@
 """Benchmarks as tables: which files, which prompt, which answers, which metric."""
 
-from pathlib import Path
+from recipes.benchmarks.benchmark import Benchmark, Prompt
+from recipes.benchmarks.conversations import ConversationRecords
+from recipes.benchmarks.item import Item
+from recipes.benchmarks.pages import PageRecords
+from recipes.benchmarks.records import Records
+from recipes.benchmarks.row_records import FirstThatIsThere, RowRecords
+from recipes.benchmarks.submission import Submission
 
-TABLE = Path(__file__).parent / "table"
-"""Folder of the benchmarks that come with the package."""
+__all__ = [
+    "Benchmark",
+    "ConversationRecords",
+    "FirstThatIsThere",
+    "Item",
+    "PageRecords",
+    "Prompt",
+    "Records",
+    "RowRecords",
+    "Submission",
+]

@@ -1,10 +1,10 @@
 """Options of `evaluate`, parsed before models are imported so that errors appear at once."""
 
 import argparse
-from difflib import get_close_matches
 from pathlib import Path
 
-from recipes.benchmarks import TABLE
+from recipes.command_line.benchmarks import names, path_of
+from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import stop
 from recipes.command_line.local_paths import local_path
 from recipes.command_line.model_options import add_answering_options, add_checkpoint, read_checkpoint
@@ -28,7 +28,7 @@ def evaluate_options() -> argparse.Namespace:
     parser.add_argument(
         "--benchmark",
         required=True,
-        help=f"one of {', '.join(benchmark_names())}; or a YAML of your own (docs/evaluation.md)",
+        help=f"one of {', '.join(names())}; or a YAML of your own (docs/evaluation.md)",
     )
     parser.add_argument("--data", metavar="FOLDER", type=local_path, help="its files, as its authors publish them")
     parser.add_argument("--output", metavar="FOLDER", type=local_path, help="default: evaluations/BENCHMARK")
@@ -59,30 +59,13 @@ def evaluate_options() -> argparse.Namespace:
     for name in ("limit", "batch_size", "frames", "max_new_tokens"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             stop(f"--{name} is {getattr(options, name)}: it must be at least 1")
-    options.benchmark = benchmark_path(options.benchmark)
+    try:
+        options.benchmark = path_of(options.benchmark)
+    except UsageError as error:
+        stop(str(error))
     options.output = options.output or Path("evaluations") / options.benchmark.stem
     if options.answers is None:
         read_checkpoint(options)
     elif options.checkpoint is not None or options.folder is not None:
         stop("--answers are scored without a model: leave the checkpoint out")
     return options
-
-
-def benchmark_names() -> list[str]:
-    """Names of the benchmarks that come with the package."""
-    return sorted(file.stem for file in TABLE.glob("*.yaml"))
-
-
-def benchmark_path(name: str) -> Path:
-    """The YAML that `--benchmark name` means.
-
-    Raises:
-        SystemExit: with 2 if there is none.
-    """
-    if (TABLE / f"{name}.yaml").is_file():
-        return TABLE / f"{name}.yaml"
-    if (path := local_path(name)).is_file():
-        return path
-    near = get_close_matches(name, benchmark_names(), n=1)
-    said = f"--benchmark {name}: there is no such file and no benchmark of that name"
-    return stop(said + (f"; did you mean {near[0]}?" if near else ""), f"known are {', '.join(benchmark_names())}")

@@ -12,11 +12,12 @@ from recipes.metrics.mmmu_open import MmmuOpen
 from recipes.metrics.ocrbench import OcrBench, OcrBenchV2
 from recipes.metrics.page_ocr import PageOcr
 from recipes.metrics.page_text import PageText
+from recipes.metrics.record_answers import KeyInformation
 from recipes.metrics.relaxed_accuracy import RelaxedAccuracy
 from recipes.metrics.video_answers import ActivityNetQa
 from recipes.metrics.vqa import VqaAccuracy
 from recipes.metrics.wups import Wups
-from recipes.metrics.yes_no import Mme, Pope
+from recipes.metrics.yes_no import Mme, Pope, PopeFiles
 
 __all__ = [
     "ANLS",
@@ -29,6 +30,7 @@ __all__ = [
     "FieldF1",
     "GqaAccuracy",
     "GroundingAccuracy",
+    "KeyInformation",
     "Mme",
     "MmmuOpen",
     "MpDocVqa",
@@ -37,6 +39,7 @@ __all__ = [
     "PageOcr",
     "PageText",
     "Pope",
+    "PopeFiles",
     "RelaxedAccuracy",
     "TreeAccuracy",
     "VqaAccuracy",

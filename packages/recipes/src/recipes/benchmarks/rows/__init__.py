@@ -1,0 +1,9 @@
+"""Layouts of benchmarks' files: what their rows hold, before questions are made of them."""
+
+from recipes.benchmarks.rows.joined_rows import JoinedRows, PartRows
+from recipes.benchmarks.rows.json_rows import JsonRows
+from recipes.benchmarks.rows.parquet_rows import ParquetRows
+from recipes.benchmarks.rows.row import NoFileError, Row, Rows
+from recipes.benchmarks.rows.table_rows import TableRows
+
+__all__ = ["JoinedRows", "JsonRows", "NoFileError", "ParquetRows", "PartRows", "Row", "Rows", "TableRows"]
