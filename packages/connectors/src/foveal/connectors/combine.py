@@ -1,6 +1,6 @@
 """Connectors built from connectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -70,6 +70,18 @@ class Chain(Connector):
             maps, grids = [stage(maps, grids)], [self._after(stage, following, grids)[0]]
         result: Tensor = self.last(maps, grids)
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """The product of all parts'; None if one of them does not know."""
+        first: list[Tensor] | None = None
+        for part, following in zip(self.parts, [*self.parts[1:], None], strict=True):
+            own = part.token_to_patch(grids, seen)
+            if own is None:
+                return None
+            first = own if first is None else [own[0] @ each for each in first]
+            if following is not None:
+                grids = [self._after(part, following, grids)[0]]
+        return first
 
     def _before_last(self, grids: Sequence[Grid]) -> tuple[Grid, bool]:
         """The grid that the last part receives, and whether its cells are still positions in the view."""
@@ -176,6 +188,21 @@ class Parallel(Connector):
         if self.join == "interleave":
             return torch.stack(tokens, dim=-2).flatten(-3, -2)
         return torch.cat(tokens, dim=-1 if self.join == "channels" else -2)
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """Each branch's, of its own map; of joined channels, every branch has as many."""
+        own: list[Tensor] = []
+        for branch, grid in zip(self.parts, grids, strict=True):
+            of_branch = branch.token_to_patch([grid], seen)
+            if of_branch is None:
+                return None
+            own += of_branch
+        if self.join == "channels":
+            return [each / len(own) for each in own]
+        if self.join == "interleave":
+            number = len(own)
+            return [torch.kron(each, torch.eye(number).double()[:, place, None]) for place, each in enumerate(own)]
+        return list(torch.block_diag(*own).split([each.shape[1] for each in own], dim=1))
 
     @property
     def _in_place(self) -> bool:

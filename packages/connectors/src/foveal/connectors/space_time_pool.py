@@ -1,6 +1,6 @@
 """Pooling over space and time: PLLaVA."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -60,3 +60,7 @@ class SpaceTimePool(PooledConnector):
         in_time = pool_matrix(len(frames), self.slots).to(small)
         pooled = torch.einsum("st,vtnc->vsnc", in_time, small).flatten(1, 2)
         return self.layers(pooled) if self.pool_first else pooled
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        in_time = pool_matrix(len(grids), self.slots).double()
+        return [torch.kron(in_time[:, number, None], self.shares(grid)) for number, grid in enumerate(grids)]

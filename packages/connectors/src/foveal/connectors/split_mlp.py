@@ -1,6 +1,6 @@
 """A linear layer per map, then an MLP over all: DeepSeek-VL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,3 +46,8 @@ class SplitMlp(Connector):
         joined = torch.cat([up(features) for up, features in zip(self.up, maps, strict=True)], dim=-1)
         result: Tensor = self.out(nn.functional.gelu(joined))
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """Every map alike: each has as many of the channels."""
+        own = torch.eye(self.num_tokens(*grids), dtype=torch.float64)
+        return [own / len(grids)] * len(grids)

@@ -1,8 +1,9 @@
 """Strided pooling, as in LLaVA-NeXT."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,7 +42,16 @@ class StridedPool(Connector):
 
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         """[views, cells, in_width] -> [views, windows, in_width]."""
-        features, grid = self.single(maps, grids, mask)
+        return self._pooled(*self.single(maps, grids, mask))
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """Nothing is known in advance of `max`: every channel has its own largest patch."""
+        if self.mode == "max":
+            return None
+        cells = torch.eye(grids[0][0] * grids[0][1])
+        return [self._pooled(cells[None], grids[0])[0].double()]
+
+    def _pooled(self, features: Tensor, grid: Grid) -> Tensor:
         windows, plane = self._windows(grid), features.mT.unflatten(2, grid)
         if self.mode == "bilinear":
             plane = F.interpolate(plane.float(), size=windows, mode="bilinear", align_corners=False).to(plane)

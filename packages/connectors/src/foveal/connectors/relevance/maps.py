@@ -25,21 +25,34 @@ def text_to_query(layers: Sequence[Tensor], position: int, visual: Tensor) -> Te
     return row[visual]
 
 
-def query_to_patch(layers: Sequence[tuple[Tensor | None, Tensor | None]]) -> Tensor:
+def query_to_patch(layers: Sequence[tuple[Tensor | None, Tensor | None]], begun: Tensor | None = None) -> Tensor:
     """Relevance of the patches for each query, [queries, patches]; patches do not mix: R_pp = I.
 
     `layers` are contributions in the connector, in layer order: of queries to queries, then of queries to patches, None
-    if a layer has no such attention. Raises ValueError if no layer attends to the patches, or `layers` are a batch.
+    if a layer has no such attention. `begun` is the relevance before the first layer, by default zero. Raises
+    ValueError if no layer attends to the patches, or `layers` are a batch.
     """
     first = next((cross for _, cross in layers if cross is not None), None)
     if first is None or first.ndim != 2:
         raise ValueError(f"{len(layers)} layers: one or more must attend to patches, [queries, patches] of one sample")
-    among, patches = torch.eye(first.shape[0]).to(first), torch.zeros_like(first)
+    among = torch.eye(first.shape[0]).to(first)
+    patches = torch.zeros_like(first) if begun is None else begun.to(first)
     for own, cross in layers:
         if own is not None:
             among, patches = among + mixed(own, among), patches + mixed(own, patches)
         if cross is not None:
             patches = patches + crossed(cross, among, torch.eye(cross.shape[1]).to(cross))
+    return patches
+
+
+def latent_to_patch(layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """As `query_to_patch`, where each layer has one attention to queries and patches together (perceivers): its two
+    parts, and all additions use the relevance from before the layer."""
+    among = torch.eye(len(layers[0][0])).to(layers[0][0])
+    patches = torch.zeros_like(layers[0][1])
+    for own, cross in layers:
+        patches = patches + mixed(own, patches) + crossed(cross, among, torch.eye(cross.shape[1]).to(cross))
+        among = among + mixed(own, among)
     return patches
 
 
