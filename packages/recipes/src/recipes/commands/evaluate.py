@@ -15,9 +15,10 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
+from recipes.evaluation.answered import Results
 from recipes.evaluation.asking import Asked, Asking, of_rank
 from recipes.evaluation.ranks import Ranks, ranks
-from recipes.evaluation.results import Results, write_results
+from recipes.evaluation.results import write_results
 from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash
 from recipes.progress.answered import AnsweredLine
 from recipes.reading.pictures import picture_size

@@ -3,41 +3,19 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from recipes.benchmarks.benchmark import Benchmark, Prompt
-from recipes.benchmarks.item import Item
+from recipes.benchmarks.benchmark import Prompt
 from recipes.evaluation.answer_files import write_llava_answers
+from recipes.evaluation.answered import Results
+from recipes.evaluation.page import show
 from recipes.evaluation.score_file import replace_file, write_scores
 from recipes.evaluation.scoring import Scores, scores_of
-from recipes.evaluation.settings import Settings
-
-
-@dataclass(frozen=True)
-class Results:
-    """Answers to a benchmark.
-
-    Attributes:
-        name: of the benchmark.
-        benchmark: the benchmark.
-        items: its questions.
-        answers: by key.
-        settings: how they were asked for; None: the answers were given.
-        left_out: number of questions that could not be asked.
-    """
-
-    name: str
-    benchmark: Benchmark
-    items: Sequence[Item]
-    answers: Mapping[str, str]
-    settings: Settings | None
-    left_out: int
 
 
 def write_results(results: Results, prompt: Prompt, folder: Path) -> None:
@@ -65,6 +43,8 @@ def write_results(results: Results, prompt: Prompt, folder: Path) -> None:
     if benchmark.submission is not None:
         paths["for the server"] = folder / benchmark.submission.file
         benchmark.submission.write(items, [results.answers.get(item.key) for item in items], paths["for the server"])
+    paths["page"] = folder / "report.html"
+    show(results, prompts, scores, paths["page"])
     if scores is None:
         sys.stderr.write(f"{results.name}, {benchmark.split}: the answers are not here, so nothing is scored\n")
     else:
