@@ -2,8 +2,9 @@
 
 from recipes.benchmarks.rows.joined_rows import JoinedRows, PartRows
 from recipes.benchmarks.rows.json_rows import JsonRows
+from recipes.benchmarks.rows.mme_rows import MmeRows
 from recipes.benchmarks.rows.parquet_rows import ParquetRows
 from recipes.benchmarks.rows.row import NoFileError, Row, Rows
 from recipes.benchmarks.rows.table_rows import TableRows
 
-__all__ = ["JoinedRows", "JsonRows", "NoFileError", "ParquetRows", "PartRows", "Row", "Rows", "TableRows"]
+__all__ = ["JoinedRows", "JsonRows", "MmeRows", "NoFileError", "ParquetRows", "PartRows", "Row", "Rows", "TableRows"]
