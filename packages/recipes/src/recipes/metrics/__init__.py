@@ -19,6 +19,7 @@ from recipes.metrics.record_answers import KeyInformation
 from recipes.metrics.relaxed_accuracy import RelaxedAccuracy
 from recipes.metrics.video_answers import ActivityNetQa
 from recipes.metrics.vqa import VqaAccuracy
+from recipes.metrics.word_f1 import WordF1
 from recipes.metrics.wups import Wups
 from recipes.metrics.yes_no import Mme, Pope, PopeFiles
 
@@ -49,5 +50,6 @@ __all__ = [
     "RelaxedAccuracy",
     "TreeAccuracy",
     "VqaAccuracy",
+    "WordF1",
     "Wups",
 ]

@@ -54,3 +54,18 @@ class Modality(Derived):
 
     def values(self, row: Row) -> Mapping[str, Any]:
         return {"modality": "text" if row.of(self.field) in (None, "", []) else "image"}
+
+
+class Initial(Derived):
+    """Adds the first letter of a text, such as the kind of NExT-QA's types: C, T, D.
+
+    Args:
+        name: of the value.
+        field: that holds the text.
+    """
+
+    def __init__(self, name: str, field: str) -> None:
+        self.names, self.name, self.field = (name,), name, field
+
+    def values(self, row: Row) -> Mapping[str, Any]:
+        return {self.name: row.text(self.field)[:1]}
