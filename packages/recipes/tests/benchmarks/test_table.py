@@ -10,6 +10,7 @@ from packages.recipes.tests.benchmarks.files import known
 
 from recipes.benchmarks.benchmark import FIELD
 from recipes.benchmarks.find import benchmark
+from recipes.benchmarks.regions import RegionRecords
 from recipes.benchmarks.row_records import FirstThatIsThere, RowRecords
 from recipes.benchmarks.rows import Row
 from recipes.command_line.benchmarks import names, path_of
@@ -17,12 +18,20 @@ from recipes.command_line.benchmarks import names, path_of
 
 def layouts(records):
     """The ways in which a benchmark's rows become questions."""
+    if isinstance(records, RegionRecords):
+        return layouts(records.records)
     if isinstance(records, FirstThatIsThere):
         return [one for each in records.records for one in layouts(each)]
     return [records] if isinstance(records, RowRecords) else []
 
 
-@pytest.mark.parametrize("name", names())
+TWINS = [name for name in names() if name.startswith("refcoco") and name not in ("refcoco", "refcoco_regions")]
+"""Benchmarks that differ from another one in names of files alone."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in TWINS else name for name in names()]
+)
 def test_a_benchmark_fits_together(name):
     found = known(name)
     assert found.about

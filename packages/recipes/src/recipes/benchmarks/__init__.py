@@ -5,6 +5,7 @@ from recipes.benchmarks.conversations import ConversationRecords
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.pages import PageRecords
 from recipes.benchmarks.records import Records
+from recipes.benchmarks.regions import RegionRecords
 from recipes.benchmarks.row_records import FirstThatIsThere, RowRecords
 from recipes.benchmarks.submission import Submission
 
@@ -16,6 +17,7 @@ __all__ = [
     "PageRecords",
     "Prompt",
     "Records",
+    "RegionRecords",
     "RowRecords",
     "Submission",
 ]

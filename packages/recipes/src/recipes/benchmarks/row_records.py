@@ -26,7 +26,7 @@ class RowRecords(Records):
         bare: pictures are in one folder, without the folders that the file names before them.
         text_only: some questions have no picture; otherwise a question without one is an error.
         videos: templates of the names that its video may have, relative to the benchmark's folder.
-        only: fields with the text that rows of this benchmark have; others are left out.
+        only: fields with the text, or the texts, that rows of this benchmark have; others are left out.
         must_be: fields with the text that all rows of this split have.
     """
 
@@ -42,7 +42,7 @@ class RowRecords(Records):
         bare: bool = False,
         text_only: bool = False,
         videos: Sequence[str] = (),
-        only: Mapping[str, str] | None = None,
+        only: Mapping[str, str | Sequence[str]] | None = None,
         must_be: Mapping[str, str] | None = None,
     ) -> None:
         self.rows, self.values, self.derived, self.id, self.images = rows, values, derived, id, images
@@ -54,7 +54,7 @@ class RowRecords(Records):
         rows, kept = 0, 0
         for row in self.rows.rows(folder):
             rows += 1
-            if any(row.text(key) != wanted for key, wanted in self.only.items()):
+            if any(row.text(key) not in _texts(wanted) for key, wanted in self.only.items()):
                 continue
             kept += 1
             for key, wanted in self.must_be.items():
@@ -69,7 +69,7 @@ class RowRecords(Records):
             seen[key] = row.where
             yield self._item(row, key, folder, pictures)
         if rows and not kept:
-            wanted = ", ".join(f"{key} {value!r}" for key, value in self.only.items())
+            wanted = ", ".join(f"{key} {' or '.join(_texts(value))}" for key, value in self.only.items())
             raise ValueError(f"{folder}: none of {rows} rows has {wanted}")
 
     def _item(self, row: Row, key: str, folder: Path, pictures: "_Pictures") -> Item:
@@ -90,6 +90,10 @@ class RowRecords(Records):
             if (folder / name).is_file():
                 return videos.file(name, row.where)
         raise ValueError(f"{row.where}: its video is missing: {folder / names[0]}")
+
+
+def _texts(wanted: str | Sequence[str]) -> Sequence[str]:
+    return [wanted] if isinstance(wanted, str) else wanted
 
 
 class FirstThatIsThere(Records):

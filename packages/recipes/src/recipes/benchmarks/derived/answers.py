@@ -1,7 +1,7 @@
 """The accepted answers of a question, however a file writes them."""
 
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recipes.benchmarks.derived.derived import Derived
@@ -15,12 +15,20 @@ class Answers(Derived):
         field: a text, a number, a list of them, or a list of objects.
         under: key of the text in each of these objects; null: they are no objects.
         literal: the field is a text that is a Python list, as in some tables.
+        more: fields with one more answer each, unless they are missing or empty.
     """
 
     names = ("answers",)
 
-    def __init__(self, field: str = "answers", *, under: str | None = None, literal: bool = False) -> None:
-        self.field, self.under, self.literal = field, under, literal
+    def __init__(
+        self,
+        field: str = "answers",
+        *,
+        under: str | None = None,
+        literal: bool = False,
+        more: Sequence[str] = (),
+    ) -> None:
+        self.field, self.under, self.literal, self.more = field, under, literal, more
 
     def values(self, row: Row) -> Mapping[str, Any]:
         found = read_list(row, self.field) if self.literal else row.of(self.field)
@@ -30,7 +38,8 @@ class Answers(Derived):
         rows = [row._replace(fields={self.field: value}) for value in each]
         if self.under is not None:
             rows = [row._replace(fields=self._object(row, value)) for value in each]
-        return {"answers": [one.text(self.field if self.under is None else self.under) for one in rows]}
+        texts = [one.text(self.field if self.under is None else self.under) for one in rows]
+        return {"answers": texts + [row.text(each) for each in self.more if row.fields.get(each) not in (None, "")]}
 
     def _object(self, row: Row, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):

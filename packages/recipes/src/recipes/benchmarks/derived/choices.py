@@ -16,6 +16,7 @@ class Choices(Derived):
         options: the field with the list, or with a text that is a Python list; or a field for each of them, which end
             at the first that is missing or empty.
         answer: field with the right letter, or its index from 0; null: answers are held back.
+        missing: texts that stand for an empty field, where a table has lost the difference.
         lettered: options begin with their letters, which are removed: `A. first`.
         empty: a question may have no options; it then has no letter, and `lines` is empty.
     """
@@ -25,10 +26,12 @@ class Choices(Derived):
         options: str | Sequence[str],
         answer: str | None = "answer",
         *,
+        missing: Sequence[str] = (),
         lettered: bool = False,
         empty: bool = False,
     ) -> None:
         self.options, self.answer, self.lettered, self.empty = options, answer, lettered, empty
+        self.missing = (None, "", *missing)
         self.names = ("options", "lines") if answer is None else ("options", "lines", "answer")
 
     def values(self, row: Row) -> Mapping[str, Any]:
@@ -53,7 +56,7 @@ class Choices(Derived):
             texts = []
             row.of(self.options[0])
             for field in self.options:
-                if row.fields.get(field) in (None, ""):
+                if row.fields.get(field) in self.missing:
                     break
                 texts.append(row.text(field))
         if self.lettered:

@@ -1,6 +1,6 @@
 """Texts that prompts are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recipes.benchmarks.derived.derived import Derived
@@ -30,16 +30,18 @@ class IfThere(Derived):
         name: of the value.
         field: a text, or a list of texts, which are joined by a comma and a space.
         form: the text, with `{}` for the field.
+        missing: texts that stand for an empty field, where a table has lost the difference.
     """
 
-    def __init__(self, name: str, field: str, form: str = "{}") -> None:
+    def __init__(self, name: str, field: str, form: str = "{}", *, missing: Sequence[str] = ()) -> None:
         self.names, self.name, self.field, self.form = (name,), name, field, form
+        self.missing = (None, "", *missing)
 
     def values(self, row: Row) -> Mapping[str, Any]:
         value = row.fields.get(self.field)
         if isinstance(value, list):
             value = ", ".join(map(str, value))
-        return {self.name: self.form.replace("{}", str(value)) if value not in (None, "") else ""}
+        return {self.name: self.form.replace("{}", str(value)) if value not in self.missing else ""}
 
 
 class WithoutEnding(Derived):

@@ -18,7 +18,7 @@ class ParquetRows(Rows):
 
     Args:
         split: the split, as files are called.
-        config: folder of the data set's configuration; null: there is none.
+        config: folder of the data set's configuration; `*`: all of them, one after the other; null: there is none.
 
     Raises:
         ImportError: without pyarrow, when rows are read.
@@ -38,8 +38,8 @@ class ParquetRows(Rows):
     def _reader(self, folder: Path) -> TableReader:
         places = [self.config] if self.config is not None else [".", "data"]
         for place in places:
-            if files := sorted((folder / place).glob(f"{self.split}-*.parquet")):
-                return ParquetReader(folder / place, files, folder, usable_columns)
+            if files := sorted(folder.glob(f"{place}/{self.split}-*.parquet")):
+                return ParquetReader(folder, files, folder, usable_columns)
             if (alone := folder / place / f"{self.split}.parquet").is_file():
                 return ParquetReader(alone, [alone], folder, usable_columns)
             if (saved := folder / place / self.split / STATE).is_file():
