@@ -52,7 +52,7 @@ def test_every_word_is_explained():
 def test_the_answer_is_the_models_own_if_none_is_given():
     model = model_of()
     own = answer(model, picture(), "What?", max_new_tokens=5)
-    explained = explain(model, picture(), "What?", max_new_tokens=5, per_word=False)
+    explained = explain(model, picture(), "What?", max_new_tokens=5, each=None)
     assert explained.answer == own
     assert explained.per_word == ()
 
@@ -68,12 +68,17 @@ def test_words_are_what_stands_between_spaces():
     assert model.processor.decode(sample.input_ids[places]) == text
 
 
+def test_tokens_are_explained_one_by_one():
+    explained = explain(model_of(), picture(), "What?", "A 12", each="token")
+    assert [word.word for word in explained.per_word] == ["A", "1", "2"]
+
+
 def test_the_model_is_left_as_it_was():
     model = model_of().train()
     model.encoder.requires_grad_(False)
     model.language_model.set_attn_implementation("eager")
     needed = [weight.requires_grad for weight in model.parameters()]
-    explain(model, picture(), "What?", "It", per_word=False)
+    explain(model, picture(), "What?", "It", each=None)
     assert model.training
     assert model.language_model.config._attn_implementation == "eager"
     assert [weight.requires_grad for weight in model.parameters()] == needed
@@ -92,7 +97,7 @@ def test_a_connector_without_rules_is_explained_by_gradients():
 @pytest.mark.parametrize("connector", [MlpProjector, partial(PerceiverResampler, queries=4, heads=2)])
 def test_several_pictures_have_a_map_each(connector):
     model = model_of(connector, UhdPlan(28, 7, 4))
-    explained = explain(model, [picture(60, 40), picture(20, 90)], "Both?", "Yes", per_word=False)
+    explained = explain(model, [picture(60, 40), picture(20, 90)], "Both?", "Yes", each=None)
     assert [found.shape for found in explained.over_answer] == [(40, 60), (90, 20)]
     assert all(found.sum() > 0 for found in explained.over_answer)
     assert {of_set.picture for of_set in explained.query_to_patch} == {0, 1}
