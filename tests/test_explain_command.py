@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal.connectors import CAbstractor, MlpProjector, PerceiverResampler
+from foveal.connectors import Chain, MlpProjector, PerceiverResampler, StridedPool
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, UhdPlan, VisionLanguageModel, byte_tokenizer, llama, save
 
@@ -68,10 +68,10 @@ def test_figures_and_numbers(asked, tmp_path, capsys):
 
 
 def test_a_connector_without_a_rule_is_named(asked, tmp_path, capsys):
-    abstractor = partial(CAbstractor, rows=2, columns=2, base_grid=(4, 4), hidden_width=8, depth=1)
-    numbers = asked(saved(tmp_path / "model", abstractor), "--answer=A", "--each=token")
+    pooled = partial(Chain, stages=[partial(StridedPool, mode="max")], last=MlpProjector)
+    numbers = asked(saved(tmp_path / "model", pooled), "--answer=A", "--each=token")
     assert not numbers["by_rules"]
-    assert "through the CAbstractor: by gradients" in capsys.readouterr().out
+    assert "through the Chain of StridedPool, MlpProjector: by gradients" in capsys.readouterr().out
 
 
 def test_tokens_that_are_patches_need_no_sheet(asked, tmp_path, capsys):

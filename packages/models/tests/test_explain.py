@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from foveal.connectors import CAbstractor, MlpProjector, PerceiverResampler
+from foveal.connectors import Chain, MlpProjector, PerceiverResampler, StridedPool
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, Turn, UhdPlan, VisionLanguageModel, answer, byte_tokenizer, explain, llama
 from foveal.models.relevance.words import words_of
@@ -87,7 +87,7 @@ def test_the_model_is_left_as_it_was():
 
 
 def test_a_connector_without_rules_is_explained_by_gradients():
-    connector = partial(CAbstractor, rows=2, columns=2, base_grid=(4, 4), hidden_width=8, depth=1)
+    connector = partial(Chain, stages=[partial(StridedPool, mode="max")], last=MlpProjector)
     explained = explain(model_of(connector), picture(), "What?", "It")
     assert not explained.by_rules
     assert explained.over_answer[0].sum() > 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foveal.connectors import Chain, Connector, Parallel
-from foveal.connectors.relevance import gradient_times_input, patches_of_tokens
+from foveal.connectors.relevance import patches_of_tokens, relevance_by_gradient
 from foveal.core import Grid, Size
 from foveal.models.generation.answer import Given
 from foveal.models.generation.answer import answer as answered
@@ -169,7 +169,7 @@ def _patches(
     if tables is not None:
         return [tokens @ table for table in tables]
     found = zip(call.maps, gradients.maps[of_set.call], strict=True)
-    return [gradient_times_input(features[of_set.place], gradient[of_set.place]) for features, gradient in found]
+    return [relevance_by_gradient(features[of_set.place], gradient[of_set.place]) for features, gradient in found]
 
 
 def _query_to_patch(
