@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from foveal.connectors import CAbstractor, MlpProjector, PerceiverResampler
+from foveal.connectors import Chain, MlpProjector, PerceiverResampler, StridedPool
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, Turn, UhdPlan, VisionLanguageModel, answer, byte_tokenizer, explain, llama
 from foveal.models.relevance.words import words_of
@@ -52,7 +52,7 @@ def test_every_word_is_explained():
 def test_the_answer_is_the_models_own_if_none_is_given():
     model = model_of()
     own = answer(model, picture(), "What?", max_new_tokens=5)
-    explained = explain(model, picture(), "What?", max_new_tokens=5, per_word=False)
+    explained = explain(model, picture(), "What?", max_new_tokens=5, each=None)
     assert explained.answer == own
     assert explained.per_word == ()
 
@@ -68,12 +68,17 @@ def test_words_are_what_stands_between_spaces():
     assert model.processor.decode(sample.input_ids[places]) == text
 
 
+def test_tokens_are_explained_one_by_one():
+    explained = explain(model_of(), picture(), "What?", "A 12", each="token")
+    assert [word.word for word in explained.per_word] == ["A", "1", "2"]
+
+
 def test_the_model_is_left_as_it_was():
     model = model_of().train()
     model.encoder.requires_grad_(False)
     model.language_model.set_attn_implementation("eager")
     needed = [weight.requires_grad for weight in model.parameters()]
-    explain(model, picture(), "What?", "It", per_word=False)
+    explain(model, picture(), "What?", "It", each=None)
     assert model.training
     assert model.language_model.config._attn_implementation == "eager"
     assert [weight.requires_grad for weight in model.parameters()] == needed
@@ -82,7 +87,7 @@ def test_the_model_is_left_as_it_was():
 
 
 def test_a_connector_without_rules_is_explained_by_gradients():
-    connector = partial(CAbstractor, rows=2, columns=2, base_grid=(4, 4), hidden_width=8, depth=1)
+    connector = partial(Chain, stages=[partial(StridedPool, mode="max")], last=MlpProjector)
     explained = explain(model_of(connector), picture(), "What?", "It")
     assert not explained.by_rules
     assert explained.over_answer[0].sum() > 0
@@ -92,7 +97,7 @@ def test_a_connector_without_rules_is_explained_by_gradients():
 @pytest.mark.parametrize("connector", [MlpProjector, partial(PerceiverResampler, queries=4, heads=2)])
 def test_several_pictures_have_a_map_each(connector):
     model = model_of(connector, UhdPlan(28, 7, 4))
-    explained = explain(model, [picture(60, 40), picture(20, 90)], "Both?", "Yes", per_word=False)
+    explained = explain(model, [picture(60, 40), picture(20, 90)], "Both?", "Yes", each=None)
     assert [found.shape for found in explained.over_answer] == [(40, 60), (90, 20)]
     assert all(found.sum() > 0 for found in explained.over_answer)
     assert {of_set.picture for of_set in explained.query_to_patch} == {0, 1}

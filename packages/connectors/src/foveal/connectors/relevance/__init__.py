@@ -8,7 +8,7 @@ DeCo gives no formula for query to patch through a Q-Former; that composition is
 from foveal.connectors.relevance.maps import latent_to_patch, query_to_patch, text_to_query, window_to_patch
 from foveal.connectors.relevance.recorded import RecordedAttention
 from foveal.connectors.relevance.rules import contribution, contributions, crossed, mixed, normalised, rollout
-from foveal.connectors.relevance.traced import TracedCall, gradient_times_input, patches_of_tokens, traced
+from foveal.connectors.relevance.traced import TracedCall, patches_of_tokens, relevance_by_gradient, traced
 
 __all__ = [
     "RecordedAttention",
@@ -16,12 +16,12 @@ __all__ = [
     "contribution",
     "contributions",
     "crossed",
-    "gradient_times_input",
     "latent_to_patch",
     "mixed",
     "normalised",
     "patches_of_tokens",
     "query_to_patch",
+    "relevance_by_gradient",
     "rollout",
     "text_to_query",
     "traced",

@@ -77,7 +77,7 @@ def patches_of_tokens(connector: "Connector", call: TracedCall, view: int) -> tu
     """Which patches the tokens of a view look at, whatever the question: the text-free map of query to patch.
 
     Attention is averaged over heads and composed by the rules, without gradients. If the connector does not say where
-    its tokens come from, the gradient of a token's squared length times the features stands in.
+    its tokens come from, gradients of a token's squared length stand in.
 
     Args:
         connector: that of the call.
@@ -96,9 +96,15 @@ def patches_of_tokens(connector: "Connector", call: TracedCall, view: int) -> tu
     return list(shares.split([features.shape[1] for features in call.maps], dim=1)), tables is not None
 
 
-def gradient_times_input(features: Tensor, gradient: Tensor) -> Tensor:
-    """Relevance of patches without rules: max(0, sum of x dy/dx over channels), twice [..., width] -> [...]."""
-    return (features.detach().double() * gradient.double()).sum(dim=-1).clamp(min=0).cpu()
+def relevance_by_gradient(features: Tensor, gradient: Tensor) -> Tensor:
+    """Relevance of patches without rules, [rows, width] twice -> [rows]: the effect on the score, to first order and if
+    above 0, of having this patch instead of the view's mean patch.
+
+    Without a mean patch to compare with it would be 0 for all connectors that begin with a norm, which is the same for
+    features of any length.
+    """
+    own = features.detach().double()
+    return ((own - own.mean(dim=0)) * gradient.double()).sum(dim=-1).clamp(min=0).cpu()
 
 
 def _by_gradient(call: TracedCall, view: int) -> list[Tensor]:
@@ -108,6 +114,6 @@ def _by_gradient(call: TracedCall, view: int) -> list[Tensor]:
         length = (token * token.detach()).sum()
         gradients = torch.autograd.grad(length, call.maps, retain_graph=True, allow_unused=True, materialize_grads=True)
         rows.append(
-            [gradient_times_input(*(each[view] for each in pair)) for pair in zip(call.maps, gradients, strict=True)]
+            [relevance_by_gradient(*(each[view] for each in pair)) for pair in zip(call.maps, gradients, strict=True)]
         )
     return [torch.stack(of_map) for of_map in zip(*rows, strict=True)]

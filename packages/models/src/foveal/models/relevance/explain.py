@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.connectors.relevance import gradient_times_input, patches_of_tokens
+from foveal.connectors import Chain, Connector, Parallel
+from foveal.connectors.relevance import patches_of_tokens, relevance_by_gradient
 from foveal.core import Grid, Size
 from foveal.models.generation.answer import Given
 from foveal.models.generation.answer import answer as answered
@@ -18,7 +19,7 @@ from foveal.models.relevance.on_picture import laid_on, map_grid
 from foveal.models.relevance.recorded_answer import Gradients, RecordedAnswer, at_rest, recorded_answer
 from foveal.models.relevance.sets import SetOfViews, sets_of
 from foveal.models.relevance.token_relevance import rows_by_layer, token_relevance
-from foveal.models.relevance.words import words_of
+from foveal.models.relevance.words import Each, words_of
 from foveal.models.views.any_picture import rgb_of
 from foveal.models.views.video import Video
 
@@ -66,15 +67,18 @@ class Explanation:
     Attributes:
         question: as it was asked.
         answer: the explained answer.
-        by_rules: whether the rules go through the connector; otherwise, gradients at the encoder's output.
+        connector: name of the connector, with the names of its parts if it has some.
+        by_rules: whether it says which patches its tokens come from; otherwise the maps are gradients times features at
+            the encoder's output.
         sizes: size of each picture.
         over_answer: for each picture, the map of the whole answer.
-        per_word: the words of the answer with their maps; empty if they were not asked for.
+        per_word: the words of the answer, or its tokens, with their maps; empty if they were not asked for.
         query_to_patch: for each set of views.
     """
 
     question: str
     answer: str
+    connector: str
     by_rules: bool
     sizes: tuple[Size, ...]
     over_answer: tuple[Map, ...]
@@ -88,7 +92,7 @@ def explain(
     question: str,
     answer: str | None = None,
     *,
-    per_word: bool = True,
+    each: Each | None = "word",
     max_new_tokens: int = 128,
 ) -> Explanation:
     """Find the parts of the pictures that made the model write its answer.
@@ -102,7 +106,7 @@ def explain(
         pictures: one or several, as for `answer`.
         question: as for `answer`.
         answer: the answer to explain; None: the model's own, greedy.
-        per_word: whether to explain each word too.
+        each: whether to explain each word too, or each token; None: only the whole answer.
         max_new_tokens: longest answer of the model's own, in tokens.
 
     Raises:
@@ -120,15 +124,22 @@ def explain(
         raise ValueError(f"{whose}: give an answer to explain")
     turns = [Turn("user", with_pictures(question, len(read))), Turn("assistant", text.strip())]
     sample = model.processor.encode(read, turns)
-    sets, words = sets_of(model, sample.sizes), words_of(model.processor, sample, text)
+    sets, words = sets_of(model, sample.sizes), words_of(model.processor, sample, text, each or "word")
     with at_rest(model), torch.enable_grad():
         recorded = recorded_answer(model, sample)
         everything = [place for word in words for place in word.places]
         over_answer = _maps(model, recorded, sets, everything)
-        of_words = [WordRelevance(word.text, _maps(model, recorded, sets, word.places)) for word in words if per_word]
+        of_words = [WordRelevance(word.text, _maps(model, recorded, sets, word.places)) for word in words if each]
         tables, by_rules = _query_to_patch(model, recorded, sets)
     sizes = tuple(Size(*size) for size in sample.sizes)
-    return Explanation(question, text.strip(), by_rules, sizes, over_answer, tuple(of_words), tables)
+    name = _named(model.connector)
+    return Explanation(question, text.strip(), name, by_rules, sizes, over_answer, tuple(of_words), tables)
+
+
+def _named(connector: Connector) -> str:
+    name = type(connector).__name__
+    parts = connector.parts if isinstance(connector, Chain | Parallel) else []
+    return f"{name} of {', '.join(map(_named, parts))}" if parts else name
 
 
 def _maps(
@@ -158,7 +169,7 @@ def _patches(
     if tables is not None:
         return [tokens @ table for table in tables]
     found = zip(call.maps, gradients.maps[of_set.call], strict=True)
-    return [gradient_times_input(features[of_set.place], gradient[of_set.place]) for features, gradient in found]
+    return [relevance_by_gradient(features[of_set.place], gradient[of_set.place]) for features, gradient in found]
 
 
 def _query_to_patch(
