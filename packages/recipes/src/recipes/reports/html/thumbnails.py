@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from bisect import bisect_left
 from collections.abc import Iterator
 from math import sqrt
 from tempfile import TemporaryFile
@@ -55,7 +56,9 @@ class Thumbnails:
 
         If they are too many for the smallest one, that is used.
         """
-        side = next((side for side in SIDES if self._estimate(side) <= budget), SIDES[-1])
+        stored = self._ends[-1] if self._ends else 0
+        first = 0 if stored <= budget else bisect_left(SIDES, True, key=lambda side: self._estimate(side) <= budget)
+        side = SIDES[min(first, len(SIDES) - 1)]
         for number in range(len(self)):
             yield self._at_most(number, side)
 
@@ -72,8 +75,11 @@ class Thumbnails:
         begin = self._ends[number - 1] if number else 0
         self._file.seek(begin)
         stored = self._file.read(self._ends[number] - begin)
-        picture = Pillow.open(io.BytesIO(stored))
-        return stored if picture.size == _fitting(picture.size, side) else _encoded(picture.convert("RGB"), side)
+        picture = Pillow.open(io.BytesIO(stored))  # reads only its size
+        # Rounding may leave it a little larger than the area.
+        if max(_fitting(picture.size, side)) > 0.98 * max(picture.size):
+            return stored
+        return _encoded(picture.convert("RGB"), side)
 
 
 def _encoded(picture: Image, side: float) -> bytes:
