@@ -2,7 +2,8 @@
 
 import io
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ EASY_SIZE = 14
 """Font size of the first pages, in pixels."""
 EASY_CHARACTERS = 3
 """Longest line of the first pages."""
+SINGLE = 0.2
+"""Difficulty up to which pages have a single line: letters are learnt sooner from short texts, and at less cost."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,30 @@ def draw_printed(settings: PrintedSettings, seed: int, index: int, *, progress: 
     rng = random.Random(f"{seed}/{index}")
     difficulty = rng.uniform(max(0.0, 2 * progress - 1), min(1.0, 2 * progress))
     font = font_of(_face(settings, rng, difficulty), _size(settings, rng, difficulty))
-    rows = _rows(settings, rng, difficulty)
+    return print_rows(_rows(settings, rng, difficulty), font, settings, rng, difficulty)
+
+
+def print_rows(
+    rows: Sequence[Row],
+    font: ImageFont.FreeTypeFont,
+    settings: PrintedSettings,
+    rng: random.Random,
+    difficulty: float = 1.0,
+) -> Page:
+    """A page with these rows; those for which there is no room are left out of the answer too.
+
+    Args:
+        rows: at least one; if not even the first has room, half of it is printed.
+        font: of all rows.
+        settings: how the page looks, apart from its text and font.
+        rng: where chance comes from.
+        difficulty: how much of the margins, noise and turns of `settings` there may be, 0 to 1.
+    """
     while True:
         page, kept = _laid_out(rows, font, rng, difficulty, settings.area)
         if kept:
             break
-        rows = [replace(rows[0], left=rows[0].left[: max(1, len(rows[0].left) // 2)].strip(), right="")]
+        rows = [Row(rows[0].left[: max(1, len(rows[0].left) // 2)].strip())]
     page = _worn(page, settings, rng, difficulty)
     return Page(page, (Turn("user", QUESTION), Turn("assistant", "\n".join(row.text for row in kept))))
 
@@ -114,7 +135,7 @@ def _size(settings: PrintedSettings, rng: random.Random, difficulty: float) -> i
 
 def _rows(settings: PrintedSettings, rng: random.Random, difficulty: float) -> list[Row]:
     most = round(EASY_CHARACTERS + difficulty * (settings.characters - EASY_CHARACTERS))
-    number = 1 + int(difficulty * rng.random() * settings.lines)
+    number = 1 + int(max(0.0, difficulty - SINGLE) / (1 - SINGLE) * rng.random() * settings.lines)
     columns = number > 1 and rng.random() < 0.3
     rows = []
     for _ in range(number):
@@ -124,8 +145,8 @@ def _rows(settings: PrintedSettings, rng: random.Random, difficulty: float) -> l
 
 
 def _laid_out(
-    rows: list[Row], font: ImageFont.FreeTypeFont, rng: random.Random, difficulty: float, area: int
-) -> tuple[Image, list[Row]]:
+    rows: Sequence[Row], font: ImageFont.FreeTypeFont, rng: random.Random, difficulty: float, area: int
+) -> tuple[Image, Sequence[Row]]:
     """Ink on a page, mode L, 255 where the ink is; and the rows for which there is room, from the first."""
     height = font.size * (1.15 + difficulty * rng.uniform(-0.05, 0.6))
     space = font.getlength(" ")

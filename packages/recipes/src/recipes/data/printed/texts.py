@@ -2,6 +2,7 @@
 
 import random
 import string
+from collections.abc import Callable
 
 from recipes.data.printed.words import WORDS
 
@@ -23,7 +24,7 @@ def line(rng: random.Random, most: int, difficulty: float) -> str:
     Args:
         rng: where chance comes from.
         most: longest line.
-        difficulty: 0: only digits; towards 1 more and more of the other kinds.
+        difficulty: 0: only digits; then more and more of the other kinds, from 1/6 on in their usual shares.
     """
     wanted = rng.randint(1, most)
     text = ""
@@ -47,14 +48,13 @@ _SWAPPED = str.maketrans(".,", ",.")
 
 def _piece(rng: random.Random, difficulty: float) -> str:
     """One word or number; its first character is no space."""
-    if rng.random() >= 2 * difficulty:
+    if rng.random() >= 6 * difficulty:
         return digits(rng, 6)
-    (make,) = rng.choices((_word, _made_up, _code, price, _date, _mixed, lambda rng: digits(rng, 8)), _WEIGHTS)
+    (make,) = rng.choices(tuple(KINDS.values()), WEIGHTS)
     return make(rng)
 
 
 _FORMS = ("{}",) * 12 + ("{},", "{}.", "{}:", "{};", "{}!", "{}?", "({})", '"{}"', "{}'s", "{}-", "{}/", "*{}")
-_WEIGHTS = (40, 18, 7, 12, 6, 14, 8)
 
 
 def _word(rng: random.Random) -> str:
@@ -119,3 +119,21 @@ def _mixed(rng: random.Random) -> str:
             rng.choice(("-", "&", "=", "|", "->", "...", "/", "+", "--", "***")),
         )
     )
+
+
+def _number(rng: random.Random) -> str:
+    return digits(rng, 8)
+
+
+KINDS: dict[str, Callable[[random.Random], str]] = {
+    "words": _word,
+    "words that no dictionary has": _made_up,
+    "codes": _code,
+    "prices": price,
+    "dates and times": _date,
+    "rare signs": _mixed,
+    "numbers": _number,
+}
+"""What pieces of text are, and what makes one."""
+WEIGHTS = (40, 18, 7, 12, 6, 14, 8)
+"""How often each kind occurs."""
