@@ -1,7 +1,7 @@
 """How well a model reads printed text: character error rates by size, font, kind of text and length of a line.
 
-Run `python -m tools.reader.measure CHECKPOINT`; `--write` puts the tables into docs/reader.md. All pages are drawn on the
-fly, with other numbers than those of training; fonts that training does not see are those of `HELD_OUT`.
+Run `python -m tools.reader.measure CHECKPOINT`; `--write` puts the tables into docs/reader.md. All pages are drawn on
+the fly, other ones than in training; fonts that training does not see are those of `HELD_OUT`.
 """
 
 import argparse
