@@ -99,7 +99,7 @@ TABLE = (ROOT / "docs/checkpoints.md").read_text(encoding="utf-8").partition("##
 def test_a_command_of_the_table_of_checkpoints(name, words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, *shlex.split(words)])
-    getattr(options, f"{name}_options")()
+    getattr(import_module(f"recipes.{name}"), f"{name}_options")()
 
 
 def test_the_table_of_checkpoints_names_every_kind():
