@@ -4,6 +4,7 @@ from foveal.models.checkpoints.folder import load_encoder, save
 from foveal.models.checkpoints.load import load, load_adapter
 from foveal.models.generation.answer import answer, answer_batch, stream
 from foveal.models.generation.generate import generate
+from foveal.models.generation.seen import SeenPictures
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.language_models.qwen3_vl import qwen3_vl_text
 from foveal.models.merges.anyres import AnyResMerge
@@ -62,6 +63,7 @@ __all__ = [
     "PadToSquare",
     "Processor",
     "Sample",
+    "SeenPictures",
     "SeparatorMerge",
     "SequenceMerge",
     "StretchToSquare",

@@ -1,0 +1,1 @@
+"""Benchmarks as tables: which files, which prompt, which answers, which metric."""
