@@ -65,6 +65,14 @@ def test_tokens_are_counted(foveal, requests, checkpoint):
     assert all(result.token_counts.output_tokens > 0 for result in found if result.text)
 
 
+def test_a_picture_is_encoded_once(foveal, requests):
+    model = foveal(batch_size=2)
+    documents = [asked(colour, question) for question in ("A?", "B?", "C?") for colour in ("red", "blue")]
+    model.generate_until(requests(model, documents, {"max_new_tokens": 2}))
+    seen = model._answering._seen
+    assert (seen.encoded, seen.reused) == (2, 4)
+
+
 @pytest.fixture
 def echo(monkeypatch):
     """Answers with the largest number of new tokens; a list of that and the number of prompts of each batch."""
@@ -112,7 +120,8 @@ def test_arguments_are_passed_on_and_unknown_ones_told(foveal, requests, monkeyp
     with caplog.at_level(logging.WARNING):
         model.generate_until(requests(model, [asked("red")] * 2, arguments | {"max_new_tokens": 2}))
     expected = {"max_new_tokens": 2, "temperature": 0.5, "top_p": 0.9, "num_beams": 2, "cuda_graphs": False}
-    assert passed == [expected] * 2
+    assert [{name: value for name, value in each.items() if name != "seen"} for each in passed] == [expected] * 2
+    assert passed[0]["seen"] is passed[1]["seen"]
     (told,) = [record.getMessage() for record in caplog.records]
     assert "image_aspect_ratio" in told
 

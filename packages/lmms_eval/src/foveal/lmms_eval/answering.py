@@ -13,6 +13,7 @@ from foveal.lmms_eval.settings import Settings
 from foveal.models import Sample, Video, VisionLanguageModel
 from foveal.models.generation.cuda_graphs import graphs_obstacle
 from foveal.models.generation.generate import generate_ids
+from foveal.models.generation.seen import SeenPictures
 from foveal.models.views.any_picture import rgb_of
 from foveal.models.views.draft import Draft
 
@@ -54,7 +55,7 @@ NOTHING = Answer("", 0, 0)
 
 
 class Answering:
-    """Answers questions in batches.
+    """Answers questions in batches; a picture that is asked again is not encoded again.
 
     Args:
         model: any model.
@@ -67,6 +68,7 @@ class Answering:
         self, model: VisionLanguageModel, *, batch_size: int, skip: bool = False, cuda_graphs: bool = False
     ) -> None:
         self.model, self.batch_size, self.skip, self.cuda_graphs = model, batch_size, skip, cuda_graphs
+        self._seen = SeenPictures(model)
 
     def answers(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """Yield every question's number with its answer, questions with equal settings together.
@@ -136,6 +138,7 @@ class Answering:
             top_p=settings.top_p,
             num_beams=settings.num_beams,
             cuda_graphs=self._uses_graphs and settings.num_beams == 1,
+            seen=self._seen,
         )
         rows = zip(samples, ids.tolist(), strict=True)
         return [self._answer(len(sample.input_ids), row, settings) for sample, row in rows]

@@ -20,7 +20,7 @@ STOPS = ("stop", "stop_sequences", "stop_strings")
 
 @dataclass(frozen=True)
 class Settings:
-    """How answers are generated; the defaults are those of lmms-eval's own models.
+    """How answers are generated; the defaults are those of lmms-eval's own LLaVA.
 
     Attributes:
         max_new_tokens: longest answer in tokens.
