@@ -114,6 +114,7 @@ def test_the_commands_of_an_installation(installed, tmp_path):
         "quantize",
         "export",
         "convert",
+        "serve",
         "shard",
     ):
         assert f"python -m recipes.{name} " in command(name, "--help")
