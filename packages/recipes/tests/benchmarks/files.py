@@ -6,7 +6,8 @@ from functools import cache
 
 from PIL import Image
 
-from recipes.benchmarks.find import benchmark, path_of
+from recipes.benchmarks.find import benchmark
+from recipes.command_line.benchmarks import path_of
 from recipes.reading.pictures import read_picture
 
 

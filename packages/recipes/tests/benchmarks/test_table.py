@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from packages.recipes.tests.benchmarks.files import known
 
 from recipes.benchmarks.benchmark import FIELD
-from recipes.benchmarks.find import benchmark, names, path_of
+from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.regions import RegionRecords
 from recipes.benchmarks.row_records import FirstThatIsThere, RowRecords
 from recipes.benchmarks.rows import Row
+from recipes.command_line.benchmarks import names, path_of
 
 
 def layouts(records):
@@ -59,9 +60,9 @@ def test_templates(fields):
 
 
 def test_an_unknown_name_is_told():
-    with pytest.raises(ValueError, match=r"there is no benchmark docvq; did you mean docvqa\?"):
+    with pytest.raises(ValueError, match=r"--benchmark docvq: there is none of that name; did you mean docvqa\?"):
         path_of("docvq")
-    with pytest.raises(ValueError, match=r"there is no file mine.yaml"):
+    with pytest.raises(ValueError, match=r"--benchmark mine.yaml: there is no such file"):
         path_of("mine.yaml")
 
 

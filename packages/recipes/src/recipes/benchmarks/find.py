@@ -1,7 +1,6 @@
-"""Find a benchmark by name, or in a YAML of one's own."""
+"""Build a benchmark from its YAML."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,38 +9,11 @@ from jsonargparse import ArgumentError, ArgumentParser
 from foveal.limited_yaml import read_yaml
 from recipes.benchmarks import submissions  # noqa: F401  # so that a YAML can name its classes
 from recipes.benchmarks.benchmark import Benchmark
+from recipes.command_line.benchmarks import path_of
 from recipes.commands.parser_limits import limit_parser
 
-TABLE = Path(__file__).parent / "table"
 EXTENDS = "extends"
 LONGEST_CHAIN = 5
-
-
-def names() -> list[str]:
-    """Names of the benchmarks that are known."""
-    return sorted(file.stem for file in TABLE.glob("*.yaml"))
-
-
-def path_of(name: str) -> Path:
-    """The YAML of a benchmark.
-
-    Args:
-        name: one of `names()`, or a path that ends in `.yaml`.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if name.endswith(".yaml"):
-        if Path(name).is_file():
-            return Path(name)
-        raise ValueError(f"there is no file {name}")
-    if name in names():
-        return TABLE / f"{name}.yaml"
-    near = get_close_matches(name, names(), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(
-        f"there is no benchmark {name:.60}; {hint}There are {', '.join(names())}, or give a YAML of your own"
-    )
 
 
 def benchmark(path: Path, allow: Sequence[str] = ()) -> Benchmark:

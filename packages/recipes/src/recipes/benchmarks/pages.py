@@ -41,6 +41,8 @@ class PageRecords(Records):
         settings: how pages look; default: as in training.
     """
 
+    needs_folder = False
+
     def __init__(self, pages: int = 100, *, seed: int = 1, settings: PageSettings | None = None) -> None:
         self.pages, self.seed, self.settings = pages, seed, settings or PageSettings()
 

@@ -1,6 +1,7 @@
 """Generate the answers to prompts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from math import inf
 from typing import Concatenate, ParamSpec, TypeVar
@@ -9,6 +10,7 @@ import torch
 from transformers import GenerationConfig, TextStreamer
 
 from foveal.models.generation.cuda_graphs import Steps, chooser, decode, graphs_obstacle
+from foveal.models.generation.seen import SeenPictures
 from foveal.models.language_models.injection import injected
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Batch
@@ -46,6 +48,7 @@ def generate(
     num_beams: int = 1,
     cuda_graphs: bool = False,
     on_text: Callable[[str], None] | None = None,
+    seen: SeenPictures | None = None,
 ) -> list[str]:
     """The answers to a batch of prompts, without special tokens or surrounding whitespace.
 
@@ -59,6 +62,7 @@ def generate(
         cuda_graphs: launch all kernels of a decoding step at once, see `generation.cuda_graphs`; greedy answers stay
             the same.
         on_text: called with every piece of text as soon as it is complete; for a single prompt only.
+        seen: keeps the pictures of this model, so that those it knows are not encoded again.
 
     Raises:
         ValueError: if a setting is out of range, the batch is padded on the right, prompt and answer exceed the
@@ -95,8 +99,10 @@ def generate(
     # Ignore a published model's own generation settings, such as a repetition penalty: nobody asked for them.
     recommended, language_model.generation_config = language_model.generation_config, GenerationConfig()
     try:
-        batch = batch.to(model.device)
-        prompt = model.embed(batch.input_ids, batch.views, batch.sizes)
+        # Before the views go to the device: there they could not be recognised without coming back.
+        pictures = None if seen is None else seen(batch.views, batch.sizes)
+        batch = batch.to(model.device) if seen is None else replace(batch, views=()).to(model.device)
+        prompt = model.embed(batch.input_ids, batch.views, batch.sizes, pictures)
         if cuda_graphs:
             ids = decode(
                 Steps(language_model, prompt, batch.attention_mask, max_new_tokens, batch.position_ids),
