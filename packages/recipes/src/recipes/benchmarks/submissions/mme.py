@@ -26,7 +26,7 @@ class MmeFiles(Submission):
             subtask, picture = item.values["subtask"], item.values["picture"].rpartition("/")[2]
             cells = [picture, item.values["original"], item.values["answer"], " ".join((said or "").split())]
             pairs.setdefault(subtask, {}).setdefault(picture, []).append("\t".join(cells))
-        path.mkdir()
+        path.mkdir(exist_ok=True)
         for subtask, pictures in pairs.items():
             lines = [line for pair in pictures.values() for line in pair]
             (path / f"{subtask}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
