@@ -11,6 +11,7 @@ from PIL.Image import Image
 from foveal.models import Turn
 
 QUESTION = "<image>\nRead."
+DIGITS = "0123456789"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float 
     def between(easy: float, low: float, high: float) -> int:
         return round(easy + difficulty * (rng.uniform(low, high) - easy))
 
-    number = "".join(rng.choices("0123456789", k=rng.randint(*settings.digits)))
+    number = "".join(rng.choices(DIGITS, k=rng.randint(*settings.digits)))
     font = _font(between(settings.easy_font_size, *settings.font_sizes))
     left, top, right, bottom = font.getbbox(number)
     width, height = rng.choice(settings.sizes) if rng.random() < difficulty else settings.easy_size
