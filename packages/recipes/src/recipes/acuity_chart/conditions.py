@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from foveal.core import Size
-from foveal.models.prompts.templates import PLACEHOLDER
 from foveal.models.published import is_published
 from recipes.acuity_chart.glyphs import FONTS, FontName, relative_height
-from recipes.acuity_chart.trained_on import trained_on
-from recipes.data.pages import DIGITS, QUESTION
+from recipes.acuity_chart.trained_on import READ, trained_on
+from recipes.data.pages import PageSettings
 
 T = TypeVar("T")
 ASKED = "What is written in this picture? Answer with its characters only."
@@ -58,10 +57,10 @@ def conditions_of(checkpoint: Path) -> Conditions:
     Raises:
         ValueError: as for `trained_on`.
     """
-    found, read = trained_on(checkpoint), QUESTION.removeprefix(PLACEHOLDER).strip()
+    found = trained_on(checkpoint)
     if found is None:
-        question = ASKED if is_published(checkpoint) else read
-        return Conditions(None, DIGITS, question, HEIGHTS, SIZES, FONTS, CONTRASTS)
+        question = ASKED if is_published(checkpoint) else READ
+        return Conditions(None, PageSettings().characters, question, HEIGHTS, SIZES, FONTS, CONTRASTS)
     tallest = floor(found.settings.font_sizes[1] * relative_height(PRINTED, found.alphabet))
     heights = tuple(float(height) for height in range(max(tallest, SMALLEST), SMALLEST - 1, -1))
     return Conditions(found.source, found.alphabet, found.question, heights, found.sizes, (PRINTED,), (1.0,))

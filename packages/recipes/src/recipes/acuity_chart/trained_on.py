@@ -8,11 +8,13 @@ from typing import Any
 from foveal.core import Size
 from foveal.limited_yaml import read_yaml
 from foveal.models.prompts.templates import PLACEHOLDER
-from recipes.data.pages import DIGITS, QUESTION, PageSettings
+from recipes.data.pages import LINE_QUESTION, QUESTION, PageSettings
 from recipes.run.folder import CONFIG
 
 PAGES = ("recipes.data.PagesData", "recipes.data.modules.PagesData")
 """Class paths of the built-in pages in a run's configuration."""
+READ = QUESTION.removeprefix(PLACEHOLDER).strip()
+"""What is asked about built-in pages."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def trained_on(checkpoint: Path) -> TrainedOn | None:
         settings = PageSettings(**{name: _tuples(value) for name, value in (given.get("settings") or {}).items()})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{path}, data.init_args.settings: these are no settings of pages ({error})") from error
-    return TrainedOn(path, DIGITS, QUESTION.removeprefix(PLACEHOLDER).strip(), settings)
+    # A chart has one line.
+    question = READ if settings.lines[1] == 1 else LINE_QUESTION.format(1)
+    return TrainedOn(path, "".join(dict.fromkeys(settings.characters)), question, settings)
 
 
 def _tuples(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 import argparse
 
-from recipes.command_line.acuity_options import acuity_options
+from recipes.command_line.acuity_options import acuity_options as acuity_options
 from recipes.command_line.console import stop
+from recipes.command_line.explain_options import explain_options as explain_options
 from recipes.command_line.local_paths import local_path
 from recipes.command_line.model_options import (
     add_allow_import,
@@ -15,19 +16,8 @@ from recipes.command_line.model_options import (
     read_output,
 )
 from recipes.command_line.option_parser import OptionParser
+from recipes.command_line.serve_options import serve_options as serve_options
 from recipes.command_line.sources import literal
-
-__all__ = [
-    "acuity_options",
-    "chat_options",
-    "convert_options",
-    "export_options",
-    "merge_options",
-    "merge_shards_options",
-    "predict_options",
-    "quantize_options",
-    "shard_options",
-]
 
 
 def predict_options() -> argparse.Namespace:
