@@ -2,6 +2,7 @@
 
 import argparse
 
+from recipes.command_line.acuity_options import acuity_options as acuity_options
 from recipes.command_line.console import stop
 from recipes.command_line.explain_options import explain_options as explain_options
 from recipes.command_line.local_paths import local_path
