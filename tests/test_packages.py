@@ -109,6 +109,7 @@ def test_the_commands_of_an_installation(installed, tmp_path):
         "cost",
         "predict",
         "chat",
+        "compare",
         "merge",
         "merge_shards",
         "quantize",
