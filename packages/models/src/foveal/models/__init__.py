@@ -20,6 +20,7 @@ from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
 from foveal.models.prompts.templates import Turn
+from foveal.models.relevance.explain import Explanation, QueryToPatch, WordRelevance, explain
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepseek_ocr2 import DeepSeekOcr2Plan
@@ -52,6 +53,7 @@ __all__ = [
     "DeepStackMerge",
     "DeepStackPlan",
     "DynamicTilesPlan",
+    "Explanation",
     "LevelsMerge",
     "MarkedPlan",
     "Merge",
@@ -62,6 +64,7 @@ __all__ = [
     "OneVisionPlan",
     "PadToSquare",
     "Processor",
+    "QueryToPatch",
     "Sample",
     "SeenPictures",
     "SeparatorMerge",
@@ -75,9 +78,11 @@ __all__ = [
     "Video",
     "ViewPlan",
     "VisionLanguageModel",
+    "WordRelevance",
     "answer",
     "answer_batch",
     "byte_tokenizer",
+    "explain",
     "generate",
     "image_size",
     "llama",
