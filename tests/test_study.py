@@ -150,7 +150,7 @@ def test_stopped_and_continued_as_typed(tmp_path):
     words += ["--arms", "llava", "deco", "--seeds", "0", "--jobs", "2"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     stopped = subprocess.Popen(
-        [*words, "--steps", "200"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [*words, "--steps", "60"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
     seed = tmp_path / "out/seed-0"
     end = time.monotonic() + 300
@@ -164,7 +164,7 @@ def test_stopped_and_continued_as_typed(tmp_path):
     assert all(list((seed / name / "states").glob("step-*")) for name in ("llava", "deco"))
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + (seed / "llava.log").read_text()
-    assert all(Study(tmp_path / "out", 200).scores(0, name)[-1].step == 200 for name in ("llava", "deco"))
+    assert all(Study(tmp_path / "out", 60).scores(0, name)[-1].step == 60 for name in ("llava", "deco"))
     (tmp_path / "study.md").write_text("# Study\n")
     words += ["--report", "--docs", str(tmp_path)]
     subprocess.run(words, cwd=tmp_path, env=environment, check=True)
