@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import TINY
 from tools.reader import pack as packing
 from tools.reader.measure import BEGIN, END, LENGTHS, SIZES, Fonts, of_kind, of_length, tables, written
 
@@ -106,3 +107,24 @@ def test_the_commands(tiny, tmp_path):
 
     assert len(rows_of(run("tools.reader.measure", "checkpoint", "--pages", "1", "--built_in"))) == 4 + 22
     assert run("tools.reader.pack", "checkpoint", "--output", "packed").endswith(" bytes of weights: packed\n")
+
+
+PRINTED = ("--config", "reader.yaml", "--data.printing.fonts", "[matplotlib]", "--data.val_fonts", "[matplotlib]")
+
+
+@pytest.mark.slow
+def test_training_is_stopped_and_goes_on_with_the_same_command(command, tmp_path):
+    short = ("--run", "run", "--controls=false", "--model.max_new_tokens=4", *TINY, "--states.every_steps=1")
+    command("fit", *PRINTED, *short, "--trainer.max_steps=1")
+    done = command("fit", *PRINTED, *short, "--ckpt_path", "last")
+    assert "checkpoint: run/checkpoint" in done.stdout
+    assert [state.name for state in sorted((tmp_path / "run/states").iterdir())][-1] == "step-00000003"
+    assert packing.pack(tmp_path / "run", tmp_path / "packed") <= packing.MOST
+    assert load(tmp_path / "packed").processor.plan.max_slices == 12
+
+
+@pytest.mark.slow
+def test_unknown_fonts_are_told_before_the_first_step(command):
+    refused = command("fit", *PRINTED[:2], "--data.printing.fonts", "[fonts-comic]", "--run", "run", *TINY, code=1)
+    assert "fonts-comic: only matplotlib" in refused.stderr
+    assert len(refused.stderr.splitlines()) <= 4
