@@ -66,30 +66,20 @@ def test_the_tables_replace_the_old_ones():
     assert written(written(page, "first"), "new") == written(page, "new")
 
 
-def test_the_package_gets_half_precision(tiny, tmp_path):
+def test_the_package_gets_bfloat16(tiny, tmp_path):
     save(tiny, tmp_path / "whole")
     size = packing.pack(tmp_path / "whole", tmp_path / "packed")
     again = load(tmp_path / "packed")
     for name, weight in tiny.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], weight.half(), rtol=0, atol=0)
+        torch.testing.assert_close(again.state_dict()[name], weight.bfloat16(), rtol=0, atol=0)
     assert size < 1.2 * 2 * sum(weight.numel() for weight in tiny.parameters())
 
 
-def test_weights_that_the_package_cannot_have(tiny, tmp_path, monkeypatch):
+def test_weights_that_are_too_large(tiny, tmp_path, monkeypatch):
     large = save(tiny, tmp_path / "large")
     monkeypatch.setattr(packing, "MOST", 1000)
     with pytest.raises(ValueError, match="at most 1,000 are allowed"):
         packing.pack(large, tmp_path / "packed")
-    monkeypatch.undo()
-    weight = tiny.connector.layers[0].bias
-    kept = weight.detach().clone()
-    with torch.no_grad():
-        weight[0] = 1e6
-    save(tiny, tmp_path / "overflowing")
-    with torch.no_grad():
-        weight.copy_(kept)
-    with pytest.raises(ValueError, match="too large for float16"):
-        packing.pack(tmp_path / "overflowing", tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 
 
