@@ -2,7 +2,7 @@
 
 import argparse
 
-from recipes.command_line.compare_options import compare_options
+from recipes.command_line.compare_options import compare_options as compare_options
 from recipes.command_line.console import stop
 from recipes.command_line.explain_options import explain_options as explain_options
 from recipes.command_line.local_paths import local_path
@@ -18,18 +18,6 @@ from recipes.command_line.model_options import (
 from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.serve_options import serve_options as serve_options
 from recipes.command_line.sources import literal
-
-__all__ = [
-    "chat_options",
-    "compare_options",
-    "convert_options",
-    "export_options",
-    "merge_options",
-    "merge_shards_options",
-    "predict_options",
-    "quantize_options",
-    "shard_options",
-]
 
 
 def predict_options() -> argparse.Namespace:
