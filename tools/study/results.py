@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from recipes.run.metrics_csv import read_rows
+from recipes.run.rows import read_rows
 
 MANIFEST = "study.json"
 

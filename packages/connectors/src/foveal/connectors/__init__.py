@@ -1,7 +1,7 @@
 """Connectors turn image features into language-model tokens."""
 
 from foveal.connectors.c_abstractor import CAbstractor
-from foveal.connectors.combine import Chain, Parallel, SplitMlp
+from foveal.connectors.combine import Chain, Parallel
 from foveal.connectors.connector import Connector, Widths, grouped
 from foveal.connectors.d_abstractor import DAbstractor
 from foveal.connectors.flamingo import FlamingoPerceiver
@@ -14,10 +14,13 @@ from foveal.connectors.mlp import MlpProjector
 from foveal.connectors.mmfuser import MMFuser
 from foveal.connectors.norm import Norm
 from foveal.connectors.patch_merger import PatchMerger
-from foveal.connectors.pool import AdaptivePool, LdpV2, Pool, SpaceTimePool, StridedPool
+from foveal.connectors.pool import AdaptivePool, LdpV2, Pool
 from foveal.connectors.qformer import QFormer
 from foveal.connectors.resampler import PerceiverResampler, SpatialResampler
 from foveal.connectors.shuffle import ConvPool, PixelShuffle
+from foveal.connectors.space_time_pool import SpaceTimePool
+from foveal.connectors.split_mlp import SplitMlp
+from foveal.connectors.strided_pool import StridedPool
 from foveal.connectors.token_packer import TokenPacker
 from foveal.core import Grid
 

@@ -1,13 +1,13 @@
 """Honeybee's C-Abstractor: convolutions before and after an average."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Widths, one_width
-from foveal.connectors.placed import positions_for, small, with_end_tokens
+from foveal.connectors.placed import positions_for, small, with_end_rows, with_end_tokens
 from foveal.connectors.pool import PooledConnector, pool_matrix
 from foveal.connectors.separable import resized
 from foveal.core import Grid, KeyMap
@@ -121,6 +121,10 @@ class CAbstractor(PooledConnector):
         for block in self.after.values():
             plane = block(plane)
         return with_end_tokens(self.layers(plane.flatten(1, 2)), self.end_tokens)
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """The windows of the averaging alone, without the neighbours that the convolutions add."""
+        return [with_end_rows(self.shares(grids[0]), self.num_end_tokens)]
 
 
 class RegBlock(nn.Module):

@@ -1,6 +1,6 @@
 """Connectors built from connectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -70,6 +70,18 @@ class Chain(Connector):
             maps, grids = [stage(maps, grids)], [self._after(stage, following, grids)[0]]
         result: Tensor = self.last(maps, grids)
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """The product of all parts'; None if one of them does not know."""
+        first: list[Tensor] | None = None
+        for part, following in zip(self.parts, [*self.parts[1:], None], strict=True):
+            own = part.token_to_patch(grids, seen)
+            if own is None:
+                return None
+            first = own if first is None else [own[0] @ each for each in first]
+            if following is not None:
+                grids = [self._after(part, following, grids)[0]]
+        return first
 
     def _before_last(self, grids: Sequence[Grid]) -> tuple[Grid, bool]:
         """The grid that the last part receives, and whether its cells are still positions in the view."""
@@ -177,46 +189,22 @@ class Parallel(Connector):
             return torch.stack(tokens, dim=-2).flatten(-3, -2)
         return torch.cat(tokens, dim=-1 if self.join == "channels" else -2)
 
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """Each branch's, of its own map; of joined channels, every branch has as many."""
+        own: list[Tensor] = []
+        for branch, grid in zip(self.parts, grids, strict=True):
+            of_branch = branch.token_to_patch([grid], seen)
+            if of_branch is None:
+                return None
+            own += of_branch
+        if self.join == "channels":
+            return [each / len(own) for each in own]
+        if self.join == "interleave":
+            number = len(own)
+            return [torch.kron(each, torch.eye(number).double()[:, place, None]) for place, each in enumerate(own)]
+        return list(torch.block_diag(*own).split([each.shape[1] for each in own], dim=1))
+
     @property
     def _in_place(self) -> bool:
         """Whether results are joined position by position, so that there are as many tokens as from one branch."""
         return self.join in ("channels", "levels")
-
-
-class SplitMlp(Connector):
-    """A linear layer per map, concatenated along channels, then GELU and a linear layer over all (DeepSeek-VL, arXiv
-    2403.05525, section 3.1).
-
-    Args:
-        in_width: channels of every map.
-        out_width: channels of the language model, divided among the maps.
-
-    Raises:
-        ValueError: if there is only one map, or the width does not divide.
-    """
-
-    def __init__(self, in_width: Widths, out_width: int) -> None:
-        super().__init__()
-        self.in_width = several_widths(in_width)
-        self.out_width = out_width
-        if out_width % len(self.in_width):
-            raise ValueError(f"{out_width} channels cannot be divided among {len(self.in_width)} maps")
-        share = out_width // len(self.in_width)
-        self.up = nn.ModuleList(nn.Linear(width, share) for width in self.in_width)
-        self.out = nn.Linear(out_width, out_width)
-
-    def num_tokens(self, *grids: Grid) -> int:
-        if len(set(grids)) > 1:
-            raise ValueError(f"SplitMlp joins maps cell by cell, but their grids differ: {list(grids)}")
-        return grids[0][0] * grids[0][1]
-
-    def out_grid(self, *grids: Grid) -> Grid | None:
-        return grids[0]
-
-    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
-        """[views, cells, width] per map -> [views, cells, out_width]."""
-        maps, grids = self.checked(maps, grids, mask)
-        self.num_tokens(*grids)
-        joined = torch.cat([up(features) for up, features in zip(self.up, maps, strict=True)], dim=-1)
-        result: Tensor = self.out(nn.functional.gelu(joined))
-        return result

@@ -1,7 +1,7 @@
 """The interface of every connector, and a helper for ragged views."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isqrt
 from typing import TYPE_CHECKING, ClassVar
 
@@ -77,6 +77,23 @@ class Connector(nn.Module, ABC):
 
         @typed_as(forward)
         def __call__(self) -> None: ...
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """How much every patch of one view counts in every token, for relevance maps (`foveal.connectors.relevance`).
+
+        Without attention it is what the token is made of: the rows of all maps together sum to 1, or to 0 for a token
+        that comes from no patch. With attention it is what the token has read, composed by the rules.
+
+        Args:
+            grids: (rows, columns) of each map.
+            seen: weights of the attention calls of `forward`, in their order, [sequences of the view, queries, keys]
+                each: contributions to a score, or means over heads. Every connector takes those of its own calls.
+
+        Returns:
+            [levels * tokens, prefix_tokens + rows*columns] for each map, level after level, float64; None if it is not
+            known, as for connectors that do not say: then gradients are used instead.
+        """
+        return None
 
     def checked(
         self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None

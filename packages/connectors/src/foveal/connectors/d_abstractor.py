@@ -1,6 +1,6 @@
 """Honeybee's D-Abstractor: queries on a pooled grid that sample the map around them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from foveal.connectors.attention import CrossAttention
 from foveal.connectors.connector import Widths
 from foveal.connectors.deformable import DeformableAttention
-from foveal.connectors.placed import positions_for
+from foveal.connectors.placed import positions_for, with_end_rows
 from foveal.connectors.pool import PooledConnector
+from foveal.connectors.relevance.maps import query_to_patch
 from foveal.core import Backend, Grid, KeyMap
 
 KINDS = ("weight", "bias")
@@ -151,6 +152,13 @@ class DAbstractor(PooledConnector):
             tokens = torch.cat([tokens, self.end_tokens.expand(len(tokens), -1, -1)], dim=1)
         result: Tensor = self.out_projection(tokens)
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        cells = [rows * columns for rows, columns in grids]
+        tables = [(next(seen)[0], next(seen)[0]) for _ in range(self.depth)]
+        begun = self.shares(grids[0]) if self.pooled == "target" else None
+        read = with_end_rows(query_to_patch(tables, begun), self.num_end_tokens)
+        return list(read.split(cells, dim=1))
 
 
 class DeformableLayer(nn.Module):

@@ -6,6 +6,7 @@ from math import pi
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
 
 from foveal.core import Grid, without_autocast
 
@@ -25,6 +26,11 @@ def deformable_attention(value: Tensor, grids: Sequence[Grid], locations: Tensor
     Returns:
         [batch, queries, heads*head_width], in the dtype of `value`
     """
+    if has_torch_function((value, locations, weights)):  # such as `RecordedAttention`
+        computed: Tensor = handle_torch_function(
+            deformable_attention, (value, locations, weights), value, grids, locations, weights
+        )
+        return computed
     batch, keys, heads, head_width = value.shape
     with without_autocast(value.device):
         kind = torch.promote_types(value.dtype, torch.float32)

@@ -1,6 +1,6 @@
 """Flamingo's perceiver resampler: latents that attend to the features and to themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention, with_all
 from foveal.connectors.connector import Connector, Widths
+from foveal.connectors.relevance.maps import latent_to_patch
 from foveal.core import Backend, Grid, KeyMap
 
 FLAMINGO = KeyMap(
@@ -103,6 +104,11 @@ class FlamingoPerceiver(Connector):
         self.checked(maps, grids, mask)
         result: Tensor = self.projection(self.read(maps, mask))
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        cells = [rows * columns for rows, columns in grids]
+        tables = [next(seen)[0].split([sum(cells), self.num_latents], dim=1) for _ in range(self.depth)]
+        return list(latent_to_patch([(own, patches) for patches, own in tables]).split(cells, dim=1))
 
     def read(self, maps: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
         """The latents after the last layer, [views, latents, in_width], before the projection."""

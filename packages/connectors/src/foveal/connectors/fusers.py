@@ -1,6 +1,6 @@
 """Join several maps into one without attention: average, concatenation, Dense Connector."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -67,8 +67,18 @@ class Average(Fuser):
         """[views, cells, width] per map -> [views, cells, width]."""
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
-        shares = self.get_buffer("fixed") if self.logits is None else self.logits.softmax(dim=0)
-        return torch.stack([share * features for share, features in zip(shares.to(maps[0]), maps, strict=True)]).sum(0)
+        return torch.stack(
+            [share * features for share, features in zip(self._weights().to(maps[0]), maps, strict=True)]
+        ).sum(0)
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """The maps by the sizes of their shares."""
+        weights = self._weights().detach().abs().double().cpu()
+        return [share * own_cells(grids) for share in weights / weights.sum()]
+
+    def _weights(self) -> Tensor:
+        """The share of each map, [maps]."""
+        return self.get_buffer("fixed") if self.logits is None else self.logits.softmax(dim=0)
 
 
 class ConcatChannels(Fuser):
@@ -84,6 +94,9 @@ class ConcatChannels(Fuser):
         maps, grids = self.checked(maps, grids, mask)
         self.one_grid(grids)
         return torch.cat(list(maps), dim=-1)
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        return [own_cells(grids) / len(grids)] * len(grids)
 
 
 class ConcatTokens(Fuser):
@@ -103,6 +116,10 @@ class ConcatTokens(Fuser):
     def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
         """[views, cells, width] per map -> [views, sum of cells, width]."""
         return torch.cat(list(self.checked(maps, grids, mask)[0]), dim=1)
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        cells = [rows * columns for rows, columns in grids]
+        return list(torch.eye(sum(cells), dtype=torch.float64).split(cells, dim=1))
 
 
 class DenseConnector(Fuser):
@@ -161,3 +178,23 @@ class DenseConnector(Fuser):
             return torch.cat([final, *short], dim=1)
         halves = torch.stack(list(maps[: self.averaged])).unflatten(0, (2, -1)).mean(dim=1)
         return torch.cat([final, *halves], dim=-1)
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """Parts of the channels count alike; of a mean, each of its maps by its share."""
+        own, number = own_cells(grids), len(grids)
+        if self.kind == "sci":
+            return [own / number] * number
+        if self.kind == "sti":
+            short = own[: len(own) // MERGED * MERGED].unflatten(0, (-1, MERGED)).mean(dim=1)
+            blocks = [own, *[short] * (number - 1)]
+            rows = torch.block_diag(*blocks).split(len(own), dim=1)
+            return [*rows[1:], rows[0]]
+        in_mean = 2 / (3 * self.averaged)
+        weights = [in_mean if place < self.averaged else 0.0 for place in range(number)]
+        weights[-1] += 1 / 3
+        return [weight * own for weight in weights]
+
+
+def own_cells(grids: Sequence[Grid]) -> Tensor:
+    """For tokens that are the cells of the first map one by one: [cells, cells], float64."""
+    return torch.eye(grids[0][0] * grids[0][1], dtype=torch.float64)

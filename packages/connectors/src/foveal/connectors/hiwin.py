@@ -1,6 +1,6 @@
 """Hierarchical window attention: queries attend to their window in maps of several resolutions (LLaVA-UHD v2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Widths, square_side
+from foveal.connectors.relevance.maps import window_to_patch
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.connectors.windows import points_of, windows
 from foveal.core import Backend, Grid, KeyMap, attention
@@ -96,6 +97,9 @@ class HiwinAttention(Connector):
         joined = self.join(attended.flatten(1).unflatten(0, (views, self.queries)))
         tokens: Tensor = self.post_norm(joined) @ self.projection
         return tokens
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        return window_to_patch(next(seen), grids)
 
     def _keys_and_values(self, number: int, features: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Keys and values in the windows of map `number`, [views*queries, points of a window, width] each."""

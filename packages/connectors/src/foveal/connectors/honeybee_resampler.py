@@ -1,6 +1,6 @@
 """Honeybee's resampler, the baseline of its abstractors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention
 from foveal.connectors.connector import Connector, Widths, one_width
-from foveal.connectors.placed import positions_for, small, with_end_tokens
+from foveal.connectors.placed import positions_for, small, with_end_rows, with_end_tokens
+from foveal.connectors.relevance.maps import latent_to_patch
 from foveal.core import Backend, Grid, KeyMap
 
 KINDS = ("weight", "bias")
@@ -106,6 +107,11 @@ class HoneybeeResampler(Connector):
         for layer in self.layers:
             tokens = layer(tokens, features)
         return with_end_tokens(self.out_projection(tokens), self.end_tokens)
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        cells = grids[0][0] * grids[0][1]
+        tables = [next(seen)[0].split([self.queries, cells], dim=1) for _ in range(self.depth)]
+        return [with_end_rows(latent_to_patch([(own, patches) for own, patches in tables]), self.num_end_tokens)]
 
 
 class ResamplerLayer(nn.Module):

@@ -1,6 +1,6 @@
 """Idefics2's perceiver resampler: gated layers at the language model's width."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention, with_all
 from foveal.connectors.connector import Connector, Widths, one_width
+from foveal.connectors.relevance.maps import latent_to_patch
 from foveal.core import Backend, Grid, KeyMap
 
 IDEFICS2 = KeyMap(
@@ -97,6 +98,11 @@ class Idefics2Perceiver(Connector):
             latents = layer(latents, features, mask)
         result: Tensor = self.norm(latents)
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        cells = grids[0][0] * grids[0][1]
+        tables = [next(seen)[0].split([cells, self.num_latents], dim=1) for _ in range(self.depth)]
+        return [latent_to_patch([(own, patches) for patches, own in tables])]
 
 
 class GatedLatentLayer(nn.Module):

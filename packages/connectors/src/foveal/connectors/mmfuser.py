@@ -1,6 +1,6 @@
 """MMFuser: several layers of one encoder fused into the deepest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -11,6 +11,7 @@ from foveal.connectors.attention import CrossAttention
 from foveal.connectors.connector import Connector, Widths, several_widths
 from foveal.connectors.deformable import DeformableAttention, centres
 from foveal.connectors.pool import pool_matrix
+from foveal.connectors.relevance.maps import query_to_patch
 from foveal.connectors.separable import resized
 from foveal.core import Backend, Grid, KeyMap
 
@@ -111,6 +112,25 @@ class MMFuser(Connector):
             fused = fused + self.self_scale * self.self_attention(inner, reference, inner, [own])
         result: Tensor = query + self.fused_scale * fused
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """A token is its own cell of the last map, and what its attention has read of the others and around itself."""
+        cells = [rows * columns for rows, columns in grids]
+        layers: list[tuple[Tensor | None, Tensor | None]] = [(None, self._of_cells(next(seen)[0], grids[:-1]))]
+        own = torch.eye(cells[-1], dtype=torch.float64)
+        if self.use_self_attention:
+            around = self._of_cells(next(seen)[0], grids[-1:])
+            layers.append((around, None))
+            own = own + around
+        return [*query_to_patch(layers).split(cells[:-1], dim=1), own]
+
+    def _of_cells(self, table: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """What was seen of the cells of maps, [queries, cells], if the keys of `linear_sra` are averages of cells."""
+        if self.attention != "linear_sra":
+            return table
+        pools = [torch.kron(*(pool_matrix(side, REDUCED) for side in grid)) for grid in grids]
+        averages: Tensor = torch.block_diag(*pools).double()
+        return table @ averages
 
 
 class DenseAttention(nn.Module):

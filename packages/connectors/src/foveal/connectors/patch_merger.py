@@ -1,11 +1,11 @@
 """Merge blocks of neighbouring cells by an MLP as wide as the block: Qwen's patch merger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
 from foveal.connectors.connector import Connector, Widths, one_width
-from foveal.connectors.shuffle import KINDS, blocks_of, check_ratio, shuffled
+from foveal.connectors.shuffle import KINDS, block_shares, blocks_of, check_ratio, shuffled
 from foveal.core import Grid, KeyMap
 
 TRANSFORMERS = KeyMap(
@@ -68,3 +68,6 @@ class PatchMerger(Connector):
             normed = shuffled(self.norm(features), blocks, self.ratio)
         tokens: Tensor = self.layers(normed)
         return tokens
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        return [block_shares(grids[0], self.ratio)]

@@ -1,5 +1,10 @@
 """Connectors that make one token of every patch."""
 
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
 from foveal.connectors.connector import Connector
 from foveal.core import Grid
 
@@ -15,3 +20,7 @@ class PerPatch(Connector):
 
     def out_grid(self, *grids: Grid) -> Grid | None:
         return grids[0] if self.prefix_tokens == 0 else None
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """Every token is its own row."""
+        return [torch.eye(self.num_tokens(*grids), dtype=torch.float64)]

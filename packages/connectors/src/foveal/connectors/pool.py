@@ -1,13 +1,11 @@
-"""Pooling: DeCo, LDPv2, and pooling over space and time."""
+"""Pooling to a fixed grid: DeCo, LDPv2."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from foveal.connectors.connector import Connector, Widths, one_width, several_widths
+from foveal.connectors.connector import Connector, Widths, one_width
 from foveal.connectors.mlp import mlp
 from foveal.connectors.separable import resized
 from foveal.core import Grid, KeyMap
@@ -41,6 +39,10 @@ class PooledConnector(Connector):
         """[views, cells, width] -> [views, rows*columns, width]; each result is the mean of its window."""
         pooled = resized(features, grid, pool_matrix(grid[0], self.rows), pool_matrix(grid[1], self.columns))
         return pooled.flatten(1, 2).to(features.dtype)
+
+    def shares(self, grid: Grid) -> Tensor:
+        """Share of every patch in the mean of every window, [rows*columns, cells], float64."""
+        return self.averaged(torch.eye(grid[0] * grid[1], dtype=torch.float64)[None], grid)[0]
 
     def keep_size(self, rows: int, columns: int) -> None:
         """Set `rows` and `columns`.
@@ -85,6 +87,9 @@ class AdaptivePool(PooledConnector):
         tokens: Tensor = self.layers(self.averaged(features, grid))
         return tokens
 
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        return [self.shares(grids[0])]
+
 
 class Pool(PooledConnector):
     """The averaging of `AdaptivePool` alone: a stage of a `Chain`.
@@ -108,51 +113,8 @@ class Pool(PooledConnector):
         features, grid = self.single(maps, grids, mask)
         return self.averaged(features, grid)
 
-
-class StridedPool(Connector):
-    """Strided pooling: a stage of a `Chain` (`mm_spatial_pool_mode` of LLaVA-NeXT).
-
-    Args:
-        in_width: channels of the features.
-        stride: cells along one side of a window.
-        mode: `average` or `max` over windows, dropping incomplete ones; or `bilinear` interpolation to the number of
-            windows, rounded up.
-
-    Raises:
-        ValueError: if the stride is below 1 or the mode unknown.
-    """
-
-    def __init__(
-        self, in_width: Widths, *, stride: int = 2, mode: Literal["average", "max", "bilinear"] = "average"
-    ) -> None:
-        super().__init__()
-        self.in_width = self.out_width = one_width(in_width)
-        if stride < 1 or mode not in ("average", "max", "bilinear"):
-            raise ValueError(f"stride {stride} must be at least 1, mode {mode!r} average, max or bilinear")
-        self.stride, self.mode = stride, mode
-
-    def num_tokens(self, *grids: Grid) -> int:
-        rows, columns = self._windows(grids[0])
-        return rows * columns
-
-    def out_grid(self, *grids: Grid) -> Grid | None:
-        return self._windows(grids[0])
-
-    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
-        """[views, cells, in_width] -> [views, windows, in_width]."""
-        features, grid = self.single(maps, grids, mask)
-        windows, plane = self._windows(grid), features.mT.unflatten(2, grid)
-        if self.mode == "bilinear":
-            plane = F.interpolate(plane.float(), size=windows, mode="bilinear", align_corners=False).to(plane)
-        else:
-            plane = (F.avg_pool2d if self.mode == "average" else F.max_pool2d)(plane, self.stride)
-        return plane.flatten(2).mT
-
-    def _windows(self, grid: Grid) -> Grid:
-        if min(grid) < self.stride and self.mode != "bilinear":
-            raise ValueError(f"a grid of {grid[0]}x{grid[1]} is smaller than a window of {self.stride}")
-        up = self.stride - 1 if self.mode == "bilinear" else 0
-        return Grid((grid[0] + up) // self.stride, (grid[1] + up) // self.stride)
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        return [self.shares(grids[0])]
 
 
 class LdpV2(PooledConnector):
@@ -184,56 +146,9 @@ class LdpV2(PooledConnector):
         tokens: Tensor = (plane + self.positions(plane)).flatten(2).mT
         return tokens
 
-
-class SpaceTimePool(PooledConnector):
-    """Average the frames of a video in time and space (PLLaVA, arXiv 2404.16994, section 3.2); one map per frame.
-
-    Tokens are ordered by time slot, and row by row within a slot.
-
-    Args:
-        in_width: channels of every frame's features, all equal.
-        out_width: channels of the language model.
-        slots: number of time slots after pooling.
-        rows: rows of tokens per slot.
-        columns: columns of tokens per slot.
-        pool_first: whether to average before the MLP, which costs less; the published models average after it.
-
-    Raises:
-        ValueError: if a size is below 1, or the widths differ.
-    """
-
-    def __init__(
-        self,
-        in_width: Widths,
-        out_width: int,
-        *,
-        slots: int = 16,
-        rows: int = 12,
-        columns: int = 12,
-        pool_first: bool = False,
-    ) -> None:
-        super().__init__()
-        self.in_width = several_widths(in_width, equal=True)
-        self.keep_size(rows, columns)
-        if slots < 1:
-            raise ValueError(f"slots must be at least 1, not {slots}")
-        self.out_width, self.slots, self.pool_first = out_width, slots, pool_first
-        self.layers = mlp(self.in_width[0], out_width, 2)
-
-    def num_tokens(self, *grids: Grid) -> int:
-        return self.slots * self.rows * self.columns
-
-    def out_grid(self, *grids: Grid) -> Grid | None:
-        return None
-
-    def forward(self, maps: Sequence[Tensor], grids: Sequence[Grid], mask: Tensor | None = None) -> Tensor:
-        """[views, cells, in_width] per frame -> [views, slots*rows*columns, out_width]."""
-        maps, grids = self.checked(maps, grids, mask)
-        frames = list(maps) if self.pool_first else [self.layers(features) for features in maps]
-        small = torch.stack([self.averaged(*each) for each in zip(frames, grids, strict=True)], dim=1)
-        in_time = pool_matrix(len(frames), self.slots).to(small)
-        pooled = torch.einsum("st,vtnc->vsnc", in_time, small).flatten(1, 2)
-        return self.layers(pooled) if self.pool_first else pooled
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """The windows alone: the convolution is there for positions, and its neighbours are left out."""
+        return [self.shares(grids[0])]
 
 
 def pool_matrix(size: int, cells: int) -> Tensor:

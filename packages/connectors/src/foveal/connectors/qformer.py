@@ -1,6 +1,6 @@
 """The Q-Former: learned queries that read the image by cross-attention."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from foveal.connectors.attention import CrossAttention
 from foveal.connectors.connector import Connector, Widths, one_width
+from foveal.connectors.relevance.maps import query_to_patch
 from foveal.core import Backend, Grid, KeyMap
 
 KINDS = ("weight", "bias")
@@ -121,6 +122,14 @@ class QFormer(Connector):
         features, _ = self.single(maps, grids, mask)
         result: Tensor = self.out_projection(self.read(features, mask))
         return result
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        layers = [(next(seen)[0], None if layer.cross_attention is None else next(seen)[0]) for layer in self._layers]
+        return [query_to_patch(layers)]
+
+    @property
+    def _layers(self) -> list["QueryLayer"]:
+        return [layer for layer in self.layers if isinstance(layer, QueryLayer)]
 
     def read(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """The queries after the last layer, [views, queries, hidden_width], before the projection."""

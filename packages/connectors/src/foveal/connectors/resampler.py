@@ -1,6 +1,6 @@
 """The resamplers of Qwen-VL and LLaVA-UHD: a fixed number of tokens by cross-attention."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Widths, one_width, square_side
+from foveal.connectors.relevance.maps import window_to_patch
 from foveal.connectors.sincos import resampled, sincos_grid
 from foveal.connectors.windows import windows
 from foveal.core import Backend, Grid, KeyMap, attention
@@ -130,6 +131,10 @@ class PerceiverResampler(Connector):
         heads = (tensor.unflatten(-1, (self.heads, -1)) for tensor in (query, key, value))
         return self._finished(attention(*heads, key_mask=mask, backend=self.backend).flatten(2))
 
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """There is one attention layer: what the queries see in it."""
+        return [next(seen)[0]]
+
     def _sources(self, features: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [1, queries, width], keys and values [views, rows*columns, width], before their projections."""
         value = self.key_norm(self.in_projection(features))
@@ -175,3 +180,6 @@ class SpatialResampler(PerceiverResampler):
         heads = (tensor.unflatten(-1, (self.heads, -1)) for tensor in (query, key, value))
         attended = attention(*heads, backend=self.backend)
         return self._finished(attended.reshape(views, self.queries, width))
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        return window_to_patch(next(seen), grids)

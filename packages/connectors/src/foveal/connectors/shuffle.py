@@ -1,7 +1,8 @@
 """Merge neighbouring cells into one token, by stacking their channels or by a convolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from foveal.connectors.connector import Connector, Widths, one_width
@@ -78,6 +79,9 @@ class PixelShuffle(Connector):
         tokens: Tensor = self.layers(self.norm(shuffled(features, self.blocks(grid), self.ratio)))
         return tokens
 
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        return [block_shares(grids[0], self.ratio)]
+
 
 class ConvPool(Connector):
     """A 2x2 convolution of stride 2, GELU and a linear layer (`pooler` of LLaVA-NeXT).
@@ -109,6 +113,10 @@ class ConvPool(Connector):
         tokens: Tensor = self.projection(nn.functional.gelu(plane.flatten(2).mT))
         return tokens
 
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """The cells under the kernel alike, whatever its weights."""
+        return [block_shares(grids[0], 2)]
+
     @staticmethod
     def _halved(grid: Grid) -> Grid:
         if grid[0] % 2 or grid[1] % 2:
@@ -139,6 +147,13 @@ def blocks_of(grid: Grid, ratio: int) -> Grid:
             "grid does, or another ratio"
         )
     return Grid(grid[0] // ratio, grid[1] // ratio)
+
+
+def block_shares(grid: Grid, ratio: int) -> Tensor:
+    """Share of every cell in every block of `ratio` x `ratio` cells, all cells of a block alike, [blocks, cells]."""
+    cells = torch.eye(grid[0] * grid[1], dtype=torch.float64)
+    in_blocks: Tensor = shuffled(cells[None], blocks_of(grid, ratio), ratio)[0].unflatten(1, (ratio**2, -1))
+    return in_blocks.mean(dim=1)
 
 
 def shuffled(features: Tensor, blocks: Grid, ratio: int) -> Tensor:

@@ -1,6 +1,6 @@
 """TokenPacker: coarse queries, each of which reads its own block of finer features."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -128,3 +128,11 @@ class TokenPacker(Connector):
         attended = attention(*heads, backend=self.backend).reshape(len(query), -1, self.hidden_width)
         tokens: Tensor = self.layers(self.out(attended))
         return tokens
+
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """What each query sees of its block; keys join the channels of all maps but the last, which count alike."""
+        in_blocks = next(seen).flatten(0, 1)
+        cells = torch.eye(grids[0][0] * grids[0][1], dtype=torch.float64)
+        blocks = shuffled(cells[None], self.blocks(grids), self.scale)[0].unflatten(1, (self.scale**2, -1))
+        fine = torch.einsum("qk,qkn->qn", in_blocks, blocks) / (len(grids) - 1)
+        return [*[fine] * (len(grids) - 1), torch.zeros_like(fine)]

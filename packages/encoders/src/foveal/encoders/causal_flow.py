@@ -76,6 +76,11 @@ class CausalFlowEncoder(Encoder):
             nn.init.normal_(table.weight, std=0.02)
         self.queries = nn.ModuleList(tables)
 
+    @property
+    def views_of_maps(self) -> tuple[int | None, ...]:
+        """Its queries read the whole view, in an order that they choose."""
+        return (None,)
+
     def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         """One row with all queries.
 

@@ -45,6 +45,12 @@ class Encoder(nn.Module, ABC):
         """The (mean, std) of the colours, for each of the views that are encoded together."""
         return ((self.image_mean, self.image_std),) * self.inputs
 
+    @property
+    def views_of_maps(self) -> tuple[int | None, ...]:
+        """For each map, which of the views that are encoded together its cells divide, row by row, so that what is
+        found in a cell can be laid back on the view; None: its rows do not stand for places."""
+        return (0,) * len(self.widths)
+
     @abstractmethod
     def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         """Rows and columns of every returned map.

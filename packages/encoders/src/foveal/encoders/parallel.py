@@ -45,6 +45,14 @@ class ParallelEncoder(Encoder):
         every = tuple(encoder.statistics[0] for encoder in self.members)
         return every[: self.inputs]
 
+    @property
+    def views_of_maps(self) -> tuple[int | None, ...]:
+        return tuple(
+            of_map if of_map is None or self.one_view else number
+            for number, encoder in enumerate(self.members)
+            for of_map in encoder.views_of_maps
+        )
+
     def grids(self, *sizes: Size) -> tuple[Grid, ...]:
         self.check_inputs(len(sizes))
         seen = sizes * len(self.members) if self.one_view else sizes

@@ -4,6 +4,7 @@ from foveal.models.checkpoints.folder import load_encoder, save
 from foveal.models.checkpoints.load import load, load_adapter
 from foveal.models.generation.answer import answer, answer_batch, stream
 from foveal.models.generation.generate import generate
+from foveal.models.generation.seen import SeenPictures
 from foveal.models.language_models.build import llama, opt, pretrained_language_model, qwen3
 from foveal.models.language_models.qwen3_vl import qwen3_vl_text
 from foveal.models.merges.anyres import AnyResMerge
@@ -19,6 +20,7 @@ from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
 from foveal.models.prompts.templates import Turn
+from foveal.models.relevance.explain import Explanation, QueryToPatch, WordRelevance, explain
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepseek_ocr2 import DeepSeekOcr2Plan
@@ -51,6 +53,7 @@ __all__ = [
     "DeepStackMerge",
     "DeepStackPlan",
     "DynamicTilesPlan",
+    "Explanation",
     "LevelsMerge",
     "MarkedPlan",
     "Merge",
@@ -61,7 +64,9 @@ __all__ = [
     "OneVisionPlan",
     "PadToSquare",
     "Processor",
+    "QueryToPatch",
     "Sample",
+    "SeenPictures",
     "SeparatorMerge",
     "SequenceMerge",
     "StretchToSquare",
@@ -73,9 +78,11 @@ __all__ = [
     "Video",
     "ViewPlan",
     "VisionLanguageModel",
+    "WordRelevance",
     "answer",
     "answer_batch",
     "byte_tokenizer",
+    "explain",
     "generate",
     "image_size",
     "llama",

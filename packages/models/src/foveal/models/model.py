@@ -26,6 +26,7 @@ from foveal.models.language_models.packed_attention import AttentionKind, use_at
 from foveal.models.language_models.packed_rows import attended
 from foveal.models.language_models.rotary import takes_grid
 from foveal.models.merges.merge import Merge, Merged
+from foveal.models.nothing import nothing
 from foveal.models.prompts.batch import Batch
 from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.processor import Overlong, Processor
@@ -146,13 +147,20 @@ class VisionLanguageModel(nn.Module):
             start += number
         return pictures
 
-    def embed(self, input_ids: Tensor, views: Sequence[Tensor], sizes: Sequence[Size] = ()) -> Embedded:
+    def embed(
+        self,
+        input_ids: Tensor,
+        views: Sequence[Tensor],
+        sizes: Sequence[Size] = (),
+        pictures: Sequence[Merged] | None = None,
+    ) -> Embedded:
         """Embed a prompt for the language model: rows of the embedding table, with visual tokens at the placeholders.
 
         Args:
             input_ids: [batch, tokens], `IMAGE_TOKEN_ID` at placeholders.
             views: the views of all sequences in reading order, [3, height, width] each.
             sizes: sizes of the pictures that the views were cut from; only a merge needs them.
+            pictures: what `merged` has made of the views, which are not needed then.
 
         Raises:
             ValueError: if the numbers of placeholders and visual tokens differ, or as for `merged`.
@@ -164,8 +172,8 @@ class VisionLanguageModel(nn.Module):
             # Text has no gradient if only parts for pictures are trained; other ranks wait for those of all parts.
             several_ranks = torch.distributed.is_available() and torch.distributed.is_initialized()
             needed = self.training and (several_ranks or not embedded.requires_grad)
-            return Embedded(embedded + self._nothing() if needed else embedded, ())
-        pictures = self.merged(views, sizes) if views else []
+            return Embedded(embedded + nothing(self) if needed else embedded, ())
+        pictures = self.merged(views, sizes) if pictures is None and views else pictures or []
         tokens = torch.cat(
             [embedded.new_zeros(0, embedded.shape[-1])] + [each.tokens.to(embedded) for each in pictures]
         )
@@ -240,11 +248,3 @@ class VisionLanguageModel(nn.Module):
         """The grids of the feature maps of every set of views."""
         inputs, shapes = self.encoder.inputs, [Size.of_view(view) for view in views]
         return [self.encoder.grids(*shapes[start : start + inputs]) for start in range(0, len(shapes), inputs)]
-
-    def _nothing(self) -> Tensor:
-        """Zero, computed through the encoder, the connector and the merge."""
-        size = Size(1, 1)
-        blank = [torch.zeros(3, one.height, one.width, device=self.device) for one in self.processor.plan.views(size)]
-        # Each output is multiplied by 0 before the sum, which could otherwise overflow in half precision.
-        parts = [(0.0 * part).sum() for each in self.merged(blank, [size]) for part in (each.tokens, *each.stacks)]
-        return torch.stack(parts).sum()

@@ -51,12 +51,22 @@ def read_checkpoint(options: argparse.Namespace) -> None:
     if len(given) > 1:
         stop(f"two models are given, {options.folder} and --checkpoint {options.checkpoint}: give one")
     (named,) = given
+    options.checkpoint = found_checkpoint(named)
+
+
+def found_checkpoint(named: Path) -> Path:
+    """The checkpoint that was named; if it is in a run, say so on standard error.
+
+    Raises:
+        SystemExit: with 2 if it is a run without one.
+    """
     try:
-        options.checkpoint = checkpoint_in(named)
+        found = checkpoint_in(named)
     except UsageError as error:
         stop(str(error))
-    if options.checkpoint != named:
-        sys.stderr.write(f"{named} is a run: its {options.checkpoint.name} is used\n")
+    if found != named:
+        sys.stderr.write(f"{named} is a run: its {found.name} is used\n")
+    return found
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -79,22 +89,27 @@ def add_allow_import(parser: argparse.ArgumentParser, what: str = "the checkpoin
     )
 
 
-def add_answering_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for answering, shared by all commands that answer."""
+def add_loading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for opening a checkpoint that answers, and for the device on which it does."""
     add_reading_options(parser)
     parser.add_argument("--base", type=local_path, help="the base of adapters (default: where it was in training)")
     plans = literal("foveal.models.views.named", "PlanName")
     parser.add_argument("--plan", choices=plans, help="variant of the checkpoint's view plan (default: its own)")
-    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(
         "--quantize",
         choices=literal("foveal.models.language_models.quantize", "Kind"),
         help="load the decoder in 4 or 8 bits (default: as it was saved)",
     )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)")
+
+
+def add_answering_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for answering, shared by all commands that answer in a terminal or into a file."""
+    add_loading_options(parser)
+    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(
         "--cuda_graphs",
         action="store_true",
         help="launch all kernels of a decoding step at once, where possible",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)")

@@ -219,8 +219,9 @@ class _Known:
 
 def _what(part: Any) -> str:
     if inspect.isclass(part):
+        # The last is the kind that users know, such as Connector; those before it are shared by some of its classes.
         bases = [each.__name__ for each in part.__mro__[1:] if inspect.isabstract(each)]
-        return a(bases[0]) if bases else "a class of another kind"
+        return a(bases[-1]) if bases else "a class of another kind"
     if not callable(part):
         return f"of type {type(part).__name__}"
     returned = inspect.signature(part).return_annotation

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
@@ -22,6 +23,13 @@ class Page:
 
     image: Image
     turns: tuple[Turn, ...]
+
+
+class Drawn(Protocol):
+    """How pages look."""
+
+    def draw(self, seed: int, index: int, *, progress: float = 1.0) -> Page:
+        """Page number `index` of the stream `seed`, at `progress` 0 (easiest) to 1."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,10 @@ class PageSettings:
             raise ValueError(
                 f"questions: at least 1, and at most one for each of {self.lines[1]} lines, not {self.questions}"
             )
+
+    def draw(self, seed: int, index: int, *, progress: float = 1.0) -> Page:
+        """See `draw_page`."""
+        return draw_page(self, seed, index, progress=progress)
 
 
 def draw_page(settings: PageSettings, seed: int, index: int, *, progress: float = 1.0) -> Page:

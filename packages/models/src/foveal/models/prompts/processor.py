@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
@@ -24,6 +23,7 @@ from foveal.models.prompts.template_texts import CHAT, TemplateName
 from foveal.models.prompts.templates import PLACEHOLDER, Turn, check_turns
 from foveal.models.prompts.tokenize import expanded, separator_id, tokenize
 from foveal.models.prompts.videos import framed
+from foveal.models.views.cut_views import cut_views
 from foveal.models.views.draft import Draft, read_draft
 from foveal.models.views.plan import ViewPlan
 from foveal.models.views.read_image import read_image
@@ -120,13 +120,19 @@ class Processor:
             ValueError: if a picture is not RGB, or the conversation cannot be rendered, is too long, or has no
                 supervised tokens; the message begins with `key`.
         """
-        return self._sample(pictures, turns, key, open_ended=False)
+        return self._sample(pictures, turns, key, None, open_ended=False)
 
     def encode_prompt(
-        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], *, key: str = ""
+        self,
+        pictures: Sequence[Image | Draft | Video],
+        turns: Sequence[Turn],
+        *,
+        key: str = "",
+        like: Sample | None = None,
     ) -> Sample:
-        """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`."""
-        return self._sample(pictures, turns, key, open_ended=True)
+        """Encode a conversation to be answered: it ends with a question. Arguments and errors are those of `encode`;
+        the pictures of `like`, a sample of another question about the same ones, are not cut again."""
+        return self._sample(pictures, turns, key, like, open_ended=True)
 
     def length(self, sizes: Sequence[Size], turns: Sequence[Turn], *, open_ended: bool = False, key: str = "") -> int:
         """Tokens of the sample that `encode` (`encode_prompt` if `open_ended`) makes of pictures of these sizes."""
@@ -160,7 +166,13 @@ class Processor:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _sample(
-        self, pictures: Sequence[Image | Draft | Video], turns: Sequence[Turn], key: str, *, open_ended: bool
+        self,
+        pictures: Sequence[Image | Draft | Video],
+        turns: Sequence[Turn],
+        key: str,
+        like: Sample | None,
+        *,
+        open_ended: bool,
     ) -> Sample:
         try:
             flat, given, turns = framed(pictures, turns)
@@ -169,7 +181,7 @@ class Processor:
         except ValueError as error:
             raise ValueError(f"{key}: {error}" if key else str(error)) from error
         sizes, ids, labels = self._sequence(given, turns, key, open_ended=open_ended)
-        views = tuple(view for picture, size in zip(flat, sizes, strict=True) for view in self._views(picture, size))
+        views = like.views if like and like.sizes == sizes else cut_views(self.plan, flat, sizes)
         positions = None if self.grid is None else grid_positions(ids, map(self.grid, sizes))
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes, positions)
 
@@ -236,14 +248,3 @@ class Processor:
         if text not in self._separators:
             self._separators[text] = separator_id(text, self.tokenizer)
         return self._separators[text]
-
-    def _views(self, picture: Image | Draft, size: Size) -> list[Tensor]:
-        """The views of a picture in the order of the prompt; views that are seen together stay together."""
-        if isinstance(picture, Draft) or type(size) is not Size:
-            cut = self.plan.cut_draft(Draft(picture.image if isinstance(picture, Draft) else picture, size))
-        else:
-            cut = self.plan.cut(picture)
-        inputs = self.plan.inputs
-        order = [item for item in self.plan.layout(size) if isinstance(item, int)]
-        views = [view for number in order for view in cut[number * inputs : (number + 1) * inputs]]
-        return [torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous() for view in views]

@@ -1,0 +1,111 @@
+"""Relevance lands on the part of the picture that it comes from."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from foveal.connectors import Chain, MlpProjector, PerceiverResampler, StridedPool
+from foveal.encoders import VisionTransformer
+from foveal.models import PadToSquare, Turn, UhdPlan, VisionLanguageModel, answer, byte_tokenizer, explain, llama
+from foveal.models.relevance.words import words_of
+
+
+def model_of(connector=MlpProjector, plan=None, encoder=None, merge=None, **options):
+    torch.manual_seed(5)
+    model = VisionLanguageModel(
+        encoder or VisionTransformer(16, 2, 2, 24, 7, 28),
+        connector,
+        llama(260, width=32, depth=3, heads=2, mlp_width=48, context=900),
+        byte_tokenizer(),
+        plan or PadToSquare(28),
+        merge=merge,
+        **({"system": "", "max_length": 900} | options),
+    )
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            nn.init.normal_(weight, std=0.2)
+    return model.eval()
+
+
+def picture(width=60, height=40, seed=0):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def test_every_word_is_explained():
+    model = model_of()
+    explained = explain(model, picture(), "What?", "Two words")
+    assert (explained.question, explained.answer) == ("What?", "Two words")
+    assert [word.word for word in explained.per_word] == ["Two", "words"]
+    for (found,) in (explained.over_answer, *(word.maps for word in explained.per_word)):
+        assert found.shape == (40, 60)
+        assert found.dtype == np.float32
+        assert found.min() >= 0
+        assert found.sum() > 0
+    first, second = (word.maps[0] for word in explained.per_word)
+    assert not np.allclose(first, second, rtol=1e-2)
+
+
+def test_the_answer_is_the_models_own_if_none_is_given():
+    model = model_of()
+    own = answer(model, picture(), "What?", max_new_tokens=5)
+    explained = explain(model, picture(), "What?", max_new_tokens=5, each=None)
+    assert explained.answer == own
+    assert explained.per_word == ()
+
+
+def test_words_are_what_stands_between_spaces():
+    model = model_of()
+    text = "ein Öl  für 3.50 €"
+    sample = model.processor.encode([], [Turn("user", "What?"), Turn("assistant", text)])
+    words = words_of(model.processor, sample, text)
+    assert [word.text for word in words] == ["ein", "Öl", "für", "3.50", "€"]
+    places = [place for word in words for place in word.places]
+    assert places == list(range(places[0], places[-1] + 1))
+    assert model.processor.decode(sample.input_ids[places]) == text
+
+
+def test_tokens_are_explained_one_by_one():
+    explained = explain(model_of(), picture(), "What?", "A 12", each="token")
+    assert [word.word for word in explained.per_word] == ["A", "1", "2"]
+
+
+def test_the_model_is_left_as_it_was():
+    model = model_of().train()
+    model.encoder.requires_grad_(False)
+    model.language_model.set_attn_implementation("eager")
+    needed = [weight.requires_grad for weight in model.parameters()]
+    explain(model, picture(), "What?", "It", each=None)
+    assert model.training
+    assert model.language_model.config._attn_implementation == "eager"
+    assert [weight.requires_grad for weight in model.parameters()] == needed
+    assert all(weight.grad is None for weight in model.parameters())
+    assert "forward" not in vars(model.connector)
+
+
+def test_a_connector_without_rules_is_explained_by_gradients():
+    connector = partial(Chain, stages=[partial(StridedPool, mode="max")], last=MlpProjector)
+    explained = explain(model_of(connector), picture(), "What?", "It")
+    assert not explained.by_rules
+    assert explained.over_answer[0].sum() > 0
+    assert explain(model_of(), picture(), "What?", "It").by_rules
+
+
+@pytest.mark.parametrize("connector", [MlpProjector, partial(PerceiverResampler, queries=4, heads=2)])
+def test_several_pictures_have_a_map_each(connector):
+    model = model_of(connector, UhdPlan(28, 7, 4))
+    explained = explain(model, [picture(60, 40), picture(20, 90)], "Both?", "Yes", each=None)
+    assert [found.shape for found in explained.over_answer] == [(40, 60), (90, 20)]
+    assert all(found.sum() > 0 for found in explained.over_answer)
+    assert {of_set.picture for of_set in explained.query_to_patch} == {0, 1}
+
+
+def test_what_cannot_be_explained_is_refused():
+    model = model_of()
+    with pytest.raises(ValueError, match="no picture"):
+        explain(model, [], "What?", "It")
+    with pytest.raises(ValueError, match="the answer is empty"):
+        explain(model, picture(), "What?", " ")

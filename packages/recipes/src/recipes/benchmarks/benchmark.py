@@ -1,0 +1,78 @@
+"""A benchmark: its questions, prompts, metric and submission."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torchmetrics import Metric
+
+from recipes.benchmarks.item import Item
+from recipes.benchmarks.records import Records
+from recipes.benchmarks.submission import Submission
+
+Prompts = Literal["llava", "lmms_eval"]
+"""Whose prompts and lengths of answers: LLaVA-1.5's evaluation, or lmms-eval's tasks."""
+FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How a question is asked.
+
+    Attributes:
+        text: with `{name}` for values of the item; pictures come first unless it has `<image>`.
+        max_new_tokens: longest answer in tokens.
+        stop: texts before which an answer ends.
+    """
+
+    text: str
+    max_new_tokens: int = 128
+    stop: tuple[str, ...] = ()
+
+    def of(self, item: Item) -> str:
+        """The text for an item.
+
+        Raises:
+            ValueError: if the item lacks a value.
+        """
+
+        def value(found: re.Match[str]) -> str:
+            if found[1] not in item.values:
+                raise ValueError(
+                    f"{item.where}: the prompt wants {{{found[1]}}}, but there is only {', '.join(item.values)}"
+                )
+            return str(item.values[found[1]])
+
+        return FIELD.sub(value, self.text)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        about: what it is, in one line.
+        split: which part of it these files are.
+        records: where its questions are.
+        prompts: how they are asked, by whose evaluation.
+        metric: the score.
+        update: the arguments of the metric's `update` after the predictions, each with the name of the value it takes.
+        per_item: the score of a single question: `metric` (of this item alone; if it has several, the first), or none
+            if it has no meaning for one.
+        groups: names of values whose classes are scored apart.
+        submission: what its server takes; None: it has none.
+        size: number of questions of the whole split, as far as it is known; another number shows that files are missing
+            or of another version.
+    """
+
+    about: str
+    split: str
+    records: Records
+    prompts: Mapping[Prompts, Prompt]
+    metric: Metric
+    update: Mapping[str, str]
+    per_item: Literal["metric", "none"] = "metric"
+    groups: Sequence[str] = ()
+    submission: Submission | None = None
+    size: int | None = None

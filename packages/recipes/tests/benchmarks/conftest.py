@@ -1,0 +1,60 @@
+"""Writes small files in the layouts of benchmarks, and reads them."""
+
+import csv
+import json
+
+import pytest
+from packages.recipes.tests.benchmarks.files import encoded, known
+
+
+@pytest.fixture(scope="session")
+def table():
+    """The benchmark of a name, read once."""
+    return known
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes files by their suffix: objects as JSON, lists of objects as JSON lines and tables, shades as pictures."""
+
+    def write(files):
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix in (".jpg", ".png", ".jpeg"):
+                path.write_bytes(encoded(content))
+            elif path.suffix == ".json":
+                path.write_text(json.dumps(content), encoding="utf-8")
+            elif path.suffix == ".jsonl":
+                path.write_text("".join(json.dumps(each) + "\n" for each in content), encoding="utf-8")
+            elif path.suffix in (".tsv", ".csv"):
+                with path.open("w", encoding="utf-8", newline="") as stream:
+                    writer = csv.writer(stream, delimiter="\t" if path.suffix == ".tsv" else ",")
+                    writer.writerows([list(content[0]), *(list(each.values()) for each in content)])
+            elif path.suffix == ".parquet":
+                pa = pytest.importorskip("pyarrow")
+                from pyarrow import parquet
+
+                parquet.write_table(pa.Table.from_pylist(content), path)
+            else:
+                path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def ask(folder, table):
+    """The items of a benchmark's files; both prompts, and what the metric takes, are there unless it is held back."""
+
+    def asked(name, files, held_back=False):
+        found, where = table(name), folder(files)
+        items = list(found.records.items(where))
+        for item in items:
+            assert item.where
+            for prompt in found.prompts.values():
+                prompt.of(item)
+            assert held_back or set(found.update.values()) <= set(item.values)
+        return items
+
+    return asked
