@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("core", "encoders", "connectors", "models", "recipes")
+PACKAGES = ("core", "encoders", "connectors", "models", "lmms_eval", "recipes")
 HEAVY = {"transformers", "lightning", "torchvision", "jsonargparse"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")]
@@ -64,7 +64,7 @@ def test_alone(package, wheels, tmp_path):
 
 @pytest.fixture(scope="module")
 def installed(wheels, tmp_path_factory):
-    """The Python of an environment with all five wheels and nothing from this checkout."""
+    """The Python of an environment with all wheels that the commands need and nothing from this checkout."""
     folder = tmp_path_factory.mktemp("installed")
     pins = re.search(r"constraint-dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.S)[1]
     (folder / "constraints.txt").write_text("\n".join(re.findall(r'"(.+?)"', pins)))
@@ -114,6 +114,7 @@ def test_the_commands_of_an_installation(installed, tmp_path):
         "quantize",
         "export",
         "convert",
+        "serve",
         "shard",
     ):
         assert f"python -m recipes.{name} " in command(name, "--help")

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("core", "encoders", "connectors", "models", "recipes")
+PACKAGES = ("core", "encoders", "connectors", "models", "lmms_eval", "recipes")
 BELOW = {
     "core": set(),
     "encoders": {"core"},
     "connectors": {"core"},
     "models": {"core", "encoders", "connectors"},
+    "lmms_eval": {"core", "encoders", "connectors", "models"},
     "recipes": {"core", "encoders", "connectors", "models"},
 }
 LIGHT = "foveal.limited_yaml"

@@ -24,6 +24,7 @@ OPENING = {
     "merge": ("a", "b"),
     "quantize": ("a", "b"),
     "merge_shards": ("a",),
+    "serve": ("a/b",),
 }
 """What every command that opens a checkpoint needs besides the packages."""
 

@@ -15,6 +15,7 @@ from recipes.command_line.model_options import (
     read_output,
 )
 from recipes.command_line.option_parser import OptionParser
+from recipes.command_line.serve_options import serve_options as serve_options
 from recipes.command_line.sources import literal
 
 
