@@ -36,11 +36,18 @@ class AnswerPart:
         self._stream.close()
 
 
-def written_answers(folder: Path) -> dict[str, str]:
+def written_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, str]:
     """The answers of all ranks so far; incomplete last lines, left by killed processes, are removed.
 
+    Args:
+        folder: of the evaluation.
+        prompts: text of each prompt, by key.
+
+    Returns:
+        Answers to these prompts, by key; those to other questions are left out, as when fewer are asked now.
+
     Raises:
-        ValueError: naming the line that is something else than an answer.
+        ValueError: naming the line that is something else than an answer, or an answer to another prompt of that key.
         OSError: if a file cannot be read.
     """
     found: dict[str, str] = {}
@@ -52,7 +59,11 @@ def written_answers(folder: Path) -> dict[str, str]:
                 stream.truncate(len(content) - len(cut))
             sys.stderr.write(f"{path}: its last line was not written to its end; that question is asked again\n")
         for where, record in _lines(path):
-            found[_text(record, "id", where)] = _text(record, "answer", where)
+            key, prompt, answer = (_text(record, name, where) for name in ("id", "prompt", "answer"))
+            if key in prompts and prompt != prompts[key]:
+                raise ValueError(f"{where}: {key!r:.80} was another question then: give another --output")
+            if key in prompts:
+                found[key] = answer
     return found
 
 
