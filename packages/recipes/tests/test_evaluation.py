@@ -153,6 +153,21 @@ def test_llava_answers_there_and_back(tmp_path, capsys):
     assert "their order is taken" in capsys.readouterr().err
 
 
+def test_answers_in_another_order_are_refused(tmp_path):
+    """LLaVA's files have the questions of several files in an order of their own, as those of POPE."""
+    items = [
+        Item(key, {"question": question}, where="q.json") for key, question in (("a/1", "A dog?"), ("b/1", "A cat?"))
+    ]
+    rows = [{"question_id": 1, "prompt": f"{each}\nOne word.", "text": "yes"} for each in ("A dog?", "a CAT?")]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_answers(tmp_path / "a.jsonl", items) == {"a/1": "yes", "b/1": "yes"}
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
+    with pytest.raises(
+        ValueError, match=r"b.jsonl, line 1: .* is that of no question(?s:.*)is not about 'A dog\?'.*\(q.json\)"
+    ):
+        read_answers(tmp_path / "b.jsonl", items)
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
