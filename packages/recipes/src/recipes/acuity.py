@@ -1,6 +1,6 @@
 """An eye test: `python -m recipes.acuity runs/uhd/version_0 --output chart/`."""
 
-from recipes.command_line.options import acuity_options
+from recipes.command_line.acuity_options import acuity_options
 
 
 def main() -> None:
