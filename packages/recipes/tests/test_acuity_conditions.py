@@ -38,7 +38,15 @@ def test_the_built_in_pages(run):
     assert conditions_of(run({"class_path": "recipes.data.PagesData"})).alphabet == "0123456789"
 
 
-@pytest.mark.parametrize("data", [None, {"class_path": "recipes.data.LlavaData", "init_args": {"path": "a"}}, "- 1\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {"class_path": "recipes.data.LlavaData", "init_args": {"path": "a"}},
+        pages(class_path="mine.Pages"),
+        "- 1\n",
+    ],
+)
 def test_nothing_is_known(run, tmp_path, data):
     found = conditions_of(tmp_path / "copied" if data is None else run(data))
     assert (found.source, found.alphabet, found.question) == (None, "0123456789", "Read.")
@@ -53,7 +61,7 @@ def test_a_published_model_is_asked_for_characters_only(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"colours": 3}, {"sizes": [[0, 0]]}, {"font_sizes": [3, 1]}])
 def test_settings_that_no_page_has_are_refused(run, settings):
-    with pytest.raises(ValueError, match=r"colours|at least"):
+    with pytest.raises(ValueError, match=r"config\.yaml, data\.init_args\.settings: .*(colours|at least)"):
         trained_on(run(pages(**settings)))
 
 
