@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytest_plugins = ["tests.fitting", "tests.lora_folders", "tests.receipts"]
+pytest_plugins = ["tests.browser", "tests.fitting", "tests.lora_folders", "tests.receipts"]
 
 ROOT = Path(__file__).parent
 

@@ -5,13 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from tests.conftest import TINY
 
-from recipes.command_line import options
 from recipes.command_line.arguments import prepare
 from recipes.command_line.spelling import COMMANDS, check_spelling
 
@@ -55,7 +55,7 @@ def test_a_command_of_the_docs(page, module, words, monkeypatch, tmp_path):
         check_spelling(prepare(words).arguments, name)
     elif package == "recipes":
         monkeypatch.setattr(sys, "argv", [module, *words])
-        getattr(options, f"{name}_options")()
+        getattr(import_module(module), f"{name}_options")()
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ TABLE = (ROOT / "docs/checkpoints.md").read_text(encoding="utf-8").partition("##
 def test_a_command_of_the_table_of_checkpoints(name, words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, *shlex.split(words)])
-    getattr(options, f"{name}_options")()
+    getattr(import_module(f"recipes.{name}"), f"{name}_options")()
 
 
 def test_the_table_of_checkpoints_names_every_kind():

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from foveal.connectors import MlpProjector, SpatialResampler
+from foveal.connectors import DAbstractor, MlpProjector, SpatialResampler
 from foveal.core import Size
 from foveal.encoders import VisionTransformer
 from foveal.models import (
@@ -50,6 +50,12 @@ def encoder_flops(patches):
     embedding = 2 * patches * 3 * PATCH**2 * ENCODER
     linear = 2 * (patches + 1) * (4 * ENCODER**2 + 2 * ENCODER * ENCODER_MLP)
     return embedding + ENCODER_DEPTH * (linear + 4 * (patches + 1) ** 2 * ENCODER)
+
+
+def test_queries_that_are_parts_of_a_weight():
+    connector = partial(DAbstractor, rows=2, columns=2, base_grid=(4, 4), hidden_width=24, heads=2, mlp_width=48)
+    found = cost(built(PadToSquare(32), connector), [Size(300, 200)], text=1)
+    assert (found.visual, found.flops.language_model) == (4, decoder_flops(5))
 
 
 @pytest.mark.parametrize("text", [1, 64])

@@ -8,7 +8,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from recipes.run.metrics_csv import MetricsCsv, read_rows
+from recipes.run.metrics_csv import MetricsCsv
+from recipes.run.rows import read_rows
 
 
 def table(path):

@@ -21,7 +21,8 @@ from recipes.module import Finetuning
 from recipes.progress.model_flops import model_flops
 from recipes.progress.peak_flops import peak_flops
 from recipes.progress.throughput import Throughput
-from recipes.run.metrics_csv import MetricsCsv, read_rows
+from recipes.run.metrics_csv import MetricsCsv
+from recipes.run.rows import read_rows
 
 
 def network():

@@ -5,21 +5,34 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from foveal.models import Sample
 from recipes.answering.questions import Question, Unusable
 
-Prompt = tuple[Question, Sample]
+
+class Located(Protocol):
+    """Anything that says where it was read.
+
+    Attributes:
+        where: file and record.
+    """
+
+    @property
+    def where(self) -> str: ...
+
+
+Asked = TypeVar("Asked", bound=Located)
 
 
 def in_batches(
-    questions: Iterable[Question],
-    encode: Callable[[Question], Sample],
+    questions: Iterable[Asked],
+    encode: Callable[[Asked], Sample],
     generate: Callable[[Sequence[Sample]], Sequence[str]],
     unusable: Unusable,
     *,
     batch_size: int,
-) -> Iterator[tuple[Question, str]]:
+) -> Iterator[tuple[Asked, str]]:
     """Yield every question with its answer, in order, as soon as its batch is answered.
 
     A question that cannot be answered changes nothing for the others: those before it are answered first, and if a
@@ -35,7 +48,7 @@ def in_batches(
     Raises:
         ValueError: naming the question, unless such questions are left out.
     """
-    waiting: list[Prompt] = []
+    waiting: list[tuple[Asked, Sample]] = []
     for question in questions:
         try:
             waiting.append((question, encode(question)))
@@ -50,8 +63,10 @@ def in_batches(
 
 
 def _together(
-    waiting: Sequence[Prompt], generate: Callable[[Sequence[Sample]], Sequence[str]], unusable: Unusable
-) -> Iterator[tuple[Question, str]]:
+    waiting: Sequence[tuple[Asked, Sample]],
+    generate: Callable[[Sequence[Sample]], Sequence[str]],
+    unusable: Unusable,
+) -> Iterator[tuple[Asked, str]]:
     if not waiting:
         return
     try:

@@ -62,6 +62,8 @@ class Benchmark:
             if it has no meaning for one.
         groups: names of values whose classes are scored apart.
         submission: what its server takes; None: it has none.
+        size: number of questions of the whole split, as far as it is known; another number shows that files are missing
+            or of another version.
     """
 
     about: str
@@ -73,3 +75,4 @@ class Benchmark:
     per_item: Literal["metric", "none"] = "metric"
     groups: Sequence[str] = ()
     submission: Submission | None = None
+    size: int | None = None

@@ -3,12 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from recipes.benchmarks.item import Item
 
 
 class Records(ABC):
-    """Reads the files of a benchmark as people have them; its arguments are written in the benchmark's YAML."""
+    """Reads the files of a benchmark as people have them; its arguments are written in the benchmark's YAML.
+
+    Attributes:
+        needs_folder: whether there are files to read.
+    """
+
+    needs_folder: ClassVar[bool] = True
 
     @abstractmethod
     def items(self, folder: Path) -> Iterator[Item]:

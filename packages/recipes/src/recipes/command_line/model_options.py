@@ -51,12 +51,22 @@ def read_checkpoint(options: argparse.Namespace) -> None:
     if len(given) > 1:
         stop(f"two models are given, {options.folder} and --checkpoint {options.checkpoint}: give one")
     (named,) = given
+    options.checkpoint = found_checkpoint(named)
+
+
+def found_checkpoint(named: Path) -> Path:
+    """The checkpoint that was named; if it is in a run, say so on standard error.
+
+    Raises:
+        SystemExit: with 2 if it is a run without one.
+    """
     try:
-        options.checkpoint = checkpoint_in(named)
+        found = checkpoint_in(named)
     except UsageError as error:
         stop(str(error))
-    if options.checkpoint != named:
-        sys.stderr.write(f"{named} is a run: its {options.checkpoint.name} is used\n")
+    if found != named:
+        sys.stderr.write(f"{named} is a run: its {found.name} is used\n")
+    return found
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:

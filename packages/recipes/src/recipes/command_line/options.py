@@ -3,7 +3,6 @@
 import argparse
 
 from recipes.command_line.console import stop
-from recipes.command_line.explain_options import explain_options as explain_options
 from recipes.command_line.local_paths import local_path
 from recipes.command_line.model_options import (
     add_allow_import,

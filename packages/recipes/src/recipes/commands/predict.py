@@ -2,12 +2,9 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TextIO
-
-from rich.console import Console
 
 from foveal.models import Sample, VisionLanguageModel, answer, generate
 from recipes.answering.answers import in_batches, line_of, unanswered
@@ -15,8 +12,7 @@ from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
 from recipes.answering.questions import Question, QuestionFile, Unusable
 from recipes.command_line.console import calm, short_errors
-from recipes.progress.live_line import LiveLine
-from recipes.progress.words import progress_line
+from recipes.progress.answered import AnsweredLine
 from recipes.reading.pictures import picture_at, picture_size, read_for
 
 
@@ -103,7 +99,7 @@ def _answer_all(
     except KeyboardInterrupt:
         written.line.close()
         rest = "; the same command answers the others" if options.output else ""
-        sys.stderr.write(f"stopped: {written.done} of {written.total} questions are answered{rest}\n")
+        sys.stderr.write(f"stopped: {written.line.done} of {written.line.total} questions are answered{rest}\n")
         raise
 
 
@@ -117,18 +113,10 @@ class _Written:
     """
 
     def __init__(self, stream: TextIO, *, done: int, total: int) -> None:
-        self.stream, self.done, self.total = stream, done, total
-        self.line = LiveLine(Console(stderr=True))
+        self.stream = stream
         # On a terminal, the line would run into the answers.
-        self._shows = not stream.isatty()
-        self._first, self._began = done, time.monotonic()
-        self.line.start()
+        self.line = AnsweredLine(done=done, total=total, shows=not stream.isatty())
 
     def add(self, question: Question, answer: str) -> None:
         print(line_of(question, answer), file=self.stream, flush=True)
-        self.done += 1
-        if self._shows and self.line.is_due:
-            left = (time.monotonic() - self._began) / (self.done - self._first) * (self.total - self.done)
-            bar = self.line.in_place
-            what = "" if bar else "answered "
-            self.line.show(progress_line(self.done, self.total, left, {}, width=self.line.width, what=what, bar=bar))
+        self.line.add()

@@ -7,10 +7,18 @@ if TYPE_CHECKING:
     from recipes.data.llava import LlavaData
     from recipes.data.modules import PagesData
     from recipes.data.pages import PageSettings
+    from recipes.data.printed.module import PrintedData
+    from recipes.data.printed.pages import PrintedSettings
 
-__all__ = ["LlavaData", "PageSettings", "PagesData"]
+__all__ = ["LlavaData", "PageSettings", "PagesData", "PrintedData", "PrintedSettings"]
 
-DEFINED_IN = {"LlavaData": "llava", "PagesData": "modules", "PageSettings": "pages"}
+DEFINED_IN = {
+    "LlavaData": "llava",
+    "PagesData": "modules",
+    "PageSettings": "pages",
+    "PrintedData": "printed.module",
+    "PrintedSettings": "printed.pages",
+}
 
 
 def __getattr__(name: str) -> Any:

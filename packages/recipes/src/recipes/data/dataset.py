@@ -15,7 +15,7 @@ from foveal.core import Size
 from foveal.models import IGNORE_INDEX, BadImageError, Batch, Processor, Sample, Turn
 from recipes.data.bad_samples import BadSamples
 from recipes.data.eval_batch import EvalBatch, EvalItem, collate_questions, questions_of
-from recipes.data.pages import PageSettings, draw_page
+from recipes.data.pages import Drawn
 from recipes.data.records import Record, Records
 from recipes.reading.pictures import Source, read_for, read_picture
 
@@ -156,7 +156,7 @@ class PageDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, settings: PageSettings, processor: Processor, *, seed: int, size: int, easy_until: float, hard_from: float
+        self, settings: Drawn, processor: Processor, *, seed: int, size: int, easy_until: float, hard_from: float
     ) -> None:
         self.settings, self.processor, self.seed, self.size = settings, processor, seed, size
         self.easy_until, self.hard_from = easy_until, hard_from
@@ -167,21 +167,21 @@ class PageDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         share = index / self.size
         progress = (share - self.easy_until) / max(self.hard_from - self.easy_until, 1e-9)
-        page = draw_page(self.settings, self.seed, index, progress=min(max(progress, 0.0), 1.0))
+        page = self.settings.draw(self.seed, index, progress=min(max(progress, 0.0), 1.0))
         return self.processor.encode([page.image], page.turns, key=f"page {index}")
 
 
 class PageQuestions(Dataset[EvalItem]):
     """Built-in pages at full difficulty, as questions."""
 
-    def __init__(self, settings: PageSettings, *, seed: int, size: int) -> None:
+    def __init__(self, settings: Drawn, *, seed: int, size: int) -> None:
         self.settings, self.seed, self.size = settings, seed, size
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> EvalItem:
-        page = draw_page(self.settings, self.seed, index)
+        page = self.settings.draw(self.seed, index)
         return questions_of(f"page {index}", [page.image], page.turns)[0]
 
 

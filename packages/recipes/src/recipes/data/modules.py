@@ -24,7 +24,7 @@ from recipes.data.dataset import (
 )
 from recipes.data.loader import TrainLoader
 from recipes.data.order import Curriculum, Order
-from recipes.data.pages import PageSettings
+from recipes.data.pages import Drawn, PageSettings
 from recipes.data.ranks import Position, RankBatches, rank_questions, start_worker
 
 
@@ -174,7 +174,9 @@ class PagesData(ConversationData):
         super().__init__(batch_size, val_batch_size, workers, seed)
         if pages < 1:
             raise ValueError(f"--data.pages is {pages}: there must be at least one to learn from")
-        self.pages, self.val_pages, self.settings = pages, val_pages, settings
+        self.pages, self.val_pages = pages, val_pages
+        self.settings: Drawn = settings
+        self.val_settings: Drawn = settings
         self.easy_until, self.hard_from = easy_until, hard_from
         self.has_validation = val_pages > 0
 
@@ -198,4 +200,4 @@ class PagesData(ConversationData):
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         if not self.has_validation:
             return []
-        return self._val_loader(PageQuestions(self.settings, seed=self.seed + 1_000_003, size=self.val_pages))
+        return self._val_loader(PageQuestions(self.val_settings, seed=self.seed + 1_000_003, size=self.val_pages))

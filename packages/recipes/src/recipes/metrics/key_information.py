@@ -50,16 +50,13 @@ class FieldF1(Metric):
         """
         check_lengths(predictions=predictions, answers=answers)
         for prediction, answer in zip(predictions, answers, strict=True):
-            said, true = Counter(fields(prediction or {})), Counter(fields(answer))
-            right = (said & true).total()
-            self.right = self.right + right
-            self.wrong = self.wrong + said.total() + true.total() - 2 * right
+            right, wrong = field_counts(prediction or {}, answer)
+            self.right, self.wrong = self.right + right, self.wrong + wrong
             self.missing = self.missing + (prediction is None)
 
     def compute(self) -> Tensor:
         """The F1, 0 to 1; 1 if no record has a field."""
-        whole = self.right + self.wrong / 2
-        return (self.right / whole).float() if whole else torch.ones((), device=self.device)
+        return field_f1(self.right, self.wrong)
 
 
 class TreeAccuracy(Mean):
@@ -110,6 +107,19 @@ def read_record(text: str) -> dict[str, Any] | None:
 def fields(record: Any) -> list[tuple[str, str]]:
     """Every value of a record with its path of names, as `("menu.nm", "tea")`."""
     return list(_walk(normal_record(record), ""))
+
+
+def field_counts(prediction: Record, answer: Record) -> tuple[int, int]:
+    """Fields that both records have, and fields that only one of them has."""
+    said, true = Counter(fields(prediction)), Counter(fields(answer))
+    right = (said & true).total()
+    return right, said.total() + true.total() - 2 * right
+
+
+def field_f1(right: Tensor, wrong: Tensor) -> Tensor:
+    """F1 of the counts of all records; 1 if none has a field."""
+    whole = right + wrong / 2
+    return (right / whole).float() if whole else torch.ones((), device=right.device)
 
 
 def normal_record(value: Any) -> Any:

@@ -84,16 +84,78 @@ class Pope(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`accuracy`, `precision`, `recall`, `f1` and `yes_ratio` (the share of yes among the answers); 0 for 0 / 0."""
-        (tn, fn), (fp, tp) = self.counts.double()
-        total, missed = self.counts.sum() + self.wrong.sum(), fn + self.wrong[1]
-        shares = {
-            "accuracy": (tp + tn, total),
-            "precision": (tp, tp + fp),
-            "recall": (tp, tp + missed),
-            "f1": (2 * tp, 2 * tp + fp + missed),
-            "yes_ratio": (tp + fp, total),
+        return pope_scores(self.counts, self.wrong)
+
+
+class PopeFiles(Metric):
+    """POPE's scores of each of its files (random, popular, adversarial), and their means, as in LLaVA-1.5's table.
+
+    Args:
+        files: names of the files; a score is that of a file, as in `random/f1`, or the mean of those that occurred.
+
+    Attributes:
+        missing: number of missing answers, which are wrong.
+    """
+
+    full_state_update = False
+    counts: Tensor
+    wrong: Tensor
+    missing: Tensor
+
+    def __init__(self, files: Sequence[str] = ("random", "popular", "adversarial")) -> None:
+        super().__init__()
+        self.files = tuple(files)
+        self.add_state("counts", torch.zeros(len(files), 2, 2, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("wrong", torch.zeros(len(files), 2, dtype=torch.long), dist_reduce_fx="sum")
+        add_counts(self, "missing")
+
+    def update(self, predictions: Sequence[str | None], answers: Sequence[str], files: Sequence[str]) -> None:
+        """Add predictions (None: missing) with their truth, `yes` or `no`, and the file of the question.
+
+        Raises:
+            ValueError: if the lengths differ, a truth is neither, or a file is unknown.
+        """
+        check_lengths(predictions=predictions, answers=answers, files=files)
+        for file in dict.fromkeys(files):
+            if file not in self.files:
+                raise ValueError(f"{file!r} is not a file of POPE: {', '.join(self.files)}")
+            rows = [row for row, each in enumerate(files) if each == file]
+            one = Pope().to(self.device)
+            one.update([predictions[row] for row in rows], [answers[row] for row in rows])
+            place = self.files.index(file)
+            self.counts[place] += one.counts
+            self.wrong[place] += one.wrong
+            self.missing = self.missing + one.missing
+
+    def compute(self) -> dict[str, Tensor]:
+        """The means of `f1` and the other scores of `Pope`, then those of every file."""
+        scores = {
+            file: pope_scores(counts, wrong)
+            for file, counts, wrong in zip(self.files, self.counts, self.wrong, strict=True)
+            if counts.sum() + wrong.sum()
         }
-        return {name: (part / whole if whole else part * 0).float() for name, (part, whole) in shares.items()}
+        names = ("f1", "accuracy", "precision", "recall", "yes_ratio")
+        means = {name: torch.stack([each[name] for each in scores.values()]).mean() for name in names}
+        return means | {f"{file}/{name}": scores[file][name] for file in scores for name in names}
+
+
+def pope_scores(counts: Tensor, wrong: Tensor) -> dict[str, Tensor]:
+    """The scores of `Pope`.
+
+    Args:
+        counts: [2, 2], answers that are no or yes, by a truth that is no or yes.
+        wrong: [2], answers that are neither, by their truth.
+    """
+    (tn, fn), (fp, tp) = counts.double()
+    total, missed = counts.sum() + wrong.sum(), fn + wrong[1]
+    shares = {
+        "accuracy": (tp + tn, total),
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + missed),
+        "f1": (2 * tp, 2 * tp + fp + missed),
+        "yes_ratio": (tp + fp, total),
+    }
+    return {name: (part / whole if whole else part * 0).float() for name, (part, whole) in shares.items()}
 
 
 class Mme(Metric):

@@ -1,6 +1,7 @@
 """Rows of Arrow tables, as Parquet files and saved data sets hold them, as records."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from recipes.reading.keys import refuse_meant_keys
@@ -8,7 +9,10 @@ from recipes.reading.keys import refuse_meant_keys
 PICTURES = ("image", "images")
 KNOWN = ("id", *PICTURES, "conversations", "messages", "caption", "text", "system")
 QUESTIONS, ANSWERS = ("question", "query"), ("answer", "answers", "label", "labels")
-EMBEDDED = re.compile(r"embedded:([0-9]{1,18})/(image|images)/([0-9]{1,9})")
+EMBEDDED = re.compile(r"embedded:([0-9]{1,18})/([^/]{1,100})/([0-9]{1,9})")
+
+Columns = Callable[[Any], list[str]]
+"""Chooses the columns that are read, by the schema of the table (a `pyarrow.Schema`)."""
 
 
 def columns_to_read(schema: Any, *, questions: bool = False) -> list[str]:
@@ -52,6 +56,18 @@ def columns_to_read(schema: Any, *, questions: bool = False) -> list[str]:
     return wanted
 
 
+def usable_columns(schema: Any) -> list[str]:
+    """All columns that hold pictures, or texts, numbers, lists and structs of them; the others are never read.
+
+    Raises:
+        ValueError: naming the column, if it is there twice.
+    """
+    wanted = [field.name for field in schema if _holds_bytes(field.type) or _is_plain(field.type)]
+    if double := [name for name in wanted if schema.names.count(name) > 1]:
+        raise ValueError(f"there are several columns {double[0]!r}: rename or leave out all but one")
+    return wanted
+
+
 def record_of(batch: Any, position: int, number: int) -> dict[str, Any]:
     """A row as a record; embedded pictures are replaced by names, which `embedded_picture` understands.
 
@@ -67,10 +83,10 @@ def record_of(batch: Any, position: int, number: int) -> dict[str, Any]:
     """
     record = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        value = column[position].as_py()
-        if name in PICTURES and isinstance(value, list):
+        value, pictures = column[position].as_py(), name in PICTURES or _holds_bytes(column.type)
+        if pictures and isinstance(value, list):
             value = [_name(each, f"{number}/{name}/{place}") for place, each in enumerate(value)]
-        elif name in PICTURES:
+        elif pictures:
             value = _name(value, f"{number}/{name}/0")
         else:
             value = _without_nulls(value)
@@ -129,6 +145,15 @@ def _holds_pictures(kind: Any) -> bool:
         path = fields.get("path")
         return "bytes" in fields and _is_bytes(fields["bytes"]) and (path is None or _is_text(path))
     return bool(_is_bytes(kind) or _is_text(kind))
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether these are pictures, whatever the column is called."""
+    from pyarrow import types
+
+    if _is_list(kind):
+        kind = kind.value_type
+    return _holds_pictures(kind) and not _is_text(kind) and not types.is_null(kind)
 
 
 def _is_plain(kind: Any) -> bool:

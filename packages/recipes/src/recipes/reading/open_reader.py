@@ -2,8 +2,10 @@
 
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+from recipes.reading.arrow_rows import Columns, columns_to_read
 from recipes.reading.json_file import JsonReader, check_plain
 from recipes.reading.parquet_file import ParquetReader
 from recipes.reading.pictures import ADDRESS
@@ -42,15 +44,16 @@ def open_reader(path: str | Path, images: str | Path | None = None, *, questions
     if ADDRESS.match(str(path)):
         raise ValueError(f"{path} is not fetched: copy the folder or mount it, and name it there")
     source = Path(path)
+    choose = partial(columns_to_read, questions=questions)
     if source.is_dir():
-        return _of_folder(source, None if images is None else Path(images), questions)
+        return _of_folder(source, None if images is None else Path(images), choose)
     folder = Path(images) if images is not None else source.parent
     check_plain(source)
     with source.open("rb") as stream:
         begin = stream.read(8)
     suffix = source.suffix.lower()
     if suffix in SUFFIXES:
-        return _of_files(suffix, source, [source], folder, questions)
+        return _of_files(suffix, source, [source], folder, choose)
     if suffix in TABLES:
         raise ValueError(f"{source} is a table: write its rows as JSON objects, one a line. {READ}")
     if what := next((what for mark, what in BEGINNINGS.items() if begin.startswith(mark)), None):
@@ -58,15 +61,15 @@ def open_reader(path: str | Path, images: str | Path | None = None, *, questions
     return JsonReader(source, folder)
 
 
-def _of_files(suffix: str, source: Path, files: list[Path], images: Path, questions: bool) -> Reader:
+def _of_files(suffix: str, source: Path, files: list[Path], images: Path, choose: Columns) -> Reader:
     if suffix == ".tar":
         return TarReader(source, files, images)
-    return ParquetReader(source, files, images, questions=questions)
+    return ParquetReader(source, files, images, choose)
 
 
-def _of_folder(source: Path, images: Path | None, questions: bool) -> Reader:
+def _of_folder(source: Path, images: Path | None, choose: Columns) -> Reader:
     if (source / STATE).is_file() or (source / SPLITS).is_file():
-        return SavedDatasetReader(source, images or source, questions=questions)
+        return SavedDatasetReader(source, images or source, choose)
     if (source / INDEX).is_file():
         if images is not None:
             raise ValueError(f"{source} holds shards, with their pictures: leave the folder {images} out")
@@ -78,7 +81,7 @@ def _of_folder(source: Path, images: Path | None, questions: bool) -> Reader:
     if len(kinds) != 1:
         raise ValueError(f"{source} is a folder of {_content(source)}: give one file or folder in it. {READ}")
     _check_parts(source, files)
-    return _of_files(kinds[0], source, files, images or source, questions)
+    return _of_files(kinds[0], source, files, images or source, choose)
 
 
 def _content(folder: Path) -> str:

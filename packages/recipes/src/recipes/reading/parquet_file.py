@@ -1,12 +1,12 @@
 """Read records from Parquet, with their pictures in it or beside it."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from recipes.reading.arrow_rows import columns_to_read
+from recipes.reading.arrow_rows import Columns
 from recipes.reading.extras import extra
 from recipes.reading.table_reader import TableReader, named_errors
 
@@ -29,7 +29,7 @@ class ParquetReader(TableReader):
         path: the file or folder that the user has named.
         files: one or more Parquet files, in the order of their records.
         images: folder that the names of pictures are relative to.
-        questions: whether the records are questions, see `columns_to_read`.
+        choose: chooses the columns, such as `columns_to_read`.
 
     Raises:
         ValueError: naming file and column, for what is not Parquet, and for columns that cannot be used; if there is
@@ -38,14 +38,14 @@ class ParquetReader(TableReader):
         OSError: if a file cannot be read.
     """
 
-    def __init__(self, path: Path, files: list[Path], images: Path, *, questions: bool = False) -> None:
-        self._columns, sizes = list[list[str]](), list[list[int]]()
+    def __init__(self, path: Path, files: list[Path], images: Path, choose: Columns) -> None:
+        columns, sizes = list[list[str]](), list[list[int]]()
         for file in files:
             with named_errors(file), _opened(file) as opened:
-                self._columns.append(columns_to_read(opened.schema_arrow, questions=questions))
+                columns.append(choose(opened.schema_arrow))
                 footer = opened.metadata
                 sizes.append([footer.row_group(group).num_rows for group in range(footer.num_row_groups)])
-        super().__init__(path, images, files, [sum(each) for each in sizes])
+        super().__init__(path, images, files, columns, [sum(each) for each in sizes])
         self._groups = [(file, group) for file, each in enumerate(sizes) for group in range(len(each))]
         self._group_starts = [0, *accumulate(rows for each in sizes for rows in each)]
         self._rows: _Rows | None = None
@@ -58,14 +58,14 @@ class ParquetReader(TableReader):
         position = number - 1 - self._group_starts[place]
         if self._rows is None or not self._rows.reaches(place, position):
             file, group = self._groups[place]
-            self._rows = _Rows(place, self.tables[file], group, self._columns[file])
+            self._rows = _Rows(place, self.tables[file], group, self.columns[file])
         return self._rows.at(position)
 
 
 class _Rows:
     """The rows of one row group, decoded from the first as far as they were wanted; only the last ones are kept."""
 
-    def __init__(self, place: int, file: Path, group: int, columns: list[str]) -> None:
+    def __init__(self, place: int, file: Path, group: int, columns: Sequence[str]) -> None:
         self.place, self.first, self.batch = place, 0, None
         self._next = self._batches(file, group, columns)
 
@@ -80,12 +80,12 @@ class _Rows:
         return self.batch, position - self.first
 
     @staticmethod
-    def _batches(file: Path, group: int, columns: list[str]) -> Iterator[Any]:
+    def _batches(file: Path, group: int, columns: Sequence[str]) -> Iterator[Any]:
         with _opened(file) as opened:
             footer = opened.metadata.row_group(group)
             rows = min(ROWS, max(1, HELD // max(footer.total_byte_size, 1)))
-            for batch in opened.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
-                yield batch.select(columns)
+            for batch in opened.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False):
+                yield batch.select(list(columns))
         raise ValueError(f"damaged: row group {group + 1} of {file} has fewer rows than promised")
 
 

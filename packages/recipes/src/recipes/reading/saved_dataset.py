@@ -6,7 +6,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from recipes.reading.arrow_rows import columns_to_read
+from recipes.reading.arrow_rows import Columns
 from recipes.reading.extras import extra
 from recipes.reading.named_files import named_files
 from recipes.reading.table_reader import TableReader, named_errors
@@ -24,7 +24,7 @@ class SavedDatasetReader(TableReader):
     Args:
         path: the folder, with `state.json` and Arrow files.
         images: folder that the names of pictures are relative to.
-        questions: whether the records are questions, see `columns_to_read`.
+        choose: chooses the columns, such as `columns_to_read`.
 
     Raises:
         ValueError: naming file and column, for damaged files and columns that cannot be used; if the folder holds
@@ -33,17 +33,17 @@ class SavedDatasetReader(TableReader):
         OSError: if a file cannot be read.
     """
 
-    def __init__(self, path: Path, images: Path, *, questions: bool = False) -> None:
+    def __init__(self, path: Path, images: Path, choose: Columns) -> None:
         files, shown = _files_and_columns(path)
-        self._columns, self._batches = list[list[str]](), list[Any]()
+        columns, self._batches = list[list[str]](), list[Any]()
         rows = []
         for file in files:
             with named_errors(file):
                 opened = _opened(file)
-                found = columns_to_read(opened.schema, questions=questions)
-            self._columns.append([name for name in found if shown is None or name in shown])
+                found = choose(opened.schema)
+            columns.append([name for name in found if shown is None or name in shown])
             rows.append(opened.num_rows)
-        super().__init__(path, images, files, rows)
+        super().__init__(path, images, files, columns, rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_batches": []}
@@ -53,7 +53,7 @@ class SavedDatasetReader(TableReader):
 
     def row(self, number: int) -> tuple[Any, int]:
         if not self._batches:
-            for file, columns in zip(self.tables, self._columns, strict=True):
+            for file, columns in zip(self.tables, self.columns, strict=True):
                 self._batches += _opened(file).select(columns).to_batches()
             self._batch_starts = [0, *accumulate(map(len, self._batches))]
         place = bisect_right(self._batch_starts, number - 1) - 1

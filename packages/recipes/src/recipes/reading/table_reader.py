@@ -21,14 +21,22 @@ class TableReader(Reader):
         path: the file or folder that the user has named.
         images: folder that the names of pictures are relative to.
         tables: the files with tables, in the order of their records.
+        columns: names of the columns that are read of each of them.
         rows: number of rows in each of them.
 
     Raises:
         ValueError: if there is no image folder.
     """
 
-    def __init__(self, path: Path, images: Path, tables: Sequence[Path], rows: Sequence[int]) -> None:
-        self.path, self.folder, self.tables = path, PictureFolder(images), list(tables)
+    def __init__(
+        self,
+        path: Path,
+        images: Path,
+        tables: Sequence[Path],
+        columns: Sequence[Sequence[str]],
+        rows: Sequence[int],
+    ) -> None:
+        self.path, self.folder, self.tables, self.columns = path, PictureFolder(images), list(tables), list(columns)
         self.starts = [0, *accumulate(rows)]
 
     @abstractmethod
@@ -56,6 +64,10 @@ class TableReader(Reader):
     def location(self, number: int) -> str:
         table = bisect_right(self.starts, number - 1) - 1
         return f"{self.tables[table]}, row {number - self.starts[table]}"
+
+    def column_names(self, number: int) -> Sequence[str]:
+        """Names of the columns that are read of a record's table."""
+        return self.columns[bisect_right(self.starts, number - 1) - 1]
 
     def holds(self, name: str) -> bool:
         return embedded_number(name) is not None or super().holds(name)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipes.run.metrics_csv import read_rows
+from recipes.run.rows import read_rows
 
 LOSS, SCORE, BLANK = "train/loss", "val/anls", "blank/anls"
 SMOOTHING = 0.1

@@ -11,6 +11,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from recipes.run.rows import read_rows
+
 FIRST = ("step", "epoch")
 
 
@@ -116,11 +118,3 @@ class MetricsCsv(Logger):
         text = io.StringIO()
         csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
         return text.getvalue()
-
-
-def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a `metrics.csv`, without an incomplete last line left by a crash."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        whole = [line for line in stream if line.endswith("\n")]
-    reader = csv.DictReader(whole)
-    return list(reader.fieldnames or []), list(reader)

@@ -72,6 +72,7 @@ def cost(model: VisionLanguageModel, pictures: Sequence[Size], *, text: int) -> 
     _, marks = prompt_tokens(model, pictures)
     found: list[Merged] = []
     with pretended(model) as copy:
+        copy.requires_grad_(False)  # the counter's hooks do not accept a part of a weight that learns
         views = views_of(copy, pictures)
         pixels = normalised(views, copy.encoder)
         of_encoder = flops(lambda: copy.encoder.encode_views(pixels))

@@ -179,8 +179,14 @@ def decode(
     return torch.stack(rows, dim=1)
 
 
-def chooser(temperature: float, top_p: float) -> Callable[[Tensor], Tensor]:
-    """A function from logits [batch, vocabulary] to tokens [batch]: the likeliest at temperature 0, else sampled."""
+def chooser(temperature: float, top_p: float, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+    """A function from logits [batch, vocabulary] to tokens [batch]: the likeliest at temperature 0, else sampled.
+
+    Args:
+        temperature: 0, or what logits are divided by.
+        top_p: sample from the likeliest tokens whose probabilities add up to this much.
+        generator: source of the randomness, on the device of the logits; None: torch's own.
+    """
     if temperature == 0:
         return lambda logits: logits.argmax(dim=-1)
     warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)])
@@ -188,7 +194,7 @@ def chooser(temperature: float, top_p: float) -> Callable[[Tensor], Tensor]:
     def draw(logits: Tensor) -> Tensor:
         no_ids: Any = None  # these processors ignore the previous tokens
         scores: Tensor = warpers(no_ids, logits)
-        return torch.multinomial(scores.softmax(dim=-1), num_samples=1).squeeze(1)
+        return torch.multinomial(scores.softmax(dim=-1), num_samples=1, generator=generator).squeeze(1)
 
     return draw
 

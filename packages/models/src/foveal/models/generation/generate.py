@@ -7,6 +7,7 @@ from math import inf
 from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, TextStreamer
 
 from foveal.models.generation.cuda_graphs import Steps, chooser, decode, graphs_obstacle
@@ -37,7 +38,6 @@ def _without_gradients(
     return called
 
 
-@_without_gradients
 def generate(
     model: VisionLanguageModel,
     batch: Batch,
@@ -67,6 +67,37 @@ def generate(
     Raises:
         ValueError: if a setting is out of range, the batch is padded on the right, prompt and answer exceed the
             language model's context, several prompts or beams are to be streamed, or CUDA graphs are not possible.
+    """
+    ids = generate_ids(
+        model,
+        batch,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        num_beams=num_beams,
+        cuda_graphs=cuda_graphs,
+        on_text=on_text,
+        seen=seen,
+    )
+    return [model.processor.decode(row) for row in ids]
+
+
+@_without_gradients
+def generate_ids(
+    model: VisionLanguageModel,
+    batch: Batch,
+    *,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    num_beams: int = 1,
+    cuda_graphs: bool = False,
+    on_text: Callable[[str], None] | None = None,
+    seen: SeenPictures | None = None,
+) -> Tensor:
+    """The ids of the answers, [batch, tokens]: each row has the token that ended its answer, if any, then padding.
+
+    Arguments and errors are those of `generate`.
     """
     processor, language_model = model.processor, model.language_model
     if max_new_tokens < 1 or not (temperature == 0 or COLDEST <= temperature < inf) or not 0 < top_p <= 1:
@@ -104,7 +135,7 @@ def generate(
         batch = batch.to(model.device) if seen is None else replace(batch, views=()).to(model.device)
         prompt = model.embed(batch.input_ids, batch.views, batch.sizes, pictures)
         if cuda_graphs:
-            ids = decode(
+            return decode(
                 Steps(language_model, prompt, batch.attention_mask, max_new_tokens, batch.position_ids),
                 max_new_tokens=max_new_tokens,
                 choose=chooser(temperature, top_p),
@@ -112,9 +143,8 @@ def generate(
                 pad_id=processor.pad_id,
                 streamer=streamer,
             )
-            return [processor.decode(row) for row in ids]
         with injected(language_model, prompt.stacks, len(batch.input_ids)):
-            ids = language_model.generate(
+            ids: Tensor = language_model.generate(
                 inputs_embeds=prompt.embeddings,
                 attention_mask=batch.attention_mask.long(),
                 position_ids=batch.position_ids,
@@ -132,7 +162,7 @@ def generate(
         language_model.generation_config = recommended
         for module, training in modes:
             module.training = training
-    return [processor.decode(row) for row in ids]
+    return ids
 
 
 class _Streamer(TextStreamer):

@@ -1,0 +1,7 @@
+"""A plug-in for lmms-eval that answers with Foveal's models. Importing it does not import lmms-eval."""
+
+from foveal.lmms_eval.conversation import conversation
+from foveal.lmms_eval.registration import manifest
+from foveal.lmms_eval.settings import Settings
+
+__all__ = ["Settings", "conversation", "manifest"]

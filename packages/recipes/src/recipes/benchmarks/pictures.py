@@ -1,0 +1,97 @@
+"""The pictures of questions, which are found when they are needed."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+from recipes.reading.pictures import MAX_BYTES, PictureFolder, Source
+from recipes.reading.reader import Reader
+from recipes.reading.table_reader import TableReader
+
+
+@dataclass(frozen=True)
+class FilePicture:
+    """A picture that is a file in a folder.
+
+    Attributes:
+        name: relative to the folder.
+        folder: where it is.
+        where: file and line that name it, for messages.
+    """
+
+    name: str
+    folder: PictureFolder
+    where: str
+
+    def find(self) -> Source:
+        return self.folder.find(self.name, self.where)
+
+
+@dataclass(frozen=True)
+class EmbeddedPicture:
+    """A picture whose bytes are in a table.
+
+    Attributes:
+        name: a hash of the bytes, since rows repeat pictures.
+        reader: of the table.
+        place: the reader's name for it.
+        where: file and row, for messages.
+    """
+
+    name: str
+    reader: TableReader
+    place: str
+    where: str
+
+    def find(self) -> Source:
+        return self.reader.picture(self.place, self.where)
+
+
+@dataclass(frozen=True)
+class ReaderPicture:
+    """A picture that a record of training data names.
+
+    Attributes:
+        name: as the record has it.
+        reader: of the records.
+        where: file and record, for messages.
+    """
+
+    name: str
+    reader: Reader
+    where: str
+
+    def find(self) -> Source:
+        return self.reader.picture(self.name, self.where)
+
+
+@dataclass(frozen=True)
+class WrittenPicture:
+    """A picture that is written out as base64; its name is a hash of the text.
+
+    Attributes:
+        text: the base64.
+        where: file and line, for messages.
+    """
+
+    text: str
+    where: str
+
+    @cached_property
+    def name(self) -> str:
+        return picture_digest(self.text.encode())
+
+    def find(self) -> Source:
+        if len(self.text) * 3 // 4 > MAX_BYTES:
+            raise ValueError(f"{self.where}: a picture of more than {MAX_BYTES // 10**6} MB is written out")
+        try:
+            return base64.b64decode(self.text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"{self.where}: the picture that is written out is not base64 ({error})") from error
+
+
+def picture_digest(content: bytes) -> str:
+    """A name for a picture by what it holds."""
+    return blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,153 @@
+"""The `evaluate` command: a benchmark's questions, answered, scored and shown."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from foveal.models import VisionLanguageModel
+from recipes.answering.interrupt import interruptible
+from recipes.answering.model import opened, takes_graphs
+from recipes.answering.questions import Unusable
+from recipes.benchmarks.benchmark import Benchmark, Prompt
+from recipes.benchmarks.find import benchmark
+from recipes.benchmarks.item import Item
+from recipes.command_line.console import calm, short_errors
+from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
+from recipes.evaluation.answered import Results
+from recipes.evaluation.asking import Asked, Asking, of_rank
+from recipes.evaluation.ranks import Ranks, ranks
+from recipes.evaluation.results import write_results
+from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash
+from recipes.progress.answered import AnsweredLine
+from recipes.reading.pictures import picture_size
+
+
+def main(options: argparse.Namespace) -> None:
+    """Answer and score.
+
+    Args:
+        options: as `evaluate_options` returns them.
+
+    Raises:
+        SystemExit: with 1 for unusable input, with 130 on an interrupt.
+    """
+    calm()
+    try:
+        with short_errors(), ranks() as world:
+            _evaluate(options, world)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _evaluate(options: argparse.Namespace, world: Ranks) -> None:
+    asked = benchmark(options.benchmark, options.allow_import)
+    items = items_of(asked, options.data, options.limit)
+    unusable = Unusable(options.on_bad_sample == "skip")
+    options.output.mkdir(parents=True, exist_ok=True)
+    settings = None
+    if options.answers is not None:
+        answers = read_answers(options.answers, items)
+    else:
+        settings = _answer(options, asked, items, unusable, world)
+        world.wait()
+        answers = written_answers(options.output) if world.first else {}
+    if world.first:
+        found = Results(options.benchmark.stem, asked, items, answers, settings, unusable.number)
+        write_results(found, _prompt(asked, options), options.output)
+    if unusable.number:
+        raise SystemExit(1)
+
+
+def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Item]:
+    """The questions of a benchmark.
+
+    Raises:
+        ValueError: if there are none, two have one id, or the folder is missing.
+        OSError: if a file cannot be read.
+    """
+    if data is None and asked.records.needs_folder:
+        raise ValueError("give the folder with the benchmark's files: --data")
+    if data is not None and not data.is_dir():
+        raise ValueError(f"there is no folder {data}")
+    items, known = [], dict[str, str]()
+    for item in asked.records.items(data or Path()):
+        if item.key in known:
+            raise ValueError(f"{item.where}: the id {item.key!r:.80} is that of {known[item.key]}, too")
+        known[item.key] = item.where
+        items.append(item)
+    if not items:
+        raise ValueError(f"{data} has no questions of this benchmark")
+    return items[:limit]
+
+
+def _prompt(asked: Benchmark, options: argparse.Namespace) -> Prompt:
+    if options.prompts not in asked.prompts:
+        raise ValueError(f"--prompts {options.prompts}: this benchmark has only {', '.join(asked.prompts)}")
+    prompt = asked.prompts[options.prompts]
+    return prompt if options.max_new_tokens is None else replace(prompt, max_new_tokens=options.max_new_tokens)
+
+
+def _answer(
+    options: argparse.Namespace, asked: Benchmark, items: Sequence[Item], unusable: Unusable, world: Ranks
+) -> Settings:
+    """Answer what is not answered yet, and return how."""
+    prompt = _prompt(asked, options)
+    options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
+    first = items[0]
+    sizes = [picture_size(picture.find()) for picture in first.pictures]
+    model = opened(options, sizes, prompt.of(first), batch_size=min(options.batch_size, len(items)))
+    settings = Settings(
+        benchmark=options.benchmark.stem,
+        split=asked.split,
+        checkpoint=str(options.checkpoint),
+        prompts=options.prompts,
+        prompt=prompt.text,
+        template=model.processor.template,
+        prompt_hash=prompt_hash(model.processor, prompt),
+        preprocessing_hash=preprocessing_hash(model.processor),
+        max_new_tokens=prompt.max_new_tokens,
+        temperature=options.temperature,
+        stop=tuple(prompt.stop),
+        frames=options.frames,
+        quantize=options.quantize or "",
+    )
+    answered: frozenset[str] = frozenset()
+    if world.first:
+        settings.keep(options.output / "settings.json")
+        answered = frozenset(written_answers(options.output))
+    answered = world.of_first(answered)
+    left = [item for item in items if item.key not in answered]
+    how = Asking(prompt, options.temperature, options.batch_size, options.frames, takes_graphs(model, options))
+    _answer_all(model, how, of_rank(left, world.rank, world.world), len(items), options.output, unusable, world)
+    return settings
+
+
+def _answer_all(
+    model: VisionLanguageModel,
+    how: Asking,
+    items: Sequence[Item],
+    total: int,
+    output: Path,
+    unusable: Unusable,
+    world: Ranks,
+) -> None:
+    asked, part = Asked(model, how, unusable), AnswerPart(output, world.rank)
+    line = AnsweredLine(done=total - len(items), total=total, shows=world.first)
+    try:
+        with interruptible() as check:
+            for item, text in asked.answers(items):
+                part.add(item, asked.prompt(item), text)
+                line.add()
+                check()
+    except KeyboardInterrupt:
+        line.close()
+        if world.first:
+            sys.stderr.write(
+                f"stopped: {line.done} of {line.total} questions are answered; the same command answers the others\n"
+            )
+        raise
+    finally:
+        line.close()
+        part.close()

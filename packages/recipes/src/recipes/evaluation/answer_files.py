@@ -1,0 +1,130 @@
+"""Files of answers: our own, which grow while a model answers, and LLaVA's."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes.benchmarks.item import Item
+
+PART = "answers-{rank}.jsonl"
+PARTS = PART.format(rank="*")
+
+
+class AnswerPart:
+    """The file to which one rank adds its answers, one line of JSON each, at once.
+
+    Args:
+        folder: of the evaluation.
+        rank: of this process.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._stream = (folder / PART.format(rank=rank)).open("a", encoding="utf-8")
+
+    def add(self, item: Item, prompt: str, answer: str) -> None:
+        """Write an answer."""
+        line = json.dumps({"id": item.key, "prompt": prompt, "answer": answer}, ensure_ascii=False)
+        print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def written_answers(folder: Path) -> dict[str, str]:
+    """The answers of all ranks so far; incomplete last lines, left by killed processes, are removed.
+
+    Raises:
+        ValueError: naming the line that is something else than an answer.
+        OSError: if a file cannot be read.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob(PARTS)):
+        content = path.read_bytes()
+        *_, cut = content.split(b"\n")
+        if cut:
+            with path.open("rb+") as stream:
+                stream.truncate(len(content) - len(cut))
+            sys.stderr.write(f"{path}: its last line was not written to its end; that question is asked again\n")
+        for where, record in _lines(path):
+            found[_text(record, "id", where)] = _text(record, "answer", where)
+    return found
+
+
+def read_answers(path: Path, items: Sequence[Item]) -> dict[str, str]:
+    """Answers that somebody has written, to be scored.
+
+    Args:
+        path: JSON lines: ours (`id`, `answer`), or LLaVA's (`question_id`, `text`). Where LLaVA's ids are not those of
+            the questions, but there is one line for each of them, their order counts.
+        items: the questions.
+
+    Returns:
+        Answers by the keys of the items.
+
+    Raises:
+        ValueError: naming file and line, if a line is no answer, an answer belongs to no question, or two to one.
+        OSError: if the file cannot be read.
+    """
+    keys = {item.key for item in items}
+    rows = []
+    for where, record in _lines(path):
+        if "question_id" in record:
+            rows.append((where, str(record["question_id"]), _text(record, "text", where)))
+        else:
+            rows.append((where, _text(record, "id", where), _text(record, "answer", where)))
+    named = [key for _, key, _ in rows]
+    if len(rows) == len(items) and (len(set(named)) < len(named) or not keys.issuperset(named)):
+        sys.stderr.write(f"{path}: its ids are not those of the questions; their order is taken\n")
+        return {item.key: text for item, (_, _, text) in zip(items, rows, strict=True)}
+    found: dict[str, str] = {}
+    for where, key, text in rows:
+        if key not in keys or key in found:
+            said = "is answered twice" if key in found else f"is no question of this benchmark ({len(keys)} questions)"
+            raise ValueError(f"{where}: {key!r:.80} {said}")
+        found[key] = text
+    return found
+
+
+def write_llava_answers(
+    path: Path, items: Sequence[Item], prompts: Mapping[str, str], answers: Mapping[str, str], *, model: str
+) -> None:
+    """Write answers in the format of LLaVA's evaluation scripts (llava/eval/model_vqa.py); missing ones are left out.
+
+    Args:
+        path: JSON lines.
+        items: the questions.
+        prompts: text of each prompt, by key.
+        answers: by key.
+        model: name of the model.
+    """
+    with path.open("w", encoding="utf-8") as stream:
+        for item in items:
+            if item.key in answers:
+                row: dict[str, Any] = {"question_id": item.key, "prompt": prompts[item.key], "text": answers[item.key]}
+                row |= {"answer_id": item.key, "model_id": model, "metadata": {}}
+                print(json.dumps(row, ensure_ascii=False), file=stream)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where}: not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}: an object with an answer is expected")
+        yield where, record
+
+
+def _text(record: Mapping[str, Any], key: str, where: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: a text under {key!r} is expected, there are {', '.join(map(str, record)):.200}")
+    return value

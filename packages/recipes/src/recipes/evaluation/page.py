@@ -1,0 +1,82 @@
+"""The page of an evaluation."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from PIL.Image import Image
+
+from foveal.models import BadImageError
+from recipes.benchmarks.item import Item, PictureOf
+from recipes.evaluation.answered import Results
+from recipes.evaluation.frames import frames_of
+from recipes.evaluation.scoring import Scores
+from recipes.reading.pictures import read_picture
+from recipes.reports.evaluation_page import Shown, write_page
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Opens a picture; two of one name are the same."""
+
+    name: str
+    picture: PictureOf = field(compare=False)
+
+    def __call__(self) -> Image:
+        try:
+            return read_picture(self.picture.find())
+        except ValueError as error:
+            raise BadImageError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Opens the frame in the middle of a video."""
+
+    video: Path
+
+    def __call__(self) -> Image:
+        try:
+            return frames_of(self.video, 1)[0]
+        except ValueError as error:
+            raise BadImageError(str(error)) from error
+
+
+def show(results: Results, prompts: Mapping[str, str], scores: Scores | None, path: Path) -> None:
+    """Write the page on which people look at the answers, worst first.
+
+    Args:
+        results: the answers.
+        prompts: text of each prompt, by key.
+        scores: None: nothing is scored.
+        path: HTML file to write.
+    """
+    single = [None] * len(results.items) if scores is None else scores.single
+    settings = {} if results.settings is None else asdict(results.settings)
+    facts = {"benchmark": results.benchmark.about, "split": results.benchmark.split, "questions": len(results.items)}
+    facts |= {name: value for name, value in settings.items() if value != ""}
+    if scores is not None:
+        facts |= {"missing answers": scores.missing, "not understood": scores.unparsed}
+    write_page(
+        (_shown(results, item, prompts, score) for item, score in zip(results.items, single, strict=True)),
+        path,
+        title=results.name,
+        facts={name: str(value) for name, value in facts.items()},
+        scores={} if scores is None else scores.overall,
+    )
+
+
+def _shown(results: Results, item: Item, prompts: Mapping[str, str], score: float | None) -> Shown:
+    benchmark = results.benchmark
+    accepted = [item.values[name] for name in benchmark.update.values() if name in item.values][:1]
+    several = accepted[0] if accepted and isinstance(accepted[0], list | tuple) else accepted
+    pictures = tuple(_Opened(picture.name, picture) for picture in item.pictures)
+    return Shown(
+        key=item.key,
+        question=prompts[item.key],
+        references=tuple(map(str, several)),
+        answer=results.answers.get(item.key, ""),
+        score=score,
+        pictures=(*pictures, *([_Frame(item.video)] if item.video is not None else [])),
+        group=str(item.values.get(benchmark.groups[0], "")) if benchmark.groups else "",
+    )

@@ -1,0 +1,86 @@
+"""What an evaluation leaves: predictions, scores, a page, and what servers take."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recipes.benchmarks.benchmark import Prompt
+from recipes.evaluation.answer_files import write_llava_answers
+from recipes.evaluation.answered import Results
+from recipes.evaluation.page import show
+from recipes.evaluation.score_file import replace_file, write_scores
+from recipes.evaluation.scoring import Scores, scores_of
+
+
+def write_results(results: Results, prompt: Prompt, folder: Path) -> None:
+    """Write predictions, scores, a page and the submission; print the scores.
+
+    Args:
+        results: the answers.
+        prompt: how the questions were asked.
+        folder: where to write; it exists.
+
+    Raises:
+        ValueError: as for `scores_of`.
+        OSError: if a file cannot be written.
+    """
+    benchmark, items = results.benchmark, results.items
+    wanted = set(benchmark.update.values())
+    scored = any(wanted <= item.values.keys() for item in items)
+    scores = scores_of(benchmark, items, results.answers) if scored else None
+    paths = {"predictions": folder / "predictions.jsonl", "in LLaVA's format": folder / "answers_llava.jsonl"}
+    single = [None] * len(items) if scores is None else scores.single
+    replace_file(paths["predictions"], "".join(_lines(results, single)))
+    prompts = {item.key: prompt.of(item) for item in items}
+    model = "" if results.settings is None else results.settings.checkpoint
+    write_llava_answers(paths["in LLaVA's format"], items, prompts, results.answers, model=model)
+    if benchmark.submission is not None:
+        paths["for the server"] = folder / benchmark.submission.file
+        benchmark.submission.write(items, [results.answers.get(item.key) for item in items], paths["for the server"])
+    paths["page"] = folder / "report.html"
+    show(results, prompts, scores, paths["page"])
+    if scores is None:
+        sys.stderr.write(f"{results.name}, {benchmark.split}: the answers are not here, so nothing is scored\n")
+    else:
+        paths["scores"] = folder / "scores.json"
+        write_scores(
+            paths["scores"],
+            results.name,
+            benchmark.split,
+            benchmark.metric,
+            scores,
+            results.settings,
+            results.left_out,
+        )
+        _print(results, scores)
+    for name, path in paths.items():
+        print(f"{name}: {os.path.relpath(path)}")
+
+
+def _lines(results: Results, single: Sequence[float | None]) -> Iterator[str]:
+    for item, score in zip(results.items, single, strict=True):
+        row: dict[str, Any] = {"id": item.key, "question": str(item.values.get("question", ""))}
+        row["pictures"] = [picture.name for picture in item.pictures]
+        row |= {name: item.values[name] for name in results.benchmark.update.values() if name in item.values}
+        row |= {"answer": results.answers.get(item.key), "score": score}
+        yield json.dumps(row, ensure_ascii=False, default=str) + "\n"
+
+
+def _print(results: Results, scores: Scores) -> None:
+    print(f"{results.name}, {results.benchmark.split}: {len(results.items)} questions")
+    table = Table("")
+    for name in scores.overall:
+        table.add_column(name, justify="right")
+    table.add_row("all", *(f"{value:.4f}" for value in scores.overall.values()))
+    for classes in scores.groups.values():
+        for label, values in classes.items():
+            table.add_row(label, *(f"{values[name]:.4f}" if name in values else "" for name in scores.overall))
+    Console().print(table)
+    if scores.missing or scores.unparsed:
+        print(f"missing answers: {scores.missing}, not understood: {scores.unparsed}; both count as wrong")

@@ -1,0 +1,56 @@
+"""The file of scores, with everything that can change them."""
+
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torchmetrics import Metric
+
+from recipes.evaluation.scoring import Scores
+from recipes.evaluation.settings import Settings, versions
+
+
+def write_scores(
+    path: Path, benchmark: str, split: str, metric: Metric, scores: Scores, settings: Settings | None, left_out: int
+) -> None:
+    """Write scores as JSON.
+
+    Args:
+        path: the file.
+        benchmark: its name.
+        split: see `Benchmark`.
+        metric: its class and options are written.
+        scores: of the answers.
+        settings: how they were asked for; None: the answers were given.
+        left_out: number of questions that could not be asked.
+    """
+    content: dict[str, Any] = {
+        "benchmark": benchmark,
+        "split": split,
+        "items": len(scores.single),
+        "missing": scores.missing,
+        "unparsed": scores.unparsed,
+        "could_not_be_asked": left_out,
+        "scores": scores.overall,
+        "groups": scores.groups,
+        "metric": {"class": f"{type(metric).__module__}.{type(metric).__qualname__}", "options": _options(metric)},
+        "settings": None if settings is None else asdict(settings),
+        "versions": versions(),
+    }
+    replace_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole, or leave the old one."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _options(metric: Metric) -> Mapping[str, Any]:
+    names = inspect.signature(type(metric)).parameters
+    return {name: value for name in names if isinstance(value := getattr(metric, name, None), str | int | float | bool)}

@@ -1,0 +1,104 @@
+"""Score answers with a benchmark's metric: all together, by groups, and one by one."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torchmetrics import Metric
+
+from recipes.benchmarks.benchmark import Benchmark
+from recipes.benchmarks.item import Item
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a benchmark's metric says.
+
+    Attributes:
+        overall: scores by name.
+        groups: by the name of a value, the scores of each of its classes.
+        single: the score of every item, 0 to 1; None where an item alone has none.
+        missing: number of items without an answer, which count as wrong.
+        unparsed: number of answers that the metric does not understand, which count as wrong.
+    """
+
+    overall: Mapping[str, float]
+    groups: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    single: Sequence[float | None] = ()
+    missing: int = 0
+    unparsed: int = 0
+
+
+def scores_of(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> Scores:
+    """Score answers.
+
+    Args:
+        benchmark: its metric is not changed.
+        items: all of them count.
+        answers: by key; those that are missing are wrong.
+
+    Raises:
+        ValueError: naming the item, if it lacks a value that the metric wants, or the metric cannot use it.
+    """
+    metric = _of(benchmark, items, answers)
+    groups = {}
+    for name in benchmark.groups:
+        classes: dict[str, list[Item]] = {}
+        for item in items:
+            classes.setdefault(str(_value(item, name)), []).append(item)
+        groups[name] = {
+            label: _computed(_of(benchmark, members, answers)) for label, members in sorted(classes.items())
+        }
+    return Scores(
+        _computed(metric),
+        groups,
+        _single(benchmark, items, answers),
+        sum(item.key not in answers for item in items),
+        int(getattr(metric, "unparsed", 0)),
+    )
+
+
+def _of(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> Metric:
+    """The metric with the answers to some items."""
+    metric = deepcopy(benchmark.metric)
+    _add(metric, benchmark, items, answers)
+    return metric
+
+
+def _add(metric: Metric, benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> None:
+    columns = {name: [_value(item, value) for item in items] for name, value in benchmark.update.items()}
+    metric.update([answers.get(item.key) for item in items], **columns)
+
+
+def _single(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> list[float | None]:
+    if benchmark.per_item == "none":
+        return [None] * len(items)
+    scores: list[float | None] = []
+    alone = deepcopy(benchmark.metric)
+    for item in items:
+        try:
+            _add(alone, benchmark, [item], answers)
+            scores.append(next(iter(_computed(alone).values())))
+        except ValueError as error:
+            raise ValueError(f"{item.where}: {error}") from error
+        alone.reset()
+    return scores
+
+
+def _value(item: Item, name: str) -> Any:
+    if name not in item.values:
+        raise ValueError(
+            f"{item.where}: there is no {name} to score it with, only {', '.join(item.values)}; "
+            "the answers of a test split are on its server"
+        )
+    return item.values[name]
+
+
+def _computed(metric: Metric) -> dict[str, float]:
+    """The scores by name; a metric's only one is called like its class."""
+    computed: Tensor | Mapping[str, Tensor] = metric.compute()
+    if isinstance(computed, Tensor):
+        return {type(metric).__name__: float(computed)}
+    return {name: float(value) for name, value in computed.items()}

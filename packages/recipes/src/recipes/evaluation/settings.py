@@ -1,0 +1,116 @@
+"""Everything besides weights and data that can change a score."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from foveal.core import Size
+from foveal.models import Processor
+from foveal.models.views.cut_views import views_of
+from recipes.benchmarks.benchmark import Prompt, Prompts
+
+LIBRARIES = ("torch", "transformers", "pillow", "torchmetrics", "foveal-models", "foveal-recipes")
+SIZES = (Size(640, 480), Size(300, 900), Size(1000, 200), Size(37, 41))
+"""Sizes of the pictures that stand for all in the hash of the preprocessing."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model was asked. Answers to other settings are not mixed with these.
+
+    Attributes:
+        benchmark: its name.
+        split: see `Benchmark`.
+        checkpoint: the model, as it was named.
+        prompts: whose prompts.
+        prompt: the prompt's text.
+        template: name of the model's template.
+        prompt_hash: of the prompt, the template and the system text, as ids.
+        preprocessing_hash: of what becomes of a few pictures.
+        max_new_tokens: longest answer in tokens.
+        temperature: 0: the likeliest token.
+        stop: texts before which an answer ends.
+        frames: of a video.
+        quantize: bits of the decoder; empty: as saved.
+    """
+
+    benchmark: str
+    split: str
+    checkpoint: str
+    prompts: Prompts
+    prompt: str
+    template: str
+    prompt_hash: str
+    preprocessing_hash: str
+    max_new_tokens: int
+    temperature: float
+    stop: tuple[str, ...]
+    frames: int
+    quantize: str
+
+    def keep(self, path: Path) -> None:
+        """Write them, or, if the file is there, check that they are the same.
+
+        Raises:
+            ValueError: naming what differs: answers to other settings are there.
+        """
+        now: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not path.exists():
+            path.write_text(json.dumps(now, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            return
+        before = _read(path)
+        if differing := [name for name in now if before.get(name) != now[name]]:
+            name = differing[0]
+            raise ValueError(
+                f"{path.parent} holds answers to other settings: {', '.join(differing)} "
+                f"({before.get(name)!r:.60}, now {now[name]!r:.60}): give another --output"
+            )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that can change a score."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def prompt_hash(processor: Processor, prompt: Prompt) -> str:
+    """A hash of the prompt's text with the template and the system text around it, as the model's ids."""
+    return _hash(
+        [prompt.text, processor.template, processor.system, processor.tokenizer(prompt.text)["input_ids"]],
+    )
+
+
+def preprocessing_hash(processor: Processor) -> str:
+    """A hash of the views and the visual tokens of a few pictures."""
+    seen: list[Any] = []
+    for size in SIZES:
+        across, down = np.meshgrid(np.arange(size.width), np.arange(size.height))
+        # Waves of all lengths, so that every way to resize them shows.
+        waves = [127.5 + 127.5 * np.sin(across * across / 4000 * each + down / (each + 2)) for each in range(3)]
+        picture = Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
+        try:
+            views = [view.numpy().tobytes() for view in views_of(processor.plan, picture, size)]
+            seen.append([_hash(views), processor.picture_ids(size)])
+        except ValueError as error:  # a plan may take no picture of that shape
+            seen.append(str(error))
+    return _hash(seen)
+
+
+def _hash(value: Any) -> str:
+    return blake2b(repr(value).encode(), digest_size=8).hexdigest()
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}): give another --output") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: an object is expected: give another --output")
+    return content

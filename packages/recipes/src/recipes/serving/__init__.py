@@ -1,0 +1,1 @@
+"""Answering over HTTP, in the manner of OpenAI's chat completions: requests, limits, batches, pictures, metrics."""

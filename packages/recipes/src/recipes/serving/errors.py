@@ -1,0 +1,47 @@
+"""Refusals, as OpenAI's clients understand them."""
+
+from collections.abc import Mapping
+
+from fastapi.responses import JSONResponse
+
+TOO_LONG = "context_length_exceeded"
+
+
+class RefusedError(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: of the response.
+        message: what is wrong, and what to do; it is shown to the client.
+        param: name of the parameter that is wrong.
+        code: a word that programs can compare.
+        headers: of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+        self.headers = dict(headers or {})
+
+    @property
+    def content(self) -> dict[str, object]:
+        """The body of the response, OpenAI's error object."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        """The response."""
+        return JSONResponse(self.content, self.status, self.headers)
+
+
+def internal_error() -> RefusedError:
+    """What a client is told about a fault of the server: nothing but that; the rest is in the server's log."""
+    return RefusedError(500, "an error in the server; its log has more", code="internal_error")

@@ -1,0 +1,178 @@
+"""What every request passes before anything is done for it: key, host, room, size, time."""
+
+import asyncio
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recipes.serving.errors import RefusedError
+from recipes.serving.metrics import Metrics
+
+MAX_BODY = 64_000_000
+"""Bytes of a request; a picture of 20 MB has 27 MB in base64."""
+BODY_SECONDS, SEND_SECONDS = 60.0, 60.0
+RETRY_AFTER = {"Retry-After": "1"}
+OPEN = ("/health", "/")
+"""Paths that need no key."""
+
+
+@dataclass
+class State:
+    """What is going on.
+
+    Attributes:
+        active: requests for answers that are not over.
+        draining: whether new ones are refused because the server stops.
+    """
+
+    active: int = 0
+    draining: bool = False
+
+
+class Guard:
+    """Refuses what may not or cannot be answered, and reads the bodies of the others.
+
+    Args:
+        app: gets what passes.
+        state: counts what passes.
+        metrics: counts what does not.
+        max_requests: most requests for answers at a time.
+        key: what clients must send as `Authorization: Bearer KEY`; None: nothing.
+        hosts: names by which the server may be asked, without port; None: any. A page that a browser shows could
+            otherwise reach a server on the user's machine by a name of its own (DNS rebinding).
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        state: State,
+        metrics: Metrics,
+        max_requests: int,
+        key: str | None = None,
+        hosts: Sequence[str] | None = None,
+    ) -> None:
+        self.app, self.state, self.metrics, self.max_requests = app, state, metrics, max_requests
+        self.key, self.hosts = key, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = self._refused(scope, headers)
+        try:
+            if refused is not None:
+                await self._refuse(refused, scope, receive, send)
+            elif scope["method"] == "POST":
+                await self._counted(scope, headers, receive, send)
+            else:
+                await self.app(scope, receive, self._timed(send))
+        except ClientDisconnect:
+            pass
+
+    async def _counted(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self.state.active += 1
+        try:
+            await self._with_body(scope, headers, receive, send)
+        finally:
+            self.state.active -= 1
+
+    def _refused(self, scope: Scope, headers: Headers) -> RefusedError | None:
+        if self.hosts is not None and _name(headers.get("host", "")) not in self.hosts:
+            return RefusedError(421, "this server is not known by that name; start it with --host to open it to others")
+        if self.key is not None and scope["path"] not in OPEN:
+            given = headers.get("authorization", "").partition(" ")
+            # Compared in constant time, so that it cannot be guessed letter by letter.
+            if given[0].lower() != "bearer" or not hmac.compare_digest(given[2].encode(), self.key.encode()):
+                return RefusedError(401, "the API key is missing or wrong", code="invalid_api_key")
+        if scope["method"] != "POST":
+            return None
+        if self.state.draining:
+            return RefusedError(503, "the server stops", code="stopping", headers=RETRY_AFTER)
+        if self.state.active >= self.max_requests:
+            message = f"{self.state.active} requests are being answered or wait: try again in a moment"
+            return RefusedError(429, message, code="queue_full", headers=RETRY_AFTER)
+        return None
+
+    async def _with_body(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        try:
+            body = await _body(headers, receive)
+        except RefusedError as refused:
+            await self._refuse(refused, scope, receive, send)
+            return
+        if body is None:
+            return
+        first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        del body
+
+        async def received() -> Message:
+            return first.pop() if first else await receive()
+
+        await self.app(scope, received, self._timed(send))
+
+    def _timed(self, send: Send) -> Send:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                self.metrics.refused.labels(str(message["status"])).inc()
+            # A client that takes nothing any more keeps its place no longer than this.
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        return sent
+
+    async def _refuse(self, refused: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with an error; what the client still sends is read first, or it would not look for an answer."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                left = MAX_BODY
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            pass
+        await refused.response()(scope, receive, self._timed(send))
+
+
+async def _body(headers: Headers, receive: Receive) -> bytes | None:
+    """The body of a request; None if the client has left.
+
+    Raises:
+        RefusedError: if it is too large or comes too slowly.
+    """
+    too_large = RefusedError(413, f"the request has more than {MAX_BODY // 10**6} MB: use smaller pictures")
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise too_large
+    pieces, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > MAX_BODY:
+                    raise too_large
+                if not message.get("more_body", False):
+                    return b"".join(pieces)
+    except TimeoutError:
+        raise RefusedError(408, f"the request did not arrive within {BODY_SECONDS:.0f} s") from None
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower()

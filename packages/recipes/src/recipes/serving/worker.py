@@ -1,0 +1,179 @@
+"""The thread that answers with one model: whoever waits joins the batch at the next token."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Condition, Thread
+
+import torch
+
+from foveal.models import SeenPictures, VisionLanguageModel
+from foveal.models.generation.running_batch import RunningBatch
+from recipes.serving.asked import Asked
+from recipes.serving.errors import RefusedError, internal_error
+from recipes.serving.metrics import Metrics
+from recipes.serving.row import Row
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Answers the questions to one model in a thread of its own.
+
+    Questions that wait are read together and join those that are being answered. Where the language model does not
+    allow that (`foveal.models.generation.running_batch.joins`), they wait until the batch has ended.
+
+    Args:
+        name: of the model, for metrics.
+        model: in evaluation mode, on its device.
+        max_batch: questions answered together.
+        cache_bytes: memory for visual tokens of pictures that may be asked about again.
+        metrics: where everything is counted.
+    """
+
+    def __init__(
+        self, name: str, model: VisionLanguageModel, *, max_batch: int, cache_bytes: int, metrics: Metrics
+    ) -> None:
+        self.name, self.model, self.max_batch, self.metrics = name, model, max_batch, metrics
+        self._seen = SeenPictures(model, cache_bytes)
+        self._running = RunningBatch(model.language_model)
+        self._rows: list[Row] = []
+        self._waiting: deque[Asked] = deque()
+        self._changed = Condition()
+        self._ends = False
+        self._thread = Thread(target=self._run, name=f"answers of {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread at its next token; questions that are left are refused."""
+        with self._changed:
+            self._ends = True
+            self._changed.notify()
+        self._thread.join()
+
+    def ask(self, asked: Asked) -> None:
+        """Add a question to those that wait."""
+        with self._changed:
+            self._waiting.append(asked)
+            self.metrics.waiting.labels(self.name).set(len(self._waiting))
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with torch.inference_mode():
+            while (new := self._taken()) is not None:
+                if new:
+                    self._begin(new)
+                if self._rows:
+                    self._advance()
+        for each in (*self._waiting, *(row.asked for row in self._rows)):
+            each.put(RefusedError(503, "the server stops", code="stopping"))
+
+    def _taken(self) -> list[Asked] | None:
+        """The questions that begin now, after waiting for one if there is nothing to do; None: end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._rows or self._ends)
+            if self._ends:
+                return None
+            free = self.max_batch - len(self._rows) if self._running.joins or not self._rows else 0
+            new: list[Asked] = []
+            while self._waiting and len(new) < free:
+                asked = self._waiting.popleft()
+                if asked.left.is_set():
+                    self.metrics.answers.labels(self.name, "left").inc()
+                else:
+                    new.append(asked)
+            self.metrics.waiting.labels(self.name).set(len(self._waiting))
+            return new
+
+    def _begin(self, new: Sequence[Asked]) -> None:
+        """Read prompts and choose the first token of each; one that fails does not harm the others."""
+        try:
+            logits = self._read(new)
+        except Exception as error:
+            if len(self._running) != len(self._rows):
+                # The failure came while caches were joined.
+                self._fail_all(error)
+            if len(new) > 1:
+                for each in new:
+                    self._begin([each])
+            else:
+                self._fail(new[0], error)
+            return
+        for asked in new:
+            self._count_prompt(asked)
+        self._rows += [Row(asked, self.model.processor, self.model.device) for asked in new]
+        self._choose(self._rows[-len(new) :], logits)
+        for asked in new:
+            self.metrics.first.labels(self.name).observe(time.monotonic() - asked.began)
+        self._leave_out()
+
+    def _read(self, new: Sequence[Asked]) -> torch.Tensor:
+        """Logits [questions, vocabulary] for the first tokens."""
+        model, seen = self.model, self._seen
+        batch = model.processor.collate([asked.sample for asked in new], side="left")
+        encoded, reused = seen.encoded, seen.reused
+        pictures = seen(batch.views, batch.sizes)
+        batch = replace(batch, views=()).to(model.device)
+        prompt = model.embed(batch.input_ids, (), batch.sizes, pictures)
+        logits = self._running.add(prompt, batch.attention_mask, batch.position_ids)
+        self.metrics.pictures.labels(self.name, "encoded").inc(seen.encoded - encoded)
+        self.metrics.pictures.labels(self.name, "kept").inc(seen.reused - reused)
+        return logits
+
+    def _advance(self) -> None:
+        """One more token of every answer."""
+        self.metrics.batch.labels(self.name).observe(sum(not row.over for row in self._rows))
+        try:
+            tokens = torch.tensor([row.token for row in self._rows], device=self.model.device)
+            self._choose(self._rows, self._running.step(tokens))
+        except Exception as error:
+            self._fail_all(error)
+            return
+        self._leave_out()
+
+    def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+        likeliest = logits.argmax(dim=-1).tolist()
+        for number, (row, token) in enumerate(zip(rows, likeliest, strict=True)):
+            if not row.over:
+                row.add(token if row.choose is None else int(row.choose(logits[number : number + 1].float())))
+                if row.over:
+                    self._count(row)
+
+    def _leave_out(self) -> None:
+        """Free the places of answers that are over; where rows cannot leave, when all are."""
+        kept = [number for number, row in enumerate(self._rows) if not row.over]
+        if not kept or self._running.joins:
+            self._running.keep(kept)
+            self._rows = [self._rows[number] for number in kept]
+        self.metrics.running.labels(self.name).set(len(kept))
+
+    def _count_prompt(self, asked: Asked) -> None:
+        visual = asked.visual
+        self.metrics.tokens.labels(self.name, "visual").inc(visual)
+        self.metrics.tokens.labels(self.name, "text").inc(len(asked.sample.input_ids) - visual)
+
+    def _count(self, row: Row) -> None:
+        self.metrics.answers.labels(self.name, row.end).inc()
+        self.metrics.tokens.labels(self.name, "answer").inc(row.tokens)
+        self.metrics.seconds.labels(self.name).observe(time.monotonic() - row.asked.began)
+
+    def _fail_all(self, error: Exception) -> None:
+        rows, self._rows = self._rows, []
+        self._running = RunningBatch(self.model.language_model)
+        self.metrics.running.labels(self.name).set(0)
+        for row in rows:
+            if not row.over:
+                self._fail(row.asked, error)
+
+    def _fail(self, asked: Asked, error: Exception) -> None:
+        self.metrics.answers.labels(self.name, "error").inc()
+        logger.error("%s: a question was not answered", self.name, exc_info=error)
+        if isinstance(error, torch.OutOfMemoryError):
+            asked.put(RefusedError(503, "not enough memory for this question now: try again", code="out_of_memory"))
+        else:
+            asked.put(internal_error())

@@ -1,0 +1,156 @@
+"""Evaluation: who asks what, files of answers, settings, and scores."""
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes.benchmarks.benchmark import Benchmark, Prompt
+from recipes.benchmarks.item import Item
+from recipes.benchmarks.records import Records
+from recipes.evaluation.answer_files import AnswerPart, read_answers, write_llava_answers, written_answers
+from recipes.evaluation.asking import ended, of_rank
+from recipes.evaluation.scoring import scores_of
+from recipes.evaluation.settings import Settings
+from recipes.metrics import ANLS, Choice, CiderD, Pope
+
+
+@dataclass(frozen=True)
+class Named:
+    """A picture with nothing behind it."""
+
+    name: str
+
+    def find(self):
+        raise AssertionError
+
+
+class Nothing(Records):
+    def items(self, folder):
+        yield from ()
+
+
+def item(key, *pictures, **values):
+    return Item(key, {"question": f"Question {key}?", **values}, tuple(map(Named, pictures)), where=f"a.json, {key}")
+
+
+def benchmark(metric, **changes):
+    prompt = Prompt("{question}\nShort.", 16)
+    made = Benchmark("Words", "val", Nothing(), {"llava": prompt}, metric, {"references": "answers"})
+    return replace(made, **changes)
+
+
+ITEMS = [
+    item("1", "a", answers=["red", "dark red"], kind="colour"),
+    item("2", "a", answers=["two"], kind="number"),
+    item("3", "b", answers=["blue"], kind="colour"),
+]
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "c", "d"]), max_size=40), st.integers(1, 5))
+def test_every_item_is_asked_once_and_pictures_stay_together(pictures, world):
+    items = [item(str(number), *([name] if name else [])) for number, name in enumerate(pictures)]
+    shares = [of_rank(items, rank, world) for rank in range(world)]
+    assert sorted(each.key for share in shares for each in share) == sorted(each.key for each in items)
+    for name in {"a", "b", "c", "d"}:
+        assert sum(any(each.pictures == (Named(name),) for each in share) for share in shares) <= 1
+    without = [sum(not each.pictures for each in share) for share in shares]
+    if all(not name for name in pictures):
+        assert max(without) - min(without) <= 1
+
+
+def test_an_answer_ends_before_a_stop_text():
+    assert ended(" red ASSISTANT: and", ("ASSISTANT:", "\n\n")) == "red"
+    assert ended("red\n\nblue", ("ASSISTANT:", "\n\n")) == "red"
+    assert ended("red\n\nblue", ()) == "red\n\nblue"
+
+
+def test_scores_all_together_in_groups_and_one_by_one():
+    answers = {"1": "Red", "3": "glue"}
+    scores = scores_of(benchmark(ANLS(), groups=["kind"]), ITEMS, answers)
+    assert scores.single == [1.0, 0.0, 0.75]
+    assert scores.overall == {"ANLS": pytest.approx(1.75 / 3)}
+    assert scores.groups == {"kind": {"colour": {"ANLS": 0.875}, "number": {"ANLS": 0.0}}}
+    assert (scores.missing, scores.unparsed) == (1, 0)
+
+
+def test_scores_of_metrics_with_several_or_none_for_a_single_item():
+    asked = [item("1", truth="yes"), item("2", truth="no")]
+    pope = benchmark(Pope(), update={"answers": "truth"})
+    scores = scores_of(pope, asked, {"1": "Yes.", "2": "yes"})
+    assert scores.single == [1.0, 0.0]
+    assert set(scores.overall) == {"accuracy", "precision", "recall", "f1", "yes_ratio"}
+    pytest.importorskip("nltk")
+    captions = benchmark(CiderD(), per_item="none")
+    assert scores_of(captions, ITEMS, {"1": "red"}).single == [None, None, None]
+
+
+def test_answers_that_are_not_understood_are_counted():
+    asked = [item("1", right="A", options=["one", "two"]), item("2", right="B", options=["one", "two"])]
+    choice = benchmark(Choice("letter"), update={"answers": "right", "options": "options"})
+    scores = scores_of(choice, asked, {"1": "A", "2": "?"})
+    assert (scores.overall, scores.unparsed) == ({"Choice": 0.5}, 1)
+
+
+def test_a_missing_value_is_named():
+    with pytest.raises(ValueError, match=r"a.json, 4: there is no answers to score it with, only question"):
+        scores_of(benchmark(ANLS()), [item("4")], {})
+    with pytest.raises(ValueError, match=r"a.json, 5: the prompt wants \{hint\}, but there is only question"):
+        Prompt("{hint}{question}").of(item("5"))
+
+
+def test_answers_of_all_ranks_and_a_cut_line(tmp_path, capsys):
+    for rank, number in ((0, 1), (1, 2)):
+        part = AnswerPart(tmp_path, rank)
+        part.add(item(str(number)), "prompt", f"answer {number}\u2028")
+        part.close()
+    with (tmp_path / "answers-1.jsonl").open("a") as stream:
+        stream.write('{"id": "3", "ans')
+    assert written_answers(tmp_path) == {"1": "answer 1\u2028", "2": "answer 2\u2028"}
+    assert "its last line was not written to its end" in capsys.readouterr().err
+    assert written_answers(tmp_path) == {"1": "answer 1\u2028", "2": "answer 2\u2028"}
+    assert capsys.readouterr().err == ""
+    (tmp_path / "answers-2.jsonl").write_text('{"id": "3"}\n')
+    with pytest.raises(ValueError, match=r"answers-2.jsonl, line 1: a text under 'answer' is expected, there are id"):
+        written_answers(tmp_path)
+
+
+def test_llava_answers_there_and_back(tmp_path, capsys):
+    answers = {"1": "red", "3": "blue"}
+    write_llava_answers(tmp_path / "a.jsonl", ITEMS, dict.fromkeys("123", "P"), answers, model="m")
+    row = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])
+    assert row == {"question_id": "1", "prompt": "P", "text": "red", "answer_id": "1", "model_id": "m", "metadata": {}}
+    assert read_answers(tmp_path / "a.jsonl", ITEMS) == answers
+    lines = [json.dumps({"question_id": "image", "text": text}) for text in ("x", "y", "z")]
+    (tmp_path / "by order.jsonl").write_text("\n".join(lines) + "\n")
+    assert read_answers(tmp_path / "by order.jsonl", ITEMS) == {"1": "x", "2": "y", "3": "z"}
+    assert "their order is taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['{"id": "9", "answer": "x"}'], "line 1: '9' is no question of this benchmark"),
+        (['{"id": "1", "answer": "x"}'] * 2, "line 2: '1' is answered twice"),
+        (['{"id": "1", "answer": 5}'], "line 1: a text under 'answer' is expected"),
+        (["[1]"], "line 1: an object with an answer is expected"),
+        (["{"], "line 1: not JSON"),
+    ],
+)
+def test_answers_that_belong_to_nothing(tmp_path, lines, said):
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=said):
+        read_answers(tmp_path / "a.jsonl", ITEMS)
+
+
+def test_answers_to_other_settings_are_not_mixed(tmp_path):
+    settings = Settings("b", "val", "m", "llava", "{question}", "vicuna_v1", "1", "2", 16, 0.0, ("\n",), 8, "")
+    settings.keep(tmp_path / "settings.json")
+    settings.keep(tmp_path / "settings.json")
+    with pytest.raises(ValueError, match=r"answers to other settings: max_new_tokens \(16, now 8\): give another"):
+        replace(settings, max_new_tokens=8).keep(tmp_path / "settings.json")
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(ValueError, match=r"settings.json: not JSON"):
+        settings.keep(tmp_path / "settings.json")

@@ -1,0 +1,110 @@
+"""Pictures by URL: only from hosts that were allowed, at public addresses, without redirects, up to a size."""
+
+import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from recipes.serving.errors import RefusedError
+from recipes.serving.fetching import Fetcher, is_public
+
+ASKED_AS = []
+
+
+class Host(BaseHTTPRequestHandler):
+    """Serves /picture, redirects /moved to it, and remembers by which name it was asked."""
+
+    def do_GET(self):
+        ASKED_AS.append(self.headers["host"])
+        self.send_response({"/picture": 200, "/moved": 302}.get(self.path, 404))
+        if self.path == "/moved":
+            self.send_header("location", "/picture")
+        self.end_headers()
+        if self.path == "/picture":
+            self.wfile.write(b"x" * 1000)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def port():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Host)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+
+
+def fetched(url, hosts, *, found=("127.0.0.1",), allowed=lambda address: True, max_bytes=1000):
+    async def resolve(host, port):
+        return found
+
+    return asyncio.run(Fetcher(hosts, resolve=resolve, allowed=allowed).fetch(url, "url", max_bytes))
+
+
+def test_from_an_allowed_host(port):
+    ASKED_AS.clear()
+    host = f"Pictures.example.com:{port}"
+    assert fetched(f"http://{host}/picture", [host]) == b"x" * 1000
+    # The connection went to the address that was checked, with the name as it was given.
+    assert [host] == ASKED_AS
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("/picture", {"hosts": []}, "not fetched from anywhere"),
+        ("/picture", {"hosts": ["other.example.com"]}, "not fetched from this host"),
+        ("/picture", {"allowed": is_public}, "an address that is not public"),
+        ("/picture", {"allowed": is_public, "found": ("93.184.215.14", "10.0.0.1")}, "an address that is not public"),
+        ("/picture", {"found": ()}, "an address that is not public"),
+        ("/moved", {}, "the host redirects, which is not followed"),
+        ("/none", {}, "the host answered with status 404"),
+        ("/picture", {"max_bytes": 999}, "a picture of more than 0 MB"),
+    ],
+)
+def test_what_is_not_fetched(port, path, options, message):
+    host = f"pictures.example.com:{port}"
+    with pytest.raises(RefusedError, match=message) as refused:
+        fetched(f"http://{host}{path}", **({"hosts": [host]} | options))
+    assert refused.value.status == 400
+    assert refused.value.param == "url"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "http://user:word@a.example.com/",
+        "ftp://a.example.com/x",
+        "http://[::1/",
+        "http://a.example.com:99999/",
+        "//a.example.com/x",
+        "a.png",
+        "http://a.example.com\\@b.example.com/",
+        "",
+    ],
+)
+def test_odd_addresses(url):
+    with pytest.raises(RefusedError) as refused:
+        fetched(url, ["a.example.com"], allowed=is_public)
+    assert refused.value.status == 400
+    assert "127.0.0.1" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
+        *("224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1"),
+        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "2002:a00:1::", "64:ff9b:1::1", "64:ff9b::7f00:1"),
+    ],
+)
+def test_addresses_that_are_not_public(address):
+    assert not is_public(address)
+
+
+def test_addresses_that_are_public():
+    assert is_public("93.184.215.14")
+    assert is_public("2606:2800:21f:cb07:6820:80da:af6b:8b2c")

@@ -1,0 +1,36 @@
+"""A real browser, where one is installed."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Chromium without a window, through its own executable."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        # Its sandbox needs rights that containers do not have; only our own pages are opened.
+        browser = started.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(chromium: Any) -> Iterator[Any]:
+    """A tab of that browser; whatever it reports on its console, and whatever it asks the network for, is an error."""
+    page = chromium.new_page(viewport={"width": 1000, "height": 800})
+    page.set_default_timeout(10_000)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or said.append(f"asks {asked.url}"))
+    yield page
+    page.close()
+    assert said == []

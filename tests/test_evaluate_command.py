@@ -1,0 +1,156 @@
+"""The evaluate command, as it is typed: alone, on two ranks, killed and started again, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from foveal.connectors import MlpProjector
+from foveal.encoders import VisionTransformer
+from foveal.models import UhdPlan, VisionLanguageModel, byte_tokenizer, llama, load, save
+from recipes.metrics import ANLS
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(5)
+    model = VisionLanguageModel(
+        VisionTransformer(16, 2, 2, 24, 7, 28),
+        MlpProjector,
+        llama(260, width=32, depth=2, heads=2, mlp_width=48, context=600),
+        byte_tokenizer(),
+        UhdPlan(28, 7, 4),
+        system="",
+        max_length=500,
+    )
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            nn.init.normal_(weight, std=0.2)
+    save(model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """DocVQA's files: three questions on each of four pictures, not one after the other."""
+    (tmp_path / "docvqa" / "documents").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(4):
+        pixels = random.integers(0, 255, (30 + 10 * number, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "docvqa" / "documents" / f"{number}.png")
+    rows = [
+        {
+            "questionId": number,
+            "question": f"What is number {number}?",
+            "image": f"documents/{number % 4}.png",
+            "answers": ["seven", "7"],
+            "data_split": "val",
+        }
+        for number in range(12)
+    ]
+    (tmp_path / "docvqa" / "val_v1.0.json").write_text(json.dumps({"data": rows}))
+    return tmp_path / "docvqa"
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+TYPED = ("--benchmark", "docvqa", "--data", "docvqa", "--max_new_tokens", "5", "--batch_size", "3")
+
+
+@pytest.mark.slow
+def test_as_typed(command, checkpoint, data, tmp_path):
+    done = command("evaluate", "model", *TYPED)
+    assert done.stderr == ""
+    assert done.stdout.startswith("docvqa, val: 12 questions\n")
+    folder = tmp_path / "evaluations" / "docvqa"
+    predictions = lines(folder / "predictions.jsonl")
+    assert [row["id"] for row in predictions] == [str(number) for number in range(12)]
+    model = load(checkpoint)
+    from foveal.models import answer
+
+    for row in predictions[:5]:
+        prompt = row["question"] + "\nAnswer the question using a single word or phrase."
+        assert row["answer"] == answer(model, data / row["pictures"][0], prompt, max_new_tokens=5)
+    metric = ANLS()
+    metric.update([row["answer"] for row in predictions], [row["answers"] for row in predictions])
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["scores"] == {"ANLS": float(metric.compute())}
+    assert (scores["items"], scores["missing"], scores["unparsed"]) == (12, 0, 0)
+    assert scores["settings"]["prompts"] == "llava"
+
+    before = (folder / "predictions.jsonl").read_bytes()
+    assert command("evaluate", "--checkpoint", "model", *TYPED).stdout == done.stdout
+    assert (folder / "predictions.jsonl").read_bytes() == before
+    given = command("evaluate", *TYPED, "--answers", folder / "answers_llava.jsonl", "--output", "again")
+    assert json.loads((tmp_path / "again" / "scores.json").read_text())["scores"] == scores["scores"]
+    assert "in LLaVA's format: again/answers_llava.jsonl" in given.stdout
+
+    other = command("evaluate", "model", *TYPED, "--prompts", "lmms_eval", code=1)
+    assert other.stderr.startswith("error: evaluations/docvqa holds answers to other settings: prompts")
+    few = command("evaluate", "model", *TYPED, "--limit", "2", "--output", "few")
+    assert few.stdout.startswith("docvqa, val: 2 questions\n")
+    (data / "documents" / "1.png").write_bytes(b"no picture")
+    damaged = command("evaluate", "model", *TYPED, "--output", "damaged", code=1)
+    assert damaged.stderr.startswith("error: docvqa/val_v1.0.json, data 2")
+    skipped = command("evaluate", "model", *TYPED, "--output", "damaged", "--on_bad_sample", "skip", code=1)
+    assert skipped.stderr.count("left out: docvqa/val_v1.0.json") == 3
+    assert json.loads((tmp_path / "damaged" / "scores.json").read_text())["missing"] == 3
+
+
+def run(tmp_path, *words):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen([sys.executable, *words], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_ranks_and_a_kill_answer_as_one_process(command, checkpoint, data, tmp_path):
+    command("evaluate", "model", *TYPED)
+    expected = (tmp_path / "evaluations" / "docvqa" / "predictions.jsonl").read_bytes()
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "recipes.evaluate", "model")
+    both = run(tmp_path, *launch, *TYPED, "--output", "two")
+    _, said = both.communicate(timeout=300)
+    assert both.returncode == 0, said
+    assert (tmp_path / "two" / "predictions.jsonl").read_bytes() == expected
+    parts = [lines(tmp_path / "two" / f"answers-{rank}.jsonl") for rank in (0, 1)]
+    assert sorted(map(len, parts)) == [6, 6]
+
+    killed = run(tmp_path, "-m", "recipes.evaluate", "model", *TYPED, "--batch_size=1", "--output", "killed")
+    part = tmp_path / "killed" / "answers-0.jsonl"
+    while not (part.exists() and part.read_bytes().count(b"\n") >= 2):
+        assert killed.poll() is None
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert 2 <= part.read_bytes().count(b"\n") <= 12
+    command("evaluate", "model", *TYPED, "--output", "killed")
+    assert (tmp_path / "killed" / "predictions.jsonl").read_bytes() == expected
+    assert len(lines(part)) == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--benchmark", "docvqua"], "error: --benchmark docvqua: there is none of that name; did you mean docvqa?"),
+        (["--benchmark", "docvqa"], "error: give the model, as the first argument or with --checkpoint"),
+        (["m", "--benchmark", "docvqa", "--limit", "0"], "error: --limit is 0: it must be at least 1"),
+        (["m", "--benchmark", "docvqa", "--answers", "a"], "error: --answers are scored without a model"),
+    ],
+)
+def test_wrong_usage(words, said, monkeypatch, capsys):
+    from recipes.command_line.evaluate_options import evaluate_options
+
+    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
+    with pytest.raises(SystemExit) as stopped:
+        evaluate_options()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(said)

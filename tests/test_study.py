@@ -1,0 +1,191 @@
+"""The study: equal conditions for all arms, trainings that go on, the table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from tools.study import table, train
+from tools.study.__main__ import main
+from tools.study.arms import ARMS, BASELINE, COMPRESSION, CONFIGURATIONS, DETAIL, shared_data
+from tools.study.chart import draw_chart
+from tools.study.results import Score, Study, open_study
+
+from foveal.core import Size
+from foveal.models import VisionLanguageModel
+from foveal.models.estimates.cost import prompt_tokens
+from recipes.command_line.configurations import merged
+
+ROOT = Path(__file__).parents[1]
+STAGES = sorted({stage for arm in ARMS.values() for stage in arm.stages}, key=lambda stage: stage.name)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_arms_differ_only_in_how_they_see(stage):
+    ours, baseline = merged(str(stage.configuration)), merged(str(CONFIGURATIONS / "llava.yaml"))
+    for found in (ours, baseline):
+        found["model"].pop("rates", None)  # Vary's vocabulary is frozen
+        for part in ("encoder", "connector", "plan", "merge"):
+            found["model"]["network"].pop(part, None)
+    assert ours == baseline
+
+
+def test_every_configuration_belongs_to_an_arm_of_equal_steps():
+    assert {path.stem for path in CONFIGURATIONS.glob("*.yaml")} == {"study"} | {stage.name for stage in STAGES}
+    assert all(sum(stage.share for stage in arm.stages) == 1 for arm in ARMS.values())
+
+
+@pytest.mark.parametrize("name", [name for name in ARMS if name != "vary"])
+def test_budget_of_visual_tokens(name):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--network", type=VisionLanguageModel)
+    settings = merged(str(ARMS[name].stages[-1].configuration))["model"]["network"]
+    with torch.device("meta"):
+        model = parser.instantiate(parser.parse_object({"network": settings})).network
+    tokens = [prompt_tokens(model, [Size.of(size)])[0] for size in shared_data()["settings"]["sizes"]]
+    if name in COMPRESSION:
+        assert set(tokens) == {16}
+    elif name == "llava_next":
+        assert min(tokens) > 128
+    elif name == "uhd":
+        assert sum(tokens) / len(tokens) == 64
+    else:
+        assert set(tokens) == {64}
+
+
+VALIDATION = "step,val/anls,val/exact\n1,0.25,0.125\n{},{},0.5\n"
+
+
+@pytest.fixture
+def fitting(monkeypatch):
+    """Instead of training, a process that writes validations after a moment; `fails`: stages that end with code 1."""
+    fails, started = set(), []
+
+    def command(study, folder, stage, seed):
+        started.append((seed, stage.name))
+        text = VALIDATION.format(stage.steps(8) - 1, 0.5 + seed / 4)
+        code = f"import pathlib; run = pathlib.Path({stage.name!r}); (run / 'checkpoint').mkdir(parents=True); "
+        code += f"(run / 'metrics.csv').write_text({text!r})"
+        return [sys.executable, "-c", "raise SystemExit(1)" if stage.name in fails else code]
+
+    monkeypatch.setattr(train, "command", command)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    return fails, started
+
+
+def test_trained_seed_by_seed_and_only_once(tmp_path, fitting, capsys):
+    fails, started = fitting
+    study = open_study(tmp_path, 8, default=1500)
+    fails.add("vary")
+    (message,) = train.train(study, ["llava", "vary"], [0], jobs=2)
+    assert message == f"seed 0, vary: exit code 1, see {tmp_path}/seed-0/vary.log"
+    fails.clear()
+    started.clear()
+    assert train.train(study, ["llava", "vary"], [0, 1], jobs=1) == []
+    assert started == [(0, "vary"), (1, "llava"), (1, "vary_vocabulary"), (1, "vary")]
+    assert study.scores(1, "vary") == [Score(2, 0.25, 0.125), Score(4, 0.75, 0.5)]
+    started.clear()
+    assert train.train(study, ["llava", "vary"], [0, 1], jobs=2) == []
+    assert started == []
+    assert "4 of 4 runs are finished, 0 are left" in capsys.readouterr().out
+
+
+def test_a_run_without_its_last_validation_fails(tmp_path, fitting):
+    study = open_study(tmp_path, 9, default=1500)
+    (message,) = train.train(study, ["llava"], [0], jobs=1)
+    assert "no validation after step 9: remove it" in message
+    assert study.scores(0, "llava") is None
+
+
+def test_a_run_without_a_state_starts_anew(tmp_path):
+    study = Study(tmp_path, 100)
+    vocabulary, last = ARMS["vary"].stages
+    left = tmp_path / "vary" / "config.yaml"
+    left.parent.mkdir()
+    left.touch()
+    words = train.command(study, tmp_path, last, 7)
+    assert not left.exists()
+    assert {"--seed_everything=7", "--data.seed=7", "--data.pages=1600"} <= set(words)
+    state = tmp_path / "vary_vocabulary/states/step-00000004"
+    state.mkdir(parents=True)
+    (state / "state.json").touch()
+    assert train.command(study, tmp_path, vocabulary, 7)[-2:] == ["--ckpt_path", "last"]
+    assert state.exists()
+
+
+def test_other_steps_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="has no study yet: leave --report out to train one"):
+        open_study(tmp_path / "new", None, default=None)
+    assert open_study(tmp_path, None, default=1500).steps == 1500
+    assert open_study(tmp_path, None, default=8).steps == 1500
+    with pytest.raises(ValueError, match="has arms of 1500 steps: use another --output for 8 steps"):
+        open_study(tmp_path, 8, default=1500)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "7"], "--steps is 7: at least 8 are needed"),
+        (["--jobs", "0"], "--jobs is 0: at least one arm is trained at a time"),
+        (["--report"], "out has no study yet: leave --report out to train one"),
+        (["--arms", "blip"], "invalid choice: 'blip'"),
+    ],
+)
+def test_wrong_options(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["study", "--output", "out", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table(tmp_path, fitting, monkeypatch):
+    study = open_study(tmp_path, 8, default=1500)
+    train.train(study, ["llava", "deco"], [0, 1], jobs=4)
+    (study.folder(1) / "llava.json").unlink()
+    monkeypatch.setattr(table, "costs", lambda checkpoint: "64 | 163")
+    written = table.section(study, ["llava", "deco", "uhd"], [0, 1])
+    lines = written.splitlines()
+    assert f"| LLaVA-1.5 | 64 | 163 | 0.250 | 0.500 |  | {ARMS[BASELINE].claim} |" in lines
+    # Only seed 0 has both.
+    assert f"| averaging (DeCo) | 64 | 163 | 0.250 ± 0.000 | 0.625 ± 0.177 | +0.000 | {ARMS['deco'].claim} |" in lines
+    assert "Not finished: LLaVA-1.5 (seed 1); LLaVA-UHD (seed 0, seed 1)." in lines
+    page = table.with_section("# Study\n\nWhy.\n", written)
+    assert page.startswith("# Study\n\nWhy.\n\n## Results\n")
+    assert table.with_section(page, written) == page
+    drawn = draw_chart(table.rows_of(study, DETAIL, [0, 1]), tmp_path / "study.png")
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_stopped_and_continued_as_typed(tmp_path):
+    words = [sys.executable, "-m", "tools.study", "--output", str(tmp_path / "out")]
+    words += ["--arms", "llava", "deco", "--seeds", "0", "--jobs", "2"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    stopped = subprocess.Popen(
+        [*words, "--steps", "60"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    seed = tmp_path / "out/seed-0"
+    end = time.monotonic() + 300
+    while not all((seed / name / "metrics.csv").exists() for name in ("llava", "deco")):
+        assert time.monotonic() < end
+        assert stopped.poll() is None
+        time.sleep(0.1)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.communicate()[1] == "\nstopped; the same command goes on\n"
+    assert stopped.returncode == 130
+    assert all(list((seed / name / "states").glob("step-*")) for name in ("llava", "deco"))
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + (seed / "llava.log").read_text()
+    assert all(Study(tmp_path / "out", 60).scores(0, name)[-1].step == 60 for name in ("llava", "deco"))
+    (tmp_path / "study.md").write_text("# Study\n")
+    words += ["--report", "--docs", str(tmp_path)]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True)
+    assert "| averaging (DeCo) | 16 | 105 |" in (tmp_path / "study.md").read_text()
+    assert (tmp_path / "study.png").exists()

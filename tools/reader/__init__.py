@@ -1,0 +1,1 @@
+"""Measure the small reader, and put it into its package."""
