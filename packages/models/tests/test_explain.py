@@ -23,6 +23,7 @@ from foveal.models import (
     load,
     save,
 )
+from foveal.models.relevance.recorded_answer import attention_bytes, check_room
 from foveal.models.relevance.token_relevance import rows_by_layer
 from foveal.models.relevance.words import words_of
 
@@ -157,3 +158,12 @@ def test_half_precision_is_explained_nearly_alike():
     expected = explain(model_of(), picture(), "What?", "It", each=None)
     half = explain(model_of().to(torch.bfloat16), picture(), "What?", "It", each=None)
     assert np.corrcoef(half.over_answer[0].ravel(), expected.over_answer[0].ravel())[0, 1] > 0.98
+
+
+def test_what_does_not_fit_into_memory_is_refused():
+    model = model_of()
+    needed = attention_bytes(model.language_model, 100)
+    assert needed == 2 * 3 * 2 * 100 * 100 * 4
+    check_room(needed, needed)
+    with pytest.raises(ValueError, match=r"need 3\.00 GB, 1\.50 GB are free"):
+        check_room(3_000_000_000, 1_500_000_000)
