@@ -240,6 +240,8 @@ def test_a_wrong_command_line(files, monkeypatch, capsys, arguments, code, words
         ("convert", ("none", "out"), 1, ["there is no none"]),
         ("merge_shards", ("none",), 1, ["none"]),
         ("shard", ("--data.path=none.json", "--out=out"), 1, ["none.json"]),
+        ("compare", ("none", "--output=out"), 1, ["there is no run none"]),
+        ("compare", ("none",), 2, ["--output"]),
     ],
 )
 def test_as_a_process(files, name, arguments, code, words):

@@ -12,7 +12,7 @@ from recipes.command_line.configurations import shipped_configs, shipped_methods
 from recipes.command_line.help import OVERLAYS
 from recipes.command_line.spelling import check_spelling
 
-NAMES = ("chat", "convert", "export", "merge", "merge_shards", "predict", "quantize", "shard")
+NAMES = ("chat", "compare", "convert", "export", "merge", "merge_shards", "predict", "quantize", "shard")
 ASKED = ("--question", "What?")
 
 

@@ -6,6 +6,8 @@ import json
 import pytest
 from packages.recipes.tests.benchmarks.files import encoded, known
 
+from recipes.evaluation.scoring import scores_of
+
 
 @pytest.fixture(scope="session")
 def table():
@@ -44,18 +46,24 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def ask(folder, table):
-    """Items of a benchmark's files as (key, values, shades of its pictures), with both prompts of each."""
+def ask(folder, table, tmp_path_factory):
+    """The items of a benchmark's files. Unless answers are held back, they are scored; servers get what they take."""
 
-    def asked(name, files):
+    def asked(name, files, held_back=False):
         found, where = table(name), folder(files)
         items = list(found.records.items(where))
         for item in items:
             assert item.where
             for prompt in found.prompts.values():
                 prompt.of(item)
-            for value in found.update.values():
-                assert value in item.values
+            assert held_back or set(found.update.values()) <= set(item.values)
+        if not held_back:
+            scores = scores_of(found, items, {item.key: "yes" for item in items})
+            assert len(scores.single) == len(items)
+        if found.submission is not None:
+            path = tmp_path_factory.mktemp("sent") / found.submission.file
+            found.submission.write(items, ["yes", *[None] * (len(items) - 1)], path)
+            assert path.exists()
         return items
 
     return asked

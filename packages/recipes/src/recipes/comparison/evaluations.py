@@ -1,0 +1,107 @@
+"""Scores of `recipes.evaluate`, and whether two of them may stand beside each other."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCORES = "scores.json"
+MUST_AGREE = ("prompt_hash", "preprocessing_hash", "metric")
+"""What makes scores incomparable if it differs."""
+TOLD = ("max_new_tokens", "temperature", "stop", "frames", "quantize", "prompts")
+"""Settings that are told if they differ."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A file of scores.
+
+    Attributes:
+        path: the file.
+        benchmark: its name.
+        split: of the benchmark's data.
+        counts: items, missing and unparsed answers.
+        scores: by name.
+        conditions: values of `MUST_AGREE` and `TOLD`, as texts.
+        checkpoint: the model, as it was named; empty if the answers were given.
+    """
+
+    path: Path
+    benchmark: str
+    split: str
+    counts: Mapping[str, int]
+    scores: Mapping[str, float]
+    conditions: Mapping[str, str]
+    checkpoint: str
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read a file of scores.
+
+    Raises:
+        ValueError: with file and key, if it is not such a file.
+        OSError: if it cannot be read.
+    """
+    content = read_object(path)
+    settings = content.get("settings") or {}
+    try:
+        return Evaluation(
+            path,
+            str(content["benchmark"]),
+            str(content["split"]),
+            {name: int(content[name]) for name in ("items", "missing", "unparsed")},
+            {str(name): float(value) for name, value in content["scores"].items()},
+            {name: _text(content.get(name, settings.get(name))) for name in (*MUST_AGREE, *TOLD)},
+            str(settings.get("checkpoint", "")),
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} has no key {error}, so it is not a file of scores of recipes.evaluate") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not a file of scores of recipes.evaluate ({error})") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ValueError: if it is anything else.
+        OSError: if it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: an object is expected, not a {type(content).__name__}")
+    return content
+
+
+def differing(evaluations: Sequence[Evaluation], names: Sequence[str] = MUST_AGREE) -> dict[str, list[str]]:
+    """The conditions that are not the same in all evaluations, with their values."""
+    found = {name: [each.conditions[name] for each in evaluations] for name in names}
+    return {name: values for name, values in found.items() if len(set(values)) > 1}
+
+
+def refuse_incomparable(evaluations: Sequence[Evaluation]) -> None:
+    """Check that scores of one benchmark may stand beside each other.
+
+    Args:
+        evaluations: of one benchmark and split, at least one.
+
+    Raises:
+        ValueError: naming the first one that was measured in another way, and how.
+    """
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if found := differing([first, other]):
+            name, (before, after) = next(iter(found.items()))
+            raise ValueError(
+                f"{first.benchmark}, {first.split}: these scores are not comparable, {' and '.join(found)} differ:\n"
+                f"{first.path}: {name} {before:.60}\n{other.path}: {name} {after:.60}\n"
+                "compare other runs, or evaluate one again; --force shows them all the same"
+            )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

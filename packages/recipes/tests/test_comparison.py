@@ -1,0 +1,170 @@
+"""Runs compared: what is read from their folders, and what may not stand side by side."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipes.commands.compare import check_comparable
+from recipes.comparison.curves import POINTS, grouped, read_curves, thinned
+from recipes.comparison.evaluations import read_evaluation
+from recipes.comparison.run import read_run, read_runs
+from recipes.comparison.settings import differences, read_settings
+
+
+def write_scores(folder, score=0.5, checkpoint="", **changed):
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = {"checkpoint": checkpoint, "prompt_hash": "aa", "preprocessing_hash": "bb", "max_new_tokens": 16}
+    content = {
+        "benchmark": "docvqa",
+        "split": "val",
+        "items": 8,
+        "missing": 0,
+        "unparsed": 1,
+        "scores": {"anls": score},
+        "metric": {"class": "recipes.metrics.Anls", "options": {}},
+        "settings": asked | changed,
+    }
+    (folder / "scores.json").write_text(json.dumps(content))
+    return folder
+
+
+def write_log(folder, text="step,epoch,train/loss\n0,0,2.0\n1,0,1.0\n"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.csv").write_text(text)
+    return folder
+
+
+def test_curves_of_a_log(tmp_path):
+    text = "step,epoch,train/loss,val/anls,speed/mfu\n0,0,2.5,,\n0,0,,0.25,\n3,0,nan,,\n4,0,1.5,,\n5,0,9"
+    curves = read_curves(write_log(tmp_path, text) / "metrics.csv")
+    assert list(curves) == ["train/loss", "val/anls"], "an empty column is no curve"
+    assert curves["train/loss"].points == ((0, 2.5), (4, 1.5)), "without the incomplete line"
+    assert curves["train/loss"].left_out == 1
+    assert curves["val/anls"].points == ((0, 0.25),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "has no column step, so it is not the table of a run"),
+        ("", "has no column step"),
+        ("step,train/loss\n0,low\n", "line 2, column train/loss: a number is expected, not 'low'"),
+        ("step,train/loss\n,1\n", "line 2, column step: a number is expected, not ''"),
+    ],
+)
+def test_what_is_no_log(tmp_path, text, said):
+    with pytest.raises(ValueError, match=said):
+        read_curves(write_log(tmp_path, text) / "metrics.csv")
+
+
+def test_headings():
+    names = ["val/anls", "train/loss", "blank/anls", "train_loss", "lr-AdamW", "accuracy"]
+    assert grouped(names) == {
+        "Training": ["train/loss", "train_loss"],
+        "Validation": ["val/anls"],
+        "Controls: blank pictures": ["blank/anls"],
+        "Learning rates": ["lr-AdamW"],
+        "Other curves": ["accuracy"],
+    }
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1e6, 1e6)), max_size=3000))
+def test_a_thinned_curve_keeps_its_mean(points):
+    thin = thinned(points)
+    assert len(thin) <= min(POINTS, len(points))
+    if points and len(points) % max(len(thin), 1) == 0:
+        mean, before = (sum(value for _, value in each) / len(each) for each in (thin, points))
+        assert math.isclose(mean, before, rel_tol=1e-6, abs_tol=1e-3)
+
+
+def test_settings_that_differ(tmp_path):
+    texts = (
+        "model:\n  network:\n    init_args:\n      plan: {class_path: A, init_args: {scale: 32}}\n  lr: 0.1\n",
+        "model:\n  network:\n    init_args:\n      plan: {class_path: B}\n  lr: 0.1\n"
+        "trainer: {callbacks: [{a: 1}, {a: 2}]}\n",
+    )
+    read = []
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.yaml").write_text(text)
+        read.append(read_settings(tmp_path / f"{number}.yaml"))
+    assert differences([read[0], None, read[1]]) == (
+        {
+            "model.network.plan.class_path": ["A", None, "B"],
+            "model.network.plan.scale": ["32", None, None],
+            "trainer.callbacks.0.a": [None, None, "1"],
+            "trainer.callbacks.1.a": [None, None, "2"],
+        },
+        1,
+    )
+
+
+def test_a_checkpoints_scores_are_its_runs(tmp_path):
+    write_log(tmp_path / "a")
+    other = write_scores(tmp_path / "other", 0.2, "hub/name")
+    own = write_scores(tmp_path / "own", 0.4, str(tmp_path / "a" / "checkpoint"))
+    write_scores(tmp_path / "a" / "evaluations" / "docvqa", 0.1)
+    write_scores(tmp_path / "a" / "states" / "docvqa")
+    first, second = read_runs([own, other, tmp_path / "a"])
+    assert (first.name, second.name) == (str(tmp_path / "a"), str(other))
+    assert [each.scores["anls"] for each in first.evaluations] == [0.1, 0.4]
+    assert [each.scores["anls"] for each in second.evaluations] == [0.2]
+
+
+@pytest.mark.parametrize("changed", [{"prompt_hash": "cc"}, {"preprocessing_hash": None}])
+def test_scores_measured_in_different_ways_are_refused(tmp_path, changed):
+    runs = read_runs([write_scores(tmp_path / "a"), write_scores(tmp_path / "b", **changed)])
+    said = rf"docvqa, val: .* {next(iter(changed))} differ:\n.* (aa|bb)\n.* (cc|null)\n"
+    with pytest.raises(ValueError, match=said) as raised:
+        check_comparable(runs)
+    assert len(str(raised.value).splitlines()) <= 4
+    check_comparable(runs[:1])
+
+
+def test_other_tokens_and_other_benchmarks_are_comparable(tmp_path):
+    runs = [write_scores(tmp_path / "a"), write_scores(tmp_path / "b", max_new_tokens=99), write_scores(tmp_path / "c")]
+    text = (tmp_path / "c" / "scores.json").read_text()
+    (tmp_path / "c" / "scores.json").write_text(text.replace('"docvqa"', '"gqa"').replace('"aa"', '"zz"'))
+    check_comparable(read_runs(runs))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "scores.json: not JSON"),
+        ("[]", "an object is expected, not a list"),
+        ("{}", "has no key 'benchmark', so it is not a file of scores"),
+        ('{"benchmark": "a", "split": "b", "items": 1, "missing": 0, "unparsed": 0, "scores": 3}', "is not a file of"),
+    ],
+)
+def test_damaged_scores(tmp_path, text, said):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_evaluation(tmp_path / "scores.json")
+
+
+def test_an_eye_test(tmp_path):
+    smallest = {
+        "0.5": {"height": 5.04, "low": None, "high": 6.0, "beyond": None},
+        "0.9": {"height": None, "low": None, "high": None, "beyond": "above"},
+    }
+    content = {"alphabet": "0123", "characters": 3, "sizes": ["48x32"], "fonts": ["a", "b"], "contrasts": [1.0]}
+    content["models"] = [{"model": "uhd", "smallest": smallest}, {"model": "blind", "smallest": None}]
+    (tmp_path / "acuity.json").write_text(json.dumps(content))
+    uhd, blind = read_run(tmp_path).acuity
+    assert uhd.pages == "alphabet 0123, characters 3, sizes 48x32, fonts a, b, contrasts 1.0"
+    assert uhd.smallest == {"0.5": "5.0 px (? to 6.0)", "0.9": "above all heights tested"}
+    assert blind.smallest == {}
+
+
+def test_folders_without_results_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no run .*none"):
+        read_run(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"holds no metrics\.csv, scores\.json or acuity\.json: give"):
+        read_run(tmp_path)
+    write_log(tmp_path / "version_0")
+    with pytest.raises(ValueError, match=r"holds runs: name them, such as .*version_0"):
+        read_run(tmp_path)
