@@ -32,7 +32,7 @@ def saved(folder, connector=MlpProjector, plan=None):
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     """Runs the command in the test's own process and folder; returns its numbers."""
-    from recipes.command_line.options import explain_options
+    from recipes.command_line.explain_options import explain_options
     from recipes.commands import explain
 
     monkeypatch.chdir(tmp_path)
@@ -96,7 +96,7 @@ def test_tokens_that_are_patches_need_no_sheet(asked, tmp_path, capsys):
     ],
 )
 def test_wrong_usage_is_refused(words, said, monkeypatch, capsys):
-    from recipes.command_line.options import explain_options
+    from recipes.command_line.explain_options import explain_options
 
     monkeypatch.setattr("sys.argv", ["explain", "model", *words])
     with pytest.raises(SystemExit) as end:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("core", "encoders", "connectors", "models", "lmms_eval", "recipes")
+PACKAGES = ("core", "encoders", "connectors", "models", "lmms_eval", "recipes", "reader")
 HEAVY = {"transformers", "lightning", "torchvision", "jsonargparse"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")]
@@ -40,7 +40,11 @@ def test_what_is_in_it(package, wheels, tmp_path):
         packed = opened.getnames()
     for names in (zipfile.ZipFile(wheel).namelist(), packed):
         assert any(name.endswith("py.typed") for name in names)
-        assert not [name for name in names if "tests" in name.split("/") or name.endswith(".safetensors")]
+        assert not [
+            name
+            for name in names
+            if "tests" in name.split("/") or (name.endswith(".safetensors") and package != "reader")
+        ]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -54,7 +58,7 @@ def test_alone(package, wheels, tmp_path):
     python = environment / "bin" / "python"
     run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, "-c", constraints, wheel)
     installed = {line.split("==")[0].lower() for line in run("uv", "pip", "freeze", "--python", python).splitlines()}
-    if package in ("core", "encoders", "connectors"):
+    if package in ("core", "encoders", "connectors", "reader"):
         assert not installed & HEAVY
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "packages" / package / "README.md").read_text(), re.S | re.M)
     assert blocks

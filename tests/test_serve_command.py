@@ -16,7 +16,7 @@ from tests.serving import asked, picture, tiny_model, until
 from tests.test_chat import parrot
 
 from foveal.models import answer, save
-from recipes.command_line.options import serve_options
+from recipes.command_line.serve_options import serve_options
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 

@@ -8,15 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from jsonargparse import ArgumentParser
 from tools.study import table, train
+from tools.study.__main__ import main
 from tools.study.arms import ARMS, BASELINE, COMPRESSION, CONFIGURATIONS, DETAIL, shared_data
 from tools.study.chart import draw_chart
 from tools.study.results import Score, Study, open_study
 
-from foveal.models import IMAGE_TOKEN_ID
+from foveal.core import Size
+from foveal.models import VisionLanguageModel
+from foveal.models.estimates.cost import prompt_tokens
 from recipes.command_line.configurations import merged
-from recipes.data.pages import PageSettings, draw_page
 
 ROOT = Path(__file__).parents[1]
 STAGES = sorted({stage for arm in ARMS.values() for stage in arm.stages}, key=lambda stage: stage.name)
@@ -39,20 +42,18 @@ def test_every_configuration_belongs_to_an_arm_of_equal_steps():
 
 @pytest.mark.parametrize("name", [name for name in ARMS if name != "vary"])
 def test_budget_of_visual_tokens(name):
-    from recipes.module import Finetuning
-
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Finetuning, "model")
-    settings = merged(str(ARMS[name].stages[-1].configuration))["model"]
-    processor = parser.instantiate_classes(parser.parse_object({"model": settings})).model.network.processor
-    pages = [draw_page(PageSettings(**shared_data()["settings"]), 0, index) for index in range(24)]
-    tokens = [int((processor.encode([page.image], page.turns).input_ids == IMAGE_TOKEN_ID).sum()) for page in pages]
+    parser.add_argument("--network", type=VisionLanguageModel)
+    settings = merged(str(ARMS[name].stages[-1].configuration))["model"]["network"]
+    with torch.device("meta"):
+        model = parser.instantiate(parser.parse_object({"network": settings})).network
+    tokens = [prompt_tokens(model, [Size.of(size)])[0] for size in shared_data()["settings"]["sizes"]]
     if name in COMPRESSION:
         assert set(tokens) == {16}
     elif name == "llava_next":
         assert min(tokens) > 128
     elif name == "uhd":
-        assert set(tokens) == {48, 80}
+        assert sum(tokens) / len(tokens) == 64
     else:
         assert set(tokens) == {64}
 
@@ -126,6 +127,24 @@ def test_other_steps_are_refused(tmp_path):
         open_study(tmp_path, 8, default=1500)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "7"], "--steps is 7: at least 8 are needed"),
+        (["--jobs", "0"], "--jobs is 0: at least one arm is trained at a time"),
+        (["--report"], "out has no study yet: leave --report out to train one"),
+        (["--arms", "blip"], "invalid choice: 'blip'"),
+    ],
+)
+def test_wrong_options(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["study", "--output", "out", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_table(tmp_path, fitting, monkeypatch):
     study = open_study(tmp_path, 8, default=1500)
     train.train(study, ["llava", "deco"], [0, 1], jobs=4)
@@ -150,7 +169,7 @@ def test_stopped_and_continued_as_typed(tmp_path):
     words += ["--arms", "llava", "deco", "--seeds", "0", "--jobs", "2"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     stopped = subprocess.Popen(
-        [*words, "--steps", "200"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [*words, "--steps", "60"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
     seed = tmp_path / "out/seed-0"
     end = time.monotonic() + 300
@@ -164,7 +183,7 @@ def test_stopped_and_continued_as_typed(tmp_path):
     assert all(list((seed / name / "states").glob("step-*")) for name in ("llava", "deco"))
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + (seed / "llava.log").read_text()
-    assert all(Study(tmp_path / "out", 200).scores(0, name)[-1].step == 200 for name in ("llava", "deco"))
+    assert all(Study(tmp_path / "out", 60).scores(0, name)[-1].step == 60 for name in ("llava", "deco"))
     (tmp_path / "study.md").write_text("# Study\n")
     words += ["--report", "--docs", str(tmp_path)]
     subprocess.run(words, cwd=tmp_path, env=environment, check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("core", "encoders", "connectors", "models", "lmms_eval", "recipes")
+PACKAGES = ("core", "encoders", "connectors", "models", "lmms_eval", "recipes", "reader")
 BELOW = {
     "core": set(),
     "encoders": {"core"},
@@ -16,6 +16,7 @@ BELOW = {
     "models": {"core", "encoders", "connectors"},
     "lmms_eval": {"core", "encoders", "connectors", "models"},
     "recipes": {"core", "encoders", "connectors", "models"},
+    "reader": set(),
 }
 LIGHT = "foveal.limited_yaml"
 """Comes with foveal-models but lies outside of it: `recipes` reads configurations before it imports torch."""
@@ -51,7 +52,7 @@ def test_imports_point_down(package):
                 assert package == "recipes", f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("package", ["core", "encoders", "connectors"])
+@pytest.mark.parametrize("package", ["core", "encoders", "connectors", "reader"])
 def test_light_packages_import_nothing_heavy(package):
     for path in sources(package):
         assert not {name.split(".")[0] for name in imported(path)} & HEAVY, path

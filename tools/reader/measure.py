@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write the tables into docs/reader.md")
     parser.add_argument("--built_in", action="store_true", help=f"only the fonts of {BUILT_IN}, for a trial")
     given = parser.parse_args(arguments)
-    model = load(given.checkpoint, dtype="float32")
+    model = load(given.checkpoint)
     fonts = Fonts((BUILT_IN,), (BUILT_IN,)) if given.built_in else Fonts()
     text = tables(lambda pages: _read(model, pages), fonts, given.pages)
     print(text)

@@ -1,10 +1,8 @@
-"""Put a trained reader into its package, in half precision: `python -m tools.reader.pack RUN`."""
+"""Put a trained reader into its package, in bfloat16: `python -m tools.reader.pack RUN`."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from foveal.models import load, save
 from recipes.command_line.checkpoints import checkpoint_in
@@ -24,18 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def pack(run: Path, output: Path) -> int:
-    """Write a run's model in float16; returns the bytes of its weights.
+    """Write a run's model in bfloat16, as its products were computed in training; returns the bytes of its weights.
 
     Raises:
-        ValueError: if a weight does not fit into float16, or the weights are too large for the package.
+        ValueError: if the weights are too large for the package.
     """
     model = load(checkpoint_in(run))
     if (size := sum(weight.numel() for weight in model.parameters()) * 2) > MOST:
-        raise ValueError(f"{run}: the weights have {size:,} bytes in float16, and at most {MOST:,} are allowed")
-    model.half()
-    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-        raise ValueError(f"{run}: a weight is too large for float16")
-    folder = save(model, output)
+        raise ValueError(f"{run}: the weights have {size:,} bytes in bfloat16, and at most {MOST:,} are allowed")
+    folder = save(model.bfloat16(), output)
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 

@@ -1,6 +1,6 @@
 """Train and compare the methods of the field at a small size: `python -m tools.study`.
 
-Every arm has as many steps, the same pages and the same language model. The same command goes on after Ctrl-C, and
+Every arm has equal steps, the same pages and the same language model. The same command goes on after Ctrl-C, and
 only trains what is not finished. `--report` writes the table and the figure of docs/study.md from what is finished.
 """
 

@@ -123,7 +123,7 @@ def train(study: Study, arms: Iterable[str], seeds: Iterable[int], *, jobs: int)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     running: list[Training] = []
     failed: list[str] = []
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         while left or running:
             while left and len(running) < jobs:
@@ -139,6 +139,7 @@ def train(study: Study, arms: Iterable[str], seeds: Iterable[int], *, jobs: int)
                     failed.append(told)
     finally:
         _end(running)
+        signal.signal(signal.SIGTERM, before)
     return failed
 
 

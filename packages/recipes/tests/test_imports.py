@@ -1,6 +1,7 @@
 """Packages allowed by name: in every command, and in everything that opens a checkpoint."""
 
 import sys
+from importlib import import_module
 
 import pytest
 import yaml
@@ -9,7 +10,6 @@ from jsonargparse import set_parsing_settings
 from foveal.connectors import MlpProjector
 from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, VisionLanguageModel, byte_tokenizer, llama, save
-from recipes.command_line import options
 from recipes.command_line.arguments import prepare
 from recipes.command_line.configurations import UsageError
 from recipes.command_line.imports import ImportsError, allow_in
@@ -33,7 +33,7 @@ OPENING = {
 def test_every_command_takes_packages(name, monkeypatch, capsys):
     def typed(*words):
         monkeypatch.setattr(sys, "argv", [name, *OPENING[name], *words])
-        return getattr(options, f"{name}_options")().allow_import
+        return getattr(import_module(f"recipes.{name}"), f"{name}_options")().allow_import
 
     assert typed() == []
     assert typed("--allow_import", "mine", "--allow_import=theirs.parts") == ["mine", "theirs.parts"]

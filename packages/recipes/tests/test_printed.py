@@ -117,10 +117,10 @@ def test_missing_fonts_are_named_together(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="apt-get install fonts-hack fonts-lato\n") as error:
         faces((BUILT_IN, "fonts-hack", "fonts-lato"))
     assert len(str(error.value).splitlines()) <= 4
-    data = PrintedData(settings=PRINTED, val_fonts=("fonts-lato",))
+    data = PrintedData(printing=PRINTED, val_fonts=("fonts-lato",))
     with pytest.raises(ValueError, match="apt-get install fonts-lato\n"):
         data.setup("fit")
-    PrintedData(settings=PRINTED, val_fonts=(BUILT_IN,)).setup("fit")
+    PrintedData(printing=PRINTED, val_fonts=(BUILT_IN,)).setup("fit")
     fonts._faces.cache_clear()
 
 
@@ -150,7 +150,7 @@ def test_unusable_settings(wrong):
 
 
 def test_validation_pages_are_others():
-    data = PrintedData(settings=CLEAN, val_fonts=("fonts-lato",), pages=8)
+    data = PrintedData(printing=CLEAN, val_fonts=("fonts-lato",), pages=8)
     assert data.val_settings == replace(CLEAN, fonts=("fonts-lato",))
     assert data.identity.samples == 8
-    assert data.identity != PrintedData(settings=PRINTED, pages=8).identity
+    assert data.identity != PrintedData(printing=PRINTED, pages=8).identity

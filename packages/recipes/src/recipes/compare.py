@@ -1,6 +1,6 @@
 """Compare runs on one page: `python -m recipes.compare runs/uhd/version_0 runs/llava/version_0 --output compared`."""
 
-from recipes.command_line.options import compare_options
+from recipes.command_line.compare_options import compare_options
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Explain an answer: `python -m recipes.explain CHECKPOINT --image page.png --question "What is the total?"`."""
 
-from recipes.command_line.options import explain_options
+from recipes.command_line.explain_options import explain_options
 
 
 def main() -> None:

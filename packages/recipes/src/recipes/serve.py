@@ -1,6 +1,6 @@
 """Answer over HTTP: `python -m recipes.serve --checkpoint CHECKPOINT`."""
 
-from recipes.command_line.options import serve_options
+from recipes.command_line.serve_options import serve_options
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 from jsonargparse import ArgumentError, ArgumentParser
 
 from foveal.limited_yaml import read_yaml
+from recipes.benchmarks import submissions  # noqa: F401  # so that a YAML can name its classes
 from recipes.benchmarks.benchmark import Benchmark
 from recipes.command_line.benchmarks import path_of
 from recipes.commands.parser_limits import limit_parser

@@ -23,5 +23,5 @@ class Submission(ABC):
         Args:
             items: all questions of the benchmark, in order.
             answers: one for each.
-            path: the file or folder to write; it does not exist.
+            path: the file or folder to write; an earlier one is replaced.
         """

@@ -2,9 +2,7 @@
 
 import argparse
 
-from recipes.command_line.compare_options import compare_options as compare_options
 from recipes.command_line.console import stop
-from recipes.command_line.explain_options import explain_options as explain_options
 from recipes.command_line.local_paths import local_path
 from recipes.command_line.model_options import (
     add_allow_import,
@@ -16,7 +14,6 @@ from recipes.command_line.model_options import (
     read_output,
 )
 from recipes.command_line.option_parser import OptionParser
-from recipes.command_line.serve_options import serve_options as serve_options
 from recipes.command_line.sources import literal
 
 

@@ -70,8 +70,8 @@ def make_app(
     async def chat(body: ChatRequest, request: Request) -> Response:
         worker = _worker(workers, body.model)
         settings, turns, urls = settings_of(body, max_new_tokens), turns_of(body.messages), picture_urls(body)
+        pictures = [(await picture_bytes(url, fetcher), url.param) for url in urls]
         async with preparing:
-            pictures = [(await picture_bytes(url, fetcher), url.param) for url in urls]
             sample = await asyncio.to_thread(prompt_of, worker.model, turns, pictures, settings.max_new_tokens)
         del pictures
         asked, reply = Asked(sample, settings), Reply(body.model)

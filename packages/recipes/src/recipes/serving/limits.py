@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recipes.serving.errors import RefusedError
@@ -65,16 +66,22 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refused = self._refused(scope, headers)
-        if refused is None and scope["method"] == "POST":
-            self.state.active += 1
-            try:
-                await self._with_body(scope, headers, receive, send)
-            finally:
-                self.state.active -= 1
-        elif refused is None:
-            await self.app(scope, receive, self._timed(send))
-        else:
-            await self._refuse(refused, scope, receive, send)
+        try:
+            if refused is not None:
+                await self._refuse(refused, scope, receive, send)
+            elif scope["method"] == "POST":
+                await self._counted(scope, headers, receive, send)
+            else:
+                await self.app(scope, receive, self._timed(send))
+        except ClientDisconnect:
+            pass
+
+    async def _counted(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self.state.active += 1
+        try:
+            await self._with_body(scope, headers, receive, send)
+        finally:
+            self.state.active -= 1
 
     def _refused(self, scope: Scope, headers: Headers) -> RefusedError | None:
         if self.hosts is not None and _name(headers.get("host", "")) not in self.hosts:
@@ -114,8 +121,11 @@ class Guard:
             if message["type"] == "http.response.start" and message["status"] >= 400:
                 self.metrics.refused.labels(str(message["status"])).inc()
             # A client that takes nothing any more keeps its place no longer than this.
-            async with asyncio.timeout(SEND_SECONDS):
-                await send(message)
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
 
         return sent
 

@@ -15,9 +15,8 @@ from foveal.models.generation.answer import Given
 from foveal.models.generation.answer import answer as answered
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.templates import Turn, with_pictures
-from foveal.models.relevance.on_picture import laid_on, map_grid
 from foveal.models.relevance.recorded_answer import Gradients, RecordedAnswer, at_rest, recorded_answer
-from foveal.models.relevance.sets import SetOfViews, sets_of
+from foveal.models.relevance.sets import SetOfViews, maps_of, sets_of
 from foveal.models.relevance.token_relevance import rows_by_layer, token_relevance
 from foveal.models.relevance.words import Each, words_of
 from foveal.models.views.any_picture import rgb_of
@@ -149,15 +148,12 @@ def _maps(
     gradients, merge = recorded.gradients(places), model.merge
     rows = rows_by_layer(gradients.language, places, (0, *(() if merge is None else merge.layers)))
     relevance = token_relevance(model, recorded.sample, sets, rows)
-    sizes = recorded.sample.sizes
-    grids = [map_grid(size) for size in sizes]
-    maps = [torch.zeros(grid, dtype=torch.float64) for grid in grids]
-    for of_set, of_tokens in zip(sets, relevance, strict=True):
-        for number, patches in enumerate(_patches(model, recorded, gradients, of_set, of_tokens)):
-            cells = patches[model.connector.prefix_tokens :].unflatten(0, of_set.grids[number])
-            picture = of_set.picture
-            maps[picture] += laid_on(cells, of_set.boxes[number], sizes[picture], grids[picture])
-    return tuple(each.float().numpy() for each in maps)
+    prefix = model.connector.prefix_tokens
+    cells = [
+        [patches[prefix:] for patches in _patches(model, recorded, gradients, of_set, of_tokens)]
+        for of_set, of_tokens in zip(sets, relevance, strict=True)
+    ]
+    return tuple(each.float().numpy() for each in maps_of(sets, cells, recorded.sample.sizes))
 
 
 def _patches(

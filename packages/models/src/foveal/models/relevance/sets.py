@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from foveal.core import Box, Grid, Size, group_by
 from foveal.models.model import VisionLanguageModel
+from foveal.models.relevance.on_picture import laid_on, map_grid
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,20 @@ def sets_of(model: VisionLanguageModel, sizes: Sequence[Size]) -> list[SetOfView
     groups = group_by(grids for _, _, grids in found)
     where = {index: (call, place) for call, group in enumerate(groups.values()) for place, index in enumerate(group)}
     return [SetOfViews(*each, *where[index]) for index, each in enumerate(found)]
+
+
+def maps_of(sets: Sequence[SetOfViews], relevance: Sequence[Sequence[Tensor]], sizes: Sequence[Size]) -> list[Tensor]:
+    """What was found in the views, laid back on the pictures and added up, [rows, columns] of `map_grid` each.
+
+    Args:
+        sets: the sets of views of all pictures.
+        relevance: for each set, the cells of each map, [rows*columns].
+        sizes: sizes of the pictures.
+    """
+    grids = [map_grid(size) for size in sizes]
+    maps = [torch.zeros(grid, dtype=torch.float64) for grid in grids]
+    for of_set, of_maps in zip(sets, relevance, strict=True):
+        number = of_set.picture
+        for cells, box, grid in zip(of_maps, of_set.boxes, of_set.grids, strict=True):
+            maps[number] += laid_on(cells.unflatten(0, grid), box, sizes[number], grids[number])
+    return maps

@@ -38,7 +38,7 @@ FILES = {
     "fonts-sil-gentium-basic": "truetype/gentium-basic/*",
     "fonts-vollkorn": "truetype/vollkorn/*",
 }
-"""Debian's package -> its files, below `FOLDER`."""
+"""Debian's package -> its files, below `FOLDER`. fonts-dejavu-extra has further faces in the folder of -core."""
 HELD_OUT = ("fonts-crosextra-caladea", "fonts-noto-mono", "fonts-open-sans", "fonts-vollkorn")
 """A serif, a monospaced, a sans-serif and a heavier serif family that no training font is derived from."""
 TRAINING = tuple(package for package in FILES if package not in HELD_OUT)
@@ -66,7 +66,7 @@ def _faces(packages: tuple[str, ...]) -> tuple[Path, ...]:
     if missing := [package for package, files in found.items() if not files]:
         raise ValueError(
             f"fonts are missing: apt-get install {' '.join(missing)}\n"
-            f"(or choose others with --data.settings.fonts; {BUILT_IN} is always there)"
+            f"(or choose others with --data.printing.fonts; {BUILT_IN} is always there)"
         )
     result = tuple(file for files in found.values() for file in files if _has_all_characters(file))
     if not result:

@@ -14,8 +14,8 @@ class PrintedData(PagesData):
     Args:
         pages: number of pages to learn from; they get harder during training.
         val_pages: number of pages to validate on, all at full difficulty; 0: no validation.
-        settings: how pages look.
-        val_fonts: fonts of the pages to validate on, as in `settings`.
+        printing: how pages look.
+        val_fonts: fonts of the pages to validate on, as in `printing`.
         easy_until: share of `pages` that are the easiest.
         hard_from: share of `pages` after which all are at full difficulty.
         batch_size: pages per micro-batch.
@@ -32,7 +32,7 @@ class PrintedData(PagesData):
         *,
         pages: int = 57_600,
         val_pages: int = 256,
-        settings: PrintedSettings = PrintedSettings(),
+        printing: PrintedSettings = PrintedSettings(),
         val_fonts: Sequence[str] = HELD_OUT,
         easy_until: float = 0.05,
         hard_from: float = 0.35,
@@ -51,9 +51,9 @@ class PrintedData(PagesData):
             workers=workers,
             seed=seed,
         )
-        self.fonts, self.val_fonts = settings.fonts, tuple(val_fonts)
-        self.settings = settings
-        self.val_settings = replace(settings, fonts=self.val_fonts)
+        self.printing, self.val_fonts = printing, tuple(val_fonts)
+        self.settings = printing
+        self.val_settings = replace(printing, fonts=self.val_fonts)
 
     def setup(self, stage: str) -> None:
         """Find all fonts before the first step.
@@ -61,6 +61,6 @@ class PrintedData(PagesData):
         Raises:
             ValueError: if fonts are not installed.
         """
-        needed = (*(self.fonts if stage == "fit" else ()), *(self.val_fonts if self.has_validation else ()))
+        needed = (*(self.printing.fonts if stage == "fit" else ()), *(self.val_fonts if self.has_validation else ()))
         if needed:
             faces(needed)
