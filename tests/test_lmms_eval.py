@@ -1,4 +1,7 @@
-"""lmms-eval itself runs the task of docs/lmms_eval.md with our plug-in, in an environment of its own."""
+"""lmms-eval itself runs the task of docs/lmms_eval.md with our plug-in, in an environment of its own.
+
+`recipes.evaluate` gives the same answers and the same score.
+"""
 
 import json
 import os
@@ -6,22 +9,24 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from PIL import Image
 
 from foveal.connectors import SpatialResampler
 from foveal.encoders import VisionTransformer
-from foveal.models import UhdPlan, VisionLanguageModel, answer, byte_tokenizer, llama, load, save
+from foveal.models import UhdPlan, VisionLanguageModel, answer, byte_tokenizer, llama, save
 from recipes.metrics import ANLS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/lmms_eval.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"^```\w+\n# (tasks/\S+)\n(.*?)^```$", PAGE, flags=re.S | re.M))
+FILES = dict(re.findall(r"^```\w+\n# ([\w/.]+)(?:: .*?)?\n(.*?)^```$", PAGE, flags=re.S | re.M))
 (COMMAND,) = re.findall(r"^    HF_HUB_OFFLINE=1 python (-m lmms_eval .*\n.*)$", PAGE, flags=re.M)
+(EVALUATE,) = re.findall(r"^    python (-m recipes.evaluate .*)$", PAGE, flags=re.M)
 CHECKPOINT = "runs/uhd/version_0/checkpoint"
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
@@ -38,7 +43,7 @@ def python():
             uv("build", "--wheel", "--package", f"foveal-{package}", "--out-dir", wheels)
         # From outside of the workspace, whose pins lmms-eval cannot keep.
         install = ("pip", "install", "--python", found, "--directory", folder)
-        uv("venv", found.parents[1])
+        uv("venv", "--python", sys.executable, found.parents[1])
         try:
             uv(*install, "lmms_eval==0.7.3", "filelock<4", *pinned)
         except subprocess.CalledProcessError as error:
@@ -68,7 +73,7 @@ def questions(receipts, tmp_path, monkeypatch):
         torch.nn.init.normal_(weights)
     save(model, CHECKPOINT)
     for name, text in FILES.items():
-        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text, encoding="utf-8")
     rows = []
     for number, picture in enumerate(sorted((receipts / "images").glob("val_*.jpg"))):
@@ -94,10 +99,13 @@ def test_the_task_of_the_page(python, questions, monkeypatch):
     monkeypatch.setitem(ENVIRONMENT, "HF_HOME", str(Path("hub").absolute()))
     code = "from lmms_eval.models import list_available_models as names; print(names())"
     assert "'foveal'" in subprocess.check_output([python, "-c", code], env=ENVIRONMENT, text=True)
-    model, metric = load(CHECKPOINT), ANLS()
-    expected = [answer(model, Image.open(row["image"]), row["question"], max_new_tokens=16) for row in questions]
-    metric.update(expected, [row["answers"] for row in questions])
-    score = float(metric.compute())
+    subprocess.run([sys.executable, *shlex.split(EVALUATE)], env=ENVIRONMENT, check=True)
+    score = json.loads(Path("evaluations/receipts/scores.json").read_text(encoding="utf-8"))["scores"]["ANLS"]
+    lines = Path("evaluations/receipts/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    expected = [json.loads(line)["answer"] for line in lines]
+    single = [ANLS().score(said, row["answers"]) for said, row in zip(expected, questions, strict=True)]
+    # Metrics return float32.
+    assert score == pytest.approx(fmean(single), abs=1e-7)
     assert 0.1 < score < 0.9
     words = [*shlex.split(COMMAND.replace("\\\n", "")), "--log_samples"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -106,6 +114,6 @@ def test_the_task_of_the_page(python, questions, monkeypatch):
     for output, command in (("results", words), ("shared", shared)):
         results, samples = run(python, output, *command)
         assert results["config"]["model_backend"] == "foveal.lmms_eval.model.Foveal (chat)"
-        assert results["results"]["foveal_receipts"]["anls,none"] == pytest.approx(score, abs=1e-6)
+        assert results["results"]["foveal_receipts"]["anls,none"] == pytest.approx(fmean(single), abs=1e-9)
         assert [sample["filtered_resps"] for sample in samples] == expected
         assert all(0 < sample["token_counts"][0]["output_tokens"] <= 16 for sample in samples)
