@@ -1,9 +1,12 @@
 """The tool that pins versions."""
 
+import re
 import subprocess
+import sys
+import tomllib
 
 import pytest
-from tools.pins import locked_versions, resolved, with_pins
+from tools.pins import ROOT, locked_versions, resolved, with_pins
 
 LOCK = """
 [[package]]
@@ -56,3 +59,20 @@ def test_an_upgrade_that_fails_leaves_the_pins(tmp_path, monkeypatch):
 def test_a_file_without_the_block():
     with pytest.raises(ValueError, match="found 0"):
         with_pins("a = 1", {})
+
+
+@pytest.mark.slow
+def test_a_file_for_those_who_check_hashes(tmp_path):
+    """Every version is the pinned one, has hashes, and comes from wherever pip is told to look."""
+    subprocess.run(
+        [sys.executable, "-m", "tools.pins", "--hashes", tmp_path / "requirements.txt"], cwd=ROOT, check=True
+    )
+    written = (tmp_path / "requirements.txt").read_text(encoding="utf-8")
+    assert "://" not in written
+    assert "foveal" not in written
+    assert not re.search(r"^\s*-(?!-hash=sha256:)", written, flags=re.M)
+    requirements = re.split(r"\n(?=\S)", written.strip())
+    pinned = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"])
+    assert {each.split()[0] for each in requirements} <= pinned
+    assert all("--hash=sha256:" in each for each in requirements)
+    assert {"torch", "transformers", "lightning"} <= {each.partition("==")[0] for each in requirements}

@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ def test_files_of_a_package(package):
     newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (folder / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert newest[1] == version
+    module = "recipes" if package == "recipes" else f"foveal.{package}"
+    assert import_module(module).__version__ == version
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_an_index_shows(package):
+    project = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())["project"]
+    assert project["authors"] == [{"name": "The Foveal maintainers"}]
+    assert "vision-language-model" in project["keywords"]
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)} < set(project["classifiers"])
+    assert not [name for name in project["classifiers"] if name.startswith("License")]  # the licence's field says it
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,7 +1,7 @@
 """Pin the versions of everything that the workspace depends on: `python -m tools.pins`.
 
 `uv.lock` is not kept, because it names where packages were fetched from. Instead the set of versions is kept in
-`[tool.uv] constraint-dependencies`, and everyone resolves to it.
+`[tool.uv] constraint-dependencies`, and everyone resolves to it. `--hashes FILE` writes it for those who check hashes.
 """
 
 import argparse
@@ -59,18 +59,34 @@ def resolved(path: Path, *, upgrade: bool) -> str:
     return (path.parent / "uv.lock").read_text(encoding="utf-8")
 
 
+def write_hashes(path: Path) -> None:
+    """Write the locked versions with their hashes, for `pip install --require-hashes -r FILE`; no host is named.
+
+    Args:
+        path: the file; the packages of the workspace are not in it, and are installed afterwards with `--no-deps`.
+    """
+    words = ("--format", "requirements-txt", "--no-emit-workspace", "--no-dev", "--no-header", "--no-annotate")
+    subprocess.run(
+        ["uv", "export", "--quiet", "--frozen", *words, "--output-file", path.absolute()], cwd=ROOT, check=True
+    )
+
+
 def main() -> None:
-    """Rewrite or check the block in the root's pyproject.toml."""
+    """Rewrite or check the block in the root's pyproject.toml, or write the versions with their hashes."""
     parser = argparse.ArgumentParser(prog="python -m tools.pins", description=__doc__)
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the pins are out of date")
     ways.add_argument("--upgrade", action="store_true", help="move to the newest versions that fit")
+    ways.add_argument("--hashes", type=Path, metavar="FILE", help="write the pinned versions with hashes, for pip")
     options = parser.parse_args()
     path = ROOT / "pyproject.toml"
     before = path.read_text(encoding="utf-8")
     after = with_pins(before, locked_versions(resolved(path, upgrade=options.upgrade)))
     if options.check:
         sys.exit("the pins are out of date: run `uv run python -m tools.pins`" if after != before else 0)
+    if options.hashes is not None:
+        write_hashes(options.hashes)
+        return
     path.write_text(after, encoding="utf-8")
 
 

@@ -1,5 +1,7 @@
 """Connectors turn image features into language-model tokens."""
 
+from importlib.metadata import version
+
 from foveal.connectors.c_abstractor import CAbstractor
 from foveal.connectors.combine import Chain, Parallel
 from foveal.connectors.connector import Connector, Widths, grouped
@@ -59,3 +61,5 @@ __all__ = [
     "Widths",
     "grouped",
 ]
+__version__ = version("foveal-connectors")
+"""Of the installed package."""

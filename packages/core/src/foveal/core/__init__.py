@@ -1,5 +1,7 @@
 """The base of Foveal: sizes and grids, attention with several kernels, packing, key maps, weights, descriptions."""
 
+from importlib.metadata import version
+
 from foveal.core.annotations import check_values, fits, hints_of
 from foveal.core.attention import attention, runs_packed
 from foveal.core.derived import Derived
@@ -60,3 +62,5 @@ __all__ = [
     "whole_folder",
     "without_autocast",
 ]
+__version__ = version("foveal-core")
+"""Of the installed package."""

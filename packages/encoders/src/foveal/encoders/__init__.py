@@ -1,5 +1,7 @@
 """Vision encoders turn views into feature maps of the requested layers."""
 
+from importlib.metadata import version
+
 from foveal.core import Grid
 from foveal.encoders.causal_flow import CausalFlowEncoder
 from foveal.encoders.causal_flow_weights import causal_flow_weights
@@ -86,3 +88,5 @@ __all__ = [
     "siglip_weights",
     "vdim_weights",
 ]
+__version__ = version("foveal-encoders")
+"""Of the installed package."""

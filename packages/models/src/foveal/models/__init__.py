@@ -1,5 +1,7 @@
 """Vision-language models built from exchangeable parts."""
 
+from importlib.metadata import version
+
 from foveal.models.checkpoints.folder import load_encoder, save
 from foveal.models.checkpoints.load import load, load_adapter
 from foveal.models.generation.answer import answer, answer_batch, stream
@@ -98,3 +100,5 @@ __all__ = [
     "save",
     "stream",
 ]
+__version__ = version("foveal-models")
+"""Of the installed package."""
