@@ -85,6 +85,8 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
         items.append(item)
     if not items:
         raise ValueError(f"{data} has no questions of this benchmark")
+    if asked.size is not None and len(items) != asked.size:
+        sys.stderr.write(f"{data} holds {len(items)} questions, the whole benchmark has {asked.size}\n")
     return items[:limit]
 
 
