@@ -80,7 +80,7 @@ def test_as_typed(command, checkpoint, data, tmp_path):
 
     for row in predictions[:5]:
         prompt = row["question"] + "\nAnswer the question using a single word or phrase."
-        assert row["answer"] == answer(model, data / row["pictures"][0], prompt, max_new_tokens=5)
+        assert row["answer"] == answer(model, data / "documents" / row["pictures"][0], prompt, max_new_tokens=5)
     metric = ANLS()
     metric.update([row["answer"] for row in predictions], [row["answers"] for row in predictions])
     scores = json.loads((folder / "scores.json").read_text())

@@ -114,7 +114,7 @@ def test_a_checkpoints_scores_are_its_runs(tmp_path):
     assert [each.scores["anls"] for each in second.evaluations] == [0.2]
 
 
-@pytest.mark.parametrize("changed", [{"prompt_hash": "cc"}, {"preprocessing_hash": None}])
+@pytest.mark.parametrize("changed", [{"prompt_hash": "cc"}, {"prompt_hash": None}])
 def test_scores_measured_in_different_ways_are_refused(tmp_path, changed):
     runs = read_runs([write_scores(tmp_path / "a"), write_scores(tmp_path / "b", **changed)])
     said = rf"docvqa, val: .* {next(iter(changed))} differs:\n.* (aa|bb)\n.* (cc|null)\n"

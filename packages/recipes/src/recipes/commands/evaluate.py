@@ -20,7 +20,7 @@ from recipes.evaluation.asking import Asked, Asking, asked_text, of_rank
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import write_results
 from recipes.evaluation.scoring import check_items, is_scored
-from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash
+from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash, template_hash
 from recipes.progress.answered import AnsweredLine
 from recipes.reading.pictures import picture_size
 
@@ -117,7 +117,8 @@ def _answer(
         prompts=options.prompts,
         prompt=prompt.text,
         template=model.processor.template,
-        prompt_hash=prompt_hash(model.processor, prompt),
+        prompt_hash=prompt_hash(prompt),
+        template_hash=template_hash(model.processor, prompt),
         preprocessing_hash=preprocessing_hash(model.processor),
         max_new_tokens=prompt.max_new_tokens,
         temperature=options.temperature,

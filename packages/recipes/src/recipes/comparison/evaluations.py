@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 SCORES = "scores.json"
-MUST_AGREE = ("prompt_hash", "preprocessing_hash", "metric")
+MUST_AGREE = ("prompt_hash", "metric")
 """What makes scores incomparable if it differs."""
-TOLD = ("max_new_tokens", "temperature", "stop", "frames", "quantize", "prompts")
+TOLD = ("preprocessing_hash", "template_hash", "temperature", "frames", "quantize", "prompts")
 """Settings that are told if they differ."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.core import Size
-from foveal.models import Processor
+from foveal.models import Processor, Turn
 from foveal.models.views.cut_views import views_of
 from recipes.benchmarks.benchmark import Prompt, Prompts
 
@@ -32,8 +32,9 @@ class Settings:
         prompts: whose prompts.
         prompt: the prompt's text.
         template: name of the model's template.
-        prompt_hash: of the prompt, the template and the system text, as ids.
-        preprocessing_hash: of what becomes of a few pictures.
+        prompt_hash: of everything about the prompt that the benchmark decides: text, longest answer, stop texts.
+        template_hash: of the prompt in the model's template, as ids.
+        preprocessing_hash: of what becomes of a few pictures; it is the same for models that see alike.
         max_new_tokens: longest answer in tokens.
         temperature: 0: the likeliest token.
         stop: texts before which an answer ends.
@@ -48,6 +49,7 @@ class Settings:
     prompt: str
     template: str
     prompt_hash: str
+    template_hash: str
     preprocessing_hash: str
     max_new_tokens: int
     temperature: float
@@ -79,11 +81,14 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def prompt_hash(processor: Processor, prompt: Prompt) -> str:
-    """A hash of the prompt's text with the template and the system text around it, as the model's ids."""
-    return _hash(
-        [prompt.text, processor.template, processor.system, processor.tokenizer(prompt.text)["input_ids"]],
-    )
+def prompt_hash(prompt: Prompt) -> str:
+    """A hash of what the benchmark decides: two scores with different ones are not comparable."""
+    return _hash([prompt.text, prompt.max_new_tokens, tuple(prompt.stop)])
+
+
+def template_hash(processor: Processor, prompt: Prompt) -> str:
+    """A hash of the prompt with template and system text around it, as the model's ids."""
+    return _hash(processor.encode_prompt([], [Turn("user", prompt.text)]).input_ids.tolist())
 
 
 def preprocessing_hash(processor: Processor) -> str:
