@@ -29,7 +29,7 @@ def ink_height(image):
     return first + len(between) + last
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     height=st.floats(6, 30),
     seed=st.integers(0, 1000),

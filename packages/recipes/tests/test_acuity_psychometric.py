@@ -18,7 +18,7 @@ def read(curve, pages, seed=0, characters=3):
     return [list(rng.binomial(characters, share, pages) / characters) for share in curve.at(HEIGHTS)]
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.floats(4.5, 8), st.floats(6, 20), st.sampled_from([0.0, 0.1]), st.floats(0, 0.05), st.integers(0, 99))
 def test_a_known_curve_is_found(middle, slope, chance, lapse, seed):
     curve = Curve(middle, slope, chance, lapse)
@@ -46,9 +46,9 @@ def test_more_pages_make_a_narrower_interval_and_a_seed_the_same():
     few, many = (fit_pages(HEIGHTS, read(curve, pages), chance=0.1).smallest[0.5] for pages in (20, 400))
     assert many.high - many.low < (few.high - few.low) / 2
     pages = read(curve, 20)
-    assert fit_pages(HEIGHTS, pages, chance=0.1, seed=3) == fit_pages(HEIGHTS, pages, chance=0.1, seed=3)
-    back = fit_pages(HEIGHTS[::-1], pages[::-1], chance=0.1)
-    assert back.curve == fit_pages(HEIGHTS, pages, chance=0.1).curve
+    again, back = fit_pages(HEIGHTS, pages, chance=0.1), fit_pages(HEIGHTS[::-1], pages[::-1], chance=0.1)
+    assert again.smallest[0.5] == few
+    assert back.curve == again.curve
     assert [each.value for each in back.accuracies] == [np.mean(each) for each in pages[::-1]]
 
 
@@ -62,7 +62,7 @@ def test_characters_of_a_page_are_no_independent_trials():
     assert second.high - second.low > 1.3 * (first.high - first.low)
 
 
-@pytest.mark.parametrize(("share", "expected"), [(1.0, -inf), (0.0, inf), (0.1, inf)])
+@pytest.mark.parametrize(("share", "expected"), [(1.0, -inf), (0.0, inf)])
 def test_all_or_none(share, expected):
     fit = fit_pages(HEIGHTS, [[share] * 20] * len(HEIGHTS), chance=0.1)
     for each in fit.smallest.values():
