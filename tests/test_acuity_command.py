@@ -9,8 +9,10 @@ from PIL import Image
 from tests.foreign_folder import TOKENS, save_foreign
 from tests.test_chat import parrot
 
+from foveal.core import Size
 from foveal.models import save
 from recipes import acuity as entry
+from recipes.acuity_chart.foreign import ForeignReader
 from recipes.commands import acuity
 
 SMALL = ("--alphabet=ab", "--sizes", "48x24", "--heights", "8", "6", "--pages=6", "--max_new_tokens=5", "--device=cpu")
@@ -58,7 +60,9 @@ def test_a_model_alone(chart, tmp_path):
     assert "parrot reads 50% " in output
     (model,) = numbers["models"]
     assert [tally["shown"] for tally in model["by_height"]] == [18, 18]
-    assert {answer["answer"] for answer in model["answers"]} == {"a a a"}
+    answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == 12
+    assert {answer["answer"] for answer in answers} == {"a a a"}
     assert model["by_size"]["48x24"]["visual_tokens"] == 1
     assert numbers["fonts"] == ["aileron", "dejavu-sans", "dejavu-sans-bold", "dejavu-serif", "dejavu-mono"]
     with Image.open(tmp_path / "out" / "acuity.png") as drawn:
@@ -81,7 +85,7 @@ def test_a_run_says_what_it_was_trained_on(chart, tmp_path):
         "error: not charted, since less than 50% of the largest characters (7 pixels) were read: run 0%\n"
     )
     assert len(errors.splitlines()) == 4
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["acuity.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["acuity.json", "answers.jsonl"]
 
 
 def test_a_model_of_transformers_beside_one_of_ours(chart, tmp_path):
@@ -128,6 +132,15 @@ def test_a_foreign_model_is_never_completed_with_random_weights(chart, models, t
     code, _, errors, numbers = chart(str(folder), *SMALL)
     assert (code, numbers) == (1, None)
     assert "1 weights are missing or of another shape, such as model.connector.modality_projection.proj" in errors
+
+
+def test_without_a_chat_template_the_question_follows_the_picture(tmp_path):
+    reader = ForeignReader(save_foreign(tmp_path / "plain", chat_template=None), "cpu")
+    pages = [Image.new("RGB", (48, 24), colour) for colour in ("white", "black")]
+    answers = reader.answers(pages, "Read.", max_new_tokens=4)
+    assert len(answers) == 2
+    assert answers == [reader.answers([page], "Read.", max_new_tokens=4)[0] for page in pages]
+    assert reader.tokens(Size(48, 24)) == TOKENS
 
 
 @pytest.mark.slow

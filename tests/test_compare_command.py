@@ -29,7 +29,7 @@ def test_as_typed(command, tmp_path, request):
     write_run(tmp_path / "runs/llava", "PadToSquare", prompt="cc")
     refused = command("compare", "runs/uhd", "runs/llava", "--output", "compared", code=1)
     assert refused.stderr.startswith(
-        "error: receipts, val: these scores are not comparable, prompt_hash differ:\n"
+        "error: receipts, val: these scores are not comparable, prompt_hash differs:\n"
         "runs/uhd/scores.json: prompt_hash aa\nruns/llava/scores.json: prompt_hash cc\n"
     )
     assert not (tmp_path / "compared").exists()

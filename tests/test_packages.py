@@ -148,6 +148,7 @@ def test_the_commands_of_an_installation(installed, tmp_path):
         "cost",
         "predict",
         "chat",
+        "acuity",
         "compare",
         "merge",
         "merge_shards",

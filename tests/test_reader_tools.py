@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import TINY
+from tests.receipts import receipts
 from tools.reader import pack as packing
 from tools.reader.measure import BEGIN, END, LENGTHS, SIZES, Fonts, of_kind, of_length, tables, written
 
@@ -17,6 +18,7 @@ from foveal.models import UhdPlan, VisionLanguageModel, byte_tokenizer, load, qw
 from recipes.data.printed.fonts import BUILT_IN
 from recipes.data.printed.texts import KINDS
 
+__all__ = ["receipts"]
 ROOT = Path(__file__).parents[1]
 FONTS = Fonts((BUILT_IN,), (BUILT_IN,))
 
@@ -118,3 +120,19 @@ def test_unknown_fonts_are_told_before_the_first_step(command):
     refused = command("fit", *PRINTED[:2], "--data.printing.fonts", "[fonts-comic]", "--run", "run", *TINY, code=1)
     assert "fonts-comic: only matplotlib" in refused.stderr
     assert len(refused.stderr.splitlines()) <= 4
+
+
+@pytest.mark.slow
+def test_fine_tuning_begins_with_the_reader(tiny, receipts, command, tmp_path):
+    start = save(tiny, tmp_path / "start")
+    data = ("--data.path", receipts / "train.json", "--data.val_path", receipts / "val.json", "--data.val_limit=2")
+    brief = ("--data.batch_size=2", "--data.workers=0", "--model.max_new_tokens=4", "--trainer.accelerator=cpu")
+    steps = ("--trainer.max_steps=1", "--trainer.val_check_interval=null", "--model.warmup=0.5")
+    tuned = ("--config", "reader.yaml", "--config", "data/llava.yaml", "--checkpoint", start, "--run", "tuned")
+    done = command("fit", *tuned, *data, *brief, *steps)
+    assert "before training" in done.stdout
+    assert "trained, blank pictures" in done.stdout
+    # The rate of the first step of a warm-up is 0: the weights are the start's.
+    again = load(tmp_path / "tuned/checkpoint")
+    for name, weight in tiny.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], weight, rtol=0, atol=0)

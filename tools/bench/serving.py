@@ -70,7 +70,7 @@ def loaded(
         for counted, clients, seconds in ((alone, 1, ALONE * part), (together, CLIENTS, TOGETHER * part)):
             one = asyncio.run(ask(url, MODEL, pictures, clients=clients, seconds=seconds, seed=turn))
             counted.seconds += one.seconds
-            counted.lost += one.lost
+            counted.reasons += one.reasons
             counted.spent += one.spent
         used.append(memory(process))
         print(f"turn {turn}: {len(together.seconds)} answers, {used[-1]:.0f} MB", file=sys.stderr, flush=True)
@@ -114,6 +114,8 @@ def main() -> None:
     print(f"\nmemory after the first turn {used[0]:.0f} MB, half-way {used[half]:.0f} MB, at the end {used[-1]:.0f} MB")
     print(f"{hostile} malformed requests, by status: {statuses}")
     print(f"{CLIENTS} clients left at the first piece of their answers: all places were free after {seconds:.2f} s")
+    for reason in (*alone.reasons, *together.reasons, *after.reasons):
+        print(f"lost: {reason}", file=sys.stderr)
     if alone.lost + together.lost + after.lost or not all(400 <= status < 500 for status in statuses):
         raise SystemExit("something was lost, or a malformed request was no client's error")
 

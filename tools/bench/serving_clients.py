@@ -20,13 +20,18 @@ class Counted:
 
     Attributes:
         seconds: of every answer, from the question to its end.
-        lost: questions without a whole answer.
+        reasons: of every question without a whole answer, why.
         spent: seconds that the clients have asked.
     """
 
     seconds: list[float] = field(default_factory=list)
-    lost: int = 0
+    reasons: list[str] = field(default_factory=list)
     spent: float = 0.0
+
+    @property
+    def lost(self) -> int:
+        """Questions without a whole answer."""
+        return len(self.reasons)
 
     @property
     def rate(self) -> float:
@@ -58,27 +63,27 @@ async def ask(url: str, model: str, pictures: Sequence[bytes], *, clients: int, 
             while time.monotonic() < began + seconds:
                 body = good(model, draw.choice(pictures)) | {"max_tokens": 32, "stream": draw.random() < 0.5}
                 start = time.monotonic()
-                if await _is_answered(client, body):
-                    counted.seconds.append(time.monotonic() - start)
+                if reason := await _missing(client, body):
+                    counted.reasons.append(reason)
                 else:
-                    counted.lost += 1
+                    counted.seconds.append(time.monotonic() - start)
 
         await asyncio.gather(*map(one, range(clients)))
     counted.spent = time.monotonic() - began
     return counted
 
 
-async def _is_answered(client: httpx.AsyncClient, body: dict[str, object]) -> bool:
-    """Whether the whole answer came, to its usage or its `[DONE]`."""
+async def _missing(client: httpx.AsyncClient, body: dict[str, object]) -> str:
+    """Why there is no whole answer, with its usage or its `[DONE]`; empty if there is one."""
     try:
         answer = await client.post("/v1/chat/completions", json=body)
-    except httpx.HTTPError:
-        return False
+    except httpx.HTTPError as error:
+        return repr(error)
     if answer.status_code != 200:
-        return False
+        return f"status {answer.status_code}: {answer.text[:200]}"
     if body["stream"]:
-        return answer.text.endswith("data: [DONE]\n\n")
-    return bool(answer.json()["usage"]["completion_tokens"])
+        return "" if answer.text.endswith("data: [DONE]\n\n") else f"an end like {answer.text[-200:]!r}"
+    return "" if answer.json()["usage"]["completion_tokens"] else "no tokens"
 
 
 async def leave(url: str, model: str, picture: bytes, *, clients: int) -> None:

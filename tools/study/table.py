@@ -56,8 +56,8 @@ def section(study: Study, arms: Sequence[str], seeds: Sequence[int]) -> str:
         seeds: of weights and pages.
     """
     rows = rows_of(study, arms, seeds)
-    wanted = ", ".join(map(str, seeds))
-    lines = [HEADING, "", f"{study.steps} steps an arm, seeds {wanted}. `±` is the standard deviation over seeds.", ""]
+    wanted = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    lines = [HEADING, "", f"{study.steps} steps an arm, {wanted}. `±` is the standard deviation over seeds.", ""]
     for question, asked in QUESTIONS.items():
         if not asked.keys() & rows.keys():
             continue

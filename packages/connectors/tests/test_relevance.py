@@ -109,11 +109,11 @@ def test_word_to_patches_through_qformer_and_language_model(explained, kind):
     language = list(out.attentions) if kind == "eager" else recorded_language.probabilities
     assert len(language) == meta["llama"]["num_hidden_layers"]
     score = out.logits[0, meta["position"], meta["token"]]
-    weights = iter(each[0] for each in contributions(score, recorded.probabilities + language))
-    layers = [(next(weights), None if layer.cross_attention is None else next(weights)) for layer in connector.layers]
+    weights = iter(contributions(score, recorded.probabilities + language))
+    (to_patches,) = connector.token_to_patch([Grid(3, 3)], weights)
     places = torch.arange(meta["before"], meta["before"] + meta["queries"])
-    ours = {"text_to_query": text_to_query(list(weights), meta["position"], places)}
-    ours["query_to_patch"] = query_to_patch(layers)
+    ours = {"text_to_query": text_to_query([each[0] for each in weights], meta["position"], places)}
+    ours["query_to_patch"] = to_patches
     ours["text_to_patch"] = ours["text_to_query"] @ ours["query_to_patch"]
     for name, value in ours.items():
         close(value, tensors[name], meta["tol"])

@@ -9,21 +9,35 @@ from PIL import Image
 from torch import nn
 
 from foveal.connectors import Chain, MlpProjector, PerceiverResampler, StridedPool
+from foveal.connectors.relevance import text_to_query
 from foveal.encoders import VisionTransformer
-from foveal.models import PadToSquare, Turn, UhdPlan, VisionLanguageModel, answer, byte_tokenizer, explain, llama
+from foveal.models import (
+    PadToSquare,
+    Turn,
+    UhdPlan,
+    VisionLanguageModel,
+    answer,
+    byte_tokenizer,
+    explain,
+    llama,
+    load,
+    save,
+)
+from foveal.models.relevance.recorded_answer import attention_bytes, check_room
+from foveal.models.relevance.token_relevance import rows_by_layer
 from foveal.models.relevance.words import words_of
 
 
-def model_of(connector=MlpProjector, plan=None, encoder=None, merge=None, **options):
+def model_of(connector=MlpProjector, plan=None, language_model=None):
     torch.manual_seed(5)
     model = VisionLanguageModel(
-        encoder or VisionTransformer(16, 2, 2, 24, 7, 28),
+        VisionTransformer(16, 2, 2, 24, 7, 28),
         connector,
-        llama(260, width=32, depth=3, heads=2, mlp_width=48, context=900),
+        language_model or llama(260, width=32, depth=3, heads=2, mlp_width=48, context=900),
         byte_tokenizer(),
         plan or PadToSquare(28),
-        merge=merge,
-        **({"system": "", "max_length": 900} | options),
+        system="",
+        max_length=900,
     )
     for weight in model.parameters():
         if weight.ndim > 1:
@@ -109,3 +123,47 @@ def test_what_cannot_be_explained_is_refused():
         explain(model, [], "What?", "It")
     with pytest.raises(ValueError, match="the answer is empty"):
         explain(model, picture(), "What?", " ")
+
+
+def test_relevance_at_a_layer_is_that_of_the_layers_from_there_on():
+    weights = [torch.rand(6, 6, dtype=torch.float64).tril() for _ in range(4)]
+    rows = rows_by_layer(weights, [4, 5], [0, 2])
+    for layer, row in rows.items():
+        expected = sum(text_to_query(weights[layer:], place - 1, torch.arange(6)) for place in (4, 5))
+        torch.testing.assert_close(row, expected)
+
+
+def test_an_attention_that_cannot_be_recorded_is_refused(monkeypatch):
+    model = model_of()
+    monkeypatch.setattr(model.language_model, "set_attn_implementation", lambda kind: None)
+    model.language_model.config._attn_implementation = "eager"
+    with pytest.raises(ValueError, match="of its 3 layers, 0 show their attention"):
+        explain(model, picture(), "What?", "It")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nf4-dq", "int8"])
+def test_a_quantised_model_is_explained_nearly_alike(kind, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    whole = model_of(language_model=llama(260, width=128, depth=2, heads=2, mlp_width=128, context=900))
+    for weight in whole.language_model.parameters():
+        weight.data *= 0.2 if weight.ndim > 1 else 1  # large random weights would make chaos of any rounding
+    save(whole, tmp_path / "model")
+    few = explain(load(tmp_path / "model", quantize=kind), picture(), "What?", "It", each=None)
+    expected = explain(whole, picture(), "What?", "It", each=None)
+    assert np.corrcoef(few.over_answer[0].ravel(), expected.over_answer[0].ravel())[0, 1] > 0.9
+
+
+def test_half_precision_is_explained_nearly_alike():
+    expected = explain(model_of(), picture(), "What?", "It", each=None)
+    half = explain(model_of().to(torch.bfloat16), picture(), "What?", "It", each=None)
+    assert np.corrcoef(half.over_answer[0].ravel(), expected.over_answer[0].ravel())[0, 1] > 0.98
+
+
+def test_what_does_not_fit_into_memory_is_refused():
+    model = model_of()
+    needed = attention_bytes(model.language_model, 100)
+    assert needed == 2 * 3 * 2 * 100 * 100 * 4
+    check_room(needed, needed)
+    with pytest.raises(ValueError, match=r"need 3\.00 GB, 1\.50 GB are free"):
+        check_room(3_000_000_000, 1_500_000_000)

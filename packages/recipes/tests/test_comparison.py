@@ -117,7 +117,7 @@ def test_a_checkpoints_scores_are_its_runs(tmp_path):
 @pytest.mark.parametrize("changed", [{"prompt_hash": "cc"}, {"preprocessing_hash": None}])
 def test_scores_measured_in_different_ways_are_refused(tmp_path, changed):
     runs = read_runs([write_scores(tmp_path / "a"), write_scores(tmp_path / "b", **changed)])
-    said = rf"docvqa, val: .* {next(iter(changed))} differ:\n.* (aa|bb)\n.* (cc|null)\n"
+    said = rf"docvqa, val: .* {next(iter(changed))} differs:\n.* (aa|bb)\n.* (cc|null)\n"
     with pytest.raises(ValueError, match=said) as raised:
         check_comparable(runs)
     assert len(str(raised.value).splitlines()) <= 4

@@ -12,7 +12,7 @@ from recipes.benchmarks.item import Item
 from recipes.benchmarks.records import Records
 from recipes.evaluation.answer_files import AnswerPart, read_answers, write_llava_answers, written_answers
 from recipes.evaluation.asking import ended, of_rank
-from recipes.evaluation.scoring import scores_of
+from recipes.evaluation.scoring import check_items, is_scored, scores_of
 from recipes.evaluation.settings import Settings
 from recipes.metrics import ANLS, Choice, CiderD, Pope
 
@@ -108,13 +108,37 @@ def test_answers_of_all_ranks_and_a_cut_line(tmp_path, capsys):
         part.close()
     with (tmp_path / "answers-1.jsonl").open("a") as stream:
         stream.write('{"id": "3", "ans')
-    assert written_answers(tmp_path) == {"1": "answer 1\u2028", "2": "answer 2\u2028"}
+    prompts = dict.fromkeys("123", "prompt")
+    assert written_answers(tmp_path, prompts) == {"1": "answer 1\u2028", "2": "answer 2\u2028"}
     assert "its last line was not written to its end" in capsys.readouterr().err
-    assert written_answers(tmp_path) == {"1": "answer 1\u2028", "2": "answer 2\u2028"}
+    assert written_answers(tmp_path, {"2": "prompt"}) == {"2": "answer 2\u2028"}
     assert capsys.readouterr().err == ""
     (tmp_path / "answers-2.jsonl").write_text('{"id": "3"}\n')
-    with pytest.raises(ValueError, match=r"answers-2.jsonl, line 1: a text under 'answer' is expected, there are id"):
-        written_answers(tmp_path)
+    with pytest.raises(ValueError, match=r"answers-2.jsonl, line 1: a text under 'prompt' is expected, there are id"):
+        written_answers(tmp_path, prompts)
+
+
+def test_an_answer_to_another_question_of_that_id(tmp_path):
+    part = AnswerPart(tmp_path, 0)
+    part.add(item("1"), "What was it?", "It")
+    part.close()
+    with pytest.raises(ValueError, match=r"line 1: '1' was another question then: give another --output"):
+        written_answers(tmp_path, {"1": "What is it?"})
+
+
+@pytest.mark.parametrize("answers", [[], "red", None])
+def test_items_that_cannot_be_scored_are_named_before_anything_is_asked(answers):
+    asked = [*ITEMS, item("4", answers=answers)]
+    with pytest.raises(ValueError, match=r"^a.json, 4: "):
+        check_items(benchmark(ANLS()), asked)
+    assert is_scored(benchmark(ANLS()), asked)
+    assert not is_scored(benchmark(ANLS()), [item("5")])
+
+
+@pytest.mark.parametrize(("question", "said"), [(None, "a text is expected, not None"), ("\ud800", "half a character")])
+def test_questions_that_are_no_text(question, said):
+    with pytest.raises(ValueError, match=rf"^a.json, 1.*{said}"):
+        Prompt("{question}").of(Item("1", {"question": question}, where="a.json, 1"))
 
 
 def test_llava_answers_there_and_back(tmp_path, capsys):
@@ -127,6 +151,21 @@ def test_llava_answers_there_and_back(tmp_path, capsys):
     (tmp_path / "by order.jsonl").write_text("\n".join(lines) + "\n")
     assert read_answers(tmp_path / "by order.jsonl", ITEMS) == {"1": "x", "2": "y", "3": "z"}
     assert "their order is taken" in capsys.readouterr().err
+
+
+def test_answers_in_another_order_are_refused(tmp_path):
+    """LLaVA's files have the questions of several files in an order of their own, as those of POPE."""
+    items = [
+        Item(key, {"question": question}, where="q.json") for key, question in (("a/1", "A dog?"), ("b/1", "A cat?"))
+    ]
+    rows = [{"question_id": 1, "prompt": f"{each}\nOne word.", "text": "yes"} for each in ("A dog?", "a CAT?")]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_answers(tmp_path / "a.jsonl", items) == {"a/1": "yes", "b/1": "yes"}
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
+    with pytest.raises(
+        ValueError, match=r"b.jsonl, line 1: .* is that of no question(?s:.*)is not about 'A dog\?'.*\(q.json\)"
+    ):
+        read_answers(tmp_path / "b.jsonl", items)
 
 
 @pytest.mark.parametrize(

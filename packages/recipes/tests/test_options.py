@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from recipes.command_line import entry, options
+from recipes.command_line import entry
 from recipes.command_line.arguments import prepare
 from recipes.command_line.configurations import shipped_configs, shipped_methods
 from recipes.command_line.help import OVERLAYS
@@ -22,7 +23,7 @@ def typed(monkeypatch):
 
     def typed(name, *words):
         monkeypatch.setattr(sys, "argv", [f"python -m recipes.{name}", *words])
-        return getattr(options, f"{name}_options")()
+        return getattr(import_module(f"recipes.{name}"), f"{name}_options")()
 
     return typed
 

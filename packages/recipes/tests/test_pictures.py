@@ -1,10 +1,13 @@
 """The figure of predictions, the loss curve, the table."""
 
+from types import SimpleNamespace
+
 import pytest
 from PIL import Image
 
 from recipes.reports.sheet import SheetRow, draw_sheet
 from recipes.reports.table import print_report
+from recipes.run.callbacks import SheetSamples
 
 
 def test_sheet(tmp_path):
@@ -21,6 +24,35 @@ def test_sheet(tmp_path):
     assert (0xB4, 0x23, 0x18) in colours
     with pytest.raises(ValueError, match="no predictions"):
         draw_sheet([], tmp_path / "none.png")
+
+
+def size_of_sheet(picture, path):
+    with Image.open(draw_sheet([SheetRow(picture, "What?", "It", "It")] * 5, path)) as sheet:
+        return sheet.size
+
+
+def test_documents_are_drawn_large_enough_to_read(tmp_path):
+    small, large = (size_of_sheet(Image.new("RGB", size), tmp_path / "a.png") for size in ((30, 90), (600, 1200)))
+    assert large[0] > 4 * 450
+    assert large[1] > 2 * 900
+    assert small[0] < 1500
+    assert small[1] < 2 * 500, "a page of few pixels is not as tall as its shape"
+
+
+def test_the_sheet_has_different_records():
+    def batch(*keys):
+        shown = {"questions": keys, "references": [("It",)] * len(keys), "pictures": [None] * len(keys)}
+        return SimpleNamespace(keys=keys, **shown)
+
+    samples, trainer = SheetSamples(limit=4), SimpleNamespace(global_step=7)
+    for _ in range(2):
+        samples.on_validation_start(trainer, None)
+        for keys in (("a#1", "a#2", "b"), ("c#1", "c#2", "c#3", "filler")):
+            samples.on_validation_batch_end(trainer, None, ["?"] * min(len(keys), 3), batch(*keys), 0)
+        assert [row.question for row in samples.rows] == ["a#1", "b", "c#1", "a#2"]
+    samples.on_validation_batch_end(trainer, None, ["?"] * 2, batch("d", "e"), 0)
+    assert [row.question for row in samples.rows] == ["a#1", "b", "c#1", "d"]
+    assert samples.step == 7
 
 
 def test_table(tmp_path, capsys):

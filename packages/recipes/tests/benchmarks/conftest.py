@@ -6,6 +6,8 @@ import json
 import pytest
 from packages.recipes.tests.benchmarks.files import encoded, known
 
+from recipes.evaluation.scoring import scores_of
+
 
 @pytest.fixture(scope="session")
 def table():
@@ -44,8 +46,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def ask(folder, table):
-    """The items of a benchmark's files; both prompts, and what the metric takes, are there unless it is held back."""
+def ask(folder, table, tmp_path_factory):
+    """The items of a benchmark's files. Unless answers are held back, they are scored; servers get what they take."""
 
     def asked(name, files, held_back=False):
         found, where = table(name), folder(files)
@@ -55,6 +57,13 @@ def ask(folder, table):
             for prompt in found.prompts.values():
                 prompt.of(item)
             assert held_back or set(found.update.values()) <= set(item.values)
+        if not held_back:
+            scores = scores_of(found, items, {item.key: "yes" for item in items})
+            assert len(scores.single) == len(items)
+        if found.submission is not None:
+            path = tmp_path_factory.mktemp("sent") / found.submission.file
+            found.submission.write(items, ["yes", *[None] * (len(items) - 1)], path)
+            assert path.exists()
         return items
 
     return asked

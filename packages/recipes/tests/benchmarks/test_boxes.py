@@ -95,7 +95,7 @@ def test_regions_are_marked(ask, table):
     [
         ({"refs(unc).p": pickle.dumps(collections.OrderedDict())}, r"refs\(unc\).p is refused: it names collections"),
         ({"refs(unc).p": pickle.dumps([])[:-1]}, r"refs\(unc\).p: damaged, or no pickle"),
-        ({"refs(unc).p": pickle.dumps({})}, r"a list of objects is expected"),
+        ({"refs(unc).p": pickle.dumps({})}, r"refs\(unc\).p: a list is expected, not \{\}"),
         ({"instances.json": {"annotations": [], "images": []}}, r"record 1: .*instances.json lacks its annotation 10"),
         ({"instances.json": {"images": []}}, r"instances.json: there is no 'annotations'"),
     ],

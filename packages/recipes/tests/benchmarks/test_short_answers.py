@@ -110,6 +110,19 @@ def test_textvqa_with_ocr(ask, table, tokens, inserted):
     assert prompt_of(table, "textvqa_ocr", item) == "what IS this?" + inserted + SHORT
 
 
+@pytest.mark.parametrize("inserted", ["\nReference OCR token: NOKIA, 3310", ""])
+def test_textvqa_of_llava(ask, table, inserted):
+    record = {"question_id": "f0", "image": "f0.jpg", "text": f"What is this?{inserted}{SHORT}", "category": "default"}
+    files = {"TextVQA_0.5.1_val.json": {"data": [TEXT]}, "llava_textvqa_val_v051_ocr.jsonl": [record]}
+    (item,) = ask("textvqa_ocr", files | {"train_images/f0.jpg": 88})
+    assert (item.key, item.values["answers"], shades(item)) == ("5", ["nokia"] * 10, [88])
+    assert prompt_of(table, "textvqa_ocr", item) == record["text"]
+    with pytest.raises(ValueError, match=r"line 1: TextVQA's own file has no such question about f0"):
+        ask("textvqa_ocr", {"llava_textvqa_val_v051_ocr.jsonl": [record | {"text": f"Why?{SHORT}"}]})
+    with pytest.raises(ValueError, match=r"line 1, text: a question, 'Reference OCR token:' and a suffix"):
+        ask("textvqa_ocr", {"llava_textvqa_val_v051_ocr.jsonl": [record | {"text": "Why?"}]})
+
+
 def test_chartqa(ask, table):
     record = {"imgname": "1.png", "query": "How much?", "label": "14"}
     files = {"test/test_human.json": [record], "test/test_augmented.json": [record], "test/png/1.png": 12}

@@ -85,6 +85,7 @@ def _draw_heights(axes: Any, chart: Chart, readings: Sequence[Reading]) -> None:
 
 def _draw_tokens(axes: Any, readings: Sequence[Reading]) -> None:
     """Accuracy against the visual tokens of a page, a point for each size of page."""
+    named = set[tuple[Size, int]]()
     for number, reading in enumerate(readings):
         tallies = by(reading.results, lambda each: each.page.size)
         known = {size: tokens for size in tallies if (tokens := reading.tokens[size])}
@@ -98,9 +99,10 @@ def _draw_tokens(axes: Any, readings: Sequence[Reading]) -> None:
             color=COLOURS[number % len(COLOURS)],
             label=plain_text(f"{reading.name}: {np.mean(rates):.2g} characters per token"),
         )
-        for size, tokens in known.items():
+        for size, tokens in known.items() - named:
             place = (tokens, tallies[size].accuracy)
             axes.annotate(str(size), place, xytext=(4, 2), textcoords="offset points", fontsize=6.5)
+        named |= known.items()
     axes.set_ylim(0, 1.02)
     axes.margins(x=0.2)
     axes.set_xlabel("visual tokens of a page")

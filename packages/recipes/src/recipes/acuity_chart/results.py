@@ -1,4 +1,4 @@
-"""The numbers of a chart as JSON."""
+"""The numbers and answers of a chart as JSON."""
 
 import json
 import math
@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 def write_results(chart: Chart, readings: Sequence[Reading], path: Path) -> Path:
-    """Write everything that was measured, and every answer.
+    """Write everything that was measured.
 
     Args:
         chart: what was read.
@@ -41,6 +41,21 @@ def write_results(chart: Chart, readings: Sequence[Reading], path: Path) -> Path
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def write_answers(readings: Sequence[Reading], path: Path) -> Path:
+    """Write every answer of all models, one line of JSON each.
+
+    Args:
+        readings: of all models.
+        path: JSONL to write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as stream:
+        for reading in readings:
+            for each in reading.results:
+                stream.write(json.dumps({"model": reading.name} | _answer(each), ensure_ascii=False) + "\n")
     return path
 
 
@@ -86,7 +101,6 @@ def _model(chart: Chart, reading: Reading) -> dict[str, Any]:
         },
         "by_seam": {"across" if flag else "elsewhere": _tally(tally) for flag, tally in by_seam(results).items()},
         "by_place": [_places(reading, size) for size in chart.settings.sizes if size in sizes],
-        "answers": [_answer(each) for each in results],
     }
 
 

@@ -55,10 +55,12 @@ def trained_on(checkpoint: Path) -> TrainedOn | None:
     data = content.get("data") if isinstance(content, Mapping) else None
     if not isinstance(data, Mapping) or data.get("class_path") not in PAGES:
         return None
-    given: Any = data.get("init_args") or {}
+    given: Any = (data.get("init_args") or {}).get("settings") or {}
+    if "class_path" in given:
+        return None  # settings of one's own
     try:
-        settings = PageSettings(**{name: _tuples(value) for name, value in (given.get("settings") or {}).items()})
-    except (TypeError, AttributeError) as error:
+        settings = PageSettings(**{name: _tuples(value) for name, value in given.items()})
+    except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}, data.init_args.settings: these are no settings of pages ({error})") from error
     # A chart has one line.
     question = READ if settings.lines[1] == 1 else LINE_QUESTION.format(1)

@@ -55,7 +55,7 @@ def in_batches(
         except ValueError as error:
             yield from _together(waiting, generate, unusable)
             waiting = []
-            unusable.add(ValueError(f"{question.where}: {error}"))
+            unusable.add(_located(error, question))
         if len(waiting) == batch_size:
             yield from _together(waiting, generate, unusable)
             waiting = []
@@ -73,12 +73,17 @@ def _together(
         texts = generate([sample for _, sample in waiting])
     except ValueError as error:
         if len(waiting) == 1:
-            unusable.add(ValueError(f"{waiting[0][0].where}: {error}"))
+            unusable.add(_located(error, waiting[0][0]))
         else:
             for prompt in waiting:
                 yield from _together([prompt], generate, unusable)
         return
     yield from zip((question for question, _ in waiting), texts, strict=True)
+
+
+def _located(error: ValueError, asked: Located) -> ValueError:
+    """The error with the place of its question, which those about pictures have already."""
+    return error if str(error).startswith(asked.where) else ValueError(f"{asked.where}: {error}")
 
 
 def line_of(question: Question, answer: str) -> str:

@@ -26,10 +26,12 @@ def opened(
         batch_size: questions answered together.
 
     Raises:
-        ValueError: if there is not enough memory, or as `load`.
+        ValueError: if there is no such device, or not enough memory; or as `load`.
     """
     if options.device is None:
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(options.device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {options.device}: there is no GPU that torch can use; leave the option out")
     check_room_to_answer(
         options.checkpoint,
         pictures,

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.records import Records
 from recipes.benchmarks.submission import Submission
+from recipes.reading.clean_text import clean_text
 
 Prompts = Literal["llava", "lmms_eval"]
 """Whose prompts and lengths of answers: LLaVA-1.5's evaluation, or lmms-eval's tasks."""
@@ -34,7 +35,7 @@ class Prompt:
         """The text for an item.
 
         Raises:
-            ValueError: if the item lacks a value.
+            ValueError: if the item lacks a value, or one of them is no text that can be read.
         """
 
         def value(found: re.Match[str]) -> str:
@@ -42,9 +43,12 @@ class Prompt:
                 raise ValueError(
                     f"{item.where}: the prompt wants {{{found[1]}}}, but there is only {', '.join(item.values)}"
                 )
-            return str(item.values[found[1]])
+            held = item.values[found[1]]
+            if not isinstance(held, str | int | float):
+                raise ValueError(f"{item.where}, {found[1]}: a text is expected, not {held!r:.60}")
+            return str(held)
 
-        return FIELD.sub(value, self.text)
+        return clean_text(FIELD.sub(value, self.text), item.where)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def judged_scores(path: Path, items: Sequence[Item], by: str = "capability") -> 
     Args:
         path: JSON `{id: score}`, each of 0 to 1, or a list of them for a judge that was asked several times.
         items: all questions; one that was not judged is an error.
-        by: value with the classes of a question, a text or a list; it counts in each of them.
+        by: value with the classes of a question, a list, or a text with commas between; it counts in each of them.
 
     Returns:
         `total`, then the mean of every class.
@@ -39,8 +39,8 @@ def judged_scores(path: Path, items: Sequence[Item], by: str = "capability") -> 
     scores = [_mean(given[item.key], f"{path}, {item.key!r:.60}") for item in items]
     for item, score in zip(items, scores, strict=True):
         named = item.values.get(by, [])
-        for each in [named] if isinstance(named, str) else named:
-            classes.setdefault(each, []).append(score)
+        for each in named.split(",") if isinstance(named, str) else named:
+            classes.setdefault(each.strip(), []).append(score)
     return {"total": fmean(scores), **{name: fmean(classes[name]) for name in sorted(classes)}}
 
 

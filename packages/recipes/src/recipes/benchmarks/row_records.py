@@ -139,7 +139,7 @@ class _Pictures:
                 for each in value:
                     yield from self.of(row._replace(fields={**row.fields, field: each}), template)
                 return
-            if hasattr(value, "find") and not isinstance(value, str):
+            if hasattr(value, "find") and not isinstance(value, str | bytes):
                 yield value
                 return
         name = row.filled(template)

@@ -28,7 +28,11 @@ def acuity_options() -> argparse.Namespace:
         "--checkpoint", metavar="CHECKPOINT", type=local_path, nargs="+", default=[], help="the same, as an option"
     )
     parser.add_argument(
-        "--output", metavar="FOLDER", type=local_path, required=True, help="folder for acuity.png and acuity.json"
+        "--output",
+        metavar="FOLDER",
+        type=local_path,
+        required=True,
+        help="folder for the chart and its numbers",
     )
     parser.add_argument("--alphabet", help="characters to print (default: those that the run trained on, or digits)")
     parser.add_argument("--question", help="asked about every page (default: the one that the run trained on)")

@@ -18,14 +18,14 @@ from recipes.acuity_chart.drawing import draw_chart
 from recipes.acuity_chart.pages import ChartSettings, draw_chart_page
 from recipes.acuity_chart.readers import Candidate
 from recipes.acuity_chart.reading import READABLE, Chart, Reading, read_chart
-from recipes.acuity_chart.results import said, write_results
+from recipes.acuity_chart.results import said, write_answers, write_results
 from recipes.acuity_chart.seams import joined
 from recipes.command_line.console import calm, short_errors, stop
 from recipes.progress.live_line import LiveLine
 from recipes.progress.words import progress_line
 
 T = TypeVar("T")
-PICTURE, NUMBERS = "acuity.png", "acuity.json"
+PICTURE, NUMBERS, ANSWERS = "acuity.png", "acuity.json", "answers.jsonl"
 
 
 def main(options: argparse.Namespace) -> None:
@@ -90,6 +90,7 @@ def _report(chart: Chart, readings: Sequence[Reading], folder: Path) -> None:
         ValueError: naming those models.
     """
     print_table(chart, readings)
+    print(f"answers: {write_answers(readings, folder / ANSWERS)}")
     print(f"numbers: {write_results(chart, readings, folder / NUMBERS)}")
     if any(reading.fit for reading in readings):
         print(f"chart: {draw_chart(chart, readings, folder / PICTURE)}")
@@ -98,8 +99,8 @@ def _report(chart: Chart, readings: Sequence[Reading], folder: Path) -> None:
         shares = ", ".join(f"{reading.name} {reading.heights[tallest].accuracy:.0%}" for reading in blind)
         raise ValueError(
             f"not charted, since less than {READABLE:.0%} of the largest characters ({tallest:g} pixels) were read: "
-            f"{shares}\n{folder / NUMBERS} has the answers: other --heights, --sizes, --fonts or --contrasts may suit "
-            "the model,\nor it was trained with another --question or --alphabet"
+            f"{shares}\n{folder / ANSWERS} has what was answered: other --heights, --sizes, --fonts or --contrasts may "
+            "suit the model,\nor it was trained with another --question or --alphabet"
         )
 
 

@@ -2,11 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foveal.models import VisionLanguageModel
+from foveal.core import Size
 from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
 from recipes.answering.questions import Unusable
@@ -16,9 +16,10 @@ from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.answered import Results
-from recipes.evaluation.asking import Asked, Asking, of_rank
+from recipes.evaluation.asking import Asked, Asking, asked_text, of_rank
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import write_results
+from recipes.evaluation.scoring import check_items, is_scored
 from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash
 from recipes.progress.answered import AnsweredLine
 from recipes.reading.pictures import picture_size
@@ -44,19 +45,24 @@ def main(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace, world: Ranks) -> None:
     asked = benchmark(options.benchmark, options.allow_import)
     items = items_of(asked, options.data, options.limit)
+    prompt = _prompt(asked, options)
+    prompts = {item.key: asked_text(prompt, item) for item in items}
+    if is_scored(asked, items):
+        check_items(asked, items)
     unusable = Unusable(options.on_bad_sample == "skip")
     options.output.mkdir(parents=True, exist_ok=True)
     settings = None
     if options.answers is not None:
         answers = read_answers(options.answers, items)
     else:
-        settings = _answer(options, asked, items, unusable, world)
+        settings = _answer(options, asked, items, prompts, unusable, world)
         world.wait()
-        answers = written_answers(options.output) if world.first else {}
+        answers = written_answers(options.output, prompts) if world.first else {}
+    left_out = world.total(unusable.number)
     if world.first:
-        found = Results(options.benchmark.stem, asked, items, answers, settings, unusable.number)
-        write_results(found, _prompt(asked, options), options.output)
-    if unusable.number:
+        found = Results(options.benchmark.stem, asked, items, prompts, answers, settings, left_out)
+        write_results(found, options.output)
+    if left_out:
         raise SystemExit(1)
 
 
@@ -79,6 +85,8 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
         items.append(item)
     if not items:
         raise ValueError(f"{data} has no questions of this benchmark")
+    if asked.size is not None and len(items) != asked.size:
+        sys.stderr.write(f"{data} holds {len(items)} questions, the whole benchmark has {asked.size}\n")
     return items[:limit]
 
 
@@ -90,14 +98,18 @@ def _prompt(asked: Benchmark, options: argparse.Namespace) -> Prompt:
 
 
 def _answer(
-    options: argparse.Namespace, asked: Benchmark, items: Sequence[Item], unusable: Unusable, world: Ranks
+    options: argparse.Namespace,
+    asked: Benchmark,
+    items: Sequence[Item],
+    prompts: Mapping[str, str],
+    unusable: Unusable,
+    world: Ranks,
 ) -> Settings:
     """Answer what is not answered yet, and return how."""
     prompt = _prompt(asked, options)
     options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
-    first = items[0]
-    sizes = [picture_size(picture.find()) for picture in first.pictures]
-    model = opened(options, sizes, prompt.of(first), batch_size=min(options.batch_size, len(items)))
+    sizes = _first_sizes(items)
+    model = opened(options, sizes, prompts[items[0].key], batch_size=min(options.batch_size, len(items)))
     settings = Settings(
         benchmark=options.benchmark.stem,
         split=asked.split,
@@ -116,29 +128,34 @@ def _answer(
     answered: frozenset[str] = frozenset()
     if world.first:
         settings.keep(options.output / "settings.json")
-        answered = frozenset(written_answers(options.output))
+        answered = frozenset(written_answers(options.output, prompts))
     answered = world.of_first(answered)
     left = [item for item in items if item.key not in answered]
     how = Asking(prompt, options.temperature, options.batch_size, options.frames, takes_graphs(model, options))
-    _answer_all(model, how, of_rank(left, world.rank, world.world), len(items), options.output, unusable, world)
+    mine, total = of_rank(left, world.rank, world.world), len(items)
+    _answer_all(Asked(model, how, unusable), mine, prompts, total, options.output, world)
     return settings
 
 
+def _first_sizes(items: Sequence[Item]) -> list[Size]:
+    """Sizes of the pictures of the first item whose pictures can be used; without any, none."""
+    for item in items:
+        try:
+            return [picture_size(picture.find()) for picture in item.pictures]
+        except ValueError:  # it is told when it is asked
+            continue
+    return []
+
+
 def _answer_all(
-    model: VisionLanguageModel,
-    how: Asking,
-    items: Sequence[Item],
-    total: int,
-    output: Path,
-    unusable: Unusable,
-    world: Ranks,
+    asked: Asked, items: Sequence[Item], prompts: Mapping[str, str], total: int, output: Path, world: Ranks
 ) -> None:
-    asked, part = Asked(model, how, unusable), AnswerPart(output, world.rank)
+    part = AnswerPart(output, world.rank)
     line = AnsweredLine(done=total - len(items), total=total, shows=world.first)
     try:
         with interruptible() as check:
             for item, text in asked.answers(items):
-                part.add(item, asked.prompt(item), text)
+                part.add(item, prompts[item.key], text)
                 line.add()
                 check()
     except KeyboardInterrupt:

@@ -96,8 +96,9 @@ def refuse_incomparable(evaluations: Sequence[Evaluation]) -> None:
     for other in evaluations[1:]:
         if found := differing([first, other]):
             name, (before, after) = next(iter(found.items()))
+            names = f"{' and '.join(found)} {'differs' if len(found) == 1 else 'differ'}"
             raise ValueError(
-                f"{first.benchmark}, {first.split}: these scores are not comparable, {' and '.join(found)} differ:\n"
+                f"{first.benchmark}, {first.split}: these scores are not comparable, {names}:\n"
                 f"{first.path}: {name} {before:.60}\n{other.path}: {name} {after:.60}\n"
                 "compare other runs, or evaluate one again; --force shows them all the same"
             )

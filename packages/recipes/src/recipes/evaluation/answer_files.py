@@ -36,11 +36,18 @@ class AnswerPart:
         self._stream.close()
 
 
-def written_answers(folder: Path) -> dict[str, str]:
+def written_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, str]:
     """The answers of all ranks so far; incomplete last lines, left by killed processes, are removed.
 
+    Args:
+        folder: of the evaluation.
+        prompts: text of each prompt, by key.
+
+    Returns:
+        Answers to these prompts, by key; those to other questions are left out, as when fewer are asked now.
+
     Raises:
-        ValueError: naming the line that is something else than an answer.
+        ValueError: naming the line that is something else than an answer, or an answer to another prompt of that key.
         OSError: if a file cannot be read.
     """
     found: dict[str, str] = {}
@@ -52,7 +59,11 @@ def written_answers(folder: Path) -> dict[str, str]:
                 stream.truncate(len(content) - len(cut))
             sys.stderr.write(f"{path}: its last line was not written to its end; that question is asked again\n")
         for where, record in _lines(path):
-            found[_text(record, "id", where)] = _text(record, "answer", where)
+            key, prompt, answer = (_text(record, name, where) for name in ("id", "prompt", "answer"))
+            if key in prompts and prompt != prompts[key]:
+                raise ValueError(f"{where}: {key!r:.80} was another question then: give another --output")
+            if key in prompts:
+                found[key] = answer
     return found
 
 
@@ -61,7 +72,8 @@ def read_answers(path: Path, items: Sequence[Item]) -> dict[str, str]:
 
     Args:
         path: JSON lines: ours (`id`, `answer`), or LLaVA's (`question_id`, `text`). Where LLaVA's ids are not those of
-            the questions, but there is one line for each of them, their order counts.
+            the questions, but there is one line for each of them, their order counts; each `prompt` must then hold its
+            question, without regard to case.
         items: the questions.
 
     Returns:
@@ -72,14 +84,22 @@ def read_answers(path: Path, items: Sequence[Item]) -> dict[str, str]:
         OSError: if the file cannot be read.
     """
     keys = {item.key for item in items}
-    rows = []
+    rows, prompts = [], []
     for where, record in _lines(path):
+        prompts.append(record.get("prompt"))
         if "question_id" in record:
             rows.append((where, str(record["question_id"]), _text(record, "text", where)))
         else:
             rows.append((where, _text(record, "id", where), _text(record, "answer", where)))
     named = [key for _, key, _ in rows]
     if len(rows) == len(items) and (len(set(named)) < len(named) or not keys.issuperset(named)):
+        for item, (where, _, _), prompt in zip(items, rows, prompts, strict=True):
+            question = str(item.values.get("question", "")).strip()
+            if isinstance(prompt, str) and question.lower() not in prompt.lower():
+                raise ValueError(
+                    f"{where}: its id is that of no question, and its prompt, {prompt!r:.80},\n"
+                    f"is not about {question!r:.80}: answers must be in the order of the questions ({item.where})"
+                )
         sys.stderr.write(f"{path}: its ids are not those of the questions; their order is taken\n")
         return {item.key: text for item, (_, _, text) in zip(items, rows, strict=True)}
     found: dict[str, str] = {}

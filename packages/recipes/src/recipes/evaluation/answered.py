@@ -16,6 +16,7 @@ class Results:
         name: of the benchmark.
         benchmark: the benchmark.
         items: its questions.
+        prompts: text of each prompt, by key.
         answers: by key.
         settings: how they were asked for; None: the answers were given.
         left_out: number of questions that could not be asked.
@@ -24,6 +25,7 @@ class Results:
     name: str
     benchmark: Benchmark
     items: Sequence[Item]
+    prompts: Mapping[str, str]
     answers: Mapping[str, str]
     settings: Settings | None
     left_out: int

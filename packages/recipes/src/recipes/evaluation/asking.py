@@ -65,17 +65,15 @@ class Asked:
         ):
             yield item, ended(text, self.how.prompt.stop)
 
-    def prompt(self, item: Item) -> str:
-        """The text of an item's prompt, with `<image>` where its pictures are."""
-        number = len(item.pictures) + (item.video is not None)
-        return with_pictures(self.how.prompt.of(item), number)
-
     def _encode(self, item: Item) -> Sample:
         names = _names(item)
         before = self._shown if self._shown is not None and self._shown.names == names else None
         pictures = self._read(item) if before is None else before.pictures
         sample = self.model.processor.encode_prompt(
-            pictures, [Turn("user", self.prompt(item))], key=item.key, like=None if before is None else before.sample
+            pictures,
+            [Turn("user", asked_text(self.how.prompt, item))],
+            key=item.key,
+            like=None if before is None else before.sample,
         )
         self._shown = _Shown(names, pictures, sample)
         return sample
@@ -104,6 +102,15 @@ class _Shown:
     names: tuple[str, ...]
     pictures: list[Image | Draft | Video]
     sample: Sample
+
+
+def asked_text(prompt: Prompt, item: Item) -> str:
+    """The text of an item's prompt, with `<image>` where its pictures are.
+
+    Raises:
+        ValueError: as for `Prompt.of`.
+    """
+    return with_pictures(prompt.of(item), len(item.pictures) + (item.video is not None))
 
 
 def ended(text: str, stops: Sequence[str]) -> str:

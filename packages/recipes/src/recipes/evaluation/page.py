@@ -1,6 +1,5 @@
 """The page of an evaluation."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -42,12 +41,11 @@ class _Frame:
             raise BadImageError(str(error)) from error
 
 
-def show(results: Results, prompts: Mapping[str, str], scores: Scores | None, path: Path) -> None:
+def show(results: Results, scores: Scores | None, path: Path) -> None:
     """Write the page on which people look at the answers, worst first.
 
     Args:
         results: the answers.
-        prompts: text of each prompt, by key.
         scores: None: nothing is scored.
         path: HTML file to write.
     """
@@ -58,7 +56,7 @@ def show(results: Results, prompts: Mapping[str, str], scores: Scores | None, pa
     if scores is not None:
         facts |= {"missing answers": scores.missing, "not understood": scores.unparsed}
     write_page(
-        (_shown(results, item, prompts, score) for item, score in zip(results.items, single, strict=True)),
+        (_shown(results, item, score) for item, score in zip(results.items, single, strict=True)),
         path,
         title=results.name,
         facts={name: str(value) for name, value in facts.items()},
@@ -66,14 +64,14 @@ def show(results: Results, prompts: Mapping[str, str], scores: Scores | None, pa
     )
 
 
-def _shown(results: Results, item: Item, prompts: Mapping[str, str], score: float | None) -> Shown:
+def _shown(results: Results, item: Item, score: float | None) -> Shown:
     benchmark = results.benchmark
     accepted = [item.values[name] for name in benchmark.update.values() if name in item.values][:1]
     several = accepted[0] if accepted and isinstance(accepted[0], list | tuple) else accepted
     pictures = tuple(_Opened(picture.name, picture) for picture in item.pictures)
     return Shown(
         key=item.key,
-        question=prompts[item.key],
+        question=results.prompts[item.key],
         references=tuple(map(str, several)),
         answer=results.answers.get(item.key, ""),
         score=score,

@@ -44,6 +44,13 @@ class Ranks:
         torch.distributed.broadcast_object_list(held)
         return held[0]
 
+    def total(self, number: int) -> int:
+        """The sum of a number over all processes."""
+        summed = torch.tensor(number)
+        if self.world > 1:
+            torch.distributed.all_reduce(summed)
+        return int(summed)
+
     def wait(self) -> None:
         """Wait for all."""
         if self.world > 1:

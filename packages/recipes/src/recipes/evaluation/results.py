@@ -10,20 +10,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from recipes.benchmarks.benchmark import Prompt
 from recipes.evaluation.answer_files import write_llava_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.page import show
 from recipes.evaluation.score_file import replace_file, write_scores
-from recipes.evaluation.scoring import Scores, scores_of
+from recipes.evaluation.scoring import Scores, is_scored, scores_of
 
 
-def write_results(results: Results, prompt: Prompt, folder: Path) -> None:
+def write_results(results: Results, folder: Path) -> None:
     """Write predictions, scores, a page and the submission; print the scores.
 
     Args:
         results: the answers.
-        prompt: how the questions were asked.
         folder: where to write; it exists.
 
     Raises:
@@ -31,20 +29,17 @@ def write_results(results: Results, prompt: Prompt, folder: Path) -> None:
         OSError: if a file cannot be written.
     """
     benchmark, items = results.benchmark, results.items
-    wanted = set(benchmark.update.values())
-    scored = any(wanted <= item.values.keys() for item in items)
-    scores = scores_of(benchmark, items, results.answers) if scored else None
+    scores = scores_of(benchmark, items, results.answers) if is_scored(benchmark, items) else None
     paths = {"predictions": folder / "predictions.jsonl", "in LLaVA's format": folder / "answers_llava.jsonl"}
     single = [None] * len(items) if scores is None else scores.single
     replace_file(paths["predictions"], "".join(_lines(results, single)))
-    prompts = {item.key: prompt.of(item) for item in items}
     model = "" if results.settings is None else results.settings.checkpoint
-    write_llava_answers(paths["in LLaVA's format"], items, prompts, results.answers, model=model)
+    write_llava_answers(paths["in LLaVA's format"], items, results.prompts, results.answers, model=model)
     if benchmark.submission is not None:
         paths["for the server"] = folder / benchmark.submission.file
         benchmark.submission.write(items, [results.answers.get(item.key) for item in items], paths["for the server"])
     paths["page"] = folder / "report.html"
-    show(results, prompts, scores, paths["page"])
+    show(results, scores, paths["page"])
     if scores is None:
         sys.stderr.write(f"{results.name}, {benchmark.split}: the answers are not here, so nothing is scored\n")
     else:
@@ -73,7 +68,8 @@ def _lines(results: Results, single: Sequence[float | None]) -> Iterator[str]:
 
 
 def _print(results: Results, scores: Scores) -> None:
-    print(f"{results.name}, {results.benchmark.split}: {len(results.items)} questions")
+    number = len(results.items)
+    print(f"{results.name}, {results.benchmark.split}: {number} question{'s' * (number > 1)}")
     table = Table("")
     for name in scores.overall:
         table.add_column(name, justify="right")

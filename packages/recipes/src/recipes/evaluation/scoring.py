@@ -60,6 +60,27 @@ def scores_of(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str,
     )
 
 
+def check_items(benchmark: Benchmark, items: Sequence[Item]) -> None:
+    """Check that all items can be scored, before a model is asked for hours.
+
+    Raises:
+        ValueError: naming the item, if it lacks a value that the metric wants, or the metric cannot use it.
+    """
+    metric = deepcopy(benchmark.metric)
+    for item in items:
+        columns = {name: [_value(item, value)] for name, value in benchmark.update.items()}
+        try:
+            metric.update([None], **columns)
+        except ValueError as error:
+            raise ValueError(f"{item.where}: {error}") from error
+
+
+def is_scored(benchmark: Benchmark, items: Sequence[Item]) -> bool:
+    """Whether the accepted answers are there: those of a test split are on its server."""
+    wanted = set(benchmark.update.values())
+    return any(wanted <= item.values.keys() for item in items)
+
+
 def _of(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> Metric:
     """The metric with the answers to some items."""
     metric = deepcopy(benchmark.metric)

@@ -16,8 +16,8 @@ from recipes.reports.html.chart import Line, draw_chart, run_class
 from recipes.reports.html.document import new_page, text
 from recipes.run.loss_curve import smoothed
 
-SIDE = 1600
-"""Longest side of an embedded figure in pixels."""
+LARGEST = (2600, 16_000)
+"""Largest width and height of an embedded figure in pixels; WebP has a limit."""
 NOTHING = "–"
 FEW = 60
 """Most points of a curve that are marked one by one."""
@@ -177,7 +177,7 @@ def _embedded(path: Path, description: str) -> str:
             picture = opened.convert("RGB")
     except (OSError, ValueError, Pillow.DecompressionBombError) as error:
         return f'<p class="wrong">{text(f"{path} cannot be read ({error})")}</p>\n'
-    picture.thumbnail((SIDE, SIDE))
+    picture.thumbnail(LARGEST)
     stream = io.BytesIO()
     picture.save(stream, "WEBP", quality=75)
     source = base64.b64encode(stream.getvalue()).decode()

@@ -98,14 +98,14 @@ def draw_queries(explained: Explanation, path: Path) -> Path | None:
     columns = ceil(sqrt(len(planes)))
     lines = -(-len(planes) // columns)
     aspect = chosen.grids[0].rows / chosen.grids[0].columns
-    figure = Figure(figsize=(0.9 * columns, 0.9 * aspect * lines + 0.9), layout="constrained")
+    figure = Figure(figsize=(max(0.9 * columns, 3.2), 0.9 * aspect * lines + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     left = f", the first {QUERIES} of {number}" if number > QUERIES else ""
     alike = duplicates(table)
     figure.suptitle(
         f"picture {chosen.picture + 1}, views {chosen.number + 1}: {number} tokens{left}\n"
-        f"frames of one colour: duplicates ({alike:.1%} of the pairs)",
-        fontsize=9,
+        f"duplicates ({alike:.1%} of the pairs) have frames of one colour",
+        fontsize=8,
     )
     frames = {
         query: colormaps["tab20"](place % 20) for place, group in enumerate(duplicate_groups(table)) for query in group

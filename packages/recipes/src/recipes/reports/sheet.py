@@ -7,7 +7,15 @@ from textwrap import fill
 
 from PIL.Image import Image
 
-COLUMNS = 4
+COLUMNS, NARROW, WIDE = 4, 3.2, 4.6
+"""Pictures in a line, and the width of each in inches: of small pages, and of documents that must stay readable."""
+DPI = 110
+LOW = 3.4
+"""Inches that every picture may be high; higher ones only as far as they have the pixels."""
+TEXT = 1.1
+"""Height of the texts of a line in inches."""
+CHARACTERS = 10
+"""In an inch of text."""
 RIGHT, WRONG = "#1a7f37", "#b42318"
 
 
@@ -36,11 +44,16 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
 
     if not rows:
         raise ValueError("there are no predictions to draw")
-    lines = -(-len(rows) // COLUMNS)
-    figure = Figure(figsize=(3.2 * COLUMNS, 4.2 * lines), layout="constrained")
+    wide = max((row.picture.width for row in rows if row.picture is not None), default=0)
+    width = min(max(wide / DPI, NARROW), WIDE)
+    lines = [rows[start : start + COLUMNS] for start in range(0, len(rows), COLUMNS)]
+    heights = [max(_height(row.picture, width) for row in line) + TEXT for line in lines]
+    figure = Figure(figsize=(width * COLUMNS, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    for number, row in enumerate(rows, start=1):
-        axes = figure.add_subplot(lines, COLUMNS, number)
+    grid = figure.add_gridspec(len(lines), COLUMNS, height_ratios=heights)
+    characters = int(CHARACTERS * width)
+    for number, row in enumerate(rows):
+        axes = figure.add_subplot(grid[number // COLUMNS, number % COLUMNS])
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():
@@ -50,16 +63,26 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         else:
             axes.imshow(row.picture, interpolation="nearest" if max(row.picture.size) < 200 else "antialiased")
         right = row.prediction.strip().lower() == row.reference.strip().lower()
-        text = plain_text(f"{_short(row.question)}\nanswer: {_short(row.reference)}")
+        text = plain_text(f"{_short(row.question, characters)}\nanswer: {_short(row.reference, characters)}")
         axes.set_title(text, fontsize=8, loc="left")
-        axes.set_xlabel(plain_text(f"model: {_short(row.prediction)}"), fontsize=9, color=RIGHT if right else WRONG)
+        said = plain_text(f"model: {_short(row.prediction, characters)}")
+        axes.set_xlabel(said, fontsize=9, color=RIGHT if right else WRONG)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=DPI)
     return path
 
 
-def _short(text: str) -> str:
-    return fill(text if len(text) <= 90 else f"{text[:89]}…", 32)
+def _height(picture: Image | None, width: float) -> float:
+    """Inches that a picture needs in a column of that width."""
+    if picture is None:
+        return 1.0
+    return min(width * picture.height / picture.width, max(LOW, picture.height / DPI))
+
+
+def _short(text: str, characters: int) -> str:
+    """At most three lines of a text."""
+    limit = 3 * characters
+    return fill(text if len(text) <= limit else f"{text[: limit - 1]}…", characters)
 
 
 def plain_text(text: str) -> str:

@@ -37,7 +37,12 @@ class Shown:
     def scales(self) -> str:
         """Pixels of the view for each pixel of the picture, across and down; once if the two are nearly equal."""
         across, down = self.view.width / self.box.width, self.view.height / self.box.height
-        return f"{across:.2f}" if abs(across / down - 1) < 0.02 else f"{across:.2f} x {down:.2f}"
+        return f"{across:.2f}" if abs(self.squash - 1) < 0.02 else f"{across:.2f} x {down:.2f}"
+
+    @property
+    def squash(self) -> float:
+        """How many times wider the picture is shown than it is, against its height; 1: as it is."""
+        return self.view.width / self.box.width * self.box.height / self.view.height
 
 
 def shown_views(model: VisionLanguageModel, picture: Size) -> list[Shown]:

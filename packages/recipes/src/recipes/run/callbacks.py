@@ -1,6 +1,7 @@
 """Callbacks that every run has."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from recipes.data.eval_batch import EvalBatch
 from recipes.module import NonFiniteLossError
 from recipes.reports.sheet import SheetRow
 from recipes.run.folder import CONFIG
+
+QUESTION = re.compile(r"#\d+$")
+"""The end of a question's key, in a conversation of several."""
 
 
 class RunFolder(Callback):
@@ -66,23 +70,29 @@ class NonFiniteReport(Callback):
 
 
 class SheetSamples(Callback):
-    """Keeps the first samples of the latest validation for the figure of predictions.
+    """Keeps samples of the latest validation for the figure of predictions: the first question of each record, and
+    others if there are fewer records.
 
     Args:
         limit: largest number of samples.
 
     Attributes:
-        rows: the samples.
         step: optimizer step of that validation.
     """
 
     def __init__(self, limit: int = 12) -> None:
         self.limit = limit
-        self.rows: list[SheetRow] = []
         self.step = -1
+        self._first: dict[str, SheetRow] = {}
+        self._others: list[SheetRow] = []
+
+    @property
+    def rows(self) -> list[SheetRow]:
+        """The samples."""
+        return [*self._first.values(), *self._others][: self.limit]
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.rows, self.step = [], trainer.global_step
+        self._first, self._others, self.step = {}, [], trainer.global_step
 
     def on_validation_batch_end(
         self,
@@ -93,7 +103,12 @@ class SheetSamples(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        shown = zip(batch.questions, batch.references, batch.pictures, strict=True)
-        for (question, references, picture), prediction in zip(shown, outputs, strict=False):  # fillers have no answer
-            if len(self.rows) < self.limit:
-                self.rows.append(SheetRow(picture, question, references[0], prediction))
+        shown = zip(batch.keys, batch.questions, batch.references, batch.pictures, strict=True)
+        for (key, question, references, picture), prediction in zip(shown, outputs, strict=False):
+            # zip is not strict, because fillers have no answer.
+            if len(self._first) == self.limit:
+                return
+            row = SheetRow(picture, question, references[0], prediction)
+            # Questions of one conversation are named KEY#1, KEY#2 and so on.
+            if self._first.setdefault(QUESTION.sub("", key), row) is not row and len(self._others) < self.limit:
+                self._others.append(row)

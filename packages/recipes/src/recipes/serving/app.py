@@ -18,10 +18,11 @@ from recipes.serving.errors import RefusedError, internal_error
 from recipes.serving.fetching import Fetcher
 from recipes.serving.limits import State
 from recipes.serving.metrics import Metrics
+from recipes.serving.page_routes import add_page
 from recipes.serving.pictures import picture_bytes
 from recipes.serving.prompts import picture_urls, prompt_of, settings_of, turns_of
 from recipes.serving.responses import DONE, Reply, event
-from recipes.serving.worker import Worker
+from recipes.serving.worker import Worker, worker_of
 
 logger = logging.getLogger(__name__)
 LONGEST_SAID = 200
@@ -46,6 +47,7 @@ def make_app(
     preparing = asyncio.Semaphore(PREPARED_TOGETHER)
     created = int(time.time())
     _add_errors(app)
+    add_page(app, workers, fetcher)
 
     @app.get("/health")
     async def health() -> Response:
@@ -63,12 +65,12 @@ def make_app(
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        _worker(workers, name)
+        worker_of(workers, name)
         return _model(name, created)
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> Response:
-        worker = _worker(workers, body.model)
+        worker = worker_of(workers, body.model)
         settings, turns, urls = settings_of(body, max_new_tokens), turns_of(body.messages), picture_urls(body)
         pictures = [(await picture_bytes(url, fetcher), url.param) for url in urls]
         async with preparing:
@@ -116,13 +118,6 @@ async def _gone(request: Request) -> None:
     """Wait until the client leaves."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _worker(workers: Mapping[str, Worker], name: str) -> Worker:
-    if name not in workers:
-        message = f"there is no model {name[:200]!r}; there are {', '.join(workers)}"
-        raise RefusedError(404, message, param="model", code="model_not_found")
-    return workers[name]
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from starlette.types import ASGIApp
 
 from recipes.serving.limits import State
 
+IDLE_SECONDS = 75
+"""Time until an idle connection is closed: longer than clients keep theirs, or one would send into a closed one."""
 LEAVING_SECONDS = 5
 """Time for clients to read the end of their answers, and to close their connections."""
 
@@ -28,6 +30,7 @@ class Server(uvicorn.Server):
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=LEAVING_SECONDS,
         )
         super().__init__(config)

@@ -3,9 +3,11 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from threading import Condition, Thread
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +19,7 @@ from recipes.serving.metrics import Metrics
 from recipes.serving.row import Row
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Worker:
@@ -41,6 +44,7 @@ class Worker:
         self._running = RunningBatch(model.language_model)
         self._rows: list[Row] = []
         self._waiting: deque[Asked] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._changed = Condition()
         self._ends = False
         self._thread = Thread(target=self._run, name=f"answers of {name}", daemon=True)
@@ -63,9 +67,28 @@ class Worker:
             self.metrics.waiting.labels(self.name).set(len(self._waiting))
             self._changed.notify()
 
+    def call(self, function: Callable[[], T]) -> "Future[T]":
+        """Run something else with the model, in its thread, between two tokens; not in inference mode."""
+        future: Future[T] = Future()
+
+        def called() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except BaseException as error:  # it is raised where the result is read
+                    future.set_exception(error)
+
+        with self._changed:
+            self._calls.append(called)
+            self._changed.notify()
+        return future
+
     def _run(self) -> None:
         with torch.inference_mode():
             while (new := self._taken()) is not None:
+                with torch.inference_mode(False):
+                    while self._calls:
+                        self._calls.popleft()()
                 if new:
                     self._begin(new)
                 if self._rows:
@@ -76,7 +99,7 @@ class Worker:
     def _taken(self) -> list[Asked] | None:
         """The questions that begin now, after waiting for one if there is nothing to do; None: end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._rows or self._ends)
+            self._changed.wait_for(lambda: self._waiting or self._rows or self._calls or self._ends)
             if self._ends:
                 return None
             free = self.max_batch - len(self._rows) if self._running.joins or not self._rows else 0
@@ -177,3 +200,15 @@ class Worker:
             asked.put(RefusedError(503, "not enough memory for this question now: try again", code="out_of_memory"))
         else:
             asked.put(internal_error())
+
+
+def worker_of(workers: Mapping[str, Worker], name: str) -> Worker:
+    """The worker of a model.
+
+    Raises:
+        RefusedError: if there is no such model.
+    """
+    if name not in workers:
+        message = f"there is no model {name[:200]!r}; there are {', '.join(workers)}"
+        raise RefusedError(404, message, param="model", code="model_not_found")
+    return workers[name]

@@ -100,6 +100,9 @@ def explain(
     DeCo composes them (arXiv 2405.20985), then back through the merge and the view plan. Takes one pass over question
     and answer with all attention probabilities in memory, and a backward pass for the answer and for each word.
 
+    The model must not answer in another thread meanwhile: its mode and its attention are changed, and put back at the
+    end.
+
     Args:
         model: any model; the attention of its language model is computed by torch meanwhile.
         pictures: one or several, as for `answer`.
@@ -110,7 +113,7 @@ def explain(
 
     Raises:
         ValueError: if there is no picture, the answer is empty or too long, or the language model's attention cannot
-            be recorded; or as for `answer`.
+            be recorded or does not fit into a GPU's memory; or as for `answer`.
         NotImplementedError: if the plan does not say what its views show, or the encoder's rows stand for no places.
     """
     many: Any = pictures if isinstance(pictures, list | tuple) else [pictures]

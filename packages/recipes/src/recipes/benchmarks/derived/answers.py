@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recipes.benchmarks.derived.derived import Derived
-from recipes.benchmarks.rows.row import Row
+from recipes.benchmarks.rows.row import Row, shown
 
 
 class Answers(Derived):
@@ -43,7 +43,7 @@ class Answers(Derived):
 
     def _object(self, row: Row, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{row.where}, {self.field}: objects with {self.under!r} are expected, not {value!r:.100}")
+            raise ValueError(f"{row.where}, {self.field}: objects with {self.under!r} are expected, not {shown(value)}")
         return value
 
 
@@ -59,5 +59,5 @@ def read_list(row: Row, field: str) -> Any:
     try:
         found = literal_eval(value.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{row.where}, {field}: a list is expected, not {value!r:.100}") from error
+        raise ValueError(f"{row.where}, {field}: a list is expected, not {shown(value)}") from error
     return found

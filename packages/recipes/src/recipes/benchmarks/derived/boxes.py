@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from foveal.core import Box, Size
 from recipes.benchmarks.derived.derived import Derived
-from recipes.benchmarks.rows.row import Row
+from recipes.benchmarks.rows.row import Row, shown
 from recipes.reading.pictures import picture_size
 
 
@@ -33,7 +33,7 @@ class BoundingBox(Derived):
             or len(numbers) != 4
             or not all(type(each) in (int, float) for each in numbers)
         ):
-            raise ValueError(f"{row.where}, {self.field}: four numbers are expected, not {numbers!r:.100}")
+            raise ValueError(f"{row.where}, {self.field}: four numbers are expected, not {shown(numbers)}")
         left, top, right, bottom = map(float, numbers)
         if self.form == "size":
             right, bottom = left + right, top + bottom

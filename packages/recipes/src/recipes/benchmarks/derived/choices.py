@@ -5,7 +5,7 @@ from typing import Any
 
 from recipes.benchmarks.derived.answers import read_list
 from recipes.benchmarks.derived.derived import Derived
-from recipes.benchmarks.rows.row import Row
+from recipes.benchmarks.rows.row import Row, shown
 from recipes.metrics.choice_parsers import letters_of
 
 
@@ -50,7 +50,7 @@ class Choices(Derived):
         if isinstance(self.options, str):
             found = read_list(row, self.options)
             if not isinstance(found, list):
-                raise ValueError(f"{row.where}, {self.options}: a list is expected, not {found!r:.100}")
+                raise ValueError(f"{row.where}, {self.options}: a list is expected, not {shown(found)}")
             texts = [str(each) for each in found]
         else:
             texts = []

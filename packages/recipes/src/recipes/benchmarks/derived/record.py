@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recipes.benchmarks.derived.derived import Derived
-from recipes.benchmarks.rows.row import Row
+from recipes.benchmarks.rows.row import Row, shown
 
 
 class TrueRecord(Derived):
@@ -31,5 +31,5 @@ class TrueRecord(Derived):
         if self.under is not None and isinstance(found, Mapping):
             found = Row(f"{row.where}, {self.field}", row.number, found).of(self.under)
         if not isinstance(found, Mapping):
-            raise ValueError(f"{row.where}, {self.field}: an object of fields is expected, not {found!r:.100}")
+            raise ValueError(f"{row.where}, {self.field}: an object of fields is expected, not {shown(found)}")
         return {"record": found}

@@ -3,6 +3,7 @@
 from recipes.benchmarks.rows.file_rows import FolderRows, PairRows
 from recipes.benchmarks.rows.joined_rows import JoinedRows, PartRows
 from recipes.benchmarks.rows.json_rows import JsonRows
+from recipes.benchmarks.rows.llava_textvqa_rows import LlavaTextVqaRows
 from recipes.benchmarks.rows.mme_rows import MmeRows
 from recipes.benchmarks.rows.parquet_rows import ParquetRows
 from recipes.benchmarks.rows.refcoco_rows import ExplodedRows, RefCocoRows
@@ -14,6 +15,7 @@ __all__ = [
     "FolderRows",
     "JoinedRows",
     "JsonRows",
+    "LlavaTextVqaRows",
     "MmeRows",
     "NoFileError",
     "PairRows",

@@ -1,11 +1,11 @@
 """Rows of JSON and JSONL files."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes.benchmarks.rows.row import Row, Rows, found
+from recipes.benchmarks.rows.row import Row, Rows, a_list, an_object, found
 from recipes.reading.json_file import read_values
 
 
@@ -28,26 +28,22 @@ class JsonRows(Rows):
         path = found(folder, self.files)
         if self.under is None and self.ids is None:
             for raw in read_values(path):
-                yield Row(raw.where, raw.number, _object(raw.value, raw.where))
+                yield Row(raw.where, raw.number, an_object(raw.value, raw.where))
             return
         whole = _whole(path)
         if self.under is not None:
-            whole = Row(str(path), 1, _object(whole, str(path))).of(self.under)
+            whole = Row(str(path), 1, an_object(whole, str(path))).of(self.under)
         if self.ids is not None:
             yield from self._of_dictionary(whole, path, self.ids)
             return
-        if not isinstance(whole, list):
-            raise ValueError(f"{path}, {self.under}: a list is expected, not a {type(whole).__name__}")
-        for number, value in enumerate(whole, start=1):
+        for number, value in enumerate(a_list(whole, f"{path}, {self.under}"), start=1):
             where = f"{path}, {self.under} {number}"
-            yield Row(where, number, _object(value, where))
+            yield Row(where, number, an_object(value, where))
 
     def _of_dictionary(self, whole: Any, path: Path, ids: str) -> Iterator[Row]:
-        if not isinstance(whole, Mapping):
-            raise ValueError(f"{path}: a dictionary by id is expected, not a {type(whole).__name__}")
-        for number, (key, value) in enumerate(whole.items(), start=1):
+        for number, (key, value) in enumerate(an_object(whole, str(path)).items(), start=1):
             where = f"{path}, {key!r:.60}"
-            fields = {self.value: value} if self.value is not None else _object(value, where)
+            fields = {self.value: value} if self.value is not None else an_object(value, where)
             yield Row(where, number, {ids: key, **fields})
 
 
@@ -56,9 +52,3 @@ def _whole(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({str(error)[:200]})") from error
-
-
-def _object(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{where}: an object is expected, not {value!r:.100}")
-    return value

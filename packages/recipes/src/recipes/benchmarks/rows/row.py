@@ -1,6 +1,7 @@
 """One row of a benchmark's files, before it becomes a question."""
 
 import re
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class Row(NamedTuple):
         """
         value = self.of(key)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError(f"{self.where}, {key}: a text is expected, not {value!r:.100}")
+            raise ValueError(f"{self.where}, {key}: a text is expected, not {shown(value)}")
         return str(value)
 
     def fields_of(self, template: str) -> list[str]:
@@ -84,6 +85,33 @@ class Rows(ABC):
             ValueError: naming file and line, if something cannot be read.
             OSError: if a file cannot be read.
         """
+
+
+def shown(value: Any) -> str:
+    """A value in a message; of large or nested ones only a part is looked at, since lists may share their elements."""
+    return reprlib.repr(value)[:100]
+
+
+def an_object(value: Any, where: str) -> Mapping[str, Any]:
+    """The value itself.
+
+    Raises:
+        ValueError: if it is no object.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: an object is expected, not {shown(value)}")
+    return value
+
+
+def a_list(value: Any, where: str) -> list[Any]:
+    """The value itself.
+
+    Raises:
+        ValueError: if it is no list.
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: a list is expected, not {shown(value)}")
+    return value
 
 
 class NoFileError(ValueError):
