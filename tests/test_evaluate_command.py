@@ -122,6 +122,7 @@ def test_two_ranks_and_a_kill_answer_as_one_process(command, checkpoint, data, t
     both = run(tmp_path, *launch, *TYPED, "--output", "two")
     _, said = both.communicate(timeout=300)
     assert both.returncode == 0, said
+    assert said.count("docvqa holds 12 questions") == 1
     assert (tmp_path / "two" / "predictions.jsonl").read_bytes() == expected
     parts = [lines(tmp_path / "two" / f"answers-{rank}.jsonl") for rank in (0, 1)]
     assert sorted(map(len, parts)) == [6, 6]
@@ -142,8 +143,11 @@ def test_two_ranks_and_a_kill_answer_as_one_process(command, checkpoint, data, t
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--benchmark", "docvqua"], "error: --benchmark docvqua: there is none of that name; did you mean docvqa?"),
         (["--benchmark", "docvqa"], "error: give the model, as the first argument or with --checkpoint"),
+        (
+            ["--benchmark", "docvqua"],
+            "error: --benchmark docvqua: there is none of that name; did you mean docvqa? -",
+        ),
         (["m", "--benchmark", "docvqa", "--limit", "0"], "error: --limit is 0: it must be at least 1"),
         (["m", "--benchmark", "docvqa", "--answers", "a"], "error: --answers are scored without a model"),
     ],
@@ -156,3 +160,12 @@ def test_wrong_usage(words, said, monkeypatch, capsys):
         evaluate_options()
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_help_says_whose_length_holds(monkeypatch, capsys):
+    from recipes.command_line.evaluate_options import evaluate_options
+
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
+    with pytest.raises(SystemExit):
+        evaluate_options()
+    assert "longest answer, in tokens (default: the benchmark's)" in " ".join(capsys.readouterr().out.split())

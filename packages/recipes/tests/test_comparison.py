@@ -124,6 +124,15 @@ def test_scores_measured_in_different_ways_are_refused(tmp_path, changed):
     check_comparable(runs[:1])
 
 
+def test_scores_of_fewer_questions_are_refused(tmp_path):
+    """As `evaluate --limit` leaves them."""
+    runs = [write_scores(tmp_path / "a"), write_scores(tmp_path / "b")]
+    text = (tmp_path / "b" / "scores.json").read_text()
+    (tmp_path / "b" / "scores.json").write_text(text.replace('"items": 8', '"items": 2'))
+    with pytest.raises(ValueError, match=r"items differs:\n.* items 8\n.* items 2\n"):
+        check_comparable(read_runs(runs))
+
+
 def test_other_tokens_and_other_benchmarks_are_comparable(tmp_path):
     runs = [write_scores(tmp_path / "a"), write_scores(tmp_path / "b", max_new_tokens=99), write_scores(tmp_path / "c")]
     text = (tmp_path / "c" / "scores.json").read_text()

@@ -12,7 +12,7 @@ from recipes.benchmarks.item import Item
 from recipes.benchmarks.records import Records
 from recipes.evaluation.answer_files import AnswerPart, read_answers, write_llava_answers, written_answers
 from recipes.evaluation.asking import ended, of_rank
-from recipes.evaluation.scoring import check_items, is_scored, scores_of
+from recipes.evaluation.scoring import check_items, is_scored, scores_of, why_not_scored
 from recipes.evaluation.settings import Settings
 from recipes.metrics import ANLS, Choice, CiderD, Pope
 
@@ -95,10 +95,19 @@ def test_answers_that_are_not_understood_are_counted():
 
 
 def test_a_missing_value_is_named():
-    with pytest.raises(ValueError, match=r"a.json, 4: there is no answers to score it with, only question"):
+    with pytest.raises(ValueError, match=r"a.json, 4: the benchmark's update or groups want answers, .* only question"):
         scores_of(benchmark(ANLS()), [item("4")], {})
     with pytest.raises(ValueError, match=r"a.json, 5: the prompt wants \{hint\}, but there is only question"):
         Prompt("{hint}{question}").of(item("5"))
+
+
+def test_a_value_that_no_question_has_is_named():
+    asked = [item("1", answers=["a"]), item("2")]
+    misspelt = benchmark(ANLS(), update={"references": "answer"})
+    assert not is_scored(misspelt, asked)
+    assert why_not_scored(misspelt, asked) == (
+        "no question has what the metric compares with (answer), only question, answers: nothing is scored"
+    )
 
 
 def test_answers_of_all_ranks_and_a_cut_line(tmp_path, capsys):

@@ -23,6 +23,12 @@ def stop(message: str, advice: str = "") -> NoReturn:
     raise SystemExit(2)
 
 
+def remark(message: str) -> None:
+    """Print a remark to standard error; of several processes that torchrun has started, only the first does."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"{message}\n")
+
+
 def _clipped(message: str) -> str:
     """The message without the middle of lines in which a value is as long as its file."""
     return "\n".join(

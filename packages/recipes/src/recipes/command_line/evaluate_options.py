@@ -56,8 +56,7 @@ def evaluate_options() -> argparse.Namespace:
         default="raise",
         help="skip: questions that cannot be asked count as missing, are named, and exit with 1 (default: raise)",
     )
-    add_answering_options(parser)
-    parser.set_defaults(max_new_tokens=None)
+    add_answering_options(parser, longest=None)
     options = parser.parse_intermixed_args()
     for name in ("limit", "batch_size", "frames", "max_new_tokens"):
         if getattr(options, name) is not None and getattr(options, name) < 1:

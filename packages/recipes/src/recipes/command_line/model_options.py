@@ -1,12 +1,11 @@
 """Options of commands on one model: which one, how it is opened, and how it answers."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from recipes.command_line.checkpoints import EXAMPLE, checkpoint_in
 from recipes.command_line.configurations import UsageError
-from recipes.command_line.console import stop
+from recipes.command_line.console import remark, stop
 from recipes.command_line.imports import package
 from recipes.command_line.local_paths import local_path
 from recipes.command_line.sources import literal
@@ -65,7 +64,7 @@ def found_checkpoint(named: Path) -> Path:
     except UsageError as error:
         stop(str(error))
     if found != named:
-        sys.stderr.write(f"{named} is a run: its {found.name} is used\n")
+        remark(f"{named} is a run: its {found.name} is used")
     return found
 
 
@@ -103,10 +102,18 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)")
 
 
-def add_answering_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for answering, shared by all commands that answer in a terminal or into a file."""
+def add_answering_options(parser: argparse.ArgumentParser, longest: int | None = 128) -> None:
+    """Add the options for answering, shared by all commands that answer in a terminal or into a file.
+
+    Args:
+        parser: takes them.
+        longest: tokens of the longest answer; None if every benchmark says it.
+    """
     add_loading_options(parser)
-    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
+    default = "the benchmark's" if longest is None else longest
+    parser.add_argument(
+        "--max_new_tokens", type=int, default=longest, help=f"longest answer, in tokens (default: {default})"
+    )
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(
         "--cuda_graphs",

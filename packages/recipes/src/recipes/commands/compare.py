@@ -1,7 +1,6 @@
 """The `compare` command: runs beside each other on one page."""
 
 import argparse
-import os
 
 from recipes.command_line.console import short_errors
 from recipes.comparison.evaluations import Evaluation, refuse_incomparable
@@ -26,7 +25,7 @@ def main(options: argparse.Namespace) -> None:
             check_comparable(runs)
         path = options.output / PAGE
         write_comparison(runs, path)
-    print(f"comparison: {os.path.relpath(path)}")
+    print(f"comparison: {path}")
 
 
 def check_comparable(runs: list[ComparedRun]) -> None:

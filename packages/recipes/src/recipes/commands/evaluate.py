@@ -14,7 +14,7 @@ from recipes.answering.questions import Unusable
 from recipes.benchmarks.benchmark import Benchmark, Prompt
 from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
-from recipes.command_line.console import calm, short_errors
+from recipes.command_line.console import calm, remark, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.asking import Asked, Asking, asked_text, of_rank
@@ -38,13 +38,13 @@ def main(options: argparse.Namespace) -> None:
     """
     calm()
     try:
-        with short_errors(), ranks() as world:
-            _evaluate(options, world)
+        with short_errors():
+            _evaluate(options)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
 
-def _evaluate(options: argparse.Namespace, world: Ranks) -> None:
+def _evaluate(options: argparse.Namespace) -> None:
     asked = benchmark(options.benchmark, options.allow_import)
     items = items_of(asked, options.data, options.limit)
     prompt = _prompt(asked, options)
@@ -54,14 +54,15 @@ def _evaluate(options: argparse.Namespace, world: Ranks) -> None:
     unusable = Unusable(options.on_bad_sample == "skip")
     options.output.mkdir(parents=True, exist_ok=True)
     settings = model = None
-    if options.answers is not None:
-        answers = read_answers(options.answers, items)
-    else:
-        settings, model = _answer(options, asked, items, prompts, unusable, world)
-        world.wait()
-        answers = written_answers(options.output, prompts) if world.first else {}
-    left_out = world.total(unusable.number)
-    if world.first:
+    with ranks() as world:
+        if options.answers is not None:
+            answers = read_answers(options.answers, items)
+        else:
+            settings, model = _answer(options, asked, items, prompts, unusable, world)
+            world.wait()
+            answers = written_answers(options.output, prompts) if world.first else {}
+        left_out = world.total(unusable.number)
+    if world.first:  # after the ranks have parted: metrics would wait for the states of the others
         found = Results(options.benchmark.stem, asked, items, prompts, answers, settings, left_out)
         scores = scores_of(asked, items, answers) if is_scored(asked, items) else None
         looked = looked_at(model, found, scores, options.explain) if model is not None and options.explain else {}
@@ -90,7 +91,7 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
     if not items:
         raise ValueError(f"{data} has no questions of this benchmark")
     if asked.size is not None and len(items) != asked.size:
-        sys.stderr.write(f"{data} holds {len(items)} questions, the whole benchmark has {asked.size}\n")
+        remark(f"{data} holds {len(items)} questions, the whole benchmark has {asked.size}")
     return items[:limit]
 
 

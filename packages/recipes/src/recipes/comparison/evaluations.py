@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SCORES = "scores.json"
-MUST_AGREE = ("prompt_hash", "metric")
+MUST_AGREE = ("prompt_hash", "metric", "items")
 """What makes scores incomparable if it differs."""
 TOLD = ("preprocessing_hash", "template_hash", "temperature", "frames", "quantize", "prompts")
 """Settings that are told if they differ."""

@@ -1,7 +1,6 @@
 """What an evaluation leaves: predictions, scores, a page, and what servers take."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from recipes.evaluation.answer_files import write_llava_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.page import Looked, show
 from recipes.evaluation.score_file import replace_file, write_scores
-from recipes.evaluation.scoring import Scores
+from recipes.evaluation.scoring import Scores, why_not_scored
 
 
 def write_results(results: Results, scores: Scores | None, looked: Looked, folder: Path) -> None:
@@ -41,7 +40,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
     paths["page"] = folder / "report.html"
     show(results, scores, looked, paths["page"])
     if scores is None:
-        sys.stderr.write(f"{results.name}, {benchmark.split}: the answers are not here, so nothing is scored\n")
+        sys.stderr.write(f"{results.name}, {benchmark.split}: {why_not_scored(benchmark, items)}\n")
     else:
         paths["scores"] = folder / "scores.json"
         write_scores(
@@ -55,7 +54,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
         )
         _print(results, scores)
     for name, path in paths.items():
-        print(f"{name}: {os.path.relpath(path)}")
+        print(f"{name}: {path}")
 
 
 def _lines(results: Results, single: Sequence[float | None]) -> Iterator[str]:

@@ -81,6 +81,16 @@ def is_scored(benchmark: Benchmark, items: Sequence[Item]) -> bool:
     return any(wanted <= item.values.keys() for item in items)
 
 
+def why_not_scored(benchmark: Benchmark, items: Sequence[Item]) -> str:
+    """What `is_scored` misses, in words: a name that the YAML gets wrong looks like the answers of a test split."""
+    held = {name: None for item in items for name in item.values}
+    lacking = [name for name in benchmark.update.values() if name not in held] or list(benchmark.update.values())
+    return (
+        f"no question has what the metric compares with ({', '.join(lacking)}), only {', '.join(held)}: nothing is "
+        "scored"
+    )
+
+
 def _of(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> Metric:
     """The metric with the answers to some items."""
     metric = deepcopy(benchmark.metric)
@@ -111,8 +121,8 @@ def _single(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, s
 def _value(item: Item, name: str) -> Any:
     if name not in item.values:
         raise ValueError(
-            f"{item.where}: there is no {name} to score it with, only {', '.join(item.values)}; "
-            "the answers of a test split are on its server"
+            f"{item.where}: the benchmark's update or groups want {name}, but there is only "
+            f"{', '.join(item.values)}; the answers of a test split are on its server"
         )
     return item.values[name]
 
