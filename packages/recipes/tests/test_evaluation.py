@@ -141,6 +141,12 @@ def test_questions_that_are_no_text(question, said):
         Prompt("{question}").of(Item("1", {"question": question}, where="a.json, 1"))
 
 
+def test_an_answer_that_no_file_can_hold(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "answer": "\\ud800"}\n')
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1, answer: half a character"):
+        read_answers(tmp_path / "a.jsonl", ITEMS)
+
+
 def test_llava_answers_there_and_back(tmp_path, capsys):
     answers = {"1": "red", "3": "blue"}
     write_llava_answers(tmp_path / "a.jsonl", ITEMS, dict.fromkeys("123", "P"), answers, model="m")

@@ -147,4 +147,8 @@ def _text(record: Mapping[str, Any], key: str, where: str) -> str:
     value = record.get(key)
     if not isinstance(value, str):
         raise ValueError(f"{where}: a text under {key!r} is expected, there are {', '.join(map(str, record)):.200}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}, {key}: half a character (a lone surrogate), which no file can hold") from error
     return value
