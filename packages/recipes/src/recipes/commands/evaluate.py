@@ -37,13 +37,24 @@ def main(options: argparse.Namespace) -> None:
     """
     calm()
     try:
-        with short_errors(), ranks() as world:
-            _evaluate(options, world)
+        with short_errors():
+            _evaluate(options)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
 
-def _evaluate(options: argparse.Namespace, world: Ranks) -> None:
+def _evaluate(options: argparse.Namespace) -> None:
+    with ranks() as world:
+        found, left_out = _answered(options, world)
+    # Not before the processes have parted: a metric would wait for the answers that it takes the others to have.
+    if found is not None:
+        write_results(found, options.output)
+    if left_out:
+        raise SystemExit(1)
+
+
+def _answered(options: argparse.Namespace, world: Ranks) -> tuple[Results | None, int]:
+    """The answers of all processes, for the first one, and the number of questions that could not be asked."""
     asked = benchmark(options.benchmark, options.allow_import)
     items = items_of(asked, options.data, options.limit)
     prompt = _prompt(asked, options)
@@ -60,11 +71,9 @@ def _evaluate(options: argparse.Namespace, world: Ranks) -> None:
         world.wait()
         answers = written_answers(options.output, prompts) if world.first else {}
     left_out = world.total(unusable.number)
-    if world.first:
-        found = Results(options.benchmark.stem, asked, items, prompts, answers, settings, left_out)
-        write_results(found, options.output)
-    if left_out:
-        raise SystemExit(1)
+    if not world.first:
+        return None, left_out
+    return Results(options.benchmark.stem, asked, items, prompts, answers, settings, left_out), left_out
 
 
 def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Item]:
