@@ -141,6 +141,14 @@ def test_questions_that_are_no_text(question, said):
         Prompt("{question}").of(Item("1", {"question": question}, where="a.json, 1"))
 
 
+def test_a_full_disk_is_named(tmp_path):
+    (tmp_path / "answers-0.jsonl").symlink_to("/dev/full")
+    part = AnswerPart(tmp_path, 0)
+    with pytest.raises(OSError, match=r"No space left on device: '.*answers-0.jsonl'"):
+        part.add(item("1"), "prompt", "answer")
+    part.close()
+
+
 def test_an_answer_that_no_file_can_hold(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": "1", "answer": "\\ud800"}\n')
     with pytest.raises(ValueError, match=r"a.jsonl, line 1, answer: half a character"):
