@@ -44,6 +44,7 @@ def post(server, body, **options):
         ({"stream_options": {"include_usage": True}}, "stream_options", "belong to a request with stream"),
         ({"messages": []}, "messages", "at least 1 item"),
         ({"messages": asked("a" * 5000)}, "messages", "500"),
+        ({"messages": asked("a\ud800")}, "messages", "half a character"),
         ({"messages": asked("Where is <image>?")}, "messages[0].content[0]", "stands for a picture"),
         ({"messages": [{"role": "assistant", "content": "Yes."}]}, "messages", "they must take turns"),
         ({"messages": [*asked("a"), {"role": "system", "content": "b"}]}, "messages[1].role", "comes first"),

@@ -224,3 +224,10 @@ def test_a_template_whose_end_the_tokenizer_does_not_know():
     for template in ("chatml", "phi3", "vary"):
         with pytest.raises(ValueError, match=f"the template {template} ends an answer with"):
             processor(template=template)
+
+
+@pytest.mark.parametrize("turn", [Turn("user", "<image>\nWhat\ud800?"), Turn("assistant", "\udfff")])
+def test_half_a_character_is_refused(turn):
+    turns = [turn, ANSWER] if turn.role == "user" else [QUESTION, turn]
+    with pytest.raises(ValueError, match="the text has half a character"):
+        processor().encode([picture()], turns)

@@ -150,6 +150,20 @@ def test_questions_that_are_no_text(question, said):
         Prompt("{question}").of(Item("1", {"question": question}, where="a.json, 1"))
 
 
+def test_a_full_disk_is_named(tmp_path):
+    (tmp_path / "answers-0.jsonl").symlink_to("/dev/full")
+    part = AnswerPart(tmp_path, 0)
+    with pytest.raises(OSError, match=r"No space left on device: '.*answers-0.jsonl'"):
+        part.add(item("1"), "prompt", "answer")
+    part.close()
+
+
+def test_an_answer_that_no_file_can_hold(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "answer": "\\ud800"}\n')
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1, answer: half a character"):
+        read_answers(tmp_path / "a.jsonl", ITEMS)
+
+
 def test_llava_answers_there_and_back(tmp_path, capsys):
     answers = {"1": "red", "3": "blue"}
     write_llava_answers(tmp_path / "a.jsonl", ITEMS, dict.fromkeys("123", "P"), answers, model="m")

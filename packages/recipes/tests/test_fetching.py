@@ -13,11 +13,13 @@ ASKED_AS = []
 
 
 class Host(BaseHTTPRequestHandler):
-    """Serves /picture, redirects /moved to it, and remembers by which name it was asked."""
+    """Serves /picture, redirects /moved to it, serves /packed compressed, and remembers by which name it was asked."""
 
     def do_GET(self):
         ASKED_AS.append(self.headers["host"])
-        self.send_response({"/picture": 200, "/moved": 302}.get(self.path, 404))
+        self.send_response({"/picture": 200, "/packed": 200, "/moved": 302}.get(self.path, 404))
+        if self.path == "/packed":
+            self.send_header("content-encoding", "gzip, gzip")
         if self.path == "/moved":
             self.send_header("location", "/picture")
         self.end_headers()
@@ -61,6 +63,7 @@ def test_from_an_allowed_host(port):
         ("/picture", {"found": ()}, "an address that is not public"),
         ("/moved", {}, "the host redirects, which is not followed"),
         ("/none", {}, "the host answered with status 404"),
+        ("/packed", {}, "the host compresses the picture's file"),
         ("/picture", {"max_bytes": 999}, "a picture of more than 0 MB"),
     ],
 )

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from foveal.limited_yaml import read_yaml
 from recipes.benchmarks import submissions  # noqa: F401  # so that a YAML can name its classes
 from recipes.benchmarks.benchmark import Benchmark
+from recipes.benchmarks.submission import OURS
 from recipes.command_line.benchmarks import path_of
 from recipes.commands.parser_limits import limit_parser
 
@@ -35,7 +36,13 @@ def benchmark(path: Path, allow: Sequence[str] = ()) -> Benchmark:
         settings = parser.parse_object({"benchmark": _settings(path, ())})
     except ArgumentError as error:
         raise ValueError(f"{path}: {error}") from error
-    return cast(Benchmark, parser.instantiate(settings).benchmark)
+    made = cast(Benchmark, parser.instantiate(settings).benchmark)
+    if made.submission is not None and OURS.fullmatch(made.submission.file):
+        raise ValueError(
+            f"{path}: the submission's file is {made.submission.file!r:.100}: give a name within the evaluation's "
+            "folder that none of its other files has"
+        )
+    return made
 
 
 def _settings(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class MarkedPicture:
 
     @property
     def name(self) -> str:
-        return f"{self.picture.name} {','.join(f'{each:g}' for each in self.box)}"
+        return f"{self.picture.name} {','.join(f'{each:.17g}' for each in self.box)}"
 
     def find(self) -> bytes:
         image, stream = read_picture(self.picture.find()).copy(), BytesIO()

@@ -1,5 +1,6 @@
 """Questions made of rows."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class RowRecords(Records):
         names = [row.filled(template) for template in self.videos]
         videos = PictureFolder(folder)
         for name in names:
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):  # False for what is no name of a file
                 return videos.file(name, row.where)
         raise ValueError(f"{row.where}: its video is missing: {folder / names[0]}")
 

@@ -1,10 +1,16 @@
 """What the server of a benchmark takes."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 from recipes.benchmarks.item import Item
+
+OURS = re.compile(
+    r"\.{0,2}|(settings|scores)\.json|predictions\.jsonl|report\.html|answers[_-].*|.*[/\\\0].*", re.DOTALL
+)
+"""Names of an evaluation's other files, and names that lead out of its folder."""
 
 
 class Submission(ABC):

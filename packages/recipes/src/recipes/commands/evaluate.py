@@ -1,6 +1,7 @@
 """The `evaluate` command: a benchmark's questions, answered, scored and shown."""
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -87,12 +88,22 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
         if item.key in known:
             raise ValueError(f"{item.where}: the id {item.key!r:.80} is that of {known[item.key]}, too")
         known[item.key] = item.where
+        _check_texts(item)
         items.append(item)
     if not items:
         raise ValueError(f"{data} has no questions of this benchmark")
     if asked.size is not None and len(items) != asked.size:
         remark(f"{data} holds {len(items)} questions, the whole benchmark has {asked.size}")
     return items[:limit]
+
+
+def _check_texts(item: Item) -> None:
+    """Find what no file of the evaluation could hold, before a model is asked for hours."""
+    names = [picture.name for picture in item.pictures]
+    try:
+        json.dumps([item.key, item.values, names], ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{item.where}: a text has half a character (a lone surrogate): correct it") from error
 
 
 def _prompt(asked: Benchmark, options: argparse.Namespace) -> Prompt:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,22 @@ class AnswerPart:
         self._stream = (folder / PART.format(rank=rank)).open("a", encoding="utf-8")
 
     def add(self, item: Item, prompt: str, answer: str) -> None:
-        """Write an answer."""
+        """Write an answer.
+
+        Raises:
+            OSError: naming the file, such as when its disk is full.
+        """
         line = json.dumps({"id": item.key, "prompt": prompt, "answer": answer}, ensure_ascii=False)
-        print(line, file=self._stream, flush=True)
+        try:
+            print(line, file=self._stream, flush=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._stream.name) from error
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        # All that may be left to write is a line of which `add` has told that it cannot be written.
+        with suppress(OSError):
+            self._stream.close()
 
 
 def written_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, str]:
@@ -147,4 +157,8 @@ def _text(record: Mapping[str, Any], key: str, where: str) -> str:
     value = record.get(key)
     if not isinstance(value, str):
         raise ValueError(f"{where}: a text under {key!r} is expected, there are {', '.join(map(str, record)):.200}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}, {key}: half a character (a lone surrogate), which no file can hold") from error
     return value

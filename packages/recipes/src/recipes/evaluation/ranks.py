@@ -1,9 +1,11 @@
 """Several processes that answer one benchmark, as torchrun starts them."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
 from typing import TypeVar
 
 import torch
@@ -11,6 +13,8 @@ import torch
 Value = TypeVar("Value")
 LONGEST = timedelta(days=7)
 """How long ranks that are ready wait for the others."""
+WATCHED = 1.0
+"""Seconds between two looks at whether torchrun still runs."""
 
 
 class Ranks:
@@ -68,8 +72,17 @@ def ranks() -> Iterator[Ranks]:
     if not all(name in os.environ for name in names) or int(os.environ["WORLD_SIZE"]) == 1:
         yield Ranks()
         return
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        Thread(target=_end_after, args=(os.getppid(),), daemon=True).start()
     torch.distributed.init_process_group("gloo", timeout=LONGEST)
     try:
         yield Ranks(*(int(os.environ[name]) for name in names))
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _end_after(parent: int) -> None:
+    """End this process when torchrun has been killed; it would wait for the others, with its memory, for days."""
+    while os.getppid() == parent:
+        time.sleep(WATCHED)
+    os._exit(1)

@@ -8,12 +8,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recipes.evaluation.answer_files import write_llava_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.page import Looked, show
-from recipes.evaluation.score_file import replace_file, write_scores
+from recipes.evaluation.score_file import write_scores
 from recipes.evaluation.scoring import Scores, why_not_scored
+from recipes.evaluation.whole_file import replace_file
 
 
 def write_results(results: Results, scores: Scores | None, looked: Looked, folder: Path) -> None:
@@ -75,7 +77,9 @@ def _print(results: Results, scores: Scores) -> None:
     table.add_row("all", *(f"{value:.4f}" for value in scores.overall.values()))
     for classes in scores.groups.values():
         for label, values in classes.items():
-            table.add_row(label, *(f"{values[name]:.4f}" if name in values else "" for name in scores.overall))
+            # A label of the data is no markup, and nothing that a terminal obeys.
+            shown = Text(label if label.isprintable() else repr(label))
+            table.add_row(shown, *(f"{values[name]:.4f}" if name in values else "" for name in scores.overall))
     Console().print(table)
     if scores.missing or scores.unparsed:
         print(f"missing answers: {scores.missing}, not understood: {scores.unparsed}; both count as wrong")

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from torchmetrics import Metric
 
 from recipes.evaluation.scoring import Scores
 from recipes.evaluation.settings import Settings, versions
+from recipes.evaluation.whole_file import replace_file
 
 
 def write_scores(
@@ -42,13 +42,6 @@ def write_scores(
         "versions": versions(),
     }
     replace_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file whole, or leave the old one."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _options(metric: Metric) -> Mapping[str, Any]:

@@ -73,6 +73,8 @@ def check_items(benchmark: Benchmark, items: Sequence[Item]) -> None:
             metric.update([None], **columns)
         except ValueError as error:
             raise ValueError(f"{item.where}: {error}") from error
+        except TypeError as error:  # other arguments, or no missing answers
+            raise ValueError(f"{item.where}: {type(metric).__name__} cannot score it ({error})") from error
 
 
 def is_scored(benchmark: Benchmark, items: Sequence[Item]) -> bool:

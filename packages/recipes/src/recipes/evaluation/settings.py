@@ -15,6 +15,7 @@ from foveal.core import Size
 from foveal.models import Processor, Turn
 from foveal.models.views.cut_views import views_of
 from recipes.benchmarks.benchmark import Prompt, Prompts
+from recipes.evaluation.whole_file import replace_file
 
 LIBRARIES = ("torch", "transformers", "pillow", "torchmetrics", "foveal-models", "foveal-recipes")
 SIZES = (Size(640, 480), Size(300, 900), Size(1000, 200), Size(37, 41))
@@ -65,7 +66,7 @@ class Settings:
         """
         now: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         if not path.exists():
-            path.write_text(json.dumps(now, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            replace_file(path, json.dumps(now, indent=2, ensure_ascii=False) + "\n")
             return
         before = _read(path)
         if differing := [name for name in now if before.get(name) != now[name]]:

@@ -92,7 +92,10 @@ class Fetcher:
         target = httpx.URL(url).copy_with(host=found[0])
         async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=SECONDS) as client:
             request = client.build_request(
-                "GET", target, headers={"host": parts.netloc}, extensions={"sni_hostname": host}
+                "GET",
+                target,
+                headers={"host": parts.netloc, "accept-encoding": "identity"},
+                extensions={"sni_hostname": host},
             )
             response = await client.send(request, stream=True)
             try:
@@ -100,8 +103,11 @@ class Fetcher:
                     raise _UnusableError("the host redirects, which is not followed: give the picture's own address")
                 if response.status_code != 200:
                     raise _UnusableError(f"the host answered with status {response.status_code}")
+                if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                    # A few bytes could unfold to gigabytes before their number is known.
+                    raise _UnusableError("the host compresses the picture's file, which was not asked for")
                 content = bytearray()
-                async for piece in response.aiter_bytes():
+                async for piece in response.aiter_raw():
                     content += piece
                     if len(content) > max_bytes:
                         raise _UnusableError(f"a picture of more than {max_bytes // 10**6} MB: make it smaller")

@@ -7,6 +7,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from recipes.serving.limits import State
+from recipes.serving.protocol import Protocol
 
 IDLE_SECONDS = 75
 """Time until an idle connection is closed: longer than clients keep theirs, or one would send into a closed one."""
@@ -27,6 +28,7 @@ class Server(uvicorn.Server):
     def __init__(self, guarded: ASGIApp, state: State) -> None:
         config = uvicorn.Config(
             guarded,
+            http=Protocol,
             log_level="warning",
             access_log=False,
             server_header=False,

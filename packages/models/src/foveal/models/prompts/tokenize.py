@@ -31,6 +31,11 @@ def tokenize(
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} cannot return the offsets of its tokens: use a fast tokenizer")
     text = "".join(segment.text for segment in segments)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        before = text[max(error.start - 20, 0) : error.start]
+        raise ValueError(f"the text has half a character (a lone surrogate), after {before!r}") from error
     supervised, breaks = _spans(segments)
     ends = [end for _, end in supervised]
     ids: list[int] = []

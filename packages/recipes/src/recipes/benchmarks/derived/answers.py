@@ -58,6 +58,6 @@ def read_list(row: Row, field: str) -> Any:
         return value
     try:
         found = literal_eval(value.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"{row.where}, {field}: a list is expected, not {shown(value)}") from error
     return found

@@ -24,6 +24,8 @@ class MmeFiles(Submission):
         pairs: dict[str, dict[str, list[str]]] = {}
         for item, said in zip(items, answers, strict=True):
             subtask, picture = item.values["subtask"], item.values["picture"].rpartition("/")[2]
+            if Path(subtask).name != subtask:
+                raise ValueError(f"{item.where}: the subtask {subtask!r:.60} is no name of a file")
             cells = [picture, item.values["original"], item.values["answer"], " ".join((said or "").split())]
             pairs.setdefault(subtask, {}).setdefault(picture, []).append("\t".join(cells))
         path.mkdir(exist_ok=True)

@@ -1,0 +1,94 @@
+"""Benchmarks of strangers: names that lead elsewhere, texts that no file can hold, labels that look like markup."""
+
+import json
+
+import pytest
+
+from recipes.benchmarks.find import benchmark
+from recipes.benchmarks.item import Item
+from recipes.benchmarks.submissions import MmeFiles
+from recipes.commands.evaluate import items_of
+from recipes.evaluation.answered import Results
+from recipes.evaluation.results import write_results
+from recipes.evaluation.scoring import check_items
+
+YAML = """
+about: Labels
+split: mine
+records:
+  class_path: RowRecords
+  init_args:
+    rows: {class_path: JsonRows, init_args: {files: [a.jsonl]}}
+    id: "{id}"
+    values: {question: question, kind: kind}
+    derived: [{class_path: Answers, init_args: {field: answer, literal: true}}]
+prompts: {llava: {text: "{question}"}}
+metric: recipes.metrics.ANLS
+update: {references: answers}
+groups: [kind]
+"""
+ROW = {"id": "1", "question": "Q?", "answer": "a", "kind": "b"}
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """The benchmark with a change of its YAML, and its items."""
+
+    def made(old="", new="", **row):
+        (tmp_path / "mine.yaml").write_text(YAML.replace(old, new) if old else YAML + new)
+        (tmp_path / "a.jsonl").write_text(json.dumps(ROW | row) + "\n")
+        found = benchmark(tmp_path / "mine.yaml")
+        return found, items_of(found, tmp_path, None)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    "file", ["../a.json", "/a.json", "a/b.json", "..", "", "settings.json", "report.html", "answers-0.jsonl", "a\\0b"]
+)
+def test_a_submission_stays_in_its_folder(mine, file):
+    with pytest.raises(ValueError, match=r"mine.yaml: the submission's file is .*: give a name within"):
+        mine(new=f'submission: {{class_path: AnswersById, init_args: {{file: "{file}"}}}}')
+
+
+def test_a_subtask_is_no_path(tmp_path):
+    values = {"subtask": "../../x", "picture": "a/1.png", "original": "Q?", "answer": "Yes"}
+    with pytest.raises(ValueError, match=r"a.json, 1: the subtask '../../x' is no name of a file"):
+        MmeFiles().write([Item("1", values, where="a.json, 1")], ["yes"], tmp_path / "mme")
+
+
+@pytest.mark.parametrize("field", ["id", "kind", "answer"])
+def test_half_a_character_is_found_before_anything_is_asked(mine, field):
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1: a text has half a character"):
+        mine(**{field: "a\ud800"})
+
+
+def test_a_list_that_python_cannot_make(mine):
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1, answer: a list is expected"):
+        mine(answer="[{{1}}]")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("{references: answers}", "{truths: answers}"), ("metrics.ANLS", "metrics.CharacterErrorRate")],
+)
+def test_a_metric_that_is_given_something_else(mine, old, new):
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1: \w+ cannot score it \("):
+        check_items(*mine(old, new))
+
+
+@pytest.mark.parametrize("kind", ["[/b]", "[red]b", "</script><b>", "\x00\x1b[2J"])
+def test_labels_are_no_markup(mine, tmp_path, capsys, kind):
+    found, items = mine(kind=kind)
+    write_results(Results("mine", found, items, {"1": "Q?"}, {"1": "a"}, None, 0), tmp_path)
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    if kind.isprintable():
+        assert f"│ {kind} " in printed
+    assert "</script><b>" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_video_s_name_that_is_too_long(mine):
+    named = '    derived: [{class_path: Answers, init_args: {field: answer}}]\n    videos: ["{kind}"]'
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1: its video is missing"):
+        mine("    derived: [{class_path: Answers, init_args: {field: answer, literal: true}}]", named, kind="x" * 5000)
