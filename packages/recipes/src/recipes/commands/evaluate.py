@@ -16,7 +16,7 @@ from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.answered import Results
-from recipes.evaluation.asking import Asked, Asking, asked_text, of_rank
+from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import write_results
 from recipes.evaluation.scoring import check_items, is_scored
@@ -134,7 +134,7 @@ def _answer(
     left = [item for item in items if item.key not in answered]
     how = Asking(prompt, options.temperature, options.batch_size, options.frames, takes_graphs(model, options))
     mine, total = of_rank(left, world.rank, world.world), len(items)
-    _answer_all(Asked(model, how, unusable), mine, prompts, total, options.output, world)
+    _answer_all(Asker(model, how, unusable), mine, prompts, total, options.output, world)
     return settings
 
 
@@ -149,13 +149,13 @@ def _first_sizes(items: Sequence[Item]) -> list[Size]:
 
 
 def _answer_all(
-    asked: Asked, items: Sequence[Item], prompts: Mapping[str, str], total: int, output: Path, world: Ranks
+    asker: Asker, items: Sequence[Item], prompts: Mapping[str, str], total: int, output: Path, world: Ranks
 ) -> None:
     part = AnswerPart(output, world.rank)
     line = AnsweredLine(done=total - len(items), total=total, shows=world.first)
     try:
         with interruptible() as check:
-            for item, text in asked.answers(items):
+            for item, text in asker.answers(items):
                 part.add(item, prompts[item.key], text)
                 line.add()
                 check()
