@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from foveal.core import whole_file
 from recipes.evaluation.answer_files import write_llava_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.page import show
-from recipes.evaluation.score_file import replace_file, write_scores
+from recipes.evaluation.score_file import write_scores
 from recipes.evaluation.scoring import Scores, is_scored, scores_of
 
 
@@ -25,14 +26,15 @@ def write_results(results: Results, folder: Path) -> None:
         folder: where to write; it exists.
 
     Raises:
-        ValueError: as for `scores_of`.
+        ValueError: as for `scores_of`, or if another process is writing a file.
         OSError: if a file cannot be written.
     """
     benchmark, items = results.benchmark, results.items
     scores = scores_of(benchmark, items, results.answers) if is_scored(benchmark, items) else None
     paths = {"predictions": folder / "predictions.jsonl", "in LLaVA's format": folder / "answers_llava.jsonl"}
     single = [None] * len(items) if scores is None else scores.single
-    replace_file(paths["predictions"], "".join(_lines(results, single)))
+    with whole_file(paths["predictions"]) as file:
+        file.write_text("".join(_lines(results, single)), encoding="utf-8")
     model = "" if results.settings is None else results.settings.checkpoint
     write_llava_answers(paths["in LLaVA's format"], items, results.prompts, results.answers, model=model)
     if benchmark.submission is not None:

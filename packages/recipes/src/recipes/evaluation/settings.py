@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foveal.core import Size
+from foveal.core import Size, whole_file
 from foveal.models import Processor, Turn
 from foveal.models.views.cut_views import views_of
 from recipes.benchmarks.benchmark import Prompt, Prompts
@@ -61,11 +61,13 @@ class Settings:
         """Write them, or, if the file is there, check that they are the same.
 
         Raises:
-            ValueError: naming what differs: answers to other settings are there.
+            ValueError: naming what differs, if answers to other settings are there; or if another process writes it.
+            OSError: if the file cannot be written.
         """
         now: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         if not path.exists():
-            path.write_text(json.dumps(now, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            with whole_file(path) as file:
+                file.write_text(json.dumps(now, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             return
         try:
             before = read_object(path)
