@@ -96,12 +96,14 @@ def test_as_typed(command, checkpoint, data, tmp_path):
     assert "in LLaVA's format: again/answers_llava.jsonl" in given.stdout
 
     other = command("evaluate", "model", *TYPED, "--prompts", "lmms_eval", code=1)
-    assert other.stderr.startswith("error: evaluations/docvqa holds answers to other settings: prompts")
-    few = command("evaluate", "model", *TYPED, "--limit", "2", "--output", "few")
+    assert "\nerror: evaluations/docvqa holds answers to other settings: prompts" in other.stderr
+    few = command("evaluate", "model", *TYPED, "--limit", "2", "--explain", "1", "--output", "few")
+    pictures = [(tmp_path / name / "report.html").read_text().count("data:image/") for name in ("few", "again")]
+    assert pictures == [3, 4]
     assert few.stdout.startswith("docvqa, val: 2 questions\n")
     (data / "documents" / "1.png").write_bytes(b"no picture")
     damaged = command("evaluate", "model", *TYPED, "--output", "damaged", code=1)
-    assert damaged.stderr.startswith("error: docvqa/val_v1.0.json, data 2")
+    assert "\nerror: docvqa/val_v1.0.json, data 2" in damaged.stderr
     skipped = command("evaluate", "model", *TYPED, "--output", "damaged", "--on_bad_sample", "skip", code=1)
     assert skipped.stderr.count("left out: docvqa/val_v1.0.json") == 3
     assert json.loads((tmp_path / "damaged" / "scores.json").read_text())["missing"] == 3

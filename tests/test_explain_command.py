@@ -12,7 +12,7 @@ from foveal.encoders import VisionTransformer
 from foveal.models import PadToSquare, UhdPlan, VisionLanguageModel, byte_tokenizer, llama, save
 
 
-def saved(folder, connector=MlpProjector, plan=None):
+def saved(folder, connector=MlpProjector, plan=None, *, blind=False):
     torch.manual_seed(0)
     model = VisionLanguageModel(
         VisionTransformer(16, 1, 2, 16, 7, 28),
@@ -26,6 +26,9 @@ def saved(folder, connector=MlpProjector, plan=None):
     for weight in model.parameters():
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, std=0.3)
+    if blind:
+        for layer in model.language_model.model.layers:
+            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
     return save(model, folder)
 
 
@@ -82,6 +85,12 @@ def test_tokens_that_are_patches_need_no_sheet(asked, tmp_path, capsys):
         "words.png",
     ]
     assert "queries.png" not in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_look_is_said_to(asked, tmp_path, capsys):
+    numbers = asked(saved(tmp_path / "model", blind=True), "--answer=12", "--box", "0", "0", "9", "9")
+    assert numbers["whole_answer"] == {"relevance": 0, "peak": None, "in_box": 0}
+    assert "the answer does not depend on it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

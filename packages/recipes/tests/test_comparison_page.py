@@ -53,10 +53,10 @@ def test_a_log_alone(tmp_path):
 
 
 def test_scores_that_are_not_comparable_are_marked(tmp_path):
-    runs = [write_scores(tmp_path / "a"), write_scores(tmp_path / "b", prompt_hash="cc", max_new_tokens=99)]
+    runs = [write_scores(tmp_path / "a"), write_scores(tmp_path / "b", prompt_hash="cc", preprocessing_hash="dd")]
     words = compared(runs, tmp_path / "c.html").words
     assert "Not comparable: prompt_hash: aa | cc" in words
-    assert "Not the same: max_new_tokens: 16 | 99" in words
+    assert "Not the same: preprocessing_hash: bb | dd" in words
 
 
 def test_names_are_only_texts(tmp_path):

@@ -42,6 +42,9 @@ def evaluate_options() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=8, help="questions answered together (default: 8)")
     parser.add_argument("--frames", type=int, default=8, help="frames of a video (default: 8)")
     parser.add_argument(
+        "--explain", type=int, default=0, metavar="N", help="show where it looked for the N worst answers"
+    )
+    parser.add_argument(
         "--answers",
         metavar="FILE",
         type=local_path,
@@ -68,4 +71,6 @@ def evaluate_options() -> argparse.Namespace:
         read_checkpoint(options)
     elif options.checkpoint is not None or options.folder is not None:
         stop("--answers are scored without a model: leave the checkpoint out")
+    elif options.explain:
+        stop("--explain needs the model that has answered, so it does not go with --answers")
     return options

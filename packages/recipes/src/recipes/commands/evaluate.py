@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foveal.core import Size
+from foveal.models import VisionLanguageModel
 from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
 from recipes.answering.questions import Unusable
@@ -17,9 +18,10 @@ from recipes.command_line.console import calm, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
+from recipes.evaluation.looked import looked_at
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import write_results
-from recipes.evaluation.scoring import check_items, is_scored
+from recipes.evaluation.scoring import check_items, is_scored, scores_of
 from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash, template_hash
 from recipes.progress.answered import AnsweredLine
 from recipes.reading.pictures import picture_size
@@ -51,17 +53,19 @@ def _evaluate(options: argparse.Namespace, world: Ranks) -> None:
         check_items(asked, items)
     unusable = Unusable(options.on_bad_sample == "skip")
     options.output.mkdir(parents=True, exist_ok=True)
-    settings = None
+    settings = model = None
     if options.answers is not None:
         answers = read_answers(options.answers, items)
     else:
-        settings = _answer(options, asked, items, prompts, unusable, world)
+        settings, model = _answer(options, asked, items, prompts, unusable, world)
         world.wait()
         answers = written_answers(options.output, prompts) if world.first else {}
     left_out = world.total(unusable.number)
     if world.first:
         found = Results(options.benchmark.stem, asked, items, prompts, answers, settings, left_out)
-        write_results(found, options.output)
+        scores = scores_of(asked, items, answers) if is_scored(asked, items) else None
+        looked = looked_at(model, found, scores, options.explain) if model is not None and options.explain else {}
+        write_results(found, scores, looked, options.output)
     if left_out:
         raise SystemExit(1)
 
@@ -104,8 +108,8 @@ def _answer(
     prompts: Mapping[str, str],
     unusable: Unusable,
     world: Ranks,
-) -> Settings:
-    """Answer what is not answered yet, and return how."""
+) -> tuple[Settings, VisionLanguageModel]:
+    """Answer what is not answered yet, and return how, and the model."""
     prompt = _prompt(asked, options)
     options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
     sizes = _first_sizes(items)
@@ -135,7 +139,7 @@ def _answer(
     how = Asking(prompt, options.temperature, options.batch_size, options.frames, takes_graphs(model, options))
     mine, total = of_rank(left, world.rank, world.world), len(items)
     _answer_all(Asker(model, how, unusable), mine, prompts, total, options.output, world)
-    return settings
+    return settings, model
 
 
 def _first_sizes(items: Sequence[Item]) -> list[Size]:

@@ -65,10 +65,14 @@ def _print(explained: Explanation, numbers: dict[str, Any]) -> None:
     table = Table("word", *(["picture"] if several else []), "peak x", "peak y", *(["in box"] if boxed else []))
     for each in ({"word": "(whole answer)", **numbers["whole_answer"]}, *numbers["words"]):
         place = each["peak"]
-        cells = [str(place["picture"] + 1)] if several else []
-        cells += [f"{place['x']:.0f}", f"{place['y']:.0f}", *([f"{each['in_box']:.1%}"] if boxed else [])]
-        table.add_row(Text(each["word"]), *cells)
+        cells = ["-", "-", "-"]
+        if place is not None:
+            cells = [str(place["picture"] + 1), f"{place['x']:.0f}", f"{place['y']:.0f}"]
+        shares = [f"{each['in_box']:.1%}"] if boxed else []
+        table.add_row(Text(each["word"]), *(cells if several else cells[1:]), *shares)
     Console().print(table)
+    if numbers["whole_answer"]["peak"] is None:
+        print("nothing of the picture is relevant: the answer does not depend on it")
     if boxed:
         print(f"the box is {numbers['box_area']:.1%} of the picture")
     how = "by its rule" if explained.by_rules else "by gradients, as it does not say which patches its tokens come from"

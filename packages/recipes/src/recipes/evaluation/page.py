@@ -1,5 +1,6 @@
 """The page of an evaluation."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from recipes.evaluation.answered import Results
 from recipes.evaluation.frames import frames_of
 from recipes.evaluation.scoring import Scores
 from recipes.reading.pictures import read_picture
-from recipes.reports.evaluation_page import Shown, write_page
+from recipes.reports.evaluation_page import Opener, Shown, write_page
+
+Looked = Mapping[str, tuple[Opener, ...]]
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,13 @@ class _Frame:
             raise BadImageError(str(error)) from error
 
 
-def show(results: Results, scores: Scores | None, path: Path) -> None:
+def show(results: Results, scores: Scores | None, looked: Looked, path: Path) -> None:
     """Write the page on which people look at the answers, worst first.
 
     Args:
         results: the answers.
         scores: None: nothing is scored.
+        looked: for some items, their pictures with what the model looked at, by key.
         path: HTML file to write.
     """
     single = [None] * len(results.items) if scores is None else scores.single
@@ -56,7 +60,7 @@ def show(results: Results, scores: Scores | None, path: Path) -> None:
     if scores is not None:
         facts |= {"missing answers": scores.missing, "not understood": scores.unparsed}
     write_page(
-        (_shown(results, item, score) for item, score in zip(results.items, single, strict=True)),
+        (_shown(results, item, score, looked) for item, score in zip(results.items, single, strict=True)),
         path,
         title=results.name,
         facts={name: str(value) for name, value in facts.items()},
@@ -64,17 +68,18 @@ def show(results: Results, scores: Scores | None, path: Path) -> None:
     )
 
 
-def _shown(results: Results, item: Item, score: float | None) -> Shown:
+def _shown(results: Results, item: Item, score: float | None, looked: Looked) -> Shown:
     benchmark = results.benchmark
     accepted = [item.values[name] for name in benchmark.update.values() if name in item.values][:1]
     several = accepted[0] if accepted and isinstance(accepted[0], list | tuple) else accepted
     pictures = tuple(_Opened(picture.name, picture) for picture in item.pictures)
+    frames = () if item.video is None else (_Frame(item.video),)
     return Shown(
         key=item.key,
         question=results.prompts[item.key],
         references=tuple(map(str, several)),
         answer=results.answers.get(item.key, ""),
         score=score,
-        pictures=(*pictures, *([_Frame(item.video)] if item.video is not None else [])),
+        pictures=(*pictures, *frames, *looked.get(item.key, ())),
         group=str(item.values.get(benchmark.groups[0], "")) if benchmark.groups else "",
     )

@@ -13,24 +13,25 @@ from rich.table import Table
 from foveal.core import whole_file
 from recipes.evaluation.answer_files import write_llava_answers
 from recipes.evaluation.answered import Results
-from recipes.evaluation.page import show
+from recipes.evaluation.page import Looked, show
 from recipes.evaluation.score_file import write_scores
-from recipes.evaluation.scoring import Scores, is_scored, scores_of
+from recipes.evaluation.scoring import Scores
 
 
-def write_results(results: Results, folder: Path) -> None:
+def write_results(results: Results, scores: Scores | None, looked: Looked, folder: Path) -> None:
     """Write predictions, scores, a page and the submission; print the scores.
 
     Args:
         results: the answers.
+        scores: None: nothing is scored.
+        looked: further pictures of some items, see `show`.
         folder: where to write; it exists.
 
     Raises:
-        ValueError: as for `scores_of`, or if another process is writing a file.
+        ValueError: if another process is writing a file.
         OSError: if a file cannot be written.
     """
     benchmark, items = results.benchmark, results.items
-    scores = scores_of(benchmark, items, results.answers) if is_scored(benchmark, items) else None
     paths = {"predictions": folder / "predictions.jsonl", "in LLaVA's format": folder / "answers_llava.jsonl"}
     single = [None] * len(items) if scores is None else scores.single
     with whole_file(paths["predictions"]) as file:
@@ -41,7 +42,7 @@ def write_results(results: Results, folder: Path) -> None:
         paths["for the server"] = folder / benchmark.submission.file
         benchmark.submission.write(items, [results.answers.get(item.key) for item in items], paths["for the server"])
     paths["page"] = folder / "report.html"
-    show(results, scores, paths["page"])
+    show(results, scores, looked, paths["page"])
     if scores is None:
         sys.stderr.write(f"{results.name}, {benchmark.split}: the answers are not here, so nothing is scored\n")
     else:

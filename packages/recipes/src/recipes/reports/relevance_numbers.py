@@ -42,13 +42,14 @@ def numbers_of(explained: Explanation, box: Box | None = None) -> dict[str, Any]
 
 
 def _of_maps(maps: Sequence[np.ndarray[Any, Any]], sizes: Sequence[Size], box: Box | None) -> dict[str, Any]:
-    """The sum of the maps, the picture with most of it and its peak, and the share of the first map in the box."""
+    """The sum of the maps, the picture with most of it and its peak (None if there is no relevance at all: the answer
+    does not depend on the picture), and the share of the first map in the box."""
     sums = [float(found.sum()) for found in maps]
     most = sums.index(max(sums))
     x, y = peak(maps[most], sizes[most])
     numbers: dict[str, Any] = {
         "relevance": sum(sums),
-        "peak": {"picture": most, "x": round(x, 1), "y": round(y, 1)},
+        "peak": {"picture": most, "x": round(x, 1), "y": round(y, 1)} if sums[most] > 0 else None,
     }
     if box is not None:
         numbers["in_box"] = localisation(maps[0], box, sizes[0])

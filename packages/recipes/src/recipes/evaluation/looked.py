@@ -1,0 +1,60 @@
+"""Where a model looked for its worst answers."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL.Image import Image, fromarray
+
+from foveal.models import VisionLanguageModel, explain
+from recipes.benchmarks.item import Item
+from recipes.evaluation.answered import Results
+from recipes.evaluation.scoring import Scores
+from recipes.reading.pictures import read_picture
+from recipes.reports.relevance import heated
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A picture that is drawn already."""
+
+    image: Image
+
+    def __call__(self) -> Image:
+        return self.image
+
+
+def looked_at(
+    model: VisionLanguageModel, results: Results, scores: Scores | None, number: int
+) -> Mapping[str, tuple[Callable[[], Image], ...]]:
+    """Pictures with the relevance of the whole answer over them, for the worst answers.
+
+    Items without a picture or an answer are passed over; what cannot be explained is told on standard error.
+
+    Args:
+        model: that has answered.
+        results: its answers.
+        scores: decide which are the worst; None: the first ones are taken.
+        number: how many are explained.
+
+    Returns:
+        Functions that open them, by key of the item.
+    """
+    single = [None] * len(results.items) if scores is None else scores.single
+    worst = sorted(zip(results.items, single, strict=True), key=lambda each: 0.0 if each[1] is None else each[1])
+    shown = [item for item, _ in worst if item.pictures and item.video is None and results.answers.get(item.key)]
+    found = {}
+    for item in shown[:number]:
+        try:
+            found[item.key] = _drawn(model, item, results.prompts[item.key], results.answers[item.key])
+        except ValueError as error:
+            sys.stderr.write(f"not explained: {item.where}: {error}\n")
+    return found
+
+
+def _drawn(model: VisionLanguageModel, item: Item, prompt: str, answer: str) -> tuple[_Drawn, ...]:
+    pictures = [read_picture(picture.find()) for picture in item.pictures]
+    explained = explain(model, pictures, prompt, answer, each=None)
+    pixels = (heated(picture, found) for picture, found in zip(pictures, explained.over_answer, strict=True))
+    return tuple(_Drawn(fromarray((255 * each).round().astype(np.uint8))) for each in pixels)
