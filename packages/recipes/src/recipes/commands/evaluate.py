@@ -23,7 +23,7 @@ from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import write_results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of
 from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash, template_hash
-from recipes.progress.answered import AnsweredLine
+from recipes.progress.counted import CountedLine
 from recipes.reading.pictures import picture_size
 
 
@@ -156,7 +156,7 @@ def _answer_all(
     asker: Asker, items: Sequence[Item], prompts: Mapping[str, str], total: int, output: Path, world: Ranks
 ) -> None:
     part = AnswerPart(output, world.rank)
-    line = AnsweredLine(done=total - len(items), total=total, shows=world.first)
+    line = CountedLine("answered", total, done=total - len(items), shows=world.first)
     try:
         with interruptible() as check:
             for item, text in asker.answers(items):
