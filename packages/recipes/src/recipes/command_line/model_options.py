@@ -21,6 +21,20 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="CHECKPOINT", type=local_path, help="the same, as an option")
 
 
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Add the options for a question about pictures."""
+    parser.add_argument(
+        "--image",
+        type=local_path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        default=[],
+        help="pictures, also a.pdf#page=3",
+    )
+    parser.add_argument("--question", help="the question; <image> in it places the pictures")
+
+
 def add_output(parser: argparse.ArgumentParser, said: str) -> None:
     """Add the second argument of a command that writes a folder; `read_output` reads it."""
     parser.add_argument("output", metavar="OUT", type=local_path, nargs="?", help=said)
