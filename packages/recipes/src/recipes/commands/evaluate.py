@@ -84,7 +84,7 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
     items, known = [], dict[str, str]()
     for item in asked.records.items(data or Path()):
         if item.key in known:
-            raise ValueError(f"{item.where}: the id {item.key!r:.80} is that of {known[item.key]}, too")
+            raise ValueError(f"{item.where}: its id is {item.key!r:.60}, which is that of {known[item.key]}, too")
         known[item.key] = item.where
         items.append(item)
     if not items:
