@@ -21,10 +21,11 @@ from recipes.acuity_chart.reading import READABLE, Chart, Reading, read_chart
 from recipes.acuity_chart.results import said, write_answers, write_results
 from recipes.acuity_chart.seams import joined
 from recipes.command_line.console import calm, short_errors, stop
+from recipes.comparison.acuity import RESULTS
 from recipes.progress.counted import CountedLine
 
 T = TypeVar("T")
-PICTURE, NUMBERS, ANSWERS = "acuity.png", "acuity.json", "answers.jsonl"
+PICTURE, ANSWERS = "acuity.png", "answers.jsonl"
 
 
 def main(options: argparse.Namespace) -> None:
@@ -90,7 +91,7 @@ def _report(chart: Chart, readings: Sequence[Reading], folder: Path) -> None:
     """
     print_table(chart, readings)
     print(f"answers: {write_answers(readings, folder / ANSWERS)}")
-    print(f"numbers: {write_results(chart, readings, folder / NUMBERS)}")
+    print(f"numbers: {write_results(chart, readings, folder / RESULTS)}")
     if any(reading.fit for reading in readings):
         print(f"chart: {draw_chart(chart, readings, folder / PICTURE)}")
     if blind := [reading for reading in readings if reading.fit is None]:

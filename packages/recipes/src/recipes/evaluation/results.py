@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foveal.core import whole_file
+from recipes.comparison.evaluations import SCORES
 from recipes.evaluation.answer_files import write_llava_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.page import Looked, show
@@ -46,7 +47,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
     if scores is None:
         sys.stderr.write(f"{results.name}, {benchmark.split}: the answers are not here, so nothing is scored\n")
     else:
-        paths["scores"] = folder / "scores.json"
+        paths["scores"] = folder / SCORES
         write_scores(
             paths["scores"],
             results.name,
