@@ -4,14 +4,13 @@ import base64
 import hashlib
 import html
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TextIO
-
-from foveal.core import whole_file
 
 UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 """Characters that HTML cannot hold or a browser does not show."""
@@ -30,23 +29,28 @@ def new_page(path: Path, *, title: str, script: str) -> Iterator[TextIO]:
         script: file in this folder, which runs when the page has been read.
 
     Raises:
-        ValueError: if another process is writing the page.
         OSError: if it cannot be written.
     """
     style, code = (files(__package__).joinpath(name).read_text("utf-8") for name in ("style.css", script))
     allowed = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(code)}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file, file.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f'<link rel="icon" href="data:,">\n<title>{text(title)}</title>\n<style>{style}</style>\n'
-            f'</head>\n<body>\n<main>\n<h1 dir="auto">{text(title)}</h1>\n'
-            "<noscript><p>Without JavaScript, only this part of the page is shown.</p></noscript>\n"
-        )
-        yield stream
-        stream.write(f"</main>\n<script>{code}</script>\n</body>\n</html>\n")
+    # Not `foveal.core.whole_file`: torch would be imported for it, which comparing runs does not need.
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(
+                '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+                f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
+                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+                f'<link rel="icon" href="data:,">\n<title>{text(title)}</title>\n<style>{style}</style>\n'
+                f'</head>\n<body>\n<main>\n<h1 dir="auto">{text(title)}</h1>\n'
+                "<noscript><p>Without JavaScript, only this part of the page is shown.</p></noscript>\n"
+            )
+            yield stream
+            stream.write(f"</main>\n<script>{code}</script>\n</body>\n</html>\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def text(value: str) -> str:
