@@ -117,10 +117,21 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)")
 
 
-def add_answering_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for answering, shared by all commands that answer in a terminal or into a file."""
+def add_answering_options(parser: argparse.ArgumentParser, *, longest: int | str = 128) -> None:
+    """Add the options for answering, shared by all commands that answer in a terminal or into a file.
+
+    Args:
+        parser: gets the options.
+        longest: longest answer in tokens, if the option is not given; in words, if it is found later.
+    """
     add_loading_options(parser)
-    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer, in tokens (default: 128)")
+    parser.add_argument(
+        "--max_new_tokens",
+        type=int,
+        metavar="N",
+        default=longest if isinstance(longest, int) else None,
+        help=f"longest answer, in tokens (default: {longest})",
+    )
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(
         "--cuda_graphs",
