@@ -150,6 +150,8 @@ def test_the_commands_of_an_installation(installed, tmp_path):
         "chat",
         "acuity",
         "compare",
+        "evaluate",
+        "explain",
         "merge",
         "merge_shards",
         "quantize",

@@ -22,7 +22,7 @@ from recipes.answering.questions import Unusable
 from recipes.benchmarks.benchmark import Prompt
 from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm
-from recipes.evaluation.asking import Asked, Asking
+from recipes.evaluation.asking import Asker, Asking
 from tools.bench.timing import machine, medians
 
 QUESTIONS = 5
@@ -91,8 +91,8 @@ def main() -> None:
             found["one by one"] = [answer(one, path, question, max_new_tokens=tokens) for path, question in asked_about]
 
         def batched(size: int) -> None:
-            asked = Asked(one, Asking(Prompt("{question}", tokens), batch_size=size), Unusable())
-            found[f"reused, batches of {size}"] = [text for _, text in asked.answers(items)]
+            asker = Asker(one, Asking(Prompt("{question}", tokens), batch_size=size), Unusable())
+            found[f"reused, batches of {size}"] = [text for _, text in asker.answers(items)]
 
         ways = {"one by one": alone} | {f"reused, batches of {size}": partial(batched, size) for size in (1, 8)}
         spent = medians(ways, torch.device("cpu"), rounds=1 if options.tiny else 3, clock=time.process_time)

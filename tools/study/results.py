@@ -7,10 +7,10 @@ OUTPUT/seed-0/deco.json       its scores; exists once the arm is finished
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from foveal.core import whole_file
 from recipes.run.rows import read_rows
 
 MANIFEST = "study.json"
@@ -99,6 +99,5 @@ def open_study(output: Path, steps: int | None, *, default: int | None) -> Study
 
 def _replace(path: Path, content: object) -> None:
     """Write JSON so that the file is complete or absent."""
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    with whole_file(path) as file:
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

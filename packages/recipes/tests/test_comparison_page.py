@@ -1,6 +1,8 @@
 """The page of a comparison, and the charts on it."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -84,3 +86,8 @@ def test_curves_and_marks_are_inside_of_the_chart(points):
 @pytest.mark.parametrize(("run", "kind"), [(0, "of-0 run-0"), (9, "of-9 run-1 dashed"), (16, "of-16 run-0")])
 def test_runs_beyond_the_colours_are_dashed(run, kind):
     assert f'<polyline class="{kind}"' in draw_chart("t", [Line(run, "a", [(0, 0), (1, 1)])], across="step")
+
+
+def test_runs_are_compared_without_torch():
+    program = "import sys, recipes.commands.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -216,3 +216,8 @@ def test_answers_to_other_settings_are_not_mixed(tmp_path):
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(ValueError, match=r"settings.json: not JSON"):
         settings.keep(tmp_path / "settings.json")
+
+
+def test_one_process_scores_alone(monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    assert scores_of(benchmark(ANLS()), ITEMS, {"1": "red", "2": "two", "3": "blue"}).overall == {"ANLS": 1.0}

@@ -25,6 +25,9 @@ OPENING = {
     "quantize": ("a", "b"),
     "merge_shards": ("a",),
     "serve": ("a/b",),
+    "explain": ("a", "--image", "b.png", "--question", "What?"),
+    "evaluate": ("a", "--benchmark", "pages"),
+    "acuity": ("a", "--output", "b"),
 }
 """What every command that opens a checkpoint needs besides the packages."""
 

@@ -13,7 +13,10 @@ from recipes.command_line.configurations import shipped_configs, shipped_methods
 from recipes.command_line.help import OVERLAYS
 from recipes.command_line.spelling import check_spelling
 
-NAMES = ("chat", "compare", "convert", "export", "merge", "merge_shards", "predict", "quantize", "shard")
+NAMES = (
+    *("acuity", "chat", "compare", "convert", "evaluate", "explain", "export", "merge", "merge_shards", "predict"),
+    *("quantize", "serve", "shard"),
+)
 ASKED = ("--question", "What?")
 
 

@@ -10,6 +10,8 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
+from recipes.progress import live_line
+from recipes.progress.counted import CountedLine
 from recipes.progress.line import ProgressLine
 from recipes.progress.words import duration, progress_line, short
 
@@ -92,3 +94,14 @@ def test_on_a_terminal_it_is_one_line(tmp_path, monkeypatch):
     assert text.count("\n") == 2
     shown = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", part) for part in re.split(r"[\r\n]", text)]
     assert max(map(len, shown)) <= 79
+
+
+def test_what_is_skipped_says_nothing_about_the_time_left(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    line = CountedLine("pages read", 10)
+    line.skip(4)
+    now[0] = live_line.BETWEEN_LINES
+    line.add(2)
+    line.close()
+    assert capsys.readouterr().err == "pages read 6/10 · 2:00 left\n"

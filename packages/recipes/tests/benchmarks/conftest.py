@@ -6,6 +6,7 @@ import json
 import pytest
 from packages.recipes.tests.benchmarks.files import encoded, known
 
+from recipes.commands.evaluate import items_of
 from recipes.evaluation.scoring import scores_of
 
 
@@ -51,7 +52,7 @@ def ask(folder, table, tmp_path_factory):
 
     def asked(name, files, held_back=False):
         found, where = table(name), folder(files)
-        items = list(found.records.items(where))
+        items = items_of(found, where, None)
         for item in items:
             assert item.where
             for prompt in found.prompts.values():

@@ -13,7 +13,7 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.regions import RegionRecords
 from recipes.benchmarks.row_records import FirstThatIsThere, RowRecords
 from recipes.benchmarks.rows import Row
-from recipes.command_line.benchmarks import names, path_of
+from recipes.command_line.benchmarks import listed, names, path_of
 
 
 def layouts(records):
@@ -92,3 +92,8 @@ def test_a_bad_yaml_is_told(tmp_path, text, message):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
         benchmark(tmp_path / "bad.yaml")
+
+
+def test_the_short_list_stands_for_all_names():
+    families = re.findall(r"(\w+)(?:\[([^]]*)\])?(?:, |$)", listed())
+    assert sorted(base + end for base, ends in families for end in ("", *filter(None, ends.split(", ")))) == names()

@@ -22,17 +22,17 @@ class Located(Protocol):
     def where(self) -> str: ...
 
 
-Asked = TypeVar("Asked", bound=Located)
+Q = TypeVar("Q", bound=Located)
 
 
 def in_batches(
-    questions: Iterable[Asked],
-    encode: Callable[[Asked], Sample],
+    questions: Iterable[Q],
+    encode: Callable[[Q], Sample],
     generate: Callable[[Sequence[Sample]], Sequence[str]],
     unusable: Unusable,
     *,
     batch_size: int,
-) -> Iterator[tuple[Asked, str]]:
+) -> Iterator[tuple[Q, str]]:
     """Yield every question with its answer, in order, as soon as its batch is answered.
 
     A question that cannot be answered changes nothing for the others: those before it are answered first, and if a
@@ -48,7 +48,7 @@ def in_batches(
     Raises:
         ValueError: naming the question, unless such questions are left out.
     """
-    waiting: list[tuple[Asked, Sample]] = []
+    waiting: list[tuple[Q, Sample]] = []
     for question in questions:
         try:
             waiting.append((question, encode(question)))
@@ -63,10 +63,10 @@ def in_batches(
 
 
 def _together(
-    waiting: Sequence[tuple[Asked, Sample]],
+    waiting: Sequence[tuple[Q, Sample]],
     generate: Callable[[Sequence[Sample]], Sequence[str]],
     unusable: Unusable,
-) -> Iterator[tuple[Asked, str]]:
+) -> Iterator[tuple[Q, str]]:
     if not waiting:
         return
     try:

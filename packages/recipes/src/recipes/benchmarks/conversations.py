@@ -24,7 +24,6 @@ class ConversationRecords(Records):
         self.files = files
 
     def items(self, folder: Path) -> Iterator[Item]:
-        seen = dict[str, str]()
         reader = open_reader(found(folder, self.files), folder)
         for number, where, record in reader.records():
             names, turns = read_shape(record, where)
@@ -33,9 +32,6 @@ class ConversationRecords(Records):
             asked = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
             for count, place in enumerate(asked, start=1):
                 key = base if count == 1 else f"{base}#{count}"
-                if key in seen:
-                    raise ValueError(f"{where}: its id is {key!r:.60}, which is that of {seen[key]}, too")
-                seen[key] = where
                 question = turns[place - 1].text
                 if question.count(PLACEHOLDER) != len(names):
                     question = question.replace(PLACEHOLDER, "").strip()

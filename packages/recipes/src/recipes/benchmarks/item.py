@@ -32,7 +32,7 @@ class Item:
     """One question of a benchmark.
 
     Attributes:
-        key: its id, which no other item has.
+        key: its id; `evaluate` refuses two of one id.
         values: what the prompt, the metric, the groups and submissions read, by name: `question` and the accepted
             answers among them.
         pictures: in the order in which the prompt shows them.

@@ -1,12 +1,12 @@
 """Scores that a judge has given to the answers of a benchmark."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from recipes.benchmarks.item import Item
+from recipes.reading.json_value import read_value
 
 
 def judged_scores(path: Path, items: Sequence[Item], by: str = "capability") -> dict[str, float]:
@@ -24,10 +24,7 @@ def judged_scores(path: Path, items: Sequence[Item], by: str = "capability") -> 
         ValueError: naming the question, if a score is missing, for no question, or not of 0 to 1.
         OSError: if the file cannot be read.
     """
-    try:
-        given = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({str(error)[:200]})") from error
+    given = read_value(path)
     if not isinstance(given, dict):
         raise ValueError(f"{path}: a dictionary of scores by id is expected, not a {type(given).__name__}")
     keys = {item.key for item in items}

@@ -51,8 +51,7 @@ class RowRecords(Records):
         self.only, self.must_be = only or {}, must_be or {}
 
     def items(self, folder: Path) -> Iterator[Item]:
-        seen, pictures = dict[str, str](), _Pictures(folder, self.folders, self.bare)
-        rows, kept = 0, 0
+        pictures, rows, kept = _Pictures(folder, self.folders, self.bare), 0, 0
         for row in self.rows.rows(folder):
             rows += 1
             if any(row.text(key) not in _texts(wanted) for key, wanted in self.only.items()):
@@ -64,23 +63,19 @@ class RowRecords(Records):
                         f"{row.where}, {key}: is {row.text(key)!r:.60}, but this benchmark is of {wanted!r}: "
                         "these are the files of another split or version"
                     )
-            key = row.filled(self.id)
-            if key in seen:
-                raise ValueError(f"{row.where}: its id is {key!r:.60}, which is that of {seen[key]}, too")
-            seen[key] = row.where
-            yield self._item(row, key, folder, pictures)
+            yield self._item(row, folder, pictures)
         if rows and not kept:
             wanted = ", ".join(f"{key} {' or '.join(_texts(value))}" for key, value in self.only.items())
             raise ValueError(f"{folder}: none of {rows} rows has {wanted}")
 
-    def _item(self, row: Row, key: str, folder: Path, pictures: "_Pictures") -> Item:
+    def _item(self, row: Row, folder: Path, pictures: "_Pictures") -> Item:
         values: dict[str, Any] = {name: row.of(field) for name, field in self.values.items()}
         for derived in self.derived:
             values |= derived.values(row)
         shown = tuple(picture for template in self.images for picture in pictures.of(row, template))
         if self.images and not shown and not self.text_only:
             raise ValueError(f"{row.where}: {', '.join(self.images)} is empty, but the question needs a picture")
-        return Item(key, values, shown, self._video(row, folder), row.where)
+        return Item(row.filled(self.id), values, shown, self._video(row, folder), row.where)
 
     def _video(self, row: Row, folder: Path) -> Path | None:
         if not self.videos:

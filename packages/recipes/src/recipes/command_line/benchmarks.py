@@ -14,6 +14,18 @@ def names() -> list[str]:
     return sorted(file.stem for file in TABLE.glob("*.yaml"))
 
 
+def listed() -> str:
+    """All names in a short form: `vqav2[_test, _testdev]` stands for three."""
+    families: dict[str, list[str]] = {}
+    for name in names():
+        base = next((each for each in families if name.startswith(f"{each}_")), None)
+        if base is None:
+            families[name] = []
+        else:
+            families[base].append(name.removeprefix(base))
+    return ", ".join(f"{base}[{', '.join(ends)}]" if ends else base for base, ends in families.items())
+
+
 def path_of(name: str) -> Path:
     """The YAML of a benchmark.
 

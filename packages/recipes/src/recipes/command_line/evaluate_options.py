@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from recipes.command_line.benchmarks import names, path_of
+from recipes.command_line.benchmarks import path_of
 from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import stop
 from recipes.command_line.local_paths import local_path
@@ -28,7 +28,9 @@ def evaluate_options() -> argparse.Namespace:
     parser.add_argument(
         "--benchmark",
         required=True,
-        help=f"one of {', '.join(names())}; or a YAML of your own (docs/evaluation.md)",
+        metavar="NAME",
+        help="such as docvqa or pages; a name that is not known is answered with all of them; or a YAML of your own "
+        "(docs/evaluation.md)",
     )
     parser.add_argument("--data", metavar="FOLDER", type=local_path, help="its files, as its authors publish them")
     parser.add_argument("--output", metavar="FOLDER", type=local_path, help="default: evaluations/BENCHMARK")
@@ -36,7 +38,7 @@ def evaluate_options() -> argparse.Namespace:
         "--prompts",
         choices=literal("recipes.benchmarks.benchmark", "Prompts"),
         default="llava",
-        help="whose prompts and lengths of answers: LLaVA-1.5's or lmms-eval's (default: llava)",
+        help="whose prompts and lengths: LLaVA-1.5's or lmms-eval's (default: llava)",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     parser.add_argument("--batch_size", type=int, default=8, help="questions answered together (default: 8)")
@@ -48,7 +50,7 @@ def evaluate_options() -> argparse.Namespace:
         "--answers",
         metavar="FILE",
         type=local_path,
-        help="score these answers, ours or in LLaVA's format, instead of asking a model",
+        help="score these, ours or in LLaVA's format, without asking a model",
     )
     parser.add_argument(
         "--on_bad_sample",
@@ -56,7 +58,7 @@ def evaluate_options() -> argparse.Namespace:
         default="raise",
         help="skip: questions that cannot be asked count as missing, are named, and exit with 1 (default: raise)",
     )
-    add_answering_options(parser, longest=None)
+    add_answering_options(parser, longest="the benchmark's")
     options = parser.parse_intermixed_args()
     for name in ("limit", "batch_size", "frames", "max_new_tokens"):
         if getattr(options, name) is not None and getattr(options, name) < 1:

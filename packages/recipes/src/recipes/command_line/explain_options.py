@@ -4,7 +4,7 @@ import argparse
 
 from recipes.command_line.console import stop
 from recipes.command_line.local_paths import local_path
-from recipes.command_line.model_options import add_checkpoint, add_loading_options, read_checkpoint
+from recipes.command_line.model_options import add_checkpoint, add_loading_options, add_question, read_checkpoint
 from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.sources import literal
 
@@ -21,16 +21,7 @@ def explain_options() -> argparse.Namespace:
         description="Show which parts of a picture made a model write its answer, and each word of it.",
     )
     add_checkpoint(parser)
-    parser.add_argument(
-        "--image",
-        type=local_path,
-        nargs="+",
-        action="extend",
-        metavar="FILE",
-        default=[],
-        help="pictures, also a.pdf#page=3",
-    )
-    parser.add_argument("--question", help="the question; <image> in it places the pictures")
+    add_question(parser)
     parser.add_argument("--answer", help="the answer to explain (default: the model's own)")
     parser.add_argument(
         "--each",

@@ -20,6 +20,20 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="CHECKPOINT", type=local_path, help="the same, as an option")
 
 
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Add the options for a question about pictures."""
+    parser.add_argument(
+        "--image",
+        type=local_path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        default=[],
+        help="pictures, also a.pdf#page=3",
+    )
+    parser.add_argument("--question", help="the question; <image> in it places the pictures")
+
+
 def add_output(parser: argparse.ArgumentParser, said: str) -> None:
     """Add the second argument of a command that writes a folder; `read_output` reads it."""
     parser.add_argument("output", metavar="OUT", type=local_path, nargs="?", help=said)
@@ -102,17 +116,20 @@ def add_loading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)")
 
 
-def add_answering_options(parser: argparse.ArgumentParser, longest: int | None = 128) -> None:
+def add_answering_options(parser: argparse.ArgumentParser, *, longest: int | str = 128) -> None:
     """Add the options for answering, shared by all commands that answer in a terminal or into a file.
 
     Args:
-        parser: takes them.
-        longest: tokens of the longest answer; None if every benchmark says it.
+        parser: gets the options.
+        longest: longest answer in tokens, if the option is not given; in words, if it is found later.
     """
     add_loading_options(parser)
-    default = "the benchmark's" if longest is None else longest
     parser.add_argument(
-        "--max_new_tokens", type=int, default=longest, help=f"longest answer, in tokens (default: {default})"
+        "--max_new_tokens",
+        type=int,
+        metavar="N",
+        default=longest if isinstance(longest, int) else None,
+        help=f"longest answer, in tokens (default: {longest})",
     )
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest answer; above 0: sampling")
     parser.add_argument(

@@ -9,6 +9,7 @@ from recipes.command_line.model_options import (
     add_answering_options,
     add_checkpoint,
     add_output,
+    add_question,
     add_reading_options,
     read_checkpoint,
     read_output,
@@ -29,16 +30,7 @@ def predict_options() -> argparse.Namespace:
         description="Ask a saved model about pictures.",
     )
     add_checkpoint(parser)
-    parser.add_argument(
-        "--image",
-        type=local_path,
-        nargs="+",
-        action="extend",
-        metavar="FILE",
-        default=[],
-        help="pictures, also a.pdf#page=3",
-    )
-    parser.add_argument("--question", help="the question; <image> in it places the pictures")
+    add_question(parser)
     parser.add_argument(
         "--data",
         metavar="FILE",

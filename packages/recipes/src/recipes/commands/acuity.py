@@ -1,9 +1,9 @@
 """The `acuity` command: an eye test for models."""
 
 import argparse
-import time
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,11 +21,11 @@ from recipes.acuity_chart.reading import READABLE, Chart, Reading, read_chart
 from recipes.acuity_chart.results import said, write_answers, write_results
 from recipes.acuity_chart.seams import joined
 from recipes.command_line.console import calm, short_errors, stop
-from recipes.progress.live_line import LiveLine
-from recipes.progress.words import progress_line
+from recipes.comparison.acuity import RESULTS
+from recipes.progress.counted import CountedLine
 
 T = TypeVar("T")
-PICTURE, NUMBERS, ANSWERS = "acuity.png", "acuity.json", "answers.jsonl"
+PICTURE, ANSWERS = "acuity.png", "answers.jsonl"
 
 
 def main(options: argparse.Namespace) -> None:
@@ -72,14 +72,14 @@ def _test(options: argparse.Namespace, sizes: tuple[Size, ...] | None) -> None:
         draw_chart_page(settings, chart.heights[0], chart.seed, number, together)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     readings = []
-    with _Progress(len(candidates) * len(chart.heights) * chart.pages) as progress:
+    with closing(CountedLine("pages read", len(candidates) * len(chart.heights) * chart.pages)) as line:
         for name, candidate, question, own in zip(names, candidates, questions, seams, strict=True):
             limits = {"max_new_tokens": options.max_new_tokens, "batch_size": options.batch_size}
             reader = candidate.opened(device, settings.sizes, question, **limits)
             tokens = {size: reader.tokens(size) for size in settings.sizes}
-            results, fit = read_chart(reader, chart, question, own, on_pages=progress.add, **limits)
+            results, fit = read_chart(reader, chart, question, own, on_pages=line.add, **limits)
             readings.append(Reading(name, candidate.way, question, tokens, own, results, fit))
-            progress.skip(len(chart.heights) * chart.pages - len(results))
+            line.skip(len(chart.heights) * chart.pages - len(results))
     _report(chart, readings, options.output)
 
 
@@ -91,7 +91,7 @@ def _report(chart: Chart, readings: Sequence[Reading], folder: Path) -> None:
     """
     print_table(chart, readings)
     print(f"answers: {write_answers(readings, folder / ANSWERS)}")
-    print(f"numbers: {write_results(chart, readings, folder / NUMBERS)}")
+    print(f"numbers: {write_results(chart, readings, folder / RESULTS)}")
     if any(reading.fit for reading in readings):
         print(f"chart: {draw_chart(chart, readings, folder / PICTURE)}")
     if blind := [reading for reading in readings if reading.fit is None]:
@@ -140,33 +140,3 @@ def _trained(conditions: Conditions, settings: ChartSettings, question: str) -> 
     else:
         source = f"given; trained on {conditions.alphabet} and {conditions.question!r}, says {conditions.source}"
     return f"alphabet {settings.alphabet}, question {question!r} ({source})"
-
-
-class _Progress:
-    """A line with the number of pages read."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self._read = total, 0, 0
-        self.line = LiveLine(Console(stderr=True))
-
-    def __enter__(self) -> "_Progress":
-        self._began = time.monotonic()
-        self.line.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.line.close()
-
-    def add(self, pages: int) -> None:
-        """Count pages that were read."""
-        self.done += pages
-        self._read += pages
-        if self.line.is_due:
-            left = (time.monotonic() - self._began) / self._read * (self.total - self.done)
-            bar = self.line.in_place
-            what = "" if bar else "pages read "
-            self.line.show(progress_line(self.done, self.total, left, {}, width=self.line.width, what=what, bar=bar))
-
-    def skip(self, pages: int) -> None:
-        """Count pages that are not asked about."""
-        self.done += pages

@@ -18,13 +18,13 @@ from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm, remark, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.answered import Results
-from recipes.evaluation.asking import Asked, Asking, asked_text, of_rank
+from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.looked import looked_at
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import write_results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of
 from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash, template_hash
-from recipes.progress.answered import AnsweredLine
+from recipes.progress.counted import CountedLine
 from recipes.reading.pictures import picture_size
 
 
@@ -86,7 +86,7 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
     items, known = [], dict[str, str]()
     for item in asked.records.items(data or Path()):
         if item.key in known:
-            raise ValueError(f"{item.where}: the id {item.key!r:.80} is that of {known[item.key]}, too")
+            raise ValueError(f"{item.where}: its id is {item.key!r:.60}, which is that of {known[item.key]}, too")
         known[item.key] = item.where
         _check_texts(item)
         items.append(item)
@@ -150,7 +150,7 @@ def _answer(
     left = [item for item in items if item.key not in answered]
     how = Asking(prompt, options.temperature, options.batch_size, options.frames, takes_graphs(model, options))
     mine, total = of_rank(left, world.rank, world.world), len(items)
-    _answer_all(Asked(model, how, unusable), mine, prompts, total, options.output, world)
+    _answer_all(Asker(model, how, unusable), mine, prompts, total, options.output, world)
     return settings, model
 
 
@@ -165,13 +165,13 @@ def _first_sizes(items: Sequence[Item]) -> list[Size]:
 
 
 def _answer_all(
-    asked: Asked, items: Sequence[Item], prompts: Mapping[str, str], total: int, output: Path, world: Ranks
+    asker: Asker, items: Sequence[Item], prompts: Mapping[str, str], total: int, output: Path, world: Ranks
 ) -> None:
     part = AnswerPart(output, world.rank)
-    line = AnsweredLine(done=total - len(items), total=total, shows=world.first)
+    line = CountedLine("answered", total, done=total - len(items), shows=world.first)
     try:
         with interruptible() as check:
-            for item, text in asked.answers(items):
+            for item, text in asker.answers(items):
                 part.add(item, prompts[item.key], text)
                 line.add()
                 check()

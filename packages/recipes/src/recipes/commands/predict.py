@@ -12,7 +12,7 @@ from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
 from recipes.answering.questions import Question, QuestionFile, Unusable
 from recipes.command_line.console import calm, short_errors
-from recipes.progress.answered import AnsweredLine
+from recipes.progress.counted import CountedLine
 from recipes.reading.pictures import picture_at, picture_size, read_for
 
 
@@ -115,7 +115,7 @@ class _Written:
     def __init__(self, stream: TextIO, *, done: int, total: int) -> None:
         self.stream = stream
         # On a terminal, the line would run into the answers.
-        self.line = AnsweredLine(done=done, total=total, shows=not stream.isatty())
+        self.line = CountedLine("answered", total, done=done, shows=not stream.isatty())
 
     def add(self, question: Question, answer: str) -> None:
         print(line_of(question, answer), file=self.stream, flush=True)

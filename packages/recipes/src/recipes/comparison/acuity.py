@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.comparison.evaluations import read_object
+from recipes.reading.json_value import read_object
 
 RESULTS = "acuity.json"
 SAME = ("alphabet", "characters", "sizes", "fonts", "contrasts")

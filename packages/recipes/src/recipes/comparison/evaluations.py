@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipes.reading.json_value import read_object
+
 SCORES = "scores.json"
 MUST_AGREE = ("prompt_hash", "metric", "items")
 """What makes scores incomparable if it differs."""
@@ -59,22 +61,6 @@ def read_evaluation(path: Path) -> Evaluation:
         raise ValueError(f"{path} has no key {error}, so it is not a file of scores of recipes.evaluate") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not a file of scores of recipes.evaluate ({error})") from error
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        ValueError: if it is anything else.
-        OSError: if it cannot be read.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: an object is expected, not a {type(content).__name__}")
-    return content
 
 
 def differing(evaluations: Sequence[Evaluation], names: Sequence[str] = MUST_AGREE) -> dict[str, list[str]]:

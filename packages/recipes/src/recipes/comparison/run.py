@@ -11,6 +11,7 @@ from recipes.comparison.evaluations import SCORES, Evaluation, read_evaluation
 from recipes.comparison.settings import Settings, read_settings
 
 CURVES, CONFIG = "metrics.csv", "config.yaml"
+"""Not imported from what writes these files: torch would be imported, too."""
 PICTURES = ("predictions.png", "acuity.png")
 SKIPPED = ("states", "checkpoint", "adapter", "base", "wandb", "tensorboard")
 """Folders of a run that hold no results."""

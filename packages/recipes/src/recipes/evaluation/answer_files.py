@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from foveal.core import whole_file
 from recipes.benchmarks.item import Item
 
 PART = "answers-{rank}.jsonl"
@@ -132,8 +133,12 @@ def write_llava_answers(
         prompts: text of each prompt, by key.
         answers: by key.
         model: name of the model.
+
+    Raises:
+        ValueError: if another process is writing the file.
+        OSError: if it cannot be written.
     """
-    with path.open("w", encoding="utf-8") as stream:
+    with whole_file(path) as file, file.open("w", encoding="utf-8") as stream:
         for item in items:
             if item.key in answers:
                 row: dict[str, Any] = {"question_id": item.key, "prompt": prompts[item.key], "text": answers[item.key]}

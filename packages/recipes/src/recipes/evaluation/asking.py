@@ -36,7 +36,7 @@ class Asking:
     cuda_graphs: bool = False
 
 
-class Asked:
+class Asker:
     """Asks a model about pictures; those that several questions are about are read, cut and encoded once.
 
     Args:

@@ -1,7 +1,6 @@
 """Where a model looked for its worst answers."""
 
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL.Image import Image, fromarray
 from foveal.models import VisionLanguageModel, explain
 from recipes.benchmarks.item import Item
 from recipes.evaluation.answered import Results
+from recipes.evaluation.page import Looked
 from recipes.evaluation.scoring import Scores
 from recipes.reading.pictures import read_picture
 from recipes.reports.relevance import heated
@@ -25,9 +25,7 @@ class _Drawn:
         return self.image
 
 
-def looked_at(
-    model: VisionLanguageModel, results: Results, scores: Scores | None, number: int
-) -> Mapping[str, tuple[Callable[[], Image], ...]]:
+def looked_at(model: VisionLanguageModel, results: Results, scores: Scores | None, number: int) -> Looked:
     """Pictures with the relevance of the whole answer over them, for the worst answers.
 
     Items without a picture or an answer are passed over; what cannot be explained is told on standard error.
@@ -37,9 +35,6 @@ def looked_at(
         results: its answers.
         scores: decide which are the worst; None: the first ones are taken.
         number: how many are explained.
-
-    Returns:
-        Functions that open them, by key of the item.
     """
     single = [None] * len(results.items) if scores is None else scores.single
     worst = sorted(zip(results.items, single, strict=True), key=lambda each: 0.0 if each[1] is None else each[1])
@@ -48,7 +43,7 @@ def looked_at(
     for item in shown[:number]:
         try:
             found[item.key] = _drawn(model, item, results.prompts[item.key], results.answers[item.key])
-        except ValueError as error:
+        except (ValueError, NotImplementedError) as error:
             sys.stderr.write(f"not explained: {item.where}: {error}\n")
     return found
 

@@ -15,6 +15,7 @@ from recipes.reading.pictures import read_picture
 from recipes.reports.evaluation_page import Opener, Shown, write_page
 
 Looked = Mapping[str, tuple[Opener, ...]]
+"""Pictures of items with what the model looked at, by key of the item."""
 
 
 @dataclass(frozen=True)

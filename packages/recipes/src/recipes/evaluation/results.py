@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from foveal.core import whole_file
+from recipes.comparison.evaluations import SCORES
 from recipes.evaluation.answer_files import write_llava_answers
 from recipes.evaluation.answered import Results
 from recipes.evaluation.page import Looked, show
 from recipes.evaluation.score_file import write_scores
 from recipes.evaluation.scoring import Scores, why_not_scored
-from recipes.evaluation.whole_file import replace_file
 
 
 def write_results(results: Results, scores: Scores | None, looked: Looked, folder: Path) -> None:
@@ -28,12 +29,14 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
         folder: where to write; it exists.
 
     Raises:
+        ValueError: if another process is writing a file.
         OSError: if a file cannot be written.
     """
     benchmark, items = results.benchmark, results.items
     paths = {"predictions": folder / "predictions.jsonl", "in LLaVA's format": folder / "answers_llava.jsonl"}
     single = [None] * len(items) if scores is None else scores.single
-    replace_file(paths["predictions"], "".join(_lines(results, single)))
+    with whole_file(paths["predictions"]) as file:
+        file.write_text("".join(_lines(results, single)), encoding="utf-8")
     model = "" if results.settings is None else results.settings.checkpoint
     write_llava_answers(paths["in LLaVA's format"], items, results.prompts, results.answers, model=model)
     if benchmark.submission is not None:
@@ -44,7 +47,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
     if scores is None:
         sys.stderr.write(f"{results.name}, {benchmark.split}: {why_not_scored(benchmark, items)}\n")
     else:
-        paths["scores"] = folder / "scores.json"
+        paths["scores"] = folder / SCORES
         write_scores(
             paths["scores"],
             results.name,

@@ -9,15 +9,15 @@ from typing import Any
 
 from torchmetrics import Metric
 
+from foveal.core import whole_file
 from recipes.evaluation.scoring import Scores
 from recipes.evaluation.settings import Settings, versions
-from recipes.evaluation.whole_file import replace_file
 
 
 def write_scores(
     path: Path, benchmark: str, split: str, metric: Metric, scores: Scores, settings: Settings | None, left_out: int
 ) -> None:
-    """Write scores as JSON.
+    """Write scores as JSON; after an error, the old file is still there.
 
     Args:
         path: the file.
@@ -27,6 +27,10 @@ def write_scores(
         scores: of the answers.
         settings: how they were asked for; None: the answers were given.
         left_out: number of questions that could not be asked.
+
+    Raises:
+        ValueError: if another process is writing the file.
+        OSError: if it cannot be written.
     """
     content: dict[str, Any] = {
         "benchmark": benchmark,
@@ -41,7 +45,8 @@ def write_scores(
         "settings": None if settings is None else asdict(settings),
         "versions": versions(),
     }
-    replace_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    with whole_file(path) as file:
+        file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _options(metric: Metric) -> Mapping[str, Any]:

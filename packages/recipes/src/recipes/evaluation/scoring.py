@@ -95,8 +95,17 @@ def why_not_scored(benchmark: Benchmark, items: Sequence[Item]) -> str:
 
 def _of(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> Metric:
     """The metric with the answers to some items."""
-    metric = deepcopy(benchmark.metric)
+    metric = _new(benchmark)
     _add(metric, benchmark, items, answers)
+    return metric
+
+
+def _new(benchmark: Benchmark) -> Metric:
+    metric = deepcopy(benchmark.metric)
+    # All answers are here: with those of other processes, it would wait for some that do not score.
+    for each in metric.modules():
+        if isinstance(each, Metric):
+            each.distributed_available_fn = lambda: False
     return metric
 
 
@@ -109,7 +118,7 @@ def _single(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, s
     if benchmark.per_item == "none":
         return [None] * len(items)
     scores: list[float | None] = []
-    alone = deepcopy(benchmark.metric)
+    alone = _new(benchmark)
     for item in items:
         try:
             _add(alone, benchmark, [item], answers)

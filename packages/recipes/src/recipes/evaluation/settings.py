@@ -1,7 +1,6 @@
 """Everything besides weights and data that can change a score."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from importlib.metadata import version
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foveal.core import Size
+from foveal.core import Size, whole_file
 from foveal.models import Processor, Turn
 from foveal.models.views.cut_views import views_of
 from recipes.benchmarks.benchmark import Prompt, Prompts
-from recipes.evaluation.whole_file import replace_file
+from recipes.reading.json_value import read_object
 
 LIBRARIES = ("torch", "transformers", "pillow", "torchmetrics", "foveal-models", "foveal-recipes")
 SIZES = (Size(640, 480), Size(300, 900), Size(1000, 200), Size(37, 41))
@@ -62,13 +61,18 @@ class Settings:
         """Write them, or, if the file is there, check that they are the same.
 
         Raises:
-            ValueError: naming what differs: answers to other settings are there.
+            ValueError: naming what differs, if answers to other settings are there; or if another process writes it.
+            OSError: if the file cannot be written.
         """
         now: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         if not path.exists():
-            replace_file(path, json.dumps(now, indent=2, ensure_ascii=False) + "\n")
+            with whole_file(path) as file:
+                file.write_text(json.dumps(now, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             return
-        before = _read(path)
+        try:
+            before = read_object(path)
+        except ValueError as error:
+            raise ValueError(f"{error}: give another --output") from error
         if differing := [name for name in now if before.get(name) != now[name]]:
             name = differing[0]
             raise ValueError(
@@ -110,13 +114,3 @@ def preprocessing_hash(processor: Processor) -> str:
 
 def _hash(value: Any) -> str:
     return blake2b(repr(value).encode(), digest_size=8).hexdigest()
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}): give another --output") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: an object is expected: give another --output")
-    return content

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from foveal.models import BadImageError, Sample, Turn, VisionLanguageModel, image_size
+from foveal.models.generation.generate import COLDEST
 from foveal.models.prompts.fitting import TooLongError
 from foveal.models.prompts.template_texts import shows_user
 from foveal.models.prompts.templates import PLACEHOLDER
@@ -17,8 +18,6 @@ from recipes.serving.errors import TOO_LONG, RefusedError
 
 T = TypeVar("T")
 SYSTEM = ("system", "developer")
-COLDEST = 1e-3
-"""Smallest temperature above 0, as for `foveal.models.generate`."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Rows of many small files, and of lines of two words."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recipes.benchmarks.rows.row import NoFileError, Row, Rows, found
+from recipes.reading.json_value import read_value
 
 
 class FolderRows(Rows):
@@ -25,11 +25,7 @@ class FolderRows(Rows):
         else:
             raise NoFileError(folder, [f"{place}/*{self.suffix}" for place in self.folders])
         for number, file in enumerate(files, start=1):
-            try:
-                content = json.loads(file.read_bytes())
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{file}: not JSON ({str(error)[:200]})") from error
-            yield Row(str(file), number, {"name": file.stem, "content": content})
+            yield Row(str(file), number, {"name": file.stem, "content": read_value(file)})
 
 
 class PairRows(Rows):

@@ -1,12 +1,12 @@
 """Rows of JSON and JSONL files."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from recipes.benchmarks.rows.row import Row, Rows, a_list, an_object, found
 from recipes.reading.json_file import read_values
+from recipes.reading.json_value import read_value
 
 
 class JsonRows(Rows):
@@ -30,7 +30,7 @@ class JsonRows(Rows):
             for raw in read_values(path):
                 yield Row(raw.where, raw.number, an_object(raw.value, raw.where))
             return
-        whole = _whole(path)
+        whole = read_value(path)
         if self.under is not None:
             whole = Row(str(path), 1, an_object(whole, str(path))).of(self.under)
         if self.ids is not None:
@@ -45,10 +45,3 @@ class JsonRows(Rows):
             where = f"{path}, {key!r:.60}"
             fields = {self.value: value} if self.value is not None else an_object(value, where)
             yield Row(where, number, {ids: key, **fields})
-
-
-def _whole(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({str(error)[:200]})") from error

@@ -72,10 +72,7 @@ def _made_up(rng: random.Random) -> str:
 def _dressed(rng: random.Random, word: str) -> str:
     """In small or capital letters, sometimes with punctuation."""
     word = rng.choice((word, word, word, word.title(), word.title(), word.upper()))
-    form = rng.choice(
-        ("{}",) * 12 + ("{},", "{}.", "{}:", "{};", "{}!", "{}?", "({})", '"{}"', "{}'s", "{}-", "{}/", "*{}")
-    )
-    return form.format(word)
+    return rng.choice(_FORMS).format(word)
 
 
 def _code(rng: random.Random) -> str:

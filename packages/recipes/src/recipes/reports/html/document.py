@@ -27,10 +27,14 @@ def new_page(path: Path, *, title: str, script: str) -> Iterator[TextIO]:
         path: file to write; its folder is made.
         title: stands in the browser's title bar, and as the heading.
         script: file in this folder, which runs when the page has been read.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     style, code = (files(__package__).joinpath(name).read_text("utf-8") for name in ("style.css", script))
     allowed = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(code)}"
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not `foveal.core.whole_file`: torch would be imported for it, which comparing runs does not need.
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as stream:

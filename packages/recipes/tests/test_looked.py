@@ -1,0 +1,61 @@
+"""Where a model looked for its worst answers: which items are explained, and those that cannot be."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes.benchmarks.item import Item
+from recipes.evaluation import looked
+from recipes.evaluation.answered import Results
+from recipes.evaluation.scoring import Scores
+
+
+class Blank:
+    """A white picture."""
+
+    name = "blank"
+
+    def find(self):
+        return b""
+
+
+ITEMS = [Item(key, {}, (Blank(),), where=f"a.json, {key}") for key in "abc"]
+RESULTS = Results("b", None, ITEMS, dict.fromkeys("abc", "Q?"), {"a": "1", "b": "2"}, None, 0)
+
+
+@pytest.fixture
+def explaining(monkeypatch):
+    """Replaces `explain` by a function of the answer; returns which answers it was asked about."""
+
+    def use(function):
+        def explain(model, pictures, question, answer, each):
+            asked.append(answer)
+            return function(answer)
+
+        asked = []
+        monkeypatch.setattr(looked, "explain", explain)
+        monkeypatch.setattr(looked, "read_picture", lambda data: Image.new("RGB", (2, 1)))
+        return asked
+
+    return use
+
+
+@pytest.mark.parametrize(("number", "worst"), [(1, ["b"]), (3, ["b", "a"])])
+def test_the_worst_answers_are_explained(explaining, number, worst):
+    asked = explaining(lambda answer: SimpleNamespace(over_answer=[np.ones((1, 2), np.float32)]))
+    found = looked.looked_at(None, RESULTS, Scores({}, single=[1.0, 0.5, 0.0]), number)
+    assert list(found) == worst
+    assert asked == [RESULTS.answers[key] for key in worst]
+    assert all(opener().size == (2, 1) for openers in found.values() for opener in openers)
+
+
+@pytest.mark.parametrize("error", [ValueError, NotImplementedError])
+def test_what_cannot_be_explained_ends_nothing(explaining, capsys, error):
+    def fail(answer):
+        raise error("the plan does not say what its views show")
+
+    explaining(fail)
+    assert looked.looked_at(None, RESULTS, None, 1) == {}
+    assert capsys.readouterr().err == "not explained: a.json, a: the plan does not say what its views show\n"
