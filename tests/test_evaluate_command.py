@@ -98,7 +98,7 @@ def test_as_typed(command, checkpoint, data, tmp_path):
     other = command("evaluate", "model", *TYPED, "--prompts", "lmms_eval", code=1)
     assert "\nerror: evaluations/docvqa holds answers to other settings: prompts" in other.stderr
     few = command("evaluate", "model", *TYPED, "--limit", "2", "--explain", "1", "--output", "few")
-    pictures = [(tmp_path / name / "report.html").read_text().count("data:image/") for name in ("few", "again")]
+    pictures = [(tmp_path / name / "report.html").read_text().count('id="picture-') for name in ("few", "again")]
     assert pictures == [3, 4]
     assert few.stdout.startswith("docvqa, val: 2 questions\n")
     (data / "documents" / "1.png").write_bytes(b"no picture")
