@@ -10,6 +10,9 @@ from recipes.command_line.model_options import add_allow_import
 from recipes.command_line.option_parser import OptionParser
 from recipes.command_line.sources import literal
 
+MOST_PAGES, MOST_CHARACTERS, LONGEST_SIDE = 100_000, 1000, 10_000
+"""What a chart may ask for; more is a slip of the fingers."""
+
 
 def acuity_options() -> argparse.Namespace:
     """Parse the options of `acuity`; `named` are the models as they were given, `checkpoints` where they are.
@@ -72,6 +75,14 @@ def acuity_options() -> argparse.Namespace:
         stop(f"{twice[0]} is given twice")
     if min(options.pages, options.batch_size, options.max_new_tokens, options.characters) < 1:
         stop("--pages, --batch_size, --max_new_tokens and --characters must be at least 1")
+    if options.pages > MOST_PAGES or options.characters > MOST_CHARACTERS or options.seed < 0:
+        stop(f"at most {MOST_PAGES} --pages of {MOST_CHARACTERS} --characters, and a --seed of at least 0")
+    if options.alphabet is not None and not options.alphabet.strip():
+        stop("--alphabet is empty: give the characters to print")
+    for size in options.sizes or ():
+        sides = size.split("x")
+        if any(side.isdecimal() and not 1 <= int(side) <= LONGEST_SIDE for side in sides):
+            stop(f"--sizes: {size:.60} has a side that is not 1 to {LONGEST_SIDE} pixels")
     if options.heights is not None and (wrong := [each for each in options.heights if not 1 <= each <= 1000]):
         stop(f"--heights: {wrong[0]:g} is not between 1 and 1000 pixels")
     try:
