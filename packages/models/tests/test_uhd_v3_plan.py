@@ -1,7 +1,7 @@
 """LLaVA-UHD v3's plan: sizes by hand, and what holds for any picture."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -61,7 +61,8 @@ def test_the_aspect_ratio_is_kept_to_within_a_step(width, height):
 @settings(max_examples=100, deadline=None)
 @given(width=SIDES, height=SIDES)
 def test_a_turned_picture_has_a_turned_view(width, height):
-    """Up to one step: the reference truncates the height first."""
+    """Up to one step: the reference truncates the height first, which shows more in very long pictures."""
+    assume(max(width, height) < 40 * min(width, height))
     (view,), (turned,) = (UhdV3Plan(40).views(Size(*sides)) for sides in ((width, height), (height, width)))
     assert abs(view.width - turned.height) <= 40
     assert abs(view.height - turned.width) <= 40

@@ -35,5 +35,6 @@ def test_each_thing_is_said_once():
     """Before configurations extended each other, 17 methods took 2757 lines, 76 % of them in repeated runs."""
     texts = [lines(Path(path)) for path in sorted(CONFIGS.rglob("*.yaml"))]
     total = sum(map(len, texts))
-    assert total < 65 * len(shipped_methods())
+    models = [*shipped_methods(), "reader"]
+    assert total < 65 * len(models)
     assert repeated(texts) / total <= 0.15

@@ -28,7 +28,7 @@ def test_scores_are_computed_by_the_first_process_alone(rank, tmp_path, monkeypa
         together.clear()
 
     monkeypatch.setattr(evaluate, "ranks", started)
-    monkeypatch.setattr(evaluate, "write_results", lambda found, folder: scored.append((list(together), folder)))
+    monkeypatch.setattr(evaluate, "write_results", lambda *given: scored.append((list(together), given[-1])))
     (tmp_path / "a.jsonl").write_text(json.dumps({"id": "0", "answer": "a"}) + "\n")
     options = argparse.Namespace(benchmark=path_of("pages"), allow_import=[], data=None, limit=1, prompts="llava")
     options.on_bad_sample, options.output, options.answers = "raise", tmp_path, tmp_path / "a.jsonl"

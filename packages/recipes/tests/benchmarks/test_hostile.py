@@ -10,7 +10,7 @@ from recipes.benchmarks.submissions import MmeFiles
 from recipes.commands.evaluate import items_of
 from recipes.evaluation.answered import Results
 from recipes.evaluation.results import write_results
-from recipes.evaluation.scoring import check_items
+from recipes.evaluation.scoring import check_items, scores_of
 
 YAML = """
 about: Labels
@@ -80,7 +80,9 @@ def test_a_metric_that_is_given_something_else(mine, old, new):
 @pytest.mark.parametrize("kind", ["[/b]", "[red]b", "</script><b>", "\x00\x1b[2J"])
 def test_labels_are_no_markup(mine, tmp_path, capsys, kind):
     found, items = mine(kind=kind)
-    write_results(Results("mine", found, items, {"1": "Q?"}, {"1": "a"}, None, 0), tmp_path)
+    answers = {"1": "a"}
+    results = Results("mine", found, items, {"1": "Q?"}, answers, None, 0)
+    write_results(results, scores_of(found, items, answers), {}, tmp_path)
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     if kind.isprintable():
