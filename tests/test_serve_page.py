@@ -1,7 +1,6 @@
 """The web page in a real browser: Debian's Chromium, driven by playwright."""
 
 import pytest
-from tests import browser
 from tests.serving import picture, running, tiny_model
 
 from foveal.core import Size
@@ -11,7 +10,6 @@ PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
 
 pytestmark = pytest.mark.slow
-chromium = browser.chromium
 
 
 @pytest.fixture(scope="module")
