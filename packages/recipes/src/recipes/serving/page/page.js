@@ -20,6 +20,8 @@ async function start() {
       for (const name of names) select.append(new Option(name, name));
     }
     say("");
+    // A picture may have been chosen before the models, or this script, were there.
+    await (picture ? cut() : show(at("file").files[0]));
   } catch (error) {
     at("key-field").hidden = error.status !== 401;
     say(error.status === 401 ? "This server wants an API key." : error.message);
