@@ -42,5 +42,7 @@ def path_of(name: str) -> Path:
     if name in names():
         return TABLE / f"{name}.yaml"
     near = get_close_matches(name, names(), n=1)
-    hint = f"did you mean {near[0]}? --help lists all" if near else f"there are {', '.join(names())}"
-    raise UsageError(f"--benchmark {name:.60}: there is none of that name; {hint}, or give a YAML of your own")
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(
+        f"--benchmark {name:.60}: there is none of that name; {hint}There are {listed()}, or give a YAML of your own"
+    )
