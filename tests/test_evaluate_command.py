@@ -149,6 +149,7 @@ def test_two_ranks_and_a_kill_answer_as_one_process(command, checkpoint, data, t
             "error: --benchmark docvqua: there is none of that name; did you mean docvqa? There are activitynet_qa, chartqa, ",
         ),
         (["m", "--benchmark", "docvqa", "--limit", "0"], "error: --limit is 0: it must be at least 1"),
+        (["m", "--benchmark", "docvqa", "--explain", "-1"], "error: --explain is -1: it must be at least 0"),
         (["m", "--benchmark", "docvqa", "--answers", "a"], "error: --answers are scored without a model"),
     ],
 )

@@ -63,6 +63,8 @@ def evaluate_options() -> argparse.Namespace:
     for name in ("limit", "batch_size", "frames", "max_new_tokens"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             stop(f"--{name} is {getattr(options, name)}: it must be at least 1")
+    if options.explain < 0:
+        stop(f"--explain is {options.explain}: it must be at least 0")
     try:
         options.benchmark = path_of(options.benchmark)
     except UsageError as error:
