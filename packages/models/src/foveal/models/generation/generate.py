@@ -130,9 +130,11 @@ def generate_ids(
     # Ignore a published model's own generation settings, such as a repetition penalty: nobody asked for them.
     recommended, language_model.generation_config = language_model.generation_config, GenerationConfig()
     try:
-        # Before the views go to the device: there they could not be recognised without coming back.
-        pictures = None if seen is None else seen(batch.views, batch.sizes)
-        batch = batch.to(model.device) if seen is None else replace(batch, views=()).to(model.device)
+        pictures = None
+        if seen is not None:
+            # Before the views go to the device: there they could not be recognised without coming back.
+            pictures, batch = seen(batch.views, batch.sizes), replace(batch, views=())
+        batch = batch.to(model.device)
         prompt = model.embed(batch.input_ids, batch.views, batch.sizes, pictures)
         if cuda_graphs:
             return decode(
