@@ -68,9 +68,8 @@ def check_items(benchmark: Benchmark, items: Sequence[Item]) -> None:
     """
     metric = deepcopy(benchmark.metric)
     for item in items:
-        columns = {name: [_value(item, value)] for name, value in benchmark.update.items()}
         try:
-            metric.update([None], **columns)
+            _add(metric, benchmark, [item], {})
         except ValueError as error:
             raise ValueError(f"{item.where}: {error}") from error
         except TypeError as error:  # other arguments, or no missing answers
