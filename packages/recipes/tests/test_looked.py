@@ -8,7 +8,7 @@ from PIL import Image
 
 from recipes.benchmarks.item import Item
 from recipes.evaluation import looked
-from recipes.evaluation.answered import Results
+from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
 
 

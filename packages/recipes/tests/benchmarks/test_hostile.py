@@ -8,9 +8,9 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.submissions import MmeFiles
 from recipes.commands.evaluate import items_of
-from recipes.evaluation.answered import Results
-from recipes.evaluation.results import write_results
+from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, scores_of
+from recipes.evaluation.writing import write_results
 
 YAML = """
 about: Labels

@@ -17,13 +17,13 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm, remark, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
-from recipes.evaluation.answered import Results
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.looked import looked_at
 from recipes.evaluation.ranks import Ranks, ranks
-from recipes.evaluation.results import write_results
+from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of
 from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash, template_hash
+from recipes.evaluation.writing import write_results
 from recipes.progress.counted import CountedLine
 from recipes.reading.pictures import picture_size
 

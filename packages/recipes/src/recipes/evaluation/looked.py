@@ -1,28 +1,19 @@
 """Where a model looked for its worst answers."""
 
 import sys
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL.Image import Image, fromarray
 
 from foveal.models import VisionLanguageModel, explain
 from recipes.benchmarks.item import Item
-from recipes.evaluation.answered import Results
 from recipes.evaluation.page import Looked
+from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
 from recipes.reading.pictures import read_picture
+from recipes.reports.evaluation_page import Opener
 from recipes.reports.relevance import heated
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A picture that is drawn already."""
-
-    image: Image
-
-    def __call__(self) -> Image:
-        return self.image
 
 
 def looked_at(model: VisionLanguageModel, results: Results, scores: Scores | None, number: int) -> Looked:
@@ -48,8 +39,9 @@ def looked_at(model: VisionLanguageModel, results: Results, scores: Scores | Non
     return found
 
 
-def _drawn(model: VisionLanguageModel, item: Item, prompt: str, answer: str) -> tuple[_Drawn, ...]:
+def _drawn(model: VisionLanguageModel, item: Item, prompt: str, answer: str) -> tuple[Opener, ...]:
     pictures = [read_picture(picture.find()) for picture in item.pictures]
     explained = explain(model, pictures, prompt, answer, each=None)
     pixels = (heated(picture, found) for picture, found in zip(pictures, explained.over_answer, strict=True))
-    return tuple(_Drawn(fromarray((255 * each).round().astype(np.uint8))) for each in pixels)
+    drawn = [fromarray((255 * each).round().astype(np.uint8)) for each in pixels]
+    return tuple(partial(Image.copy, picture) for picture in drawn)

@@ -8,8 +8,8 @@ from PIL.Image import Image
 
 from foveal.models import BadImageError
 from recipes.benchmarks.item import Item, PictureOf
-from recipes.evaluation.answered import Results
 from recipes.evaluation.frames import frames_of
+from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
 from recipes.reading.pictures import read_picture
 from recipes.reports.evaluation_page import Opener, Shown, write_page

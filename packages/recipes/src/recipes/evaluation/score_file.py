@@ -10,35 +10,31 @@ from typing import Any
 from torchmetrics import Metric
 
 from foveal.core import whole_file
+from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
-from recipes.evaluation.settings import Settings, versions
+from recipes.evaluation.settings import versions
 
 
-def write_scores(
-    path: Path, benchmark: str, split: str, metric: Metric, scores: Scores, settings: Settings | None, left_out: int
-) -> None:
+def write_scores(path: Path, results: Results, scores: Scores) -> None:
     """Write scores as JSON; after an error, the old file is still there.
 
     Args:
         path: the file.
-        benchmark: its name.
-        split: see `Benchmark`.
-        metric: its class and options are written.
+        results: the answers; the metric's class and options are written.
         scores: of the answers.
-        settings: how they were asked for; None: the answers were given.
-        left_out: number of questions that could not be asked.
 
     Raises:
         ValueError: if another process is writing the file.
         OSError: if it cannot be written.
     """
+    metric, settings = results.benchmark.metric, results.settings
     content: dict[str, Any] = {
-        "benchmark": benchmark,
-        "split": split,
+        "benchmark": results.name,
+        "split": results.benchmark.split,
         "items": len(scores.single),
         "missing": scores.missing,
         "unparsed": scores.unparsed,
-        "could_not_be_asked": left_out,
+        "could_not_be_asked": results.left_out,
         "scores": scores.overall,
         "groups": scores.groups,
         "metric": {"class": f"{type(metric).__module__}.{type(metric).__qualname__}", "options": _options(metric)},

@@ -13,8 +13,8 @@ from rich.text import Text
 from foveal.core import whole_file
 from recipes.comparison.evaluations import SCORES
 from recipes.evaluation.answer_files import write_llava_answers
-from recipes.evaluation.answered import Results
 from recipes.evaluation.page import Looked, show
+from recipes.evaluation.results import Results
 from recipes.evaluation.score_file import write_scores
 from recipes.evaluation.scoring import Scores, why_not_scored
 
@@ -48,15 +48,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
         sys.stderr.write(f"{results.name}, {benchmark.split}: {why_not_scored(benchmark, items)}\n")
     else:
         paths["scores"] = folder / SCORES
-        write_scores(
-            paths["scores"],
-            results.name,
-            benchmark.split,
-            benchmark.metric,
-            scores,
-            results.settings,
-            results.left_out,
-        )
+        write_scores(paths["scores"], results, scores)
         _print(results, scores)
     for name, path in paths.items():
         print(f"{name}: {path}")
