@@ -1,13 +1,13 @@
 """Answers to many questions: in batches, and in a file that a second start completes."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from foveal.models import Sample
+from recipes.answering.growing_file import lines_of, remove_cut
 from recipes.answering.questions import Question, Unusable
 
 
@@ -101,7 +101,7 @@ def unanswered(questions: Sequence[Question], output: Path) -> list[Question]:
     if not output.exists():
         return list(questions)
     asked, answered = Counter((each.key, each.text) for each in questions), Counter[tuple[str, str]]()
-    *lines, cut = output.read_bytes().split(b"\n")
+    lines, cut = lines_of(output)
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
@@ -115,10 +115,7 @@ def unanswered(questions: Sequence[Question], output: Path) -> list[Question]:
                 "--output"
             )
         answered[found] += 1
-    if cut:
-        with output.open("rb+") as stream:
-            stream.truncate(output.stat().st_size - len(cut))
-        sys.stderr.write(f"{output}: its last line was not written to its end; that question is asked again\n")
+    remove_cut(output, cut)
     left = []
     for question in questions:
         if answered[found := (question.key, question.text)]:

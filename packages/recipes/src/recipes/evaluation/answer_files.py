@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.core import whole_file
+from recipes.answering.growing_file import lines_of, remove_cut
 from recipes.benchmarks.item import Item
 
 PART = "answers-{rank}.jsonl"
@@ -63,18 +64,14 @@ def written_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for path in sorted(folder.glob(PARTS)):
-        content = path.read_bytes()
-        *_, cut = content.split(b"\n")
-        if cut:
-            with path.open("rb+") as stream:
-                stream.truncate(len(content) - len(cut))
-            sys.stderr.write(f"{path}: its last line was not written to its end; that question is asked again\n")
-        for where, record in _lines(path):
+        lines, cut = lines_of(path)
+        for where, record in _records(path, lines):
             key, prompt, answer = (_text(record, name, where) for name in ("id", "prompt", "answer"))
             if key in prompts and prompt != prompts[key]:
                 raise ValueError(f"{where}: {key!r:.80} was another question then: give another --output")
             if key in prompts:
                 found[key] = answer
+        remove_cut(path, cut)
     return found
 
 
@@ -96,7 +93,7 @@ def read_answers(path: Path, items: Sequence[Item]) -> dict[str, str]:
     """
     keys = {item.key for item in items}
     rows, prompts = [], []
-    for where, record in _lines(path):
+    for where, record in _records(path, path.read_bytes().splitlines()):
         prompts.append(record.get("prompt"))
         if "question_id" in record:
             rows.append((where, str(record["question_id"]), _text(record, "text", where)))
@@ -146,8 +143,8 @@ def write_llava_answers(
                 print(json.dumps(row, ensure_ascii=False), file=stream)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+def _records(path: Path, lines: Sequence[bytes]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:
             record = json.loads(line)
