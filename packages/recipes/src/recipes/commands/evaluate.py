@@ -59,7 +59,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         if options.answers is not None:
             answers = read_answers(options.answers, items)
         else:
-            settings, model = _answer(options, asked, items, prompts, unusable, world)
+            settings, model = _answer(options, asked, prompt, items, prompts, unusable, world)
             world.wait()
             answers = written_answers(options.output, prompts) if world.first else {}
         left_out = world.total(unusable.number)
@@ -116,13 +116,13 @@ def _prompt(asked: Benchmark, options: argparse.Namespace) -> Prompt:
 def _answer(
     options: argparse.Namespace,
     asked: Benchmark,
+    prompt: Prompt,
     items: Sequence[Item],
     prompts: Mapping[str, str],
     unusable: Unusable,
     world: Ranks,
 ) -> tuple[Settings, VisionLanguageModel]:
     """Answer what is not answered yet, and return how, and the model."""
-    prompt = _prompt(asked, options)
     options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
     sizes = _first_sizes(items)
     model = opened(options, sizes, prompts[items[0].key], batch_size=min(options.batch_size, len(items)))

@@ -72,7 +72,6 @@ class Asker:
         sample = self.model.processor.encode_prompt(
             pictures,
             [Turn("user", asked_text(self.how.prompt, item))],
-            key=item.key,
             like=None if before is None else before.sample,
         )
         self._shown = _Shown(names, pictures, sample)
