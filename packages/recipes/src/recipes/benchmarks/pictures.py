@@ -1,12 +1,10 @@
 """The pictures of questions, which are found when they are needed."""
 
-import base64
-import binascii
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
-from recipes.reading.pictures import MAX_BYTES, PictureFolder, Source
+from recipes.reading.pictures import PictureFolder, Source, from_base64
 from recipes.reading.reader import Reader
 from recipes.reading.table_reader import TableReader
 
@@ -84,12 +82,7 @@ class WrittenPicture:
         return picture_digest(self.text.encode())
 
     def find(self) -> Source:
-        if len(self.text) * 3 // 4 > MAX_BYTES:
-            raise ValueError(f"{self.where}: a picture of more than {MAX_BYTES // 10**6} MB is written out")
-        try:
-            return base64.b64decode(self.text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ValueError(f"{self.where}: the picture that is written out is not base64 ({error})") from error
+        return from_base64(self.text, self.where)
 
 
 def picture_digest(content: bytes) -> str:

@@ -169,9 +169,22 @@ def _written_out(uri: str, where: str) -> bytes:
     begin = BASE64_URI.match(uri)
     if begin is None:
         raise ValueError(f"{where}: {uri[:40]!r} is not understood, expected data:image/png;base64, or the like")
-    if (len(uri) - begin.end()) * 3 // 4 > MAX_BYTES:
+    return from_base64(uri[begin.end() :], where)
+
+
+def from_base64(text: str, where: str) -> bytes:
+    """The bytes of a picture that is written out.
+
+    Args:
+        text: in base64.
+        where: its location, for messages.
+
+    Raises:
+        ValueError: if it is not base64, or larger than `MAX_BYTES`.
+    """
+    if len(text) * 3 // 4 > MAX_BYTES:
         raise ValueError(f"{where}: a picture of more than {MAX_BYTES // 10**6} MB is written out: put it into a file")
     try:
-        return base64.b64decode(uri[begin.end() :], validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"{where}: the picture that is written out is not base64 ({error})") from error
