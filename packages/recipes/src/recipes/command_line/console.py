@@ -14,6 +14,8 @@ PARSERS_WORDS = ("Does not validate against any of the Union subtypes", "Problem
 LONGEST_LINE = 1000
 BROKEN_PIPE = 141
 """Exit code of a shell for a command that was ended by SIGPIPE."""
+INTERRUPTED = 130
+"""Exit code of a shell for a command that was ended by Ctrl-C."""
 CLASS_PATH = re.compile("Problem with given class_path '(.+?)'")
 
 
@@ -56,6 +58,19 @@ def short_errors() -> Iterator[None]:
         message = "\n".join([_said(error), *getattr(error, "__notes__", [])])
         sys.stderr.write(f"error: {_clipped(message)}\n(FOVEAL_TRACEBACK=1 in the environment shows where)\n")
         raise SystemExit(1) from error
+
+
+@contextmanager
+def interrupts_end() -> Iterator[None]:
+    """Turn Ctrl-C into the exit code of a command that it ends, without a traceback.
+
+    Raises:
+        SystemExit: with 130 on an interrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _said(error: Exception) -> str:

@@ -20,7 +20,7 @@ from recipes.acuity_chart.readers import Candidate
 from recipes.acuity_chart.reading import READABLE, Chart, Reading, read_chart
 from recipes.acuity_chart.results import said, write_answers, write_results
 from recipes.acuity_chart.seams import joined
-from recipes.command_line.console import calm, short_errors, stop
+from recipes.command_line.console import calm, interrupts_end, short_errors, stop
 from recipes.comparison.acuity import RESULTS
 from recipes.progress.counted import CountedLine
 
@@ -42,11 +42,8 @@ def main(options: argparse.Namespace) -> None:
         sizes = None if options.sizes is None else tuple(map(picture_size, options.sizes))
     except ArgumentTypeError as error:
         stop(f"--sizes: {error}")
-    try:
-        with short_errors():
-            _test(options, sizes)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with interrupts_end(), short_errors():
+        _test(options, sizes)
 
 
 def _test(options: argparse.Namespace, sizes: tuple[Size, ...] | None) -> None:

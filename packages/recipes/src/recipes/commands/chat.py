@@ -12,7 +12,7 @@ from foveal.models import VisionLanguageModel, generate
 from recipes.answering.conversation import Conversation, Picture
 from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
-from recipes.command_line.console import calm, short_errors
+from recipes.command_line.console import calm, interrupts_end, short_errors
 from recipes.reading.pictures import picture_at, read_picture
 
 HELP = """\
@@ -40,16 +40,13 @@ def main(options: argparse.Namespace) -> None:
         sys.stdin.reconfigure(errors="surrogateescape")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    try:
-        with short_errors():
-            pictures = [_read(path) for path in options.images]
-            model = opened(options, [Size.of(picture.image.size) for picture in pictures], "")
-            options.cuda_graphs = takes_graphs(model, options)
-            conversation = Conversation(model.processor.template)
-            conversation.waiting += pictures
-            _talk(model, conversation, options)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with interrupts_end(), short_errors():
+        pictures = [_read(path) for path in options.images]
+        model = opened(options, [Size.of(picture.image.size) for picture in pictures], "")
+        options.cuda_graphs = takes_graphs(model, options)
+        conversation = Conversation(model.processor.template)
+        conversation.waiting += pictures
+        _talk(model, conversation, options)
 
 
 def _talk(model: VisionLanguageModel, conversation: Conversation, options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from recipes.answering.questions import Unusable
 from recipes.benchmarks.benchmark import Benchmark, Prompt
 from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
-from recipes.command_line.console import calm, remark, short_errors
+from recipes.command_line.console import calm, interrupts_end, remark, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.looked import looked_at
@@ -38,11 +38,8 @@ def main(options: argparse.Namespace) -> None:
         SystemExit: with 1 for unusable input, with 130 on an interrupt.
     """
     calm()
-    try:
-        with short_errors():
-            _evaluate(options)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with interrupts_end(), short_errors():
+        _evaluate(options)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from foveal.core import Box
 from foveal.models import Explanation, explain
 from recipes.answering.model import opened
-from recipes.command_line.console import calm, short_errors
+from recipes.command_line.console import calm, interrupts_end, short_errors
 from recipes.reading.pictures import picture_at, picture_size, read_picture
 from recipes.reports.relevance import WORDS, draw_answer, draw_queries, draw_words
 from recipes.reports.relevance_numbers import numbers_of
@@ -28,11 +28,8 @@ def main(options: argparse.Namespace) -> None:
         SystemExit: with 1 for unusable input, with 130 on an interrupt.
     """
     calm()
-    try:
-        with short_errors():
-            _explain(options)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with interrupts_end(), short_errors():
+        _explain(options)
 
 
 def _explain(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from recipes.answering.answers import in_batches, line_of, unanswered
 from recipes.answering.interrupt import interruptible
 from recipes.answering.model import opened, takes_graphs
 from recipes.answering.questions import Question, QuestionFile, Unusable
-from recipes.command_line.console import calm, short_errors
+from recipes.command_line.console import calm, interrupts_end, short_errors
 from recipes.progress.counted import CountedLine
 from recipes.reading.pictures import picture_at, picture_size, read_for
 
@@ -26,14 +26,11 @@ def main(options: argparse.Namespace) -> None:
         SystemExit: with 1 for unusable input, with 130 on an interrupt.
     """
     calm()
-    try:
-        with short_errors():
-            if options.data is None:
-                _answer_one(options)
-            else:
-                _answer_file(options)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with interrupts_end(), short_errors():
+        if options.data is None:
+            _answer_one(options)
+        else:
+            _answer_file(options)
 
 
 def _answer_one(options: argparse.Namespace) -> None:

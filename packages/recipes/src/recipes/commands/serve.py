@@ -7,7 +7,7 @@ import sys
 
 from foveal.core import Size
 from recipes.answering.model import opened
-from recipes.command_line.console import calm, short_errors
+from recipes.command_line.console import calm, interrupts_end, short_errors
 from recipes.reading.extras import extra
 
 PICTURE = Size(672, 672)
@@ -27,11 +27,8 @@ def main(options: argparse.Namespace) -> None:
         SystemExit: with 1 for unusable input, with 130 on an interrupt before the server listens.
     """
     calm()
-    try:
-        with short_errors():
-            _serve(options)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with interrupts_end(), short_errors():
+        _serve(options)
 
 
 def _serve(options: argparse.Namespace) -> None:
