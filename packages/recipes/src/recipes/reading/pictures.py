@@ -169,7 +169,7 @@ def _written_out(uri: str, where: str) -> bytes:
     begin = BASE64_URI.match(uri)
     if begin is None:
         raise ValueError(f"{where}: {uri[:40]!r} is not understood, expected data:image/png;base64, or the like")
-    if (len(uri) - begin.end()) * 3 // 4 > MAX_BYTES:
+    if (len(uri) - begin.end()) * 3 // 4 - uri[-2:].count("=") > MAX_BYTES:
         raise ValueError(f"{where}: a picture of more than {MAX_BYTES // 10**6} MB is written out: put it into a file")
     try:
         return base64.b64decode(uri[begin.end() :], validate=True)
