@@ -25,6 +25,7 @@ from recipes.command_line.console import calm
 from recipes.data.pages import PageSettings, draw_page
 from tools.bench.default_run import module
 from tools.bench.malformed import malformed
+from tools.bench.quantize import memory
 from tools.bench.serving_clients import Counted, ask, leave, metric, refused
 from tools.bench.timing import machine
 
@@ -54,12 +55,6 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
         process.wait(60)
 
 
-def memory(process: int) -> float:
-    """MB of a process that are in memory."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1000  # type: ignore[index]
-
-
 def loaded(
     url: str, process: int, pictures: list[bytes], *, turns: int, part: float
 ) -> tuple[Counted, Counted, list[float]]:
@@ -72,7 +67,7 @@ def loaded(
             counted.seconds += one.seconds
             counted.reasons += one.reasons
             counted.spent += one.spent
-        used.append(memory(process))
+        used.append(memory("VmRSS", process) / 1e6)
         print(f"turn {turn}: {len(together.seconds)} answers, {used[-1]:.0f} MB", file=sys.stderr, flush=True)
     return alone, together, used
 
