@@ -42,10 +42,14 @@ def picture(width=60, height=40, seed=0):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
 
 
-def data_url(image):
+def encoded(image):
     file = io.BytesIO()
     image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()
+
+
+def data_url(image):
+    return f"data:image/png;base64,{base64.b64encode(encoded(image)).decode()}"
 
 
 def asked(text, *images):

@@ -90,13 +90,13 @@ def main() -> None:
     given = parser.parse_args()
     calm()
     turns, part, hostile = (2, 0.03, 80) if given.tiny else (given.minutes, 1.0, 1000)
-    pictures = [draw_page(PageSettings(), 0, number).image for number in range(64)]
+    pictures = [_encoded(draw_page(PageSettings(), 0, number).image) for number in range(64)]
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (url, process):
-        alone, together, used = loaded(url, process, list(map(_encoded, pictures)), turns=turns, part=part)
+        alone, together, used = loaded(url, process, pictures, turns=turns, part=part)
         statuses = refused(url, list(malformed(hostile, MODEL, pictures[0])))
-        asyncio.run(leave(url, MODEL, _encoded(pictures[0]), clients=CLIENTS))
+        asyncio.run(leave(url, MODEL, pictures[0], clients=CLIENTS))
         seconds = freed(url)
-        after = asyncio.run(ask(url, MODEL, [_encoded(pictures[0])], clients=1, seconds=0.1, seed=0))
+        after = asyncio.run(ask(url, MODEL, pictures[:1], clients=1, seconds=0.1, seed=0))
     print(f"{machine()}; load of the machine {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores\n")
     print("| clients | answers | lost | answers/s | times one client | half within | 99 of 100 within |")
     print("|---|---|---|---|---|---|---|")
