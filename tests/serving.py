@@ -58,6 +58,14 @@ def asked(text, *images):
     return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
 
 
+QUESTIONS = [
+    ("What?", [picture()]),
+    ("And this?", []),
+    ("Both?", [picture(), picture(20, 90, seed=1)]),
+    ("?", [picture()]),
+]
+
+
 class Running:
     """A server that listens, and clients for it."""
 
@@ -67,6 +75,10 @@ class Running:
 
     def client(self, key="none"):
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+    def ask(self, text, *images, model="uhd", **options):
+        """The response to one user message, or its chunks if `stream` is among the options."""
+        return self.client().chat.completions.create(model=model, messages=asked(text, *images), **options)
 
     def metric(self, name, **labels):
         registry = next(iter(self.service.workers.values())).metrics.registry

@@ -127,7 +127,7 @@ def test_routes(served):
         assert answer.status_code == status
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4'; there are uhd"):
-        served.client().chat.completions.create(model="gpt-4", messages=asked("What?"))
+        served.ask("What?", model="gpt-4")
 
 
 def test_a_key():
