@@ -22,15 +22,26 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def reports(page: Any, *own: str) -> list[str]:
+    """What a page reports on its console, and what it asks the network for; the list grows with the page's life.
+
+    Args:
+        page: a tab that has loaded nothing yet.
+        own: beginnings of addresses that it may ask for, beside those of `data:`.
+    """
+    said: list[str] = []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("request", lambda asked: asked.url.startswith((*own, "data:")) or said.append(f"asks {asked.url}"))
+    return said
+
+
 @pytest.fixture
 def tab(chromium: Any) -> Iterator[Any]:
     """A tab of that browser; whatever it reports on its console, and whatever it asks the network for, is an error."""
     page = chromium.new_page(viewport={"width": 1000, "height": 800})
     page.set_default_timeout(10_000)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(f"error: {error}"))
-    page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or said.append(f"asks {asked.url}"))
+    said = reports(page, "file:")
     yield page
     page.close()
     assert said == []

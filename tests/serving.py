@@ -42,16 +42,28 @@ def picture(width=60, height=40, seed=0):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
 
 
-def data_url(image):
+def encoded(image):
     file = io.BytesIO()
     image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()
+
+
+def data_url(image):
+    return f"data:image/png;base64,{base64.b64encode(encoded(image)).decode()}"
 
 
 def asked(text, *images):
     """One user message, pictures first."""
     parts = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in images]
     return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+
+
+QUESTIONS = [
+    ("What?", [picture()]),
+    ("And this?", []),
+    ("Both?", [picture(), picture(20, 90, seed=1)]),
+    ("?", [picture()]),
+]
 
 
 class Running:
@@ -63,6 +75,10 @@ class Running:
 
     def client(self, key="none"):
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+    def ask(self, text, *images, model="uhd", **options):
+        """The response to one user message, or its chunks if `stream` is among the options."""
+        return self.client().chat.completions.create(model=model, messages=asked(text, *images), **options)
 
     def metric(self, name, **labels):
         registry = next(iter(self.service.workers.values())).metrics.registry

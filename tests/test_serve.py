@@ -5,16 +5,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.serving import asked, data_url, picture, running, tiny_model
+from tests.serving import QUESTIONS, asked, data_url, picture, running, tiny_model
 
 from foveal.models import IMAGE_TOKEN_ID, Turn, answer
-
-QUESTIONS = [
-    ("What?", [picture()]),
-    ("And this?", []),
-    ("Both?", [picture(), picture(20, 90, seed=1)]),
-    ("?", [picture()]),
-]
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +23,14 @@ def served(model):
 
 def test_an_answer_is_that_of_python(served, model):
     for text, pictures in QUESTIONS:
-        given = served.client().chat.completions.create(model="uhd", messages=asked(text, *pictures), max_tokens=12)
+        given = served.ask(text, *pictures, max_tokens=12)
         (choice,) = given.choices
         assert choice.message.content == answer(model, pictures, text, max_new_tokens=12)
         assert choice.finish_reason in ("stop", "length")
 
 
 def test_usage_counts_text_and_visual_tokens(served, model):
-    usage = served.client().chat.completions.create(model="uhd", messages=asked("What?", picture())).usage
+    usage = served.ask("What?", picture()).usage
     sample = model.processor.encode_prompt([picture()], [Turn("user", "<image>\nWhat?")])
     visual = int((sample.input_ids == IMAGE_TOKEN_ID).sum())
     assert usage.prompt_tokens == len(sample.input_ids)
@@ -49,13 +42,8 @@ def test_usage_counts_text_and_visual_tokens(served, model):
 
 def test_streamed_pieces_are_the_answer(served, model):
     for text, pictures in QUESTIONS:
-        stream = served.client().chat.completions.create(
-            model="uhd",
-            messages=asked(text, *pictures),
-            max_completion_tokens=12,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
+        usage_too = {"stream": True, "stream_options": {"include_usage": True}}
+        stream = served.ask(text, *pictures, max_completion_tokens=12, **usage_too)
         first, *pieces, end, usage = stream
         assert first.choices[0].delta.role == "assistant"
         assert "".join(each.choices[0].delta.content for each in pieces) == answer(
@@ -89,11 +77,7 @@ def test_a_conversation(served, model):
 
 def test_an_answer_ends_at_a_stop_text(served):
     def ask(**options):
-        (choice,) = (
-            served.client()
-            .chat.completions.create(model="uhd", messages=asked("What?", picture()), max_tokens=12, **options)
-            .choices
-        )
+        (choice,) = served.ask("What?", picture(), max_tokens=12, **options).choices
         return choice.message.content, choice.finish_reason
 
     whole, _ = ask()
@@ -104,14 +88,8 @@ def test_an_answer_ends_at_a_stop_text(served):
 
 def test_a_seed_repeats_a_sampled_answer(served):
     def ask(seed):
-        return (
-            served.client()
-            .chat.completions.create(
-                model="uhd", messages=asked("What?", picture()), temperature=1.5, top_p=0.9, seed=seed
-            )
-            .choices[0]
-            .message.content
-        )
+        given = served.ask("What?", picture(), temperature=1.5, top_p=0.9, seed=seed)
+        return given.choices[0].message.content
 
     answers = {ask(seed) for seed in (1, 2, 3)}
     assert len(answers) > 1
@@ -120,7 +98,7 @@ def test_a_seed_repeats_a_sampled_answer(served):
 
 def test_a_picture_is_encoded_once(model):
     def ask(server, image):
-        return server.client().chat.completions.create(model="uhd", messages=asked("What?", image)).choices[0].message
+        return server.ask("What?", image).choices[0].message
 
     def encoded(server):
         return server.metric("foveal_pictures_total", model="uhd", **{"from": "encoded"})
@@ -142,13 +120,13 @@ def test_two_checkpoints(model):
         assert [each.id for each in client.models.list()] == ["one", "two"]
         assert client.models.retrieve("two").id == "two"
         for name, each in (("one", model), ("two", other)):
-            given = client.chat.completions.create(model=name, messages=asked("What?", picture()), max_tokens=9)
+            given = server.ask("What?", picture(), model=name, max_tokens=9)
             assert given.model == name
             assert given.choices[0].message.content == answer(each, picture(), "What?", max_new_tokens=9)
 
 
 def test_metrics_are_prometheus(served):
-    served.client().chat.completions.create(model="uhd", messages=asked("What?", picture()))
+    served.ask("What?", picture())
     text = httpx.get(f"{served.url}/metrics").text
     for name in ("foveal_answers_total", "foveal_tokens_total", "foveal_first_token_seconds_bucket", "foveal_waiting"):
         assert f"{name}{{" in text

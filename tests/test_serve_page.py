@@ -1,6 +1,7 @@
 """The web page in a real browser: Debian's Chromium, driven by playwright."""
 
 import pytest
+from tests.browser import reports
 from tests.serving import picture, running, tiny_model
 
 from foveal.core import Size
@@ -26,25 +27,21 @@ def served(models):
 @pytest.fixture
 def open_page(chromium, served):
     """Opens the page in a window of its own; nothing may be wrong in its console at the end."""
-    contexts, said = [], []
-
-    def is_foreign(url):
-        return not url.startswith((served.url, "data:"))
+    contexts, lists = [], []
 
     def opened(**options):
         context = chromium.new_context(**({"viewport": DESK} | options))
-        contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if is_foreign(request.url) else None)
+        contexts.append(context)
+        lists.append(reports(page, served.url))
         page.goto(served.url)
         return page
 
     yield opened
     for context in contexts:
         context.close()
-    assert said == []
+    # What Chromium calls verbose are its hints to authors.
+    assert [each for said in lists for each in said if not each.startswith("verbose:")] == []
 
 
 @pytest.fixture

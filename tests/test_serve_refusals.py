@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 from PIL import Image
-from tests.serving import asked, data_url, picture, running, tiny_model
+from tests.serving import asked, data_url, encoded, picture, running, tiny_model
 from tools.bench.malformed import malformed
 
 QUESTION = {"model": "uhd", "messages": asked("What?", picture())}
@@ -127,7 +127,7 @@ def test_routes(served):
         assert answer.status_code == status
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4'; there are uhd"):
-        served.client().chat.completions.create(model="gpt-4", messages=asked("What?"))
+        served.ask("What?", model="gpt-4")
 
 
 def test_a_key():
@@ -158,7 +158,7 @@ def test_malformed_requests(served):
     """A hundred that `tools.bench.serving` sends a thousand of."""
     here = str(Path(__file__).parents[1])
     with httpx.Client(timeout=20) as client:
-        for number, body in enumerate(malformed(100, "uhd", picture())):
+        for number, body in enumerate(malformed(100, "uhd", encoded(picture()))):
             answer = client.post(
                 f"{served.url}/v1/chat/completions", content=body, headers={"content-type": "application/json"}
             )

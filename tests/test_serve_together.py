@@ -4,20 +4,19 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest
 from PIL import Image
-from tests.serving import Gate, asked, picture, running, tiny_model, until
+from tests.serving import QUESTIONS, Gate, asked, picture, running, tiny_model, until
 
 from foveal.models import answer
 
-QUESTIONS = [
-    ("What?", [picture()]),
-    ("And this?", []),
-    ("Both?", [picture(), picture(20, 90, seed=1)]),
-    ("?", [picture()]),
-]
+
+def text_of(server, question):
+    text, pictures = question
+    return server.ask(text, *pictures, max_tokens=12).choices[0].message.content
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +28,9 @@ def test_questions_that_come_together_are_answered_together(model, monkeypatch):
     expected = [answer(model, pictures, text, max_new_tokens=12) for text, pictures in QUESTIONS]
     gate = Gate(monkeypatch)
     with running({"uhd": model}) as server, ThreadPoolExecutor(4) as pool:
-
-        def ask(question):
-            text, pictures = question
-            given = server.client().chat.completions.create(model="uhd", messages=asked(text, *pictures), max_tokens=12)
-            return given.choices[0].message.content
-
-        first = pool.submit(ask, QUESTIONS[0])
+        first = pool.submit(text_of, server, QUESTIONS[0])
         until(lambda: server.metric("foveal_running", model="uhd") == 1)
-        others = [pool.submit(ask, question) for question in QUESTIONS[1:]]
+        others = [pool.submit(text_of, server, question) for question in QUESTIONS[1:]]
         until(lambda: server.metric("foveal_waiting", model="uhd") == 3)
         gate.let(1)
         # They join the first at its next token.
@@ -62,7 +55,7 @@ def test_a_client_that_leaves_frees_its_place(model, monkeypatch, stream):
         until(lambda: server.service.state.active == 0, "the place was not freed: it")
         gate.open()
         until(lambda: server.metric("foveal_answers_total", model="uhd", end="left") == 1)
-        assert server.client().chat.completions.create(model="uhd", messages=asked("And?")).choices
+        assert server.ask("And?").choices
         # The answer that was left had up to 400 tokens; hardly any were made.
         assert server.metric("foveal_tokens_total", model="uhd", kind="answer") < 50
 
@@ -93,13 +86,7 @@ def test_a_language_model_that_none_can_join(monkeypatch):
     model = tiny_model()
     monkeypatch.setattr("foveal.models.generation.running_batch.joins", lambda _: False)
     with running({"uhd": model}) as server, ThreadPoolExecutor(4) as pool:
-
-        def ask(question):
-            text, pictures = question
-            given = server.client().chat.completions.create(model="uhd", messages=asked(text, *pictures), max_tokens=12)
-            return given.choices[0].message.content
-
-        answers = list(pool.map(ask, QUESTIONS))
+        answers = list(pool.map(partial(text_of, server), QUESTIONS))
     assert answers == [answer(model, pictures, text, max_new_tokens=12) for text, pictures in QUESTIONS]
 
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 import httpx
 import pytest
 from PIL import Image
-from tests.serving import Gate, asked, data_url, picture, running, tiny_model, until
+from tests.serving import Gate, data_url, picture, running, tiny_model, until
 
 from foveal.core import Size
 from foveal.models import explain
@@ -56,12 +56,10 @@ def test_where_the_model_looked(served, model):
 def test_an_explanation_does_not_disturb_an_answer(model, monkeypatch):
     """It is computed between two tokens, in the same thread."""
     with running({"uhd": model}) as server:
-        expected = server.client().chat.completions.create(model="uhd", messages=asked("?", picture()), max_tokens=12)
+        expected = server.ask("?", picture(), max_tokens=12)
     gate = Gate(monkeypatch)
     with running({"uhd": model}) as server:
-        stream = server.client().chat.completions.create(
-            model="uhd", messages=asked("?", picture()), max_tokens=12, stream=True
-        )
+        stream = server.ask("?", picture(), max_tokens=12, stream=True)
         until(lambda: server.metric("foveal_running", model="uhd") == 1)
         later = server.service.workers["uhd"].call(lambda: explain(model, picture(), "What?", "It is."))
         assert not later.done()

@@ -1,13 +1,10 @@
 """Requests for chat completions that no server should answer, made from a good one."""
 
 import base64
-import io
 import json
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
-
-from PIL.Image import Image
 
 ODD: tuple[Any, ...] = (
     None,
@@ -29,16 +26,14 @@ ODD: tuple[Any, ...] = (
 """Values that are wrong almost everywhere."""
 
 
-def malformed(number: int, model: str, picture: Image) -> Iterator[bytes]:
+def malformed(number: int, model: str, picture: bytes) -> Iterator[bytes]:
     """Bodies of requests, each with one thing wrong; the same ones every time.
 
     Args:
         number: how many.
         model: name of a model that is served.
-        picture: a good one.
+        picture: a good one, as a PNG.
     """
-    file = io.BytesIO()
-    picture.save(file, "PNG")
     draw = random.Random(0)
     ways: tuple[Callable[[random.Random, str, bytes], bytes], ...] = (
         _cut_json,
@@ -51,7 +46,7 @@ def malformed(number: int, model: str, picture: Image) -> Iterator[bytes]:
         _odd_bytes,
     )
     for each in range(number):
-        yield ways[each % len(ways)](draw, model, file.getvalue())
+        yield ways[each % len(ways)](draw, model, picture)
 
 
 def good(model: str, picture: bytes) -> dict[str, Any]:

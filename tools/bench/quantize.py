@@ -92,9 +92,9 @@ def warmed_up() -> int:
     return memory("VmRSS")
 
 
-def memory(field: str) -> int:
-    """Bytes of this process, as counted by the system."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+def memory(field: str, process: int | str = "self") -> int:
+    """Bytes of a process, by default of this one, as counted by the system."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 

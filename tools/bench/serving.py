@@ -25,6 +25,7 @@ from recipes.command_line.console import calm
 from recipes.data.pages import PageSettings, draw_page
 from tools.bench.default_run import module
 from tools.bench.malformed import malformed
+from tools.bench.quantize import memory
 from tools.bench.serving_clients import Counted, ask, leave, metric, refused
 from tools.bench.timing import machine
 
@@ -54,12 +55,6 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
         process.wait(60)
 
 
-def memory(process: int) -> float:
-    """MB of a process that are in memory."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1000  # type: ignore[index]
-
-
 def loaded(
     url: str, process: int, pictures: list[bytes], *, turns: int, part: float
 ) -> tuple[Counted, Counted, list[float]]:
@@ -72,7 +67,7 @@ def loaded(
             counted.seconds += one.seconds
             counted.reasons += one.reasons
             counted.spent += one.spent
-        used.append(memory(process))
+        used.append(memory("VmRSS", process) / 1e6)
         print(f"turn {turn}: {len(together.seconds)} answers, {used[-1]:.0f} MB", file=sys.stderr, flush=True)
     return alone, together, used
 
@@ -95,13 +90,13 @@ def main() -> None:
     given = parser.parse_args()
     calm()
     turns, part, hostile = (2, 0.03, 80) if given.tiny else (given.minutes, 1.0, 1000)
-    pictures = [draw_page(PageSettings(), 0, number).image for number in range(64)]
+    pictures = [_encoded(draw_page(PageSettings(), 0, number).image) for number in range(64)]
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (url, process):
-        alone, together, used = loaded(url, process, list(map(_encoded, pictures)), turns=turns, part=part)
+        alone, together, used = loaded(url, process, pictures, turns=turns, part=part)
         statuses = refused(url, list(malformed(hostile, MODEL, pictures[0])))
-        asyncio.run(leave(url, MODEL, _encoded(pictures[0]), clients=CLIENTS))
+        asyncio.run(leave(url, MODEL, pictures[0], clients=CLIENTS))
         seconds = freed(url)
-        after = asyncio.run(ask(url, MODEL, [_encoded(pictures[0])], clients=1, seconds=0.1, seed=0))
+        after = asyncio.run(ask(url, MODEL, pictures[:1], clients=1, seconds=0.1, seed=0))
     print(f"{machine()}; load of the machine {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores\n")
     print("| clients | answers | lost | answers/s | times one client | half within | 99 of 100 within |")
     print("|---|---|---|---|---|---|---|")

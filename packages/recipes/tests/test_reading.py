@@ -1,5 +1,6 @@
 """JSON and JSONL as people have them, whatever the suffix says."""
 
+import base64
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from foveal.models import BadImageError
 from recipes.answering.questions import QuestionFile, Unusable
 from recipes.reading.json_file import read_values
-from recipes.reading.pictures import PictureFolder, named_pictures
+from recipes.reading.pictures import MAX_BYTES, PictureFolder, named_pictures
 
 SEPARATORS = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg"
 
@@ -116,3 +117,15 @@ def test_names_of_pictures(tmp_path):
     for wrong in ("a\0b", "a" * 5000):
         with pytest.raises(ValueError, match=r"here: 'a.* is no name of a file"):
             PictureFolder(tmp_path).find(wrong, "here")
+
+
+@pytest.mark.parametrize("fewer", [0, 1, 2])
+def test_the_largest_picture_that_is_written_out(tmp_path, fewer):
+    """Its size is that of its bytes, not of their base64, whose padding differs."""
+
+    def found(size):
+        return PictureFolder(tmp_path).find(f"data:image/png;base64,{base64.b64encode(bytes(size)).decode()}", "here")
+
+    assert len(found(MAX_BYTES - fewer)) == MAX_BYTES - fewer
+    with pytest.raises(ValueError, match="here: a picture of more than 20 MB is written out"):
+        found(MAX_BYTES + 1 + fewer)

@@ -61,6 +61,33 @@ def read_for(processor: Processor, source: Source) -> Image | Draft:
     return render_page(source) if isinstance(source, PdfPage) else processor.read(source)
 
 
+def written_out(uri: str, where: str, advice: str = "put it into a file") -> bytes:
+    """The encoded picture that is written out as `data:image/...;base64,`.
+
+    Args:
+        uri: begins with `data:`.
+        where: its location, for messages.
+        advice: what to do with one that is too large.
+
+    Raises:
+        ValueError: if it is not base64, or larger than `MAX_BYTES`.
+    """
+    begin = BASE64_URI.match(uri)
+    if begin is None:
+        raise ValueError(f"{where}: {uri[:40]!r} is not understood, expected data:image/png;base64, or the like")
+    return from_base64(uri[begin.end() :], where, advice)
+
+
+def from_base64(text: str, where: str, advice: str = "put it into a file") -> bytes:
+    """The encoded picture that is written out in base64; arguments and errors are those of `written_out`."""
+    if len(text) * 3 // 4 - text[-2:].count("=") > MAX_BYTES:
+        raise ValueError(f"{where}: a picture of more than {MAX_BYTES // 10**6} MB is written out: {advice}")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"{where}: the picture that is written out is not base64 ({error})") from error
+
+
 def named_pictures(record: Mapping[str, Any], where: str) -> list[str]:
     """The pictures under `image` or `images`: a name or a list of names; null and an empty name mean no picture.
 
@@ -108,7 +135,7 @@ class PictureFolder:
             ValueError: as for `file`; if an embedded picture is not base64, or larger than `MAX_BYTES`.
         """
         if name.startswith("data:"):
-            return _written_out(name, where)
+            return written_out(name, where)
         path, page = self.file(name, where), pdf_page(name)
         return replace(page, path=path) if page else path
 
@@ -163,28 +190,3 @@ def _names(value: Any, where: str) -> list[str]:
     if "" in names:
         raise ValueError(f"{where}: name {names.index('') + 1} of {len(names)} is empty")
     return names
-
-
-def _written_out(uri: str, where: str) -> bytes:
-    begin = BASE64_URI.match(uri)
-    if begin is None:
-        raise ValueError(f"{where}: {uri[:40]!r} is not understood, expected data:image/png;base64, or the like")
-    return from_base64(uri[begin.end() :], where)
-
-
-def from_base64(text: str, where: str) -> bytes:
-    """The bytes of a picture that is written out.
-
-    Args:
-        text: in base64.
-        where: its location, for messages.
-
-    Raises:
-        ValueError: if it is not base64, or larger than `MAX_BYTES`.
-    """
-    if len(text) * 3 // 4 > MAX_BYTES:
-        raise ValueError(f"{where}: a picture of more than {MAX_BYTES // 10**6} MB is written out: put it into a file")
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(f"{where}: the picture that is written out is not base64 ({error})") from error

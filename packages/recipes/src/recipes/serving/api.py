@@ -22,6 +22,7 @@ ONLY = {
 """What would change the answer but is not supported, and the value that changes nothing."""
 MOST_STOPS, LONGEST_STOP = 4, 200
 MOST_MESSAGES = 1000
+Nothing = Annotated[list[Any], Field(max_length=0)]
 
 
 class Strict(BaseModel):
@@ -65,7 +66,7 @@ class Message(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
     refusal: None = None
-    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    annotations: Nothing | None = None
     audio: None = None
     function_call: None = None
     tool_calls: None = None
@@ -94,7 +95,6 @@ Stop = Annotated[
     BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None),
 ]
 Tokens = Annotated[int, Field(ge=1)]
-Nothing = Annotated[list[Any], Field(max_length=0)]
 
 
 class ChatRequest(Strict):

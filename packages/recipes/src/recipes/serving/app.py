@@ -1,7 +1,6 @@
 """The routes of the server."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -24,7 +23,6 @@ from recipes.serving.prompts import picture_urls, prompt_of, settings_of, turns_
 from recipes.serving.responses import DONE, Reply, event
 from recipes.serving.worker import Worker, worker_of
 
-logger = logging.getLogger(__name__)
 LONGEST_SAID = 200
 PREPARED_TOGETHER = 2
 """Requests whose pictures are decoded at a time; each may take the memory of fifty million pixels."""

@@ -57,8 +57,24 @@ class PrintedSettings:
             raise ValueError(f"area {self.area} has no room for a line of {high} pixels: it is at least {least}")
 
     def draw(self, seed: int, index: int, *, progress: float = 1.0) -> Page:
-        """See `draw_printed`."""
-        return draw_printed(self, seed, index, progress=progress)
+        """Page number `index` of the stream `seed`; the same arguments give the same page.
+
+        The answer is the text, line by line. At `progress` 0 a page has one short number in one font, in the same
+        place; towards 1 there are more lines, characters, fonts, sizes, margins, noise and turns. In between, easy and
+        hard pages are mixed.
+
+        Args:
+            seed: seed of the stream.
+            index: number of the page in the stream.
+            progress: 0 (easiest) to 1 (full difficulty, as in these settings).
+
+        Raises:
+            ValueError: if fonts are not installed.
+        """
+        rng = random.Random(f"{seed}/{index}")
+        difficulty = rng.uniform(max(0.0, 2 * progress - 1), min(1.0, 2 * progress))
+        font = font_of(_face(self, rng, difficulty), _size(self, rng, difficulty))
+        return print_rows(_rows(self, rng, difficulty), font, self, rng, difficulty)
 
 
 @dataclass(frozen=True)
@@ -71,28 +87,6 @@ class Row:
     @property
     def text(self) -> str:
         return f"{self.left} {self.right}".strip()
-
-
-def draw_printed(settings: PrintedSettings, seed: int, index: int, *, progress: float = 1.0) -> Page:
-    """Page number `index` of the stream `seed`; the same arguments give the same page.
-
-    The answer is the text, line by line. At `progress` 0 a page has one short number in one font, in the same place;
-    towards 1 there are more lines, characters, fonts, sizes, margins, noise and turns. In between, easy and hard pages
-    are mixed.
-
-    Args:
-        settings: how pages look at `progress` 1.
-        seed: seed of the stream.
-        index: number of the page in the stream.
-        progress: 0 (easiest) to 1 (full difficulty, as in `settings`).
-
-    Raises:
-        ValueError: if fonts are not installed.
-    """
-    rng = random.Random(f"{seed}/{index}")
-    difficulty = rng.uniform(max(0.0, 2 * progress - 1), min(1.0, 2 * progress))
-    font = font_of(_face(settings, rng, difficulty), _size(settings, rng, difficulty))
-    return print_rows(_rows(settings, rng, difficulty), font, settings, rng, difficulty)
 
 
 def print_rows(

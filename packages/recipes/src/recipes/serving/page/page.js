@@ -3,7 +3,7 @@ import { ask, explain, models, views } from "./server.js";
 import { drawCut, drawRelevance } from "./drawing.js";
 
 const at = (id) => document.getElementById(id);
-let picture = null; // { url, width, height }
+let picture = null; // { url, name }
 let asking = null; // the AbortController of the questions under way
 
 const chosen = () => [...new Set([at("model").value, at("other").value])].filter(Boolean);
