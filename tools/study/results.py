@@ -67,11 +67,6 @@ class Study:
         _replace(self.folder(seed) / f"{arm}.json", [asdict(each) for each in found])
         return found
 
-    def seeds(self) -> list[int]:
-        """The seeds that have a folder."""
-        names = (path.name.removeprefix("seed-") for path in self.output.glob("seed-*"))
-        return sorted(int(name) for name in names if name.isdigit())
-
 
 def open_study(output: Path, steps: int | None, *, default: int | None) -> Study:
     """The study of a folder, which is created if needed.
