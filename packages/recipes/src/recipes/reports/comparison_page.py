@@ -68,8 +68,6 @@ def _scores(runs: Sequence[ComparedRun]) -> Iterator[str]:
             yield f'<p class="wrong">Not comparable: {text(_told(apart))}</p>\n'
         if apart := differing(flat, TOLD):
             yield f"<p>Not the same: {text(_told(apart))}</p>\n"
-        if len({each.counts["items"] for each in flat}) > 1:
-            yield '<p class="wrong">The numbers of items are not the same.</p>\n'
 
 
 def _told(apart: Mapping[str, Sequence[str]]) -> str:
