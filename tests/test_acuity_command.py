@@ -105,7 +105,8 @@ def test_a_model_of_transformers_beside_one_of_ours(chart, tmp_path):
     assert (tmp_path / "out" / "acuity.png").exists()
 
 
-def test_refused(chart, models, tmp_path):
+def test_refused(chart, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for words, code, said in (
         ((), 2, "error: give a model: a folder, a run, or a hub name"),
         (("parrot", "parrot"), 2, "error: parrot is given twice"),
@@ -118,6 +119,7 @@ def test_refused(chart, models, tmp_path):
         (("parrot", "--alphabet", "a"), 1, "error: the alphabet 'a' needs at least two characters"),
         (("parrot", "--sizes", "20x20"), 1, "error: 3 characters of 48 pixels do not fit on a page of 20x20 pixels"),
         (("nowhere",), 1, "error: there is no folder nowhere"),
+        (("parrot", "--device=cuda"), 1, "error: --device cuda: there is no GPU that torch can use"),
     ):
         found, _, errors, numbers = chart(*words)
         assert (found, numbers) == (code, None)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foveal.core import whole_file
-from recipes.run.rows import read_rows
+from recipes.run.rows import METRICS, read_rows
 
 MANIFEST = "study.json"
 
@@ -54,22 +54,18 @@ class Study:
             return None
         return [Score(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
 
-    def finish(self, seed: int, arm: str, run: Path, steps: int) -> None:
-        """Record the validations of a run that has ended after `steps` steps.
+    def finish(self, seed: int, arm: str, run: Path, steps: int) -> list[Score]:
+        """Record the validations of a run that has ended after `steps` steps, and return them.
 
         Raises:
             ValueError: if the run has no validation after its last step.
         """
-        rows = [row for row in read_rows(run / "metrics.csv")[1] if row.get("val/anls")]
+        rows = [row for row in read_rows(run / METRICS)[1] if row.get("val/anls")]
         found = [Score(int(row["step"]) + 1, float(row["val/anls"]), float(row["val/exact"])) for row in rows]
         if not found or found[-1].step != steps:
             raise ValueError(f"{run} has no validation after step {steps}: remove it, and the study trains it anew")
         _replace(self.folder(seed) / f"{arm}.json", [asdict(each) for each in found])
-
-    def seeds(self) -> list[int]:
-        """The seeds that have a folder."""
-        names = (path.name.removeprefix("seed-") for path in self.output.glob("seed-*"))
-        return sorted(int(name) for name in names if name.isdigit())
+        return found
 
 
 def open_study(output: Path, steps: int | None, *, default: int | None) -> Study:

@@ -59,9 +59,7 @@ class Training:
             ValueError: if there is no validation after the last step.
         """
         last = self.arm.stages[-1]
-        self.study.finish(self.seed, self.name, self.folder / last.name, last.steps(self.study.steps))
-        scores = self.study.scores(self.seed, self.name)
-        assert scores is not None
+        scores = self.study.finish(self.seed, self.name, self.folder / last.name, last.steps(self.study.steps))
         return scores[-1].anls
 
     def stop(self) -> None:

@@ -1,11 +1,11 @@
-"""Sizes and grids: what they accept, how they are printed, and that a type checker distinguishes them."""
+"""Sizes, grids and boxes: what they accept, how they are printed, and that a type checker distinguishes them."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.core import Grid, Size, build, describe
+from foveal.core import Box, Grid, Size, build, describe
 
 SIDES = st.integers(1, 5000)
 SWAPPED = """
@@ -42,6 +42,26 @@ def test_width_and_rows_come_first(first, second):
 
 def test_a_view_has_its_height_before_its_width():
     assert Size.of_view(torch.empty(3, 5, 7)) == Size.of_view(torch.empty(2, 3, 5, 7)) == Size(width=7, height=5)
+
+
+BOXES = st.builds(lambda x, y, width, height: Box(x, y, x + width, y + height), *[st.integers(-9, 9)] * 2, *[SIDES] * 2)
+
+
+@given(BOXES, BOXES, st.floats(-9, 99), st.floats(-9, 99))
+def test_an_overlap_has_what_is_in_both_boxes(one, other, x, y):
+    def holds(box):
+        return box is not None and box.left < x < box.right and box.top < y < box.bottom
+
+    shared = one.overlap(other)
+    assert shared == other.overlap(one)
+    assert holds(shared) == (holds(one) and holds(other))
+    assert shared is None or 0 < shared.area <= min(one.area, other.area)
+
+
+def test_boxes_that_touch_have_no_overlap():
+    assert Box(0, 0, 4, 4).overlap(Box(4, 0, 8, 4)) is None
+    assert Box(0, 0, 4, 4).overlap(Box(0, 4, 4, 8)) is None
+    assert Box(-5, -5, 5, 3).overlap(Box.whole(Size(4, 4))) == Box(0, 0, 4, 3)
 
 
 @pytest.mark.parametrize("pair", [(1,), (1, 2, 3), (1.0, 2), "12", 12, None, {"rows": 1, "columns": 2}])

@@ -99,6 +99,14 @@ def test_seams_of_plans():
     assert not seam.cuts(Box(8, 21, 12, 29))
 
 
+def test_a_view_of_padding_alone_has_no_seams():
+    class Padded(PadToSquare):
+        def regions(self, picture):
+            return [Box(0, 0, 32, 16), Box(0, 32, 16, 64)]
+
+    assert seams_of(Padded(32), Size(32, 16)) == ()
+
+
 def test_a_line_is_as_wide_as_its_font_says():
     narrow, wide = (line_of("1111", "dejavu-sans", height, DIGITS) for height in (6, 12))
     assert wide.ink.width == pytest.approx(2 * narrow.ink.width, abs=8)

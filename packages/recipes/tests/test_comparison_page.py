@@ -61,6 +61,23 @@ def test_scores_that_are_not_comparable_are_marked(tmp_path):
     assert "Not the same: preprocessing_hash: bb | dd" in words
 
 
+def test_scores_of_fewer_questions_are_marked_once(tmp_path):
+    runs = [write_scores(tmp_path / "a"), write_scores(tmp_path / "b")]
+    text = (tmp_path / "b" / "scores.json").read_text()
+    (tmp_path / "b" / "scores.json").write_text(text.replace('"items": 8', '"items": 2'))
+    words = compared(runs, tmp_path / "c.html").words
+    assert [word for word in words if "items" in word] == ["items", "Not comparable: items: 8 | 2"]
+
+
+def test_several_scores_of_a_run_are_told_apart(tmp_path):
+    own = write_log(tmp_path / "a")
+    folders = [write_scores(own / name) for name in ("one", "two")]
+    words = compared([own, write_log(tmp_path / "b")], tmp_path / "c.html").words
+    assert {f"{own}: {folder}" for folder in folders} <= set(words)
+    words = compared([own, write_scores(tmp_path / "c")], tmp_path / "c.html").words
+    assert {*(f"{own}: {folder}" for folder in folders), str(tmp_path / "c")} <= set(words)
+
+
 def test_names_are_only_texts(tmp_path):
     hostile = tmp_path / "<script>alert(1)<"
     write_log(hostile, 'step,<b>"x\n0,1\n')

@@ -100,6 +100,17 @@ class Box(NamedTuple):
         """Pixels from top to bottom."""
         return self.bottom - self.top
 
+    @property
+    def area(self) -> float:
+        """Square pixels."""
+        return self.width * self.height
+
+    def overlap(self, other: "Box") -> "Box | None":
+        """What is in both boxes; None if that has no area."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Box(left, top, right, bottom) if left < right and top < bottom else None
+
     def cells(self, grid: Grid) -> tuple["Box", ...]:
         """The equal parts of the box, row by row."""
         across = [self.left + self.width * number / grid.columns for number in range(grid.columns + 1)]

@@ -13,7 +13,12 @@ from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.views.named import PlanName
 
 Policy = Literal["raise", "skip"]
-CHOICES = {"quantize": get_args(Kind), "template": get_args(TemplateName), "plan": get_args(PlanName)}
+CHOICES = {
+    "quantize": get_args(Kind),
+    "template": get_args(TemplateName),
+    "plan": get_args(PlanName),
+    "on_bad_sample": get_args(Policy),
+}
 TEXTS = ("checkpoint", "base", "encoder", "device")
 
 
@@ -67,7 +72,7 @@ class Options:
                     f"--model_args: {name} was read as {values[name]!r}, which is not a text; a folder of that name is "
                     "./NAME"
                 )
-        for name, choices in {**CHOICES, "on_bad_sample": get_args(Policy)}.items():
+        for name, choices in CHOICES.items():
             if name in values and values[name] not in choices:
                 raise ValueError(f"--model_args: {name} is {values[name]!r}, not one of {', '.join(choices)}")
         if not isinstance(values.get("cuda_graphs", False), bool):

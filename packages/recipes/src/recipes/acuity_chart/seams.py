@@ -42,10 +42,11 @@ def seams_of(plan: ViewPlan, picture: Size) -> tuple[Seam, ...]:
     """
     found = set()
     for box in plan.regions(picture):
-        left, right = max(box.left, 0.0), min(box.right, float(picture.width))
-        top, bottom = max(box.top, 0.0), min(box.bottom, float(picture.height))
-        found |= {Seam(True, at, top, bottom) for at in (box.left, box.right) if _is_inside(at, picture.width)}
-        found |= {Seam(False, at, left, right) for at in (box.top, box.bottom) if _is_inside(at, picture.height)}
+        if (shown := box.overlap(Box.whole(picture))) is None:
+            continue  # padding alone
+        left, top, right, bottom = shown
+        found |= {Seam(True, at, top, bottom) for at in (left, right) if _is_inside(at, picture.width)}
+        found |= {Seam(False, at, left, right) for at in (top, bottom) if _is_inside(at, picture.height)}
     return tuple(sorted(found))
 
 

@@ -1,4 +1,4 @@
-"""What `predict` and `chat` share: loading a model onto its device."""
+"""What commands that answer share: the device, and loading a model onto it."""
 
 import argparse
 import sys
@@ -28,10 +28,7 @@ def opened(
     Raises:
         ValueError: if there is no such device, or not enough memory; or as `load`.
     """
-    if options.device is None:
-        options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if torch.device(options.device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {options.device}: there is no GPU that torch can use; leave the option out")
+    options.device = device_of(options.device)
     check_room_to_answer(
         options.checkpoint,
         pictures,
@@ -56,6 +53,19 @@ def opened(
         allow=options.allow_import,
     )
     return model.to(options.device)
+
+
+def device_of(named: str | None) -> str:
+    """The device that `--device` names; None: the GPU, or the CPU if there is none.
+
+    Raises:
+        ValueError: if a GPU is named and there is none.
+    """
+    if named is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(named).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {named}: there is no GPU that torch can use; leave the option out")
+    return named
 
 
 def takes_graphs(model: VisionLanguageModel, options: argparse.Namespace) -> bool:

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from recipes.acuity_chart.readers import Candidate
 from recipes.acuity_chart.reading import READABLE, Chart, Reading, read_chart
 from recipes.acuity_chart.results import said, write_answers, write_results
 from recipes.acuity_chart.seams import joined
+from recipes.answering.model import device_of
 from recipes.command_line.console import calm, interrupts_end, short_errors, stop
 from recipes.comparison.acuity import RESULTS
 from recipes.progress.counted import CountedLine
@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _test(options: argparse.Namespace, sizes: tuple[Size, ...] | None) -> None:
-    names = short_names(options.named)
+    device, names = device_of(options.device), short_names(options.named)
     conditions = [conditions_of(each) for each in options.checkpoints]
     questions = [options.question or each.question for each in conditions]
     settings = ChartSettings(
@@ -67,7 +67,6 @@ def _test(options: argparse.Namespace, sizes: tuple[Size, ...] | None) -> None:
     for number in range(chart.pages):
         # Characters that do not fit are told before weights are read.
         draw_chart_page(settings, chart.heights[0], chart.seed, number, together)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     readings = []
     with closing(CountedLine("pages read", len(candidates) * len(chart.heights) * chart.pages)) as line:
         for name, candidate, question, own in zip(names, candidates, questions, seams, strict=True):

@@ -21,6 +21,7 @@ from recipes.reports.sheet import draw_sheet
 from recipes.reports.table import print_report
 from recipes.run.folder import latest_run_folder, run_of
 from recipes.run.loss_curve import draw_loss_curve
+from recipes.run.rows import METRICS
 from recipes.run.saving import base_of_training, save_trained
 from recipes.sharding import whole_state
 from recipes.states import StateError, StateSettings, TrainingStates, find_state, is_disk_full
@@ -64,8 +65,8 @@ class FitCommand(MeasuringCommand):
         if given is None or Path(given).resolve() == before:
             return Path(os.path.relpath(before))
         folder = super().run_folder()
-        if (before / "metrics.csv").is_file():
-            shutil.copyfile(before / "metrics.csv", folder / "metrics.csv")
+        if (before / METRICS).is_file():
+            shutil.copyfile(before / METRICS, folder / METRICS)
         return folder
 
     def callbacks(self) -> list[Callback]:
@@ -123,7 +124,7 @@ class FitCommand(MeasuringCommand):
             if self.trainer.is_global_zero:
                 self.paths["predictions"] = draw_sheet(rows, self.run() / "predictions.png")
         if self.trainer.is_global_zero:
-            if (curve := draw_loss_curve(self.run() / "metrics.csv", self.run() / "loss.png")) is not None:
+            if (curve := draw_loss_curve(self.run() / METRICS, self.run() / "loss.png")) is not None:
                 self.paths["loss curve"] = curve
             print_report(scores, self.paths)
 

@@ -9,9 +9,10 @@ from recipes.comparison.acuity import RESULTS, Acuity, read_acuity
 from recipes.comparison.curves import Curve, read_curves
 from recipes.comparison.evaluations import SCORES, Evaluation, read_evaluation
 from recipes.comparison.settings import Settings, read_settings
+from recipes.run.rows import METRICS
 
-CURVES, CONFIG = "metrics.csv", "config.yaml"
-"""Not imported from what writes these files: torch would be imported, too."""
+CONFIG = "config.yaml"
+"""Not imported from what writes it: torch would be imported, too."""
 PICTURES = ("predictions.png", "acuity.png")
 SKIPPED = ("states", "checkpoint", "adapter", "base", "wandb", "tensorboard")
 """Folders of a run that hold no results."""
@@ -87,18 +88,18 @@ def read_run(path: Path) -> ComparedRun:
     run = ComparedRun(
         str(path),
         path,
-        curves=read_curves(path / CURVES) if (path / CURVES).is_file() else {},
+        curves=read_curves(path / METRICS) if (path / METRICS).is_file() else {},
         settings=read_settings(path / CONFIG) if (path / CONFIG).is_file() else None,
         evaluations=tuple(read_evaluation(file) for file in files if file.name == SCORES),
         acuity=tuple(each for file in files if file.name == RESULTS for each in read_acuity(file)),
         pictures={name: path / name for name in PICTURES if (path / name).is_file()},
     )
     if not (run.curves or run.evaluations or run.acuity):
-        inside = sorted(file.parent for file in path.glob(f"*/{CURVES}"))
+        inside = sorted(file.parent for file in path.glob(f"*/{METRICS}"))
         raise ValueError(
             f"{path} holds runs: name them, such as {inside[-1]}"
             if inside
-            else f"{path} holds no {CURVES}, {SCORES} or {RESULTS}: give the folder of a run, or a CSV file"
+            else f"{path} holds no {METRICS}, {SCORES} or {RESULTS}: give the folder of a run, or a CSV file"
         )
     return run
 

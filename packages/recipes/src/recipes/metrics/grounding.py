@@ -85,8 +85,6 @@ def written_box(text: str, size: Size, scale: BoxScale) -> Box | None:
 
 def box_iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes; 0 if one has no area."""
-    width = min(first.right, second.right) - max(first.left, second.left)
-    height = min(first.bottom, second.bottom) - max(first.top, second.top)
-    shared = max(width, 0.0) * max(height, 0.0)
-    both = first.width * first.height + second.width * second.height - shared
-    return shared / both if shared else 0.0
+    both = first.overlap(second)
+    shared = 0.0 if both is None else both.area
+    return shared / (first.area + second.area - shared) if shared else 0.0

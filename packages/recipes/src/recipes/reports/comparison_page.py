@@ -51,26 +51,23 @@ def _legend(runs: Sequence[ComparedRun]) -> str:
 
 def _scores(runs: Sequence[ComparedRun]) -> Iterator[str]:
     """A table for every benchmark and split."""
-    found: dict[tuple[str, str], list[list[Evaluation]]] = {}
-    for number, run in enumerate(runs):
+    found: dict[tuple[str, str], list[tuple[str, Evaluation]]] = {}
+    for run in runs:
         for each in run.evaluations:
-            found.setdefault((each.benchmark, each.split), [[] for _ in runs])[number].append(each)
+            found.setdefault((each.benchmark, each.split), []).append((run.name, each))
     if found:
         yield "<h2>Scores</h2>\n"
-    for (benchmark, split), evaluations in found.items():
-        flat = [each for several in evaluations for each in several]
-        columns = [(runs[number].name, each) for number, several in enumerate(evaluations) for each in several]
+    for (benchmark, split), columns in found.items():
+        owners, flat = [name for name, _ in columns], [each for _, each in columns]
         names = list(dict.fromkeys(name for each in flat for name in each.scores))
         rows = {name: [_figure(each.scores.get(name)) for each in flat] for name in names}
         rows |= {name: [str(each.counts[name]) for each in flat] for name in ("items", "missing", "unparsed")}
-        heads = [name if len(evaluations) == len(flat) else f"{name}: {each.path.parent}" for name, each in columns]
+        heads = [name if owners.count(name) == 1 else f"{name}: {each.path.parent}" for name, each in columns]
         yield _table(f"{benchmark}, {split}", heads, rows)
         if apart := differing(flat):
             yield f'<p class="wrong">Not comparable: {text(_told(apart))}</p>\n'
         if apart := differing(flat, TOLD):
             yield f"<p>Not the same: {text(_told(apart))}</p>\n"
-        if len({each.counts["items"] for each in flat}) > 1:
-            yield '<p class="wrong">The numbers of items are not the same.</p>\n'
 
 
 def _told(apart: Mapping[str, Sequence[str]]) -> str:

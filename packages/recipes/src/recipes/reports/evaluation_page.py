@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from foveal.core import Box
+from foveal.core import Box, Size
 from foveal.models import BadImageError
 from recipes.reports.html.document import new_page, text, write_data, write_picture
 from recipes.reports.html.thumbnails import Thumbnails
@@ -97,7 +97,7 @@ def _items(shown: Iterable[Shown], thumbnails: Thumbnails) -> Iterator[dict[str,
         except BadImageError as error:
             return {"fault": str(error)}
         found: dict[str, Any] = {"picture": thumbnails.add(picture)}
-        if box is not None and (inside := _inside(box, picture)) is not None:
+        if box is not None and (inside := box.overlap(Box.whole(Size(*picture.size)))) is not None:
             sides = (inside.left, picture.width), (inside.top, picture.height)
             lengths = (inside.width, picture.width), (inside.height, picture.height)
             found["box"] = [round(part / whole, 4) for part, whole in (*sides, *lengths)]
@@ -114,13 +114,6 @@ def _items(shown: Iterable[Shown], thumbnails: Thumbnails) -> Iterator[dict[str,
             "group": each.group,
             "pictures": [added(opener, None if number else each.box) for number, opener in enumerate(each.pictures)],
         }
-
-
-def _inside(box: Box, picture: Image) -> Box | None:
-    """The part of a box that is on the picture; None if there is nothing of it."""
-    left, right = max(box.left, 0.0), min(box.right, float(picture.width))
-    top, bottom = max(box.top, 0.0), min(box.bottom, float(picture.height))
-    return Box(left, top, right, bottom) if left < right and top < bottom else None
 
 
 def _around(box: Box, picture: Image) -> tuple[int, int, int, int]:

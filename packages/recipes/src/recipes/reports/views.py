@@ -149,6 +149,5 @@ def _draw_boxes(axes: Any, picture: Image, shown: Sequence[Shown], colours: Sequ
 
 def _padding(box: Box, picture: Size) -> float:
     """The part of a box that is outside of the picture."""
-    width = min(box.right, picture.width) - max(box.left, 0.0)
-    height = min(box.bottom, picture.height) - max(box.top, 0.0)
-    return 1 - max(width, 0.0) * max(height, 0.0) / (box.width * box.height)
+    shown = box.overlap(Box.whole(picture))
+    return 1 - shown.area / box.area if shown is not None else 1.0

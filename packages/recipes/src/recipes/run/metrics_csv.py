@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from recipes.run.rows import read_rows
+from recipes.run.rows import METRICS, read_rows
 
 FIRST = ("step", "epoch")
 
@@ -32,7 +32,7 @@ class MetricsCsv(Logger):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = Path(folder) / METRICS
         self._columns: list[str] = []
         self._began = False
 

@@ -3,6 +3,9 @@
 import csv
 from pathlib import Path
 
+METRICS = "metrics.csv"
+"""The table of a run, in its folder."""
+
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a `metrics.csv`, without an incomplete last line left by a crash."""

@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 """Characters that HTML cannot hold or a browser does not show."""
+ENLARGE = "enlarge.js"
+"""What all pages do with pictures."""
 
 
 @contextmanager
@@ -26,12 +28,13 @@ def new_page(path: Path, *, title: str, script: str) -> Iterator[TextIO]:
     Args:
         path: file to write; its folder is made.
         title: stands in the browser's title bar, and as the heading.
-        script: file in this folder, which runs when the page has been read.
+        script: file in this folder, which runs when the page has been read, after `ENLARGE`.
 
     Raises:
         OSError: if it cannot be written.
     """
-    style, code = (files(__package__).joinpath(name).read_text("utf-8") for name in ("style.css", script))
+    style, *scripts = (files(__package__).joinpath(name).read_text("utf-8") for name in ("style.css", ENLARGE, script))
+    code = "\n".join(scripts)
     allowed = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(code)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not `foveal.core.whole_file`: torch would be imported for it, which comparing runs does not need.

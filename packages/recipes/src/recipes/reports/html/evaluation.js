@@ -1,5 +1,3 @@
-"use strict";
-
 // Items come in the order of the data; they are shown worst first, those without a score last.
 const items = JSON.parse(document.getElementById("items").textContent);
 const order = items.map((_, number) => number).sort((one, other) => rank(one) - rank(other) || one - other);
@@ -40,7 +38,6 @@ const to = make("input", { type: "number", min: 0, max: 1, step: "any", placehol
 const histogram = make("div", { class: "histogram", role: "group", "aria-label": "Items by score" });
 const status = make("p", { role: "status" });
 const list = make("ol", { class: "items", "aria-label": "Items, worst first" });
-const enlarged = make("dialog", { "aria-label": "Picture" });
 
 function labelled(name, input) {
   return make("label", {}, name, input);
@@ -62,7 +59,7 @@ function build() {
   controls.append(labelled("text", search), make("button", { type: "reset" }, "Reset"));
   const keys = make("p", { class: "quiet" }, make("kbd", {}, "j"), " next, ", make("kbd", {}, "k"), " previous item, ",
     make("kbd", {}, "/"), " search; a picture opens with a click or Enter");
-  document.querySelector("main").append(controls, status, keys, list, enlarged);
+  document.querySelector("main").append(controls, status, keys, list);
 }
 
 // What is shown.
@@ -198,13 +195,7 @@ function image(number, description) {
 
 function picture(number, description) {
   const button = make("button", { type: "button", class: "picture" }, image(number, description));
-  button.addEventListener("click", () => {
-    const close = make("button", { type: "button" }, "Close");
-    const large = image(number, description);
-    for (const element of [close, large]) element.addEventListener("click", () => enlarged.close());
-    enlarged.replaceChildren(close, large);
-    enlarged.showModal();
-  });
+  button.addEventListener("click", () => enlarge(image(number, description)));
   return button;
 }
 
