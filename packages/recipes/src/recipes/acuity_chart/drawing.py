@@ -10,8 +10,7 @@ from foveal.core import Size
 from recipes.acuity_chart.reading import Chart, Reading
 from recipes.acuity_chart.results import said
 from recipes.acuity_chart.scores import by, by_place, by_seam, by_tokens, cells_of
-from recipes.reports.figures import figure_of, write_figure
-from recipes.reports.sheet import plain_text
+from recipes.reports.figures import figure_of, plain_text, write_figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Told apart by everybody (Okabe and Ito's palette)."""

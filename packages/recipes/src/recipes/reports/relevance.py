@@ -13,8 +13,7 @@ from PIL.Image import Image, Resampling, fromarray
 from foveal.core import Box
 from foveal.models import Explanation, QueryToPatch
 from foveal.models.relevance.numbers import duplicate_groups, duplicates
-from recipes.reports.figures import figure_of, frame, write_figure
-from recipes.reports.sheet import plain_text
+from recipes.reports.figures import figure_of, frame, plain_text, write_figure
 
 WORDS = 24
 """Most words that are drawn."""

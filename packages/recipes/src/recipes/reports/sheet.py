@@ -7,7 +7,7 @@ from textwrap import fill
 
 from PIL.Image import Image
 
-from recipes.reports.figures import figure_of, frame, write_figure
+from recipes.reports.figures import figure_of, frame, plain_text, write_figure
 
 COLUMNS, NARROW, WIDE = 4, 3.2, 4.6
 """Pictures in a line, and the width of each in inches: of small pages, and of documents that must stay readable."""
@@ -76,8 +76,3 @@ def _short(text: str, characters: int) -> str:
     """At most three lines of a text."""
     limit = 3 * characters
     return fill(text if len(text) <= limit else f"{text[: limit - 1]}…", characters)
-
-
-def plain_text(text: str) -> str:
-    """Escape dollar signs, which would start a formula."""
-    return text.replace("$", r"\$")

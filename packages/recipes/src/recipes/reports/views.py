@@ -11,8 +11,7 @@ from PIL.Image import Image
 
 from foveal.core import Box, Size
 from foveal.models import VisionLanguageModel
-from recipes.reports.figures import figure_of, frame, write_figure
-from recipes.reports.sheet import plain_text
+from recipes.reports.figures import figure_of, frame, plain_text, write_figure
 
 SHOWN = 36
 """Most views that are drawn as pictures of their own."""
