@@ -3,6 +3,7 @@
 from pathlib import Path
 from statistics import mean
 
+from recipes.reports.figures import figure_of, write_figure
 from tools.study.arms import ARMS, BASELINE, QUESTIONS
 from tools.study.table import Row
 
@@ -19,14 +20,10 @@ def draw_chart(rows: dict[str, Row], path: Path) -> Path:
     Returns:
         `path`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn_of = {question: [rows[name] for name in arms if name in rows] for question, arms in QUESTIONS.items()}
     panels = [(question, drawn) for question, drawn in drawn_of.items() if drawn]
     heights = [len(drawn) for _, drawn in panels]
-    figure = Figure(figsize=(8, 1.2 + 0.8 * len(panels) + 0.32 * sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(8, 1.2 + 0.8 * len(panels) + 0.32 * sum(heights))
     axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=[each + 0.5 for each in heights])
     for panel, (question, drawn) in zip(axes[:, 0], panels, strict=True):
         drawn = sorted(drawn, key=_mean)
@@ -42,8 +39,7 @@ def draw_chart(rows: dict[str, Row], path: Path) -> Path:
         panel.grid(axis="x", color="#eeeeee")
     axes[-1, 0].set_xlim(0, 1)
     axes[-1, 0].set_xlabel("ANLS: dots are seeds, bars their mean; dashed: LLaVA-1.5 with 64 tokens")
-    figure.savefig(path, dpi=110)
-    return path
+    return write_figure(figure, path)
 
 
 def _mean(row: Row) -> float:

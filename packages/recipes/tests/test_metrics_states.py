@@ -24,6 +24,8 @@ from recipes.metrics import (
     RelaxedAccuracy,
     TreeAccuracy,
     VqaAccuracy,
+    WordF1,
+    Wups,
 )
 from recipes.metrics.key_information import read_record
 
@@ -42,6 +44,8 @@ UPDATES = {
         OcrBenchV2Core,
         (["a cat", "B.", None], [["cat"], ["B"], ["d"]], ["diagram QA en", "math QA en", "cognition VQA cn"], [""] * 3),
     ),
+    "word_f1": (WordF1, (["a cat.", "dog", None], [["cat"], ["Dog", "owl"], ["owl"]])),
+    "wups": (Wups, (["cat", "dog", None], [["cat"], ["dog"], ["owl"]])),
     "mme": (Mme, (["yes", "no", None, "yes"], ["Yes", "No", "No", "yes"], ["count"] * 4, ["a", "a", "b", "b"])),
     "ocrbench": (OcrBench, (["a cat", "b", None], [["cat"], ["c"], ["d"]], ["x"] * 3)),
     "ocrbench_v2": (OcrBenchV2, (["a cat", "b", None], [["cat"], ["c"], ["d"]])),

@@ -44,6 +44,10 @@ class PooledConnector(Connector):
         """Share of every patch in the mean of every window, [rows*columns, cells], float64."""
         return self.averaged(torch.eye(grid[0] * grid[1], dtype=torch.float64)[None], grid)[0]
 
+    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
+        """The windows alone: what a convolution such as `LdpV2`'s adds of their neighbours is left out."""
+        return [self.shares(grids[0])]
+
     def keep_size(self, rows: int, columns: int) -> None:
         """Set `rows` and `columns`.
 
@@ -87,9 +91,6 @@ class AdaptivePool(PooledConnector):
         tokens: Tensor = self.layers(self.averaged(features, grid))
         return tokens
 
-    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
-        return [self.shares(grids[0])]
-
 
 class Pool(PooledConnector):
     """The averaging of `AdaptivePool` alone: a stage of a `Chain`.
@@ -112,9 +113,6 @@ class Pool(PooledConnector):
         """[views, cells, in_width] -> [views, rows*columns, in_width]."""
         features, grid = self.single(maps, grids, mask)
         return self.averaged(features, grid)
-
-    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
-        return [self.shares(grids[0])]
 
 
 class LdpV2(PooledConnector):
@@ -145,10 +143,6 @@ class LdpV2(PooledConnector):
         plane = self.averaged(self.layers(features), grid).mT.unflatten(2, (self.rows, self.columns))
         tokens: Tensor = (plane + self.positions(plane)).flatten(2).mT
         return tokens
-
-    def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
-        """The windows alone: the convolution is there for positions, and its neighbours are left out."""
-        return [self.shares(grids[0])]
 
 
 def pool_matrix(size: int, cells: int) -> Tensor:

@@ -149,11 +149,16 @@ def blocks_of(grid: Grid, ratio: int) -> Grid:
     return Grid(grid[0] // ratio, grid[1] // ratio)
 
 
-def block_shares(grid: Grid, ratio: int) -> Tensor:
-    """Share of every cell in every block of `ratio` x `ratio` cells, all cells of a block alike, [blocks, cells]."""
+def cells_of_blocks(grid: Grid, ratio: int) -> Tensor:
+    """Which cell of the map each cell of each block is, [blocks, ratio*ratio, cells], float64: 1, and 0 elsewhere."""
     cells = torch.eye(grid[0] * grid[1], dtype=torch.float64)
     in_blocks: Tensor = shuffled(cells[None], blocks_of(grid, ratio), ratio)[0].unflatten(1, (ratio**2, -1))
-    return in_blocks.mean(dim=1)
+    return in_blocks
+
+
+def block_shares(grid: Grid, ratio: int) -> Tensor:
+    """Share of every cell in every block of `ratio` x `ratio` cells, all cells of a block alike, [blocks, cells]."""
+    return cells_of_blocks(grid, ratio).mean(dim=1)
 
 
 def shuffled(features: Tensor, blocks: Grid, ratio: int) -> Tensor:

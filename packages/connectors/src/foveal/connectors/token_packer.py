@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from foveal.connectors.connector import Connector, Widths, several_widths
 from foveal.connectors.mlp import mlp
-from foveal.connectors.shuffle import shuffled
+from foveal.connectors.shuffle import cells_of_blocks, shuffled
 from foveal.core import Backend, Grid, KeyMap, attention
 
 KINDS = ("weight", "bias")
@@ -132,7 +132,5 @@ class TokenPacker(Connector):
     def token_to_patch(self, grids: Sequence[Grid], seen: Iterator[Tensor]) -> list[Tensor] | None:
         """What each query sees of its block; keys join the channels of all maps but the last, which count alike."""
         in_blocks = next(seen).flatten(0, 1)
-        cells = torch.eye(grids[0][0] * grids[0][1], dtype=torch.float64)
-        blocks = shuffled(cells[None], self.blocks(grids), self.scale)[0].unflatten(1, (self.scale**2, -1))
-        fine = torch.einsum("qk,qkn->qn", in_blocks, blocks) / (len(grids) - 1)
+        fine = torch.einsum("qk,qkn->qn", in_blocks, cells_of_blocks(grids[0], self.scale)) / (len(grids) - 1)
         return [*[fine] * (len(grids) - 1), torch.zeros_like(fine)]

@@ -10,7 +10,7 @@ from foveal.core import Size
 from recipes.acuity_chart.reading import Chart, Reading
 from recipes.acuity_chart.results import said
 from recipes.acuity_chart.scores import by, by_place, by_seam, by_tokens, cells_of
-from recipes.reports.sheet import plain_text
+from recipes.reports.figures import figure_of, plain_text, write_figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Told apart by everybody (Okabe and Ito's palette)."""
@@ -29,23 +29,17 @@ def draw_chart(chart: Chart, readings: Sequence[Reading], path: Path) -> Path:
         readings: at least one with a fit; those without are left out.
         path: PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     readable = [each for each in readings if each.fit is not None]
     largest = sorted(chart.settings.sizes, key=lambda size: size.area, reverse=True)[:MAPS]
     sizes = [size for size in chart.settings.sizes if size in largest]
-    figure = Figure(figsize=(10, 4.6 + 1.9 * len(readable)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(10, 4.6 + 1.9 * len(readable))
     parts: Any = figure.subfigures(1 + len(readable), 1, height_ratios=[4.6, *[1.9] * len(readable)])
     left, right = parts[0].subplots(1, 2, width_ratios=(3, 2))
     _draw_heights(left, chart, readable)
     _draw_tokens(right, readable)
     for part, reading in zip(parts[1:], readable, strict=True):
         _draw_maps(part, reading, sizes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    return path
+    return write_figure(figure, path, dpi=100)
 
 
 def _draw_heights(axes: Any, chart: Chart, readings: Sequence[Reading]) -> None:

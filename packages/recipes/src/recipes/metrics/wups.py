@@ -2,20 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric
-
-from recipes.metrics.answers import check_answers
-from recipes.metrics.mean import add_counts
+from recipes.metrics.mean import MeanScores
 from recipes.metrics.wordnet import wordnet
 
 FAR = 0.1
 """Factor of the similarity of words below the threshold."""
 
 
-class Wups(Metric):
-    """WUPS at 0 and at `threshold`, of answers that are lemmatised and freed of stop words (NExT-QA's open questions).
+class Wups(MeanScores):
+    """WUPS at 0 (`wups_0`) and at `threshold` (`wups`), of answers that are lemmatised and freed of stop words, such as
+    those to NExT-QA's open questions.
 
     Malinowski and Fritz, arXiv 1410.0210, section 4.2, as doc-doc/NExT-OE computes it: for every word of one text the
     best match in the other; words without a match are left out; the product over words; the smaller of both directions;
@@ -24,44 +20,21 @@ class Wups(Metric):
     Args:
         threshold: Wu-Palmer similarities below it count a tenth.
 
-    Attributes:
-        missing: number of missing answers, which score 0.
-
     Raises:
         ImportError: without nltk, when answers are added.
         LookupError: if WordNet is not on this machine, when answers are added.
     """
 
-    higher_is_better = True
-    full_state_update = False
-    totals: Tensor
-    answers: Tensor
-    missing: Tensor
+    names = ("wups_0", "wups")
 
     def __init__(self, threshold: float = 0.9) -> None:
         super().__init__()
         self.threshold = threshold
-        self.add_state("totals", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
-        add_counts(self, "answers", "missing")
 
-    def update(self, predictions: Sequence[str | None], references: Sequence[Sequence[str]]) -> None:
-        """Add predictions (None: missing), each with its references; words are separated by spaces.
-
-        Raises:
-            ValueError: if there are not as many references as predictions, or one has none.
-        """
-        check_answers(predictions, references)
-        for prediction, accepted in zip(predictions, references, strict=True):
-            said = (prediction or "").split()
-            scores = [max(wups(said, each.split(), least) for each in accepted) for least in (0.0, self.threshold)]
-            self.totals = self.totals + self.totals.new_tensor(scores)
-            self.missing = self.missing + (prediction is None)
-        self.answers = self.answers + len(predictions)
-
-    def compute(self) -> dict[str, Tensor]:
-        """The means, 0 to 1: `wups_0` without a threshold, and `wups` with it."""
-        plain, strict = (self.totals / self.answers).float()
-        return {"wups_0": plain, "wups": strict}
+    def scores(self, prediction: str, references: Sequence[str]) -> list[float]:
+        """Words are separated by spaces."""
+        said, truths = prediction.split(), [each.split() for each in references]
+        return [max(wups(said, true, least) for true in truths) for least in (0.0, self.threshold)]
 
 
 def wups(

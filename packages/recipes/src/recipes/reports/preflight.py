@@ -14,6 +14,7 @@ from rich.table import Table
 from recipes.data.contents import Contents
 from recipes.data.lengths import Measured
 from recipes.data.records import Array, Records
+from recipes.reports.figures import figure_of, write_figure
 
 SIDE_BY_SIDE = 3
 """Files in one table, so that it fits on a narrow terminal."""
@@ -108,11 +109,7 @@ def draw_lengths(reports: Sequence[FileReport], limit: int, path: Path) -> Path:
         limit: longest sequence of the model, in tokens.
         path: PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.8 * len(reports)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(7, 2.8 * len(reports))
     for panel, report in zip(figure.subplots(len(reports), squeeze=False)[:, 0], reports, strict=True):
         used = report.measured.tokens > 0
         shown = used & (report.measured.numbers[:, 1] > 0)
@@ -124,5 +121,4 @@ def draw_lengths(reports: Sequence[FileReport], limit: int, path: Path) -> Path:
         panel.set_ylabel("samples")
         panel.legend(frameon=False)
     panel.set_xlabel("tokens")
-    figure.savefig(path, dpi=110)
-    return path
+    return write_figure(figure, path)

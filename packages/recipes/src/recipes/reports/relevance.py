@@ -13,7 +13,7 @@ from PIL.Image import Image, Resampling, fromarray
 from foveal.core import Box
 from foveal.models import Explanation, QueryToPatch
 from foveal.models.relevance.numbers import duplicate_groups, duplicates
-from recipes.reports.sheet import plain_text
+from recipes.reports.figures import figure_of, frame, plain_text, write_figure
 
 WORDS = 24
 """Most words that are drawn."""
@@ -87,8 +87,6 @@ def draw_queries(explained: Explanation, path: Path) -> Path | None:
         `path`, or None if nothing was drawn.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     chosen = max(explained.query_to_patch, key=lambda each: each.grids[0].cells)
     table = torch.cat(chosen.tables, dim=1)
@@ -98,8 +96,7 @@ def draw_queries(explained: Explanation, path: Path) -> Path | None:
     columns = ceil(sqrt(len(planes)))
     lines = -(-len(planes) // columns)
     aspect = chosen.grids[0].rows / chosen.grids[0].columns
-    figure = Figure(figsize=(max(0.9 * columns, 3.2), 0.9 * aspect * lines + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(max(0.9 * columns, 3.2), 0.9 * aspect * lines + 0.9)
     left = f", the first {QUERIES} of {number}" if number > QUERIES else ""
     alike = duplicates(table)
     figure.suptitle(
@@ -113,28 +110,20 @@ def draw_queries(explained: Explanation, path: Path) -> Path | None:
     for query, plane in enumerate(planes):
         axes = figure.add_subplot(lines, columns, query + 1)
         axes.imshow(plane, cmap="viridis", vmin=0)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(color=frames.get(query, "#d0d7de"), linewidth=3 if query in frames else 0.5)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    return path
+        frame(axes, frames.get(query, "#d0d7de"), 3 if query in frames else 0.5)
+    return write_figure(figure, path, dpi=100)
 
 
 def _draw(
     panels: Sequence[tuple[Image, np.ndarray[Any, Any], str]], box: Box | None, title: str, path: Path, *, side: float
 ) -> Path:
     """Draw pictures with maps over them in rows of up to four; `box` belongs to pictures that equal the first."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     columns = min(len(panels), 4)
     lines = -(-len(panels) // columns)
     aspect = max(min(picture.height / picture.width, 2.5) for picture, _, _ in panels)
-    figure = Figure(figsize=(side * columns, side * aspect * lines + 0.3 * lines + 0.7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(side * columns, side * aspect * lines + 0.3 * lines + 0.7)
     figure.suptitle(plain_text(title), fontsize=9)
     for number, (picture, relevance, label) in enumerate(panels, start=1):
         axes = figure.add_subplot(lines, columns, number)
@@ -146,9 +135,7 @@ def _draw(
             axes.add_patch(
                 Rectangle((box.left, box.top), box.width, box.height, fill=False, edgecolor="#1a7f37", linewidth=2)
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return write_figure(figure, path)
 
 
 def _planes(chosen: QueryToPatch) -> list[np.ndarray[Any, Any]]:

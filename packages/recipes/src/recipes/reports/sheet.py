@@ -7,6 +7,8 @@ from textwrap import fill
 
 from PIL.Image import Image
 
+from recipes.reports.figures import figure_of, frame, plain_text, write_figure
+
 COLUMNS, NARROW, WIDE = 4, 3.2, 4.6
 """Pictures in a line, and the width of each in inches: of small pages, and of documents that must stay readable."""
 DPI = 110
@@ -39,25 +41,18 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
     Raises:
         ValueError: if there is nothing to draw.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not rows:
         raise ValueError("there are no predictions to draw")
     wide = max((row.picture.width for row in rows if row.picture is not None), default=0)
     width = min(max(wide / DPI, NARROW), WIDE)
     lines = [rows[start : start + COLUMNS] for start in range(0, len(rows), COLUMNS)]
     heights = [max(_height(row.picture, width) for row in line) + TEXT for line in lines]
-    figure = Figure(figsize=(width * COLUMNS, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(width * COLUMNS, sum(heights))
     grid = figure.add_gridspec(len(lines), COLUMNS, height_ratios=heights)
     characters = int(CHARACTERS * width)
     for number, row in enumerate(rows):
         axes = figure.add_subplot(grid[number // COLUMNS, number % COLUMNS])
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_color("#d0d7de")
+        frame(axes, "#d0d7de", 0.8)
         if row.picture is None:
             axes.text(0.5, 0.5, "(text only)", ha="center", va="center", color="#57606a", transform=axes.transAxes)
         else:
@@ -67,9 +62,7 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
         axes.set_title(text, fontsize=8, loc="left")
         said = plain_text(f"model: {_short(row.prediction, characters)}")
         axes.set_xlabel(said, fontsize=9, color=RIGHT if right else WRONG)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
-    return path
+    return write_figure(figure, path, DPI)
 
 
 def _height(picture: Image | None, width: float) -> float:
@@ -83,8 +76,3 @@ def _short(text: str, characters: int) -> str:
     """At most three lines of a text."""
     limit = 3 * characters
     return fill(text if len(text) <= limit else f"{text[: limit - 1]}…", characters)
-
-
-def plain_text(text: str) -> str:
-    """Escape dollar signs, which would start a formula."""
-    return text.replace("$", r"\$")

@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from foveal.core import Box, Size
 from foveal.models import VisionLanguageModel
-from recipes.reports.sheet import plain_text
+from recipes.reports.figures import figure_of, frame, plain_text, write_figure
 
 SHOWN = 36
 """Most views that are drawn as pictures of their own."""
@@ -95,14 +95,11 @@ def draw_views(picture: Image, views: Sequence[Image], shown: Sequence[Shown], t
         path: PNG to write.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     drawn = list(zip(views, shown, strict=True))[:SHOWN]
     columns = ceil(sqrt(len(drawn)))
     lines = -(-len(drawn) // columns)
-    figure = Figure(figsize=(5.5 + 2.2 * columns, max(2.5 * lines, 5.5) + 0.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(5.5 + 2.2 * columns, max(2.5 * lines, 5.5) + 0.8)
     figure.suptitle(plain_text(title) + ("" if len(drawn) == len(views) else f"\nthe first {SHOWN} views"), fontsize=10)
     halves: Any = figure.subfigures(1, 2, width_ratios=(5.5, 2.2 * columns))
     left, right = halves
@@ -111,16 +108,11 @@ def draw_views(picture: Image, views: Sequence[Image], shown: Sequence[Shown], t
     for number, ((view, each), colour) in enumerate(zip(drawn, colours, strict=True), start=1):
         axes = right.add_subplot(lines, columns, number)
         axes.imshow(view, interpolation="nearest" if max(view.size) < 100 else "antialiased")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(color=colour, linewidth=2)
+        frame(axes, colour, 2)
         tokens = "" if each.tokens is None else f", {each.tokens} tokens"
         axes.set_title(f"{number}: {each.view}{tokens}", fontsize=8)
         axes.set_xlabel(f"scale {each.scales}", fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return write_figure(figure, path)
 
 
 def _draw_boxes(axes: Any, picture: Image, shown: Sequence[Shown], colours: Sequence[Any]) -> None:

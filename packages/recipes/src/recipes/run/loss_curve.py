@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from recipes.reports.figures import figure_of, write_figure
 from recipes.run.rows import read_rows
 
 LOSS, SCORE, BLANK = "train/loss", "val/anls", "blank/anls"
@@ -21,15 +22,11 @@ def draw_loss_curve(metrics: Path, path: Path) -> Path | None:
     Returns:
         `path`; None if no loss was recorded.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     losses, scores, blank = (read_points(metrics, column) for column in (LOSS, SCORE, BLANK))
     if not losses:
         return None
     panels = 2 if scores else 1
-    figure = Figure(figsize=(7, 2.5 + 1.5 * panels), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(7, 2.5 + 1.5 * panels)
     axes = figure.subplots(panels, sharex=True, squeeze=False, height_ratios=[2, 1][:panels])[:, 0]
     steps, values = zip(*losses, strict=True)
     axes[0].plot(steps, values, color="#9ecae1", linewidth=0.8, label="as measured")
@@ -46,8 +43,7 @@ def draw_loss_curve(metrics: Path, path: Path) -> Path | None:
         panel.grid(color="#eeeeee")
         panel.legend(frameon=False)
     axes[-1].set_xlabel("optimizer step")
-    figure.savefig(path, dpi=110)
-    return path
+    return write_figure(figure, path)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:

@@ -6,7 +6,7 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from foveal.connectors.relevance.rules import crossed, mixed
+from foveal.connectors.relevance.rules import crossed, mixed, rows_before
 from foveal.connectors.windows import window_points, windows_matrix
 from foveal.core import Grid
 
@@ -19,9 +19,7 @@ def text_to_query(layers: Sequence[Tensor], position: int, visual: Tensor) -> Te
     """
     if not layers or any(weights.ndim != 2 for weights in layers):
         raise ValueError(f"{len(layers)} layers: give at least one, each [tokens, tokens] of one sample of the batch")
-    row = torch.eye(len(layers[0])).to(layers[0])[position]
-    for weights in reversed(layers):  # one row of R suffices: e R = e (I + A_L) ... (I + A_1)
-        row = row + row @ weights
+    *_, row = rows_before(torch.eye(len(layers[0])).to(layers[0])[position], layers)
     return row[visual]
 
 

@@ -1,6 +1,6 @@
 """The rules of generic attention explainability (Chefer et al., arXiv 2103.15679, section 3, equations 5 to 11)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -44,6 +44,20 @@ def mixed(weights: Tensor, relevance: Tensor) -> Tensor:
 def crossed(weights: Tensor, relevance_ss: Tensor, relevance_qq: Tensor) -> Tensor:
     """Equation 10: the relevance that attention of s to q adds to R_sq, [..., s, q]."""
     return normalised(relevance_ss).mT @ weights @ normalised(relevance_qq)
+
+
+def rows_before(row: Tensor, layers: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Relevance of all positions where they enter each layer, from the last to the first, [s] each (equation 6).
+
+    One row of R suffices: e R = e (I + A_L) ... (I + A_1).
+
+    Args:
+        row: e, [s], the positions after the last layer that are explained.
+        layers: contributions in layer order, [s, s] each.
+    """
+    for weights in reversed(layers):
+        row = row + row @ weights
+        yield row
 
 
 def normalised(relevance: Tensor) -> Tensor:

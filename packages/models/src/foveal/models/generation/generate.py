@@ -1,6 +1,7 @@
 """Generate the answers to prompts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from math import inf
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, TextStreamer
 
+from foveal.models.evaluation_mode import evaluation_mode
 from foveal.models.generation.cuda_graphs import Steps, chooser, decode, graphs_obstacle
 from foveal.models.generation.seen import SeenPictures
 from foveal.models.language_models.injection import injected
@@ -125,11 +127,7 @@ def generate_ids(
     if cuda_graphs and reason is not None:
         raise ValueError(f"no CUDA graphs: {reason}")
     streamer = None if on_text is None else _Streamer(processor.tokenizer, on_text)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    # Ignore a published model's own generation settings, such as a repetition penalty: nobody asked for them.
-    recommended, language_model.generation_config = language_model.generation_config, GenerationConfig()
-    try:
+    with _answering(model):
         pictures = None
         if seen is not None:
             # Before the views go to the device: there they could not be recognised without coming back.
@@ -160,11 +158,22 @@ def generate_ids(
                 pad_token_id=processor.pad_id,
                 streamer=streamer,
             )
+    return ids
+
+
+@contextmanager
+def _answering(model: VisionLanguageModel) -> Iterator[None]:
+    """Context in which a model is in evaluation mode and has no generation settings of its own.
+
+    A published model recommends some, such as a repetition penalty: nobody asked for them.
+    """
+    language_model = model.language_model
+    recommended, language_model.generation_config = language_model.generation_config, GenerationConfig()
+    try:
+        with evaluation_mode(model):
+            yield
     finally:
         language_model.generation_config = recommended
-        for module, training in modes:
-            module.training = training
-    return ids
 
 
 class _Streamer(TextStreamer):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -174,11 +175,10 @@ def _patches(
 def _query_to_patch(
     model: VisionLanguageModel, recorded: RecordedAnswer, sets: Sequence[SetOfViews]
 ) -> tuple[tuple[QueryToPatch, ...], bool]:
-    prefix, found, by_rules, seen = model.connector.prefix_tokens, [], True, dict[int, int]()
-    for of_set in sets:
-        tables, by_rules = patches_of_tokens(model.connector, recorded.calls[of_set.call], of_set.place)
-        number = seen.get(of_set.picture, 0)
-        seen[of_set.picture] = number + 1
-        cells = tuple(table[:, prefix:] for table in tables)
-        found.append(QueryToPatch(of_set.picture, number, of_set.grids, cells))
+    prefix, found, by_rules = model.connector.prefix_tokens, [], True
+    for picture, own in groupby(sets, key=lambda each: each.picture):
+        for number, of_set in enumerate(own):
+            tables, by_rules = patches_of_tokens(model.connector, recorded.calls[of_set.call], of_set.place)
+            cells = tuple(table[:, prefix:] for table in tables)
+            found.append(QueryToPatch(picture, number, of_set.grids, cells))
     return tuple(found), by_rules

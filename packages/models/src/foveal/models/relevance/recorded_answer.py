@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveal.connectors.relevance import RecordedAttention, TracedCall, contribution, traced
+from foveal.models.evaluation_mode import evaluation_mode
 from foveal.models.language_models.injection import decoder_layers, injected
 from foveal.models.language_models.packed_rows import attended
 from foveal.models.model import VisionLanguageModel
@@ -122,18 +123,15 @@ def at_rest(model: VisionLanguageModel) -> Iterator[None]:
         ValueError: if the language model cannot change its attention.
     """
     language_model: Any = model.language_model
-    modes = [(module, module.training) for module in model.modules()]
     needing = [weight for weight in model.parameters() if weight.requires_grad]
     attention = language_model.config._attn_implementation
     try:
-        model.eval()
         for weight in needing:
             weight.requires_grad_(False)
         language_model.set_attn_implementation("sdpa")
-        yield
+        with evaluation_mode(model):
+            yield
     finally:
         language_model.set_attn_implementation(attention)
         for weight in needing:
             weight.requires_grad_()
-        for module, training in modes:
-            module.training = training

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from foveal.connectors.relevance.rules import rows_before
 from foveal.core import Grid
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.model import VisionLanguageModel
@@ -29,12 +30,8 @@ def rows_by_layer(weights: Sequence[Tensor], places: Sequence[int], layers: Sequ
     row = torch.zeros(len(weights[0])).to(weights[0])
     for place in places:
         row[place - 1] += 1
-    rows = {}
-    for number in reversed(range(len(weights))):
-        row = row + row @ weights[number]
-        if number in layers:
-            rows[number] = row.cpu()
-    return rows
+    numbered = zip(reversed(range(len(weights))), rows_before(row, weights), strict=True)
+    return {number: before.cpu() for number, before in numbered if number in layers}
 
 
 def token_relevance(
