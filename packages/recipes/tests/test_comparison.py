@@ -53,6 +53,9 @@ def test_curves_of_a_log(tmp_path):
         ("", "has no column step"),
         ("step,train/loss\n0,low\n", "line 2, column train/loss: a number is expected, not 'low'"),
         ("step,train/loss\n,1\n", "line 2, column step: a number is expected, not ''"),
+        ("step,train/loss\n0,1\nnan,1\n", "line 3, column step: nan cannot be the number of a step"),
+        ("step,train/loss\n1e308,1\n", "line 2, column step: 1e\\+308 cannot be the number of a step"),
+        ("step," + "a" * 200_000 + "\n0,1\n", r"metrics\.csv: not CSV \(field larger"),
     ],
 )
 def test_what_is_no_log(tmp_path, text, said):
@@ -147,6 +150,10 @@ def test_other_tokens_and_other_benchmarks_are_comparable(tmp_path):
         ("[]", "an object is expected, not a list"),
         ("{}", "has no key 'benchmark', so it is not a file of scores"),
         ('{"benchmark": "a", "split": "b", "items": 1, "missing": 0, "unparsed": 0, "scores": 3}', "is not a file of"),
+        (
+            '{"benchmark": "a", "split": "b", "items": Infinity, "missing": 0, "unparsed": 0, "scores": {}}',
+            "is not a file",
+        ),
     ],
 )
 def test_damaged_scores(tmp_path, text, said):
@@ -165,8 +172,26 @@ def test_an_eye_test(tmp_path):
     (tmp_path / "acuity.json").write_text(json.dumps(content))
     uhd, blind = read_run(tmp_path).acuity
     assert uhd.pages == "alphabet 0123, characters 3, sizes 48x32, fonts a, b, contrasts 1.0"
-    assert uhd.smallest == {"0.5": "5.0 px (? to 6.0)", "0.9": "above all heights tested"}
+    assert uhd.smallest == {0.5: "5.0 px (? to 6.0)", 0.9: "above all heights tested"}
     assert blind.smallest == {}
+
+
+@pytest.mark.parametrize("smallest", [{"half": {}}, {"0.5": {"height": 10**400, "low": 1, "high": 2}}])
+def test_a_damaged_eye_test(tmp_path, smallest):
+    content = {"alphabet": "0", "characters": 3, "sizes": [], "fonts": [], "contrasts": []}
+    content["models"] = [{"model": "uhd", "smallest": smallest}]
+    (tmp_path / "acuity.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"acuity\.json does not come from recipes\.acuity"):
+        read_run(tmp_path)
+
+
+def test_files_that_name_what_cannot_be(tmp_path):
+    write_scores(tmp_path / "a", checkpoint="a\0b")
+    write_log(tmp_path / "b")
+    assert len(read_runs([tmp_path / "b", tmp_path / "a"])) == 2, "scores of a checkpoint of no run"
+    (tmp_path / "config.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(ValueError, match=r"config\.yaml is not UTF-8"):
+        read_settings(tmp_path / "config.yaml")
 
 
 def test_folders_without_results_are_refused(tmp_path):

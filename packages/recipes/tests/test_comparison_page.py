@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packages.recipes.tests.page_reading import PageReader
 from packages.recipes.tests.test_comparison import write_log, write_scores
 from PIL import Image
 
+from recipes.comparison.curves import LARGEST
 from recipes.comparison.run import read_runs
 from recipes.reports.comparison_page import write_comparison
 from recipes.reports.html.chart import HEIGHT, WIDTH, Line, draw_chart
@@ -87,11 +88,13 @@ def test_names_are_only_texts(tmp_path):
     assert '<b>"x' in read.words
 
 
-NUMBERS = st.floats(-1e9, 1e9, allow_nan=False)
+NUMBERS = st.floats(-LARGEST, LARGEST)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
+@example([(1e99, 1e99), (1e99 + 1e83, 1e99)])
+@example([(0.0, 5e-324), (5e-324, 0.0)])
 def test_curves_and_marks_are_inside_of_the_chart(points):
     drawn = draw_chart("t", [Line(0, "a", sorted(points), marked=True)], across="step")
     places = re.findall(r'c[xy]="([-\d.e]+)"', drawn) + re.findall(r'[xy][12]="([-\d.e]+)"', drawn)

@@ -208,7 +208,9 @@ def test_answers_that_belong_to_nothing(tmp_path, lines, said):
 
 
 def test_answers_to_other_settings_are_not_mixed(tmp_path):
-    settings = Settings("b", "val", "m", "llava", "{question}", "vicuna_v1", "1", "2", "3", 16, 0.0, ("\n",), 8, "")
+    settings = Settings(
+        "b", "val", "m", "llava", "{question}", "vicuna_v1", "1", "2", "3", "4", 16, 0.0, ("\n",), 8, ""
+    )
     settings.keep(tmp_path / "settings.json")
     settings.keep(tmp_path / "settings.json")
     with pytest.raises(ValueError, match=r"answers to other settings: max_new_tokens \(16, now 8\): give another"):

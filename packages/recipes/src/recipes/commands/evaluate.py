@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm, interrupts_end, remark, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
+from recipes.evaluation.folder_lock import locked
 from recipes.evaluation.looked import looked_at
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of
-from recipes.evaluation.settings import Settings, preprocessing_hash, prompt_hash, template_hash
+from recipes.evaluation.settings import Settings, model_hash, preprocessing_hash, prompt_hash, template_hash
 from recipes.evaluation.writing import write_results
 from recipes.progress.counted import CountedLine
 from recipes.reading.pictures import picture_size
@@ -43,6 +45,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    with ExitStack() as held:
+        left_out = _evaluated(options, held)
+    if left_out:
+        raise SystemExit(1)
+
+
+def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
+    """Answer, score and write; the folder is `held` meanwhile. Returns how many questions could not be asked."""
     asked = benchmark(options.benchmark, options.allow_import)
     items = items_of(asked, options.data, options.limit)
     prompt = _prompt(asked, options)
@@ -53,6 +63,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     settings = model = None
     with ranks() as world:
+        if world.first:
+            held.enter_context(locked(options.output))
         if options.answers is not None:
             answers = read_answers(options.answers, items)
         else:
@@ -65,8 +77,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         scores = scores_of(asked, items, answers) if is_scored(asked, items) else None
         looked = looked_at(model, found, scores, options.explain) if model is not None and options.explain else {}
         write_results(found, scores, looked, options.output)
-    if left_out:
-        raise SystemExit(1)
+    return left_out
 
 
 def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Item]:
@@ -133,6 +144,7 @@ def _answer(
         prompt_hash=prompt_hash(prompt),
         template_hash=template_hash(model.processor, prompt),
         preprocessing_hash=preprocessing_hash(model.processor),
+        model_hash=model_hash(model),
         max_new_tokens=prompt.max_new_tokens,
         temperature=options.temperature,
         stop=tuple(prompt.stop),

@@ -21,13 +21,13 @@ class Acuity:
         path: the file of results.
         model: its name there.
         pages: settings of the pages, in words.
-        smallest: share of characters read -> the smallest height at which it is, in words.
+        smallest: share of characters read, 0 to 1 -> the smallest height at which it is, in words.
     """
 
     path: Path
     model: str
     pages: str
-    smallest: Mapping[str, str]
+    smallest: Mapping[float, str]
 
 
 def read_acuity(path: Path) -> list[Acuity]:
@@ -45,13 +45,13 @@ def read_acuity(path: Path) -> list[Acuity]:
                 path,
                 str(each["model"]),
                 pages,
-                {share: _height(found) for share, found in (each["smallest"] or {}).items()},
+                {float(share): _height(found) for share, found in (each["smallest"] or {}).items()},
             )
             for each in content["models"]
         ]
     except KeyError as error:
         raise ValueError(f"{path} has no key {error}, so it does not come from recipes.acuity") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} does not come from recipes.acuity ({error})") from error
 
 

@@ -1,5 +1,6 @@
 """The curves of a run, read from any logger's CSV."""
 
+import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ STARTS = {
 OTHERS = "Other curves"
 ASIDE = ("Learning rates", "Speed")
 """Headings of what is looked up, not compared."""
+LARGEST = 1e100
+"""Far beyond what models compute with; means of larger values would be infinite."""
 POINTS = 400
 """Most points that are drawn of a curve."""
 
@@ -31,8 +34,8 @@ class Curve:
     """The values of one column.
 
     Attributes:
-        points: (step, value) of every row that has a finite value.
-        left_out: number of values that are infinite or not a number.
+        points: (step, value) of every row that has a value that can be drawn.
+        left_out: number of values that are infinite, not a number, or beyond `LARGEST`.
     """
 
     points: tuple[Point, ...]
@@ -53,17 +56,21 @@ def read_curves(path: Path) -> dict[str, Curve]:
         columns, rows = read_rows(path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error})") from error
+    except csv.Error as error:
+        raise ValueError(f"{path}: not CSV ({error})") from error
     if "step" not in columns:
         raise ValueError(f"{path} has no column step, so it is not the table of a run")
     found: dict[str, list[Point]] = {name: [] for name in columns if name not in NOT_CURVES}
     for number, row in enumerate(rows, start=2):
         step = _number(row["step"], path, number, "step")
+        if not _drawn(step):
+            raise ValueError(f"{path}, line {number}, column step: {step} cannot be the number of a step")
         for name, points in found.items():
             if text := row.get(name):
                 points.append((step, _number(text, path, number, name)))
     curves = {}
     for name, points in found.items():
-        finite = tuple(point for point in points if math.isfinite(point[1]))
+        finite = tuple(point for point in points if _drawn(point[1]))
         if points:
             curves[name] = Curve(finite, len(points) - len(finite))
     return curves
@@ -84,6 +91,10 @@ def grouped(names: Sequence[str]) -> Mapping[str, list[str]]:
         start = re.split("[/_-]", name, maxsplit=1)[0]
         groups[STARTS.get(start, OTHERS)].append(name)
     return {name: found for name, found in groups.items() if found}
+
+
+def _drawn(value: float) -> bool:
+    return math.isfinite(value) and abs(value) <= LARGEST
 
 
 def _number(text: str | None, path: Path, row: int, column: str) -> float:

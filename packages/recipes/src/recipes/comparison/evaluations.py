@@ -59,7 +59,7 @@ def read_evaluation(path: Path) -> Evaluation:
         )
     except KeyError as error:
         raise ValueError(f"{path} has no key {error}, so it is not a file of scores of recipes.evaluate") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is not a file of scores of recipes.evaluate ({error})") from error
 
 

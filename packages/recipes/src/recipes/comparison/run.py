@@ -112,7 +112,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _owner(evaluation: Evaluation, runs: Sequence[ComparedRun]) -> int | None:
     """The number of the run whose checkpoint was evaluated."""
-    checkpoint = Path(evaluation.checkpoint).resolve()
+    try:
+        checkpoint = Path(evaluation.checkpoint).resolve()
+    except ValueError:  # characters that no path has, so it is the checkpoint of no run
+        return None
     found = (
         number for number, run in enumerate(runs) if run.curves and checkpoint.is_relative_to(run.folder.resolve())
     )

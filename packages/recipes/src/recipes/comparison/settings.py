@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foveal.limited_yaml import load_yaml
+from foveal.limited_yaml import read_yaml
 
 Settings = Mapping[str, str]
 
@@ -17,7 +17,7 @@ def read_settings(path: Path) -> Settings:
         ValueError: if it is not a YAML of settings.
         OSError: if it cannot be read.
     """
-    values = load_yaml(path.read_text(encoding="utf-8"), source=str(path))
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: settings are expected, not {type(values).__name__}")
     return dict(_flat("", values))

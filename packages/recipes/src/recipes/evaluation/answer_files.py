@@ -1,6 +1,8 @@
 """Files of answers: our own, which grow while a model answers, and LLaVA's."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,13 +35,20 @@ class AnswerPart:
         """Write an answer.
 
         Raises:
-            OSError: naming the file, such as when its disk is full.
+            OSError: naming the file, such as when its disk is full, or somebody has removed the file.
         """
+        self._check_there()
         line = json.dumps({"id": item.key, "prompt": prompt, "answer": answer}, ensure_ascii=False)
         try:
             print(line, file=self._stream, flush=True)
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._stream.name) from error
+
+    def _check_there(self) -> None:
+        """What is written into a file that has been removed is lost without an error."""
+        name = self._stream.name
+        if not os.path.exists(name) or not os.path.samestat(os.stat(name), os.fstat(self._stream.fileno())):
+            raise OSError(errno.ENOENT, "somebody has removed it while answers were written into it", name)
 
     def close(self) -> None:
         """Close the file."""

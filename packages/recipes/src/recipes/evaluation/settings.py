@@ -1,4 +1,4 @@
-"""Everything besides weights and data that can change a score."""
+"""Everything besides the data that can change a score."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from foveal.core import Size, whole_file
-from foveal.models import Processor, Turn
+from foveal.models import Processor, Turn, VisionLanguageModel
 from foveal.models.views.cut_views import views_of
 from recipes.benchmarks.benchmark import Prompt, Prompts
 from recipes.reading.json_value import read_object
@@ -19,6 +20,8 @@ from recipes.reading.json_value import read_object
 LIBRARIES = ("torch", "transformers", "pillow", "torchmetrics", "foveal-models", "foveal-recipes")
 SIZES = (Size(640, 480), Size(300, 900), Size(1000, 200), Size(37, 41))
 """Sizes of the pictures that stand for all in the hash of the preprocessing."""
+HASHED = 1024
+"""Fewest values of a large weight that count in the hash of the model; training changes nearly all."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Settings:
         prompt_hash: of everything about the prompt that the benchmark decides: text, longest answer, stop texts.
         template_hash: of the prompt in the model's template, as ids.
         preprocessing_hash: of what becomes of a few pictures; it is the same for models that see alike.
+        model_hash: of a part of its weights: another model may have been written into the same folder.
         max_new_tokens: longest answer in tokens.
         temperature: 0: the likeliest token.
         stop: texts before which an answer ends.
@@ -51,6 +55,7 @@ class Settings:
     prompt_hash: str
     template_hash: str
     preprocessing_hash: str
+    model_hash: str
     max_new_tokens: int
     temperature: float
     stop: tuple[str, ...]
@@ -109,6 +114,18 @@ def preprocessing_hash(processor: Processor) -> str:
             seen.append([_hash(views), processor.picture_ids(size)])
         except ValueError as error:  # a plan may take no picture of that shape
             seen.append(str(error))
+    return _hash(seen)
+
+
+@torch.inference_mode()
+def model_hash(model: VisionLanguageModel) -> str:
+    """A hash of values at even distances in every weight, and of the weights' names."""
+    seen: list[Any] = []
+    for name, weight in model.state_dict().items():
+        if isinstance(weight, torch.Tensor):  # a quantised part may also have texts
+            values = weight.reshape(-1)
+            chosen = values[:: max(len(values) // HASHED, 1)].contiguous().cpu()
+            seen.append([name, list(weight.shape), _hash(chosen.view(torch.uint8).numpy().tobytes())])
     return _hash(seen)
 
 

@@ -84,7 +84,7 @@ def _acuity(runs: Sequence[ComparedRun]) -> Iterator[str]:
         yield "<h2>Smallest characters read</h2>\n"
     for pages, tests in found.items():
         shares = list(dict.fromkeys(share for _, each in tests for share in each.smallest))
-        heads = [f"{float(share):.0%} of characters" for share in shares]
+        heads = [f"{share:.0%} of characters" for share in shares]
         rows = {
             f"{name}: {each.model}": [each.smallest.get(share, "not charted") for share in shares]
             for name, each in tests
@@ -120,7 +120,7 @@ def _curves(runs: Sequence[ComparedRun]) -> Iterator[str]:
                 yield draw_chart(name, lines, across="optimizer step")
             for run in runs:
                 if (curve := run.curves.get(name)) is not None and curve.left_out:
-                    said = f"{run.name}, {name}: {curve.left_out} values are not finite"
+                    said = f"{run.name}, {name}: {curve.left_out} values are not finite, or too large"
                     yield f'<p class="wrong">{text(said)}</p>\n'
         yield "</div></details>\n" if group in ASIDE else "</div>\n"
     if any(len(curve.points) > FEW for run in runs for curve in run.curves.values()):

@@ -9,6 +9,8 @@ from recipes.reports.html.document import text
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 60, 12, 12, 42
 """Margins around the curves."""
+NARROWEST = 1e-12
+"""Smallest difference that is shown, as a share of the values; smaller ones may be lost where floats are added."""
 COLOURS = 8
 """Runs that have a colour of their own in the style; the next ones repeat them, dashed."""
 
@@ -63,7 +65,8 @@ class _Axis:
     """Places values between two ends, of which round numbers are marked."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        spread = high - low or 1.0
+        largest = max(abs(low), abs(high))
+        spread = high - low if high - low > NARROWEST * max(largest, NARROWEST) else max(largest, 1.0)
         unit = 10 ** math.floor(math.log10(spread / 4))
         self.step = next(factor * unit for factor in (1, 2, 5, 10) if spread / (factor * unit) <= 5)
         self.low, self.high = low, low + spread
