@@ -16,7 +16,7 @@ BELOW = {
     "connectors": {"core"},
     "models": {"core", "encoders", "connectors"},
     "lmms_eval": {"core", "encoders", "connectors", "models"},
-    "recipes": {"core", "encoders", "connectors", "models"},
+    "recipes": {"core", "encoders", "connectors", "models", "reader"},
     "reader": set(),
 }
 LIGHT = "foveal.limited_yaml"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os.path import isdir, isfile
 from pathlib import Path
 
-from recipes.command_line.checkpoints import checkpoint_in
+from recipes.command_line.checkpoints import READER, checkpoint_in
 from recipes.command_line.configurations import CONFIGS, UsageError, expand, find_config, shipped_methods
 from recipes.command_line.imports import package
 
@@ -111,8 +111,10 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     remark = ""
     if checkpoints:
         given, found = _only(checkpoints)
-        remark = "" if found == given else f"{given} is a run: its {Path(found).name} is used"
-        words = _from_checkpoint(words, [f"--model.network.folder={found}"])
+        remark = "" if found == given or given == READER else f"{given} is a run: its {Path(found).name} is used"
+        # The package's weights are stored in bfloat16, in which nothing should be trained.
+        whole = ["--model.network.dtype=float32"] if found != given == READER else []
+        words = _from_checkpoint(words, [f"--model.network.folder={found}", *whole])
     first = expand(LAPTOP)
     words = _standing_alone(sorted(words, key=lambda word: word not in first))
     typed = [part for word in words for part in (("--config", str(word)) if isinstance(word, Path) else (word,))]
@@ -126,7 +128,7 @@ def _only(checkpoints: list[str]) -> tuple[str, str]:
     given = list(dict.fromkeys(str(Path(each)) if isdir(each) else each for each in checkpoints))
     if len(given) > 1:
         raise UsageError(f"two checkpoints are given, {given[0]} and {given[1]}: give one")
-    return given[0], str(checkpoint_in(Path(given[0]))) if isdir(given[0]) else given[0]
+    return given[0], str(checkpoint_in(Path(given[0]))) if isdir(given[0]) or given[0] == READER else given[0]
 
 
 def _alone(word: str) -> str:

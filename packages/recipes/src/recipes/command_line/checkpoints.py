@@ -10,11 +10,13 @@ WRITTEN = ("checkpoint", "adapter")
 """Folders of a run that hold its trained model; with LoRA, its adapters."""
 EXAMPLE = "llava-hf/llava-1.5-7b-hf"
 """A hub name, for help texts."""
+READER = "reader"
+"""Names the checkpoint of foveal-reader, where it is installed and there is no folder of this name."""
 RUN, STATE = re.compile(r"version_(\d+)"), re.compile(r"(?:checkpoint-)?step-(\d+)")
 
 
 def checkpoint_in(given: Path) -> Path:
-    """The trained model's folder if `given` is the folder of a run; anything else as it is.
+    """The trained model's folder if `given` is the folder of a run, or `READER`; anything else as it is.
 
     Args:
         given: folder or hub name.
@@ -22,6 +24,8 @@ def checkpoint_in(given: Path) -> Path:
     Raises:
         UsageError: if it is a run without a trained model, or a folder of runs; the message says what is there.
     """
+    if str(given) == READER and not given.exists() and (packaged := packaged_reader()) is not None:
+        return packaged
     if not _is_run(given):
         if (runs := _numbered(given, RUN)) and not list(given.glob("config.*")):
             raise UsageError(f"{given} holds {len(runs)} runs: give one of them, the latest is {runs[-1]}")
@@ -30,6 +34,15 @@ def checkpoint_in(given: Path) -> Path:
     if not found:
         raise UsageError(_nothing_in(given))
     return found[0]
+
+
+def packaged_reader() -> Path | None:
+    """The checkpoint of foveal-reader; None if it is not installed."""
+    try:
+        from foveal.reader import path
+    except ImportError:
+        return None
+    return path() if path().is_dir() else None
 
 
 def _is_run(folder: Path) -> bool:

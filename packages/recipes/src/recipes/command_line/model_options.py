@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from recipes.command_line.checkpoints import EXAMPLE, checkpoint_in
+from recipes.command_line.checkpoints import EXAMPLE, READER, checkpoint_in, packaged_reader
 from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import remark, stop
 from recipes.command_line.imports import package
@@ -11,6 +11,7 @@ from recipes.command_line.local_paths import local_path
 from recipes.command_line.sources import literal
 
 GIVE = f"give the model, as the first argument or with --checkpoint: a folder, a run, or a hub name like {EXAMPLE}"
+NO_MODEL = "no model is given: foveal-reader is used, which reads printed lines (docs/reader.md)"
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,31 @@ def read_checkpoint(options: argparse.Namespace) -> None:
     options.checkpoint = found_checkpoint(named)
 
 
+def read_checkpoint_or_reader(options: argparse.Namespace) -> None:
+    """As `read_checkpoint`; if no model was given, use the packaged reader and say so on standard error.
+
+    Raises:
+        SystemExit: with 2 if there is no packaged reader, or as for `read_checkpoint`.
+    """
+    if options.folder is None and options.checkpoint is None:
+        options.checkpoint = reader_or_stop()
+    else:
+        read_checkpoint(options)
+
+
+def reader_or_stop() -> Path:
+    """The packaged reader, for want of a model; says so on standard error.
+
+    Raises:
+        SystemExit: with 2 if it is not installed.
+    """
+    packaged = packaged_reader()
+    if packaged is None:
+        stop(GIVE, "or install foveal-reader; --help lists the options")
+    remark(NO_MODEL)
+    return packaged
+
+
 def found_checkpoint(named: Path) -> Path:
     """The checkpoint that was named; if it is in a run, say so on standard error.
 
@@ -77,7 +103,7 @@ def found_checkpoint(named: Path) -> Path:
         found = checkpoint_in(named)
     except UsageError as error:
         stop(str(error))
-    if found != named:
+    if found != named and str(named) != READER:
         remark(f"{named} is a run: its {found.name} is used")
     return found
 

@@ -11,7 +11,7 @@ from recipes.command_line.model_options import (
     add_output,
     add_question,
     add_reading_options,
-    read_checkpoint,
+    read_checkpoint_or_reader,
     read_output,
 )
 from recipes.command_line.option_parser import OptionParser
@@ -60,7 +60,7 @@ def predict_options() -> argparse.Namespace:
         stop("--output and --images belong to --data")
     if options.data is not None and options.image:
         stop("--image belongs to --question; the file given with --data names its own pictures")
-    read_checkpoint(options)
+    read_checkpoint_or_reader(options)
     return options
 
 
@@ -72,7 +72,7 @@ def chat_options() -> argparse.Namespace:
     """
     parser = OptionParser(
         prog="python -m recipes.chat",
-        usage="%(prog)s CHECKPOINT [image ...] [options]",
+        usage="%(prog)s [CHECKPOINT] [image ...] [options]",
         description="Chat with a saved model.",
     )
     add_checkpoint(parser)
@@ -85,7 +85,7 @@ def chat_options() -> argparse.Namespace:
         # A picture, and the model is an option.
         options.images.insert(0, options.folder)
         options.folder = None
-    read_checkpoint(options)
+    read_checkpoint_or_reader(options)
     if options.max_new_tokens < 1:
         stop(f"--max_new_tokens is {options.max_new_tokens}: it must be at least 1")
     return options

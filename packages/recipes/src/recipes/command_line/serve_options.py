@@ -4,10 +4,10 @@ import argparse
 import re
 from pathlib import Path
 
-from recipes.command_line.checkpoints import EXAMPLE
+from recipes.command_line.checkpoints import EXAMPLE, READER
 from recipes.command_line.console import stop
 from recipes.command_line.local_paths import local_path
-from recipes.command_line.model_options import GIVE, add_loading_options, found_checkpoint
+from recipes.command_line.model_options import add_loading_options, found_checkpoint, reader_or_stop
 from recipes.command_line.option_parser import OptionParser
 
 SHARED = re.compile(r"version_\d+|checkpoint|adapter|(checkpoint-)?step-\d+")
@@ -85,7 +85,8 @@ def serve_options() -> argparse.Namespace:
         )
     named = list(dict.fromkeys([*options.folders, *options.checkpoint]))
     if not named:
-        stop(GIVE, "--help lists the options")
+        options.checkpoints = {READER: reader_or_stop()}
+        return options
     options.checkpoints = {}
     for each in named:
         if (name := model_name(each)) in options.checkpoints:

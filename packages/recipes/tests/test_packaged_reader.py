@@ -1,0 +1,59 @@
+"""The packaged reader: used where no model is given, and under the name `reader`."""
+
+import sys
+
+import pytest
+
+from foveal import reader
+from recipes.command_line.arguments import prepare
+from recipes.command_line.options import chat_options, predict_options
+from recipes.command_line.serve_options import serve_options
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """A folder that stands in for the package's checkpoint."""
+    folder = tmp_path / "packaged"
+    folder.mkdir()
+    monkeypatch.setattr(reader, "path", lambda: folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def asked(monkeypatch, options, *words):
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
+    return options()
+
+
+def test_no_model_is_given(packaged, monkeypatch, capsys):
+    (packaged.parent / "page.png").write_bytes(b"")
+    chat = asked(monkeypatch, chat_options, "page.png")
+    assert (chat.checkpoint, [path.name for path in chat.images]) == (packaged, ["page.png"])
+    assert "no model is given: foveal-reader is used" in capsys.readouterr().err
+    predict = asked(monkeypatch, predict_options, "--image", "page.png", "--question", "Read.")
+    assert predict.checkpoint == packaged
+
+
+def test_its_name(packaged, monkeypatch, capsys):
+    assert asked(monkeypatch, chat_options, "--checkpoint", "reader").checkpoint == packaged
+    arguments = prepare(["--config", "reader.yaml", "--checkpoint", "reader"]).arguments
+    assert f"--model.network.folder={packaged}" in arguments
+    assert "--model.network.dtype=float32" in arguments
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_of_that_name_comes_first(packaged, monkeypatch):
+    (packaged.parent / "reader").mkdir()
+    assert asked(monkeypatch, chat_options, "--checkpoint", "reader").checkpoint.name == "reader"
+    assert "--model.network.folder=reader" in prepare(["--checkpoint", "reader"]).arguments
+
+
+def test_without_weights_a_model_must_be_given(packaged, monkeypatch, capsys):
+    packaged.rmdir()
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, chat_options)
+    assert "give the model" in capsys.readouterr().err
+
+
+def test_the_server_calls_it_reader(packaged, monkeypatch):
+    assert asked(monkeypatch, serve_options).checkpoints == {"reader": packaged}
