@@ -41,9 +41,9 @@ class PrintedSettings:
 
     fonts: tuple[str, ...] = TRAINING
     font_sizes: tuple[int, int] = (11, 32)
-    lines: int = 8
-    characters: int = 40
-    area: int = 83_000
+    lines: int = 4
+    characters: int = 50
+    area: int = 40_000
     turn: float = 2.5
     noise: float = 14.0
 
