@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL.Image import Image
 from torch import Tensor
 
 from foveal.connectors.relevance import patches_of_tokens, relevance_by_gradient
@@ -19,6 +19,7 @@ from foveal.models.relevance.recorded_answer import Gradients, RecordedAnswer, a
 from foveal.models.relevance.sets import SetOfViews, maps_of, sets_of
 from foveal.models.relevance.token_relevance import rows_by_layer, token_relevance
 from foveal.models.relevance.words import Each, words_of
+from foveal.models.views.draft import Draft
 from foveal.models.views.video import Video
 
 Map = np.ndarray[Any, np.dtype[np.float32]]
@@ -67,7 +68,7 @@ class Explainer:
     def __init__(
         self,
         model: VisionLanguageModel,
-        pictures: Sequence[Image.Image | Video],
+        pictures: Sequence[Image | Draft | Video],
         question: str,
         answer: str,
         each: Each = "word",
