@@ -24,9 +24,10 @@ def address(tmp_path_factory):
         return Image.new("RGB", (300, 200), "red")
 
     def items():
+        box = Box(9, 9, 60, 30)
         for number in reversed(range(NUMBER)):
             score, group = number % 101 / 100, ("text", "count")[number % 2]
-            yield Shown(f"item {number}", "What?", ("It",), f"answer {number}", score, (red,), group, Box(9, 9, 60, 30))
+            yield Shown(f"item {number}", "What?", ("It",), f"answer {number}", score, (red,), group, (box,))
         hostile = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
         yield Shown(hostile, hostile + "\0\x07\ud800\u202e", (hostile,), "long " * 20_000, None, (damaged,), hostile)
 

@@ -108,7 +108,8 @@ class SheetSamples(Callback):
             # zip is not strict, because fillers have no answer.
             if len(self._first) == self.limit:
                 return
-            row = SheetRow(picture, question, references[0], prediction)
+            seen = (None, None, None) if picture is None else (picture.picture, picture.box, picture.crop)
+            row = SheetRow(seen[0], question, references[0], prediction, *seen[1:])
             # Questions of one conversation are named KEY#1, KEY#2 and so on.
             if self._first.setdefault(QUESTION.sub("", key), row) is not row and len(self._others) < self.limit:
                 self._others.append(row)
