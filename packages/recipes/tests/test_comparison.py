@@ -167,7 +167,14 @@ def test_an_eye_test(tmp_path):
         "0.5": {"height": 5.04, "low": None, "high": 6.0, "beyond": None},
         "0.9": {"height": None, "low": None, "high": None, "beyond": "above"},
     }
-    content = {"alphabet": "0123", "characters": 3, "sizes": ["48x32"], "fonts": ["a", "b"], "contrasts": [1.0]}
+    content = {
+        "format": 1,
+        "alphabet": "0123",
+        "characters": 3,
+        "sizes": ["48x32"],
+        "fonts": ["a", "b"],
+        "contrasts": [1.0],
+    }
     content["models"] = [{"model": "uhd", "smallest": smallest}, {"model": "blind", "smallest": None}]
     (tmp_path / "acuity.json").write_text(json.dumps(content))
     uhd, blind = read_run(tmp_path).acuity
@@ -192,6 +199,29 @@ def test_files_that_name_what_cannot_be(tmp_path):
     (tmp_path / "config.yaml").write_bytes(b"a: \xff")
     with pytest.raises(ValueError, match=r"config\.yaml is not UTF-8"):
         read_settings(tmp_path / "config.yaml")
+
+
+def test_an_eye_test_under_a_run_shows_its_chart(tmp_path):
+    """The charts of two runs stand side by side if their folders have the same name."""
+    write_log(tmp_path)
+    content = {"format": 1, "alphabet": "0", "characters": 3, "sizes": [], "fonts": [], "contrasts": [], "models": []}
+    for name in ("eye", "checkpoint"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "acuity.json").write_text(json.dumps(content))
+        (tmp_path / name / "acuity.png").write_bytes(b"")
+    assert read_run(tmp_path).pictures == {"eye/acuity.png": tmp_path / "eye" / "acuity.png"}
+
+
+def test_a_run_that_has_logged_nothing_yet(tmp_path):
+    (tmp_path / "config.yaml").write_text("trainer: {max_steps: 3}\n")
+    run = read_run(tmp_path)
+    assert (run.settings, run.only_settings, run.only_scores) == ({"trainer.max_steps": "3"}, True, False)
+    write_log(tmp_path)
+    assert not read_run(tmp_path).only_settings
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.yaml").write_text("format: 1\nplan: {class_path: A}\n")
+    with pytest.raises(ValueError, match=r"checkpoint holds no metrics\.csv"):
+        read_run(tmp_path / "checkpoint")
 
 
 def test_folders_without_results_are_refused(tmp_path):
