@@ -183,6 +183,13 @@ def test_an_eye_test(tmp_path):
     assert blind.smallest == {}
 
 
+@pytest.mark.parametrize("written", [2, None, "1"])
+def test_an_eye_test_of_another_format(tmp_path, written):
+    (tmp_path / "acuity.json").write_text(json.dumps({"format": written, "alphabet": "0"}))
+    with pytest.raises(ValueError, match=rf"acuity\.json has format {written!r}, this version reads format 1: chart"):
+        read_run(tmp_path)
+
+
 @pytest.mark.parametrize("smallest", [{"half": {}}, {"0.5": {"height": 10**400, "low": 1, "high": 2}}])
 def test_a_damaged_eye_test(tmp_path, smallest):
     content = {"alphabet": "0", "characters": 3, "sizes": [], "fonts": [], "contrasts": []}
