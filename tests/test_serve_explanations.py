@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+import torch
 from tests.serving import Gate, data_url, picture, running, tiny_model, until
 
 from foveal.models import explain
@@ -105,6 +106,18 @@ def test_a_long_answer_is_refused_before_its_picture_is_decoded(model, monkeypat
         refused = post(server, answer="a" * 300).json()["error"]
     assert refused["message"] == "the answer has 302 tokens, 256 at most are explained: give a shorter one"
     assert (refused["param"], refused["type"]) == ("answer", "invalid_request_error")
+
+
+def test_no_room_for_an_explanation_is_not_a_fault(model, monkeypatch):
+    def read(explainer):
+        raise torch.OutOfMemoryError
+
+    with running({"uhd": model}) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(Explainer, "read", read)
+            refused = post(server)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
+        assert len(post(server).json()["words"]) == 5
 
 
 def test_a_server_that_stops_ends_its_explanations_first(model, monkeypatch):

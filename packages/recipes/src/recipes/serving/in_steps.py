@@ -5,7 +5,9 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from recipes.serving.errors import RefusedError
+import torch
+
+from recipes.serving.errors import RefusedError, out_of_memory
 
 T = TypeVar("T")
 
@@ -43,6 +45,8 @@ class InSteps(Generic[T]):
         except StopIteration as ended:
             if self.result.set_running_or_notify_cancel():
                 self.result.set_result(ended.value)
+        except torch.OutOfMemoryError:
+            self._fail(out_of_memory())
         except BaseException as error:  # it is raised where the result is read
             self._fail(error)
         now = time.monotonic()

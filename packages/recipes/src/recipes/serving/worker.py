@@ -14,7 +14,7 @@ import torch
 from foveal.models import SeenPictures, VisionLanguageModel
 from foveal.models.generation.running_batch import RunningBatch
 from recipes.serving.asked import Asked
-from recipes.serving.errors import RefusedError, internal_error
+from recipes.serving.errors import RefusedError, internal_error, out_of_memory
 from recipes.serving.in_steps import InSteps
 from recipes.serving.metrics import Metrics
 from recipes.serving.row import Row
@@ -203,7 +203,7 @@ class Worker:
         self.metrics.answers.labels(self.name, "error").inc()
         logger.error("%s: a question was not answered", self.name, exc_info=error)
         if isinstance(error, torch.OutOfMemoryError):
-            asked.put(RefusedError(503, "not enough memory for this question now: try again", code="out_of_memory"))
+            asked.put(out_of_memory())
         else:
             asked.put(internal_error())
 
