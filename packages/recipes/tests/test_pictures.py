@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from foveal.connectors import AdaptivePool
+from foveal.core import Box
 from foveal.encoders import VisionTransformer
 from foveal.models import Processor, Turn, UhdPlan, byte_tokenizer
 from foveal.models.prompts.token_count import TokenCount
-from recipes.data.eval_batch import collate_questions, questions_of
+from recipes.data.eval_batch import Display, collate_questions, questions_of
 from recipes.reports.sheet import SheetRow, draw_sheet
 from recipes.reports.table import print_report
 from recipes.run.callbacks import SheetSamples
@@ -98,6 +99,18 @@ def test_the_sheet_has_different_records():
     samples.on_validation_batch_end(trainer, None, ["?"] * 2, batch("d", "e"), 0)
     assert [row.question for row in samples.rows] == ["a#1", "b", "c#1", "d"]
     assert samples.step == 7
+
+
+def test_every_second_record_shows_a_question_that_names_a_region():
+    page = Image.new("RGB", (9, 9))
+    there = {True: Display(page, Box(0, 0, 9, 9), page), False: Display(page)}
+    keys = [f"{record}#{number}" for record in "abcd" for number in (1, 2, 3)]
+    pictures = [there[key in ("a#2", "b#3", "d#2", "d#3")] for key in keys]
+    shown = {"questions": keys, "references": [("It",)] * len(keys), "pictures": pictures}
+    samples = SheetSamples(limit=6)
+    samples.on_validation_batch_end(None, None, ["?"] * len(keys), SimpleNamespace(keys=keys, **shown), 0)
+    assert [row.question for row in samples.rows] == ["a#1", "b#3", "c#1", "d#2", "a#2", "a#3"]
+    assert [row.crop is not None for row in samples.rows[:4]] == [False, True, False, True]
 
 
 def test_table(tmp_path, capsys):
