@@ -2,9 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
+"""What the pages looked like in the last run of their tests, for people; git ignores it."""
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,19 @@ def reports(page: Any, *own: str) -> list[str]:
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
     page.on("request", lambda asked: asked.url.startswith((*own, "data:")) or said.append(f"asks {asked.url}"))
     return said
+
+
+def screenshot(page: Any, name: str, *, whole: bool = True) -> Path:
+    """Keep what a page looks like as `screenshots/NAME.png`.
+
+    Args:
+        page: an open tab.
+        name: of the file, the same in every run.
+        whole: with what has to be scrolled to.
+    """
+    path = SCREENSHOTS / f"{name}.png"
+    page.screenshot(path=path, full_page=whole)
+    return path
 
 
 @pytest.fixture

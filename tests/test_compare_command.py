@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.browser import screenshot
 
 pytestmark = pytest.mark.slow
 LOG = "step,epoch,train/loss,val/anls\n" + "".join(f"{step},0,{2 / (step + 1)},\n" for step in range(100))
@@ -38,6 +39,7 @@ def test_as_typed(command, tmp_path, request):
     tab = request.getfixturevalue("tab")
     tab.goto((tmp_path / "compared/comparison.html").as_uri())
     curves = tab.locator("figure polyline:visible")
+    screenshot(tab, "comparison")
     assert curves.count() == 6, "three of the loss, each smoothed and as measured"
     tab.get_by_role("checkbox", name="runs/llava").uncheck()
     assert curves.count() == 4

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from PIL import Image
+from tests.browser import screenshot
 
 from foveal.core import Box
 from foveal.models import BadImageError
@@ -24,9 +25,10 @@ def address(tmp_path_factory):
         return Image.new("RGB", (300, 200), "red")
 
     def items():
+        box = Box(9, 9, 60, 30)
         for number in reversed(range(NUMBER)):
             score, group = number % 101 / 100, ("text", "count")[number % 2]
-            yield Shown(f"item {number}", "What?", ("It",), f"answer {number}", score, (red,), group, Box(9, 9, 60, 30))
+            yield Shown(f"item {number}", "What?", ("It",), f"answer {number}", score, (red,), group, (box,))
         hostile = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
         yield Shown(hostile, hostile + "\0\x07\ud800\u202e", (hostile,), "long " * 20_000, None, (damaged,), hostile)
 
@@ -98,6 +100,8 @@ def test_pictures(opened):
     assert image.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 300
     outline = image.locator(".box").evaluate("box => [box.style.left, box.style.top, box.style.width]")
     assert outline == ["3%", "4.5%", "17%"]
+    with Image.open(screenshot(opened, "evaluation", whole=False)) as kept:
+        assert kept.size == (1000, 800)
     image.click()
     assert opened.get_by_role("dialog").is_visible()
     opened.keyboard.press("Escape")
@@ -122,6 +126,7 @@ def test_a_phone_and_a_dark_room(opened):
     opened.emulate_media(color_scheme="dark")
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") != light
     opened.set_viewport_size({"width": 360, "height": 700})
+    screenshot(opened, "evaluation_dark_360", whole=False)
     assert opened.evaluate("document.documentElement.scrollWidth") <= 360
 
 

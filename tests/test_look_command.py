@@ -6,6 +6,7 @@ from PIL import Image
 from foveal.core import Box, Size
 from foveal.models import DeepStackPlan, UhdPlan, VaryPlan, VisionLanguageModel
 from recipes.command_line.configurations import merged
+from recipes.command_line.help import short_help
 from recipes.estimates.shapes import shapes_of
 from recipes.reports.views import draw_views, in_order, shown_views
 
@@ -52,6 +53,16 @@ def test_the_figure(tmp_path):
     with Image.open(path) as drawn:
         assert min(drawn.size) > 300
         assert len(drawn.convert("RGB").getcolors(1 << 20) or range(1 << 20)) > 100
+
+
+def test_its_help_has_only_what_it_reads():
+    """Whatever else a configuration holds is of the training."""
+    lines = short_help("look", "recipes.commands.look", "LookCommand").splitlines()
+    options = {line.split()[0] for line in lines if line.startswith("  --")}
+    own = {"--config", "--checkpoint", "--image", "--output", "--allow_import", "--print_config", "--help"}
+    assert options == own | {"--model.network.PART"}
+    assert not [line for line in lines if "lora" in line or "overlays" in line]
+    assert "--data.path" in short_help("cost", "recipes.commands.cost", "CostCommand")
 
 
 @pytest.mark.slow

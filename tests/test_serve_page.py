@@ -1,7 +1,7 @@
 """The web page in a real browser: Debian's Chromium, driven by playwright."""
 
 import pytest
-from tests.browser import reports
+from tests.browser import reports, screenshot
 from tests.serving import picture, running, tiny_model
 
 from foveal.core import Size
@@ -58,7 +58,7 @@ def asked(page, file, question="What is it?"):
     page.get_by_text("visual and").first.wait_for()
 
 
-def test_how_a_picture_is_cut_and_what_is_answered(open_page, file, models, tmp_path):
+def test_how_a_picture_is_cut_and_what_is_answered(open_page, file, models):
     page = open_page()
     asked(page, file)
     processor = models["uhd"].processor
@@ -70,7 +70,7 @@ def test_how_a_picture_is_cut_and_what_is_answered(open_page, file, models, tmp_
     expected = answer(models["uhd"], picture(90, 60), "What is it?", max_new_tokens=8)
     assert page.locator(".answer").text_content() == expected
     assert f"{visual} visual and" in page.locator(".hint").last.text_content()
-    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    screenshot(page, "serve")
 
 
 def test_two_models_side_by_side(open_page, file, models):
@@ -94,6 +94,7 @@ def test_where_the_model_looked(open_page, file):
     shown = page.locator("svg.cut .relevance").get_attribute("href")
     assert shown.startswith("data:image/png;base64,")
     assert word.get_attribute("aria-pressed") == "true"
+    screenshot(page, "serve_where_it_looked")
 
 
 def test_by_keyboard_and_pasting(open_page, file):
@@ -128,7 +129,7 @@ def test_what_is_wrong_is_said(chromium, served, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
-def test_anybody_can_use_it(open_page, file, tmp_path, scheme, size):
+def test_anybody_can_use_it(open_page, file, scheme, size):
     from axe_playwright_python.sync_playwright import Axe
 
     page = open_page(viewport=size, color_scheme=scheme)
@@ -137,7 +138,7 @@ def test_anybody_can_use_it(open_page, file, tmp_path, scheme, size):
     found = Axe().run(page).response["violations"]
     assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    screenshot(page, f"serve_{scheme}_{size['width']}")
 
 
 def test_a_key_is_asked_for(chromium):

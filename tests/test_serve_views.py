@@ -6,7 +6,7 @@ from importlib.resources import files
 import httpx
 import pytest
 from PIL import Image
-from tests.serving import Gate, data_url, picture, running, tiny_model, until
+from tests.serving import data_url, picture, running, tiny_model
 
 from foveal.core import Size
 from foveal.models import explain
@@ -53,22 +53,6 @@ def test_where_the_model_looked(served, model):
         assert len(each["map"]) / len(each["map"][0]) == pytest.approx(whole.shape[0] / whole.shape[1], rel=0.1)
 
 
-def test_an_explanation_does_not_disturb_an_answer(model, monkeypatch):
-    """It is computed between two tokens, in the same thread."""
-    with running({"uhd": model}) as server:
-        expected = server.ask("?", picture(), max_tokens=12)
-    gate = Gate(monkeypatch)
-    with running({"uhd": model}) as server:
-        stream = server.ask("?", picture(), max_tokens=12, stream=True)
-        until(lambda: server.metric("foveal_running", model="uhd") == 1)
-        later = server.service.workers["uhd"].call(lambda: explain(model, picture(), "What?", "It is."))
-        assert not later.done()
-        gate.open()
-        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
-        assert later.result(20).answer == "It is."
-    assert text == expected.choices[0].message.content
-
-
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
@@ -76,7 +60,7 @@ def test_an_explanation_does_not_disturb_an_answer(model, monkeypatch):
         ("/views", {"picture": "data:image/png;base64,aGk="}, "not a picture of a known kind"),
         ("/views", {"picture": 5}, "picture: Input should be a valid string"),
         ("/views", {"model": "x"}, "there is no model 'x'"),
-        ("/explain", {"question": "What?", "answer": " "}, "the answer is empty"),
+        ("/explain", {"question": "What?", "answer": " "}, "the assistant's answer is empty"),
         ("/explain", {"question": "<image><image>", "answer": "a"}, "there must be one for each"),
         ("/explain", {"question": "What?", "answer": "a " * 5000}, "more than 500 tokens can have"),
         ("/explain", {"question": "What?"}, "answer: Field required"),

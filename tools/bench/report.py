@@ -56,10 +56,10 @@ def items(number: int, pictures: int) -> Iterator[Shown]:
         if index % each == 0:
             opener = partial(drawn, index // each)
         score = chosen.choice((0.0, 1.0, round(chosen.random(), 4)))
-        box = Box(300, 10, 400, 30) if index % 4 == 0 else None
+        boxes = (Box(300, 10, 400, 30),) if index % 4 == 0 else ()
         group = ("total", "date", "shop", "street")[index % 4]
         question = f"<image>\nWhat is the {group}?\nAnswer the question using a single word or phrase."
-        yield Shown(f"{index}", question, (f"number {index}",), f"number {index // 2}", score, (opener,), group, box)
+        yield Shown(f"{index}", question, (f"number {index}",), f"number {index // 2}", score, (opener,), group, boxes)
 
 
 def in_browser(path: Path) -> list[str]:

@@ -167,13 +167,27 @@ def test_an_eye_test(tmp_path):
         "0.5": {"height": 5.04, "low": None, "high": 6.0, "beyond": None},
         "0.9": {"height": None, "low": None, "high": None, "beyond": "above"},
     }
-    content = {"alphabet": "0123", "characters": 3, "sizes": ["48x32"], "fonts": ["a", "b"], "contrasts": [1.0]}
+    content = {
+        "format": 1,
+        "alphabet": "0123",
+        "characters": 3,
+        "sizes": ["48x32"],
+        "fonts": ["a", "b"],
+        "contrasts": [1.0],
+    }
     content["models"] = [{"model": "uhd", "smallest": smallest}, {"model": "blind", "smallest": None}]
     (tmp_path / "acuity.json").write_text(json.dumps(content))
     uhd, blind = read_run(tmp_path).acuity
     assert uhd.pages == "alphabet 0123, characters 3, sizes 48x32, fonts a, b, contrasts 1.0"
     assert uhd.smallest == {0.5: "5.0 px (? to 6.0)", 0.9: "above all heights tested"}
     assert blind.smallest == {}
+
+
+@pytest.mark.parametrize("written", [2, None, "1"])
+def test_an_eye_test_of_another_format(tmp_path, written):
+    (tmp_path / "acuity.json").write_text(json.dumps({"format": written, "alphabet": "0"}))
+    with pytest.raises(ValueError, match=rf"acuity\.json has format {written!r}, this version reads format 1: chart"):
+        read_run(tmp_path)
 
 
 @pytest.mark.parametrize("smallest", [{"half": {}}, {"0.5": {"height": 10**400, "low": 1, "high": 2}}])
@@ -192,6 +206,29 @@ def test_files_that_name_what_cannot_be(tmp_path):
     (tmp_path / "config.yaml").write_bytes(b"a: \xff")
     with pytest.raises(ValueError, match=r"config\.yaml is not UTF-8"):
         read_settings(tmp_path / "config.yaml")
+
+
+def test_an_eye_test_under_a_run_shows_its_chart(tmp_path):
+    """The charts of two runs stand side by side if their folders have the same name."""
+    write_log(tmp_path)
+    content = {"format": 1, "alphabet": "0", "characters": 3, "sizes": [], "fonts": [], "contrasts": [], "models": []}
+    for name in ("eye", "checkpoint"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "acuity.json").write_text(json.dumps(content))
+        (tmp_path / name / "acuity.png").write_bytes(b"")
+    assert read_run(tmp_path).pictures == {"eye/acuity.png": tmp_path / "eye" / "acuity.png"}
+
+
+def test_a_run_that_has_logged_nothing_yet(tmp_path):
+    (tmp_path / "config.yaml").write_text("trainer: {max_steps: 3}\n")
+    run = read_run(tmp_path)
+    assert (run.settings, run.only_settings, run.only_scores) == ({"trainer.max_steps": "3"}, True, False)
+    write_log(tmp_path)
+    assert not read_run(tmp_path).only_settings
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.yaml").write_text("format: 1\nplan: {class_path: A}\n")
+    with pytest.raises(ValueError, match=r"checkpoint holds no metrics\.csv"):
+        read_run(tmp_path / "checkpoint")
 
 
 def test_folders_without_results_are_refused(tmp_path):

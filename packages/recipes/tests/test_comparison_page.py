@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +12,7 @@ from packages.recipes.tests.page_reading import PageReader
 from packages.recipes.tests.test_comparison import write_log, write_scores
 from PIL import Image
 
+from recipes.commands.compare import main
 from recipes.comparison.curves import LARGEST
 from recipes.comparison.run import read_runs
 from recipes.reports.comparison_page import write_comparison
@@ -77,6 +79,17 @@ def test_several_scores_of_a_run_are_told_apart(tmp_path):
     assert {f"{own}: {folder}" for folder in folders} <= set(words)
     words = compared([own, write_scores(tmp_path / "c")], tmp_path / "c.html").words
     assert {*(f"{own}: {folder}" for folder in folders), str(tmp_path / "c")} <= set(words)
+
+
+def test_a_run_that_has_logged_nothing_yet_is_named(tmp_path, capsys):
+    runs = [write_log(tmp_path / "a"), tmp_path / "b"]
+    runs[1].mkdir()
+    for run in runs:
+        (run / "config.yaml").write_text(f"trainer: {{max_steps: 3}}\nname: {run.name}\n")
+    main(Namespace(runs=runs, output=tmp_path, force=False))
+    assert capsys.readouterr().err == f"{runs[1]} has logged nothing yet: only its settings are shown\n"
+    words = PageReader(tmp_path / "comparison.html").words
+    assert {f"Nothing logged yet, only settings: {runs[1]}", "Settings that differ"} <= set(words)
 
 
 def test_names_are_only_texts(tmp_path):

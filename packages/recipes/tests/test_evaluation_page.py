@@ -114,17 +114,18 @@ def test_a_damaged_picture_is_a_sentence(tmp_path):
     def damaged():
         raise BadImageError("p/1.jpg: truncated <b>")
 
-    (item,) = page(tmp_path / "a.html", [replace(ITEM, pictures=(damaged, drawn("red")), box=Box(0, 0, 9, 9))]).items
+    shown = replace(ITEM, pictures=(damaged, drawn("red")), boxes=(Box(0, 0, 9, 9),))
+    (item,) = page(tmp_path / "a.html", [shown]).items
     assert item["pictures"] == [{"fault": "p/1.jpg: truncated <b>"}, {"picture": 0}]
 
 
 def test_the_answers_place_is_marked_and_cut_out(tmp_path):
     picture = Image.new("RGB", (400, 200), "white")
     picture.paste("red", (100, 50, 200, 70))
-    items = [replace(ITEM, pictures=(lambda: picture,), box=Box(100, 50, 200, 70))]
+    items = [replace(ITEM, pictures=(lambda: picture,), boxes=(Box(100, 50, 200, 70), Box(0, 150, 40, 160)))]
     read = page(tmp_path / "a.html", items)
     (shown,) = read.items[0]["pictures"]
-    assert shown == {"picture": 0, "box": [0.25, 0.25, 0.25, 0.1], "crop": 1}
+    assert shown == {"picture": 0, "boxes": [[0.25, 0.25, 0.25, 0.1], [0, 0.75, 0.1, 0.05]], "crops": [1, 2]}
     crop = read.pictures[1].convert("RGB")
     assert crop.size == (100 + 2 * 30 + 1, 20 + 2 * 30 + 1)
     assert crop.getpixel((80, 40))[1] < 60 < 200 < crop.getpixel((10, 10))[1]
@@ -132,11 +133,11 @@ def test_the_answers_place_is_marked_and_cut_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("box", "marked"),
-    [(Box(-50, -50, 40, 15), [0, 0, 1, 0.5]), (Box(50, 0, 90, 30), None), (Box(10, 10, 10, 10), None)],
+    [(Box(-50, -50, 40, 15), [[0, 0, 1, 0.5]]), (Box(50, 0, 90, 30), None), (Box(10, 10, 10, 10), None)],
 )
 def test_a_box_beyond_the_picture(tmp_path, box, marked):
-    (item,) = page(tmp_path / "a.html", [replace(ITEM, pictures=(drawn("red"),), box=box)]).items
-    assert item["pictures"][0].get("box") == marked
+    (item,) = page(tmp_path / "a.html", [replace(ITEM, pictures=(drawn("red"),), boxes=(box,))]).items
+    assert item["pictures"][0].get("boxes") == marked
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.01, float("nan")])

@@ -1,10 +1,17 @@
 """The figure of predictions, the loss curve, the table."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from foveal.connectors import AdaptivePool
+from foveal.core import Box
+from foveal.encoders import VisionTransformer
+from foveal.models import Processor, Turn, UhdPlan, byte_tokenizer
+from foveal.models.prompts.token_count import TokenCount
+from recipes.data.eval_batch import Display, collate_questions, questions_of
 from recipes.reports.sheet import SheetRow, draw_sheet
 from recipes.reports.table import print_report
 from recipes.run.callbacks import SheetSamples
@@ -39,6 +46,45 @@ def test_documents_are_drawn_large_enough_to_read(tmp_path):
     assert small[1] < 2 * 500, "a page of few pixels is not as tall as its shape"
 
 
+@pytest.fixture
+def processor():
+    encoder = VisionTransformer(8, 1, 1, 8, 8, 64, layers=(-1,))
+    count = TokenCount(encoder, AdaptivePool(8, 8, rows=2, columns=2), UhdPlan(64, 8, 6))
+    return Processor(byte_tokenizer(), UhdPlan(64, 8, 6), count=count, system="")
+
+
+def test_the_place_of_an_answer_is_marked_and_cut_out(tmp_path, processor):
+    """Where a question names a region, inside of its only picture."""
+    page = Image.new("RGB", (800, 1600), "white")
+    page.paste((0, 0, 255), (200, 400, 400, 440))
+    question = "<image>\nRead the text in the region [0.25, .25, 0.5, 0.275]."
+
+    def shown(text, pictures=(page,)):
+        turns = (Turn("user", text), Turn("assistant", "It"))
+        (item,) = questions_of("a", pictures, turns)
+        return collate_questions([item], processor).pictures[0]
+
+    display = shown(question)
+    assert display.picture.size == (640, 1280)
+    assert display.box == pytest.approx((160, 320, 320, 352))
+    assert display.crop.size == pytest.approx((200 + 2 * 60, 40 + 2 * 60), abs=2)
+    for other in ("Read.", "Read [0.5, 0.1, 0.2, 0.2].", "Read [0, 0, 2, 1].", "Read [1, 2, 3]."):
+        assert shown(f"<image>\n{other}").crop is None
+    assert shown("<image><image>\n[0, 0, 1, 1]", (page, page)).crop is None
+
+    row = SheetRow(display.picture, "Read", "It", "It")
+    whole = replace(row, box=display.box, crop=display.crop)
+    plain, marked = blue(draw_sheet([row], tmp_path / "a.png")), blue(draw_sheet([whole], tmp_path / "b.png"))
+    assert marked > 2 * plain > 0
+
+
+def blue(path):
+    """Number of pure blue pixels."""
+    with Image.open(path) as sheet:
+        colours = sheet.convert("RGB").getcolors(sheet.width * sheet.height)
+    return {colour: number for number, colour in colours}[0, 0, 255]
+
+
 def test_the_sheet_has_different_records():
     def batch(*keys):
         shown = {"questions": keys, "references": [("It",)] * len(keys), "pictures": [None] * len(keys)}
@@ -53,6 +99,18 @@ def test_the_sheet_has_different_records():
     samples.on_validation_batch_end(trainer, None, ["?"] * 2, batch("d", "e"), 0)
     assert [row.question for row in samples.rows] == ["a#1", "b", "c#1", "d"]
     assert samples.step == 7
+
+
+def test_every_second_record_shows_a_question_that_names_a_region():
+    page = Image.new("RGB", (9, 9))
+    there = {True: Display(page, Box(0, 0, 9, 9), page), False: Display(page)}
+    keys = [f"{record}#{number}" for record in "abcd" for number in (1, 2, 3)]
+    pictures = [there[key in ("a#2", "b#3", "d#2", "d#3")] for key in keys]
+    shown = {"questions": keys, "references": [("It",)] * len(keys), "pictures": pictures}
+    samples = SheetSamples(limit=6)
+    samples.on_validation_batch_end(None, None, ["?"] * len(keys), SimpleNamespace(keys=keys, **shown), 0)
+    assert [row.question for row in samples.rows] == ["a#1", "b#3", "c#1", "d#2", "a#2", "a#3"]
+    assert [row.crop is not None for row in samples.rows[:4]] == [False, True, False, True]
 
 
 def test_table(tmp_path, capsys):

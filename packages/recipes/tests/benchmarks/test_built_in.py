@@ -4,7 +4,12 @@ import json
 
 import pytest
 from packages.recipes.tests.benchmarks.files import shades
+from packages.recipes.tests.page_reading import PageReader
+from PIL import Image
 
+from foveal.core import Box
+from recipes.evaluation.page import show
+from recipes.evaluation.results import Results
 from recipes.reading.pictures import read_picture
 
 
@@ -18,6 +23,29 @@ def test_receipts(ask, table):
     score.update([json.dumps({"company": "ACME"}), "none", None], [item.values["record"]] * 3)
     assert float(score.compute()["f1"]) == pytest.approx(1 / (1 + 5 / 2))
     assert (int(score.unparsed), int(score.missing)) == (1, 1)
+
+
+def test_where_a_receipts_fields_stand(ask, table, tmp_path):
+    """Each in the lines that hold it, or parts of it; the page marks them."""
+    texts = ["ACME  TOYS, SDN BHD", "12, HIGH", "STREET", "NO", "TOTAL 8.10", "CASH", "8.10", "18.10"]
+    lines = [{"box": [10, 20 * number, 60, 20 * number + 15], "text": text} for number, text in enumerate(texts)]
+    key = {"company": "ACME TOYS", "address": "12 HIGH STREET, NO 7", "total": "8.10", "date": "1/2", "address2": ""}
+    record = {"id": "588", "image": "images/588.jpg", "key": key, "lines": lines}
+    files = {"val_annotations.json": [record], "images/588.jpg": 200}
+    (item,) = ask("receipts", files)
+    company, address, total, cash = item.values["places"]
+    assert (company, address) == (Box(10, 0, 60, 15), Box(10, 20, 60, 55))
+    assert (total, cash) == (Box(10, 80, 60, 95), Box(10, 120, 60, 135))
+    page = Image.linear_gradient("L").resize((100, 200))
+    page.save(item.pictures[0].find())
+    shown = Results("receipts", table("receipts"), [item], {"588": "?"}, {}, None, 0)
+    show(shown, None, {}, tmp_path / "page.html")
+    (picture,) = PageReader(tmp_path / "page.html").items[0]["pictures"]
+    assert picture["boxes"][:2] == [[0.1, 0, 0.5, 0.075], [0.1, 0.1, 0.5, 0.175]]
+    assert len(set(picture["crops"])) == 4
+    for lines, message in (({"text": 1}, "a list of lines is expected"), ([{"text": "a"}], "line 1: a box of four")):
+        with pytest.raises(ValueError, match=message):
+            ask("receipts", files | {"val_annotations.json": [record | {"lines": lines}]})
 
 
 def test_conversations(ask, table):

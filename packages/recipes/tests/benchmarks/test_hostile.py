@@ -43,6 +43,43 @@ def mine(tmp_path):
     return made
 
 
+JSON = "{class_path: JsonRows, init_args: {files: [a.jsonl]}}"
+OUTSIDE = [
+    ("files: [a.jsonl]", "files: [../a.jsonl]"),
+    ("files: [a.jsonl]", "files: [/etc/hosts]"),
+    ("files: [a.jsonl]", "files: [x/../../a.jsonl]"),
+    (JSON, "{class_path: FolderRows, init_args: {folders: [..]}}"),
+    (JSON, "{class_path: FolderRows, init_args: {folders: [.], suffix: /../../a.txt}}"),
+    (JSON, "{class_path: ParquetRows, init_args: {split: ../../a}}"),
+    (JSON, "{class_path: ParquetRows, init_args: {split: a, config: ../*}}"),
+    ('id: "{id}"', 'images: ["{image}"]\n    folders: [../pictures]'),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), OUTSIDE)
+def test_files_are_read_only_in_the_folder_of_the_data(mine, tmp_path, old, new):
+    (tmp_path.parent / "pictures").mkdir(exist_ok=True)
+    with pytest.raises(
+        ValueError, match=r"the benchmark names '.*', which is outside of .*: it may only read"
+    ) as error:
+        mine(old, new, image="1.png")
+    assert len(str(error.value).splitlines()) <= 4
+
+
+def test_links_in_the_folder_of_the_data_are_followed(tmp_path):
+    """As one who has all data sets in one place makes them; and a name may go back as long as it stays inside."""
+    away = tmp_path / "away"
+    away.mkdir()
+    (tmp_path / "data").mkdir()
+    (away / "a.jsonl").write_text(json.dumps(ROW) + "\n")
+    (away / "1.png").write_bytes(b"")
+    (tmp_path / "data" / "linked").symlink_to(away)
+    new = "files: [linked/../linked/a.jsonl]}}\n    images: [1.png]\n    folders: [linked]"
+    (tmp_path / "mine.yaml").write_text(YAML.replace("files: [a.jsonl]}}", new))
+    (item,) = items_of(benchmark(tmp_path / "mine.yaml"), tmp_path / "data", None)
+    assert (item.key, item.pictures[0].find().name) == ("1", "1.png")
+
+
 @pytest.mark.parametrize(
     "file", ["../a.json", "/a.json", "a/b.json", "..", "", "settings.json", "report.html", "answers-0.jsonl", "a\\0b"]
 )

@@ -22,7 +22,8 @@ from foveal.models.prompts.constants import IGNORE_INDEX, IMAGE_TOKEN_ID
 from foveal.models.prompts.pretrained_tokenizer import pretrained_tokenizer
 from foveal.models.prompts.processor import Processor
 from foveal.models.prompts.templates import Turn
-from foveal.models.relevance.explain import Explanation, QueryToPatch, WordRelevance, explain
+from foveal.models.relevance.explain import Explanation, WordRelevance, explain
+from foveal.models.relevance.explainer import QueryToPatch
 from foveal.models.token_loss import TokenLoss
 from foveal.models.views.anyres import AnyResPlan
 from foveal.models.views.deepseek_ocr2 import DeepSeekOcr2Plan

@@ -11,9 +11,7 @@ from foveal.core import Size
 from recipes.acuity_chart.psychometric import COVERED, Estimate
 from recipes.acuity_chart.reading import Chart, Reading
 from recipes.acuity_chart.scores import Answered, Tally, by, by_place, by_seam, by_tokens, cells_of
-
-FORMAT = 1
-"""Changes when a key gets another meaning."""
+from recipes.comparison.acuity import FORMAT
 
 
 def write_results(chart: Chart, readings: Sequence[Reading], path: Path) -> Path:

@@ -65,6 +65,8 @@ class Benchmark:
         per_item: the score of a single question: `metric` (of this item alone; if it has several, the first), or none
             if it has no meaning for one.
         groups: names of values whose classes are scored apart.
+        places: name of the value with the box, or the boxes, of the answer in the first picture, in pixels of it; the
+            page marks them. None: they are not known.
         submission: what its server takes; None: it has none.
         size: number of questions of the whole split, as far as it is known; another number shows that files are missing
             or of another version.
@@ -78,5 +80,6 @@ class Benchmark:
     update: Mapping[str, str]
     per_item: Literal["metric", "none"] = "metric"
     groups: Sequence[str] = ()
+    places: str | None = None
     submission: Submission | None = None
     size: int | None = None

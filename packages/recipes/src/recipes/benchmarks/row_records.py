@@ -9,7 +9,7 @@ from recipes.benchmarks.derived.derived import Derived
 from recipes.benchmarks.item import Item, PictureOf
 from recipes.benchmarks.pictures import FilePicture
 from recipes.benchmarks.records import Records
-from recipes.benchmarks.rows.row import NoFileError, Row, Rows
+from recipes.benchmarks.rows.row import NoFileError, Row, Rows, inside
 from recipes.reading.pictures import PictureFolder
 
 
@@ -143,10 +143,10 @@ class _Pictures:
 
     def _folder(self, row: Row) -> PictureFolder:
         if self._found is None:
-            there = next((name for name in self.names if (self.folder / name).is_dir()), None)
-            if there is None:
+            folders = (inside(self.folder, name) for name in self.names)
+            if (there := next((folder for folder in folders if folder.is_dir()), None)) is None:
                 raise ValueError(
                     f"{row.where}: its pictures should be in {self.folder / self.names[0]}, which is missing"
                 )
-            self._found = PictureFolder(self.folder / there)
+            self._found = PictureFolder(there)
         return self._found

@@ -33,6 +33,8 @@ OVERLAYS = (
     *("log/tensorboard.yaml", "log/wandb.yaml"),
 )
 """Shipped configurations that can be combined with every method."""
+DRAWS = "look"
+"""The command that reads no data and no setting of a training: of the model only the parts."""
 NETWORK = "foveal.models.VisionLanguageModel"
 PARTS = ("encoder", "connector", "language_model", "tokenizer", "plan", "merge")
 MODEL = "recipes.module.Finetuning"
@@ -76,22 +78,16 @@ def short_help(command: str, module: str, name: str) -> str:
         *_added(module, name),
         Option("--allow_import PACKAGE", "your own package that class paths may name"),
         Option("--print_config", "print the merged settings and exit"),
-        Option("--trainer.NAME VALUE", "option of Lightning's Trainer, like --trainer.max_steps 100"),
-        Option("--help all", "all settings; --help alone is this page"),
     ]
-    network = _taken(NETWORK, "--model.network.")
+    every = Option("--help all", "all settings; --help alone is this page")
     parts = Option("--model.network.PART CLASS", f"PART: {', '.join(PARTS)}")
-    model = [parts, *(each for each in network if each.name.rpartition(".")[2] not in PARTS)]
-    model += [each for each in _taken(MODEL, "--model.") if not each.name.endswith(".network")]
-    pages, own = (_taken(each, "--data.") for each in DATA)
-    shared = {each.name for each in own}
-    sections = {
-        "configurations": list(_configurations(columns)),
-        "options": options,
-        "model": model,
-        f"data: --data {DATA[0]} (built-in pages)": [each for each in pages if each.name not in shared],
-        f"data: --data {DATA[1]} (your own: data/llava.yaml)": own,
-    }
+    if command == DRAWS:
+        shown = list(_configurations(columns, overlays=False))
+        sections = {"configurations": shown, "options": [*options, every], "model": [parts]}
+    else:
+        trainer = Option("--trainer.NAME VALUE", "option of Lightning's Trainer, like --trainer.max_steps 100")
+        shown = list(_configurations(columns))
+        sections = {"configurations": shown, "options": [*options, trainer, every], **_of_training(parts)}
     lines = [f"python -m recipes.{command} {example}" for example in EXAMPLES[command]]
     for title, listed in sections.items():
         names = FILES if title == "configurations" else NAMES
@@ -99,8 +95,21 @@ def short_help(command: str, module: str, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _configurations(columns: int) -> Iterator[Option]:
-    """The shipped configurations: methods by name, their sizes and stages as patterns."""
+def _of_training(parts: Option) -> dict[str, list[Option]]:
+    """The settings of the model and its training, and of the data."""
+    network = [each for each in _taken(NETWORK, "--model.network.") if each.name.rpartition(".")[2] not in PARTS]
+    trained = [each for each in _taken(MODEL, "--model.") if not each.name.endswith(".network")]
+    pages, own = (_taken(each, "--data.") for each in DATA)
+    shared = {each.name for each in own}
+    return {
+        "model": [parts, *network, *trained],
+        f"data: --data {DATA[0]} (built-in pages)": [each for each in pages if each.name not in shared],
+        f"data: --data {DATA[1]} (your own: data/llava.yaml)": own,
+    }
+
+
+def _configurations(columns: int, *, overlays: bool = True) -> Iterator[Option]:
+    """The shipped configurations: methods by name, their sizes and stages as patterns, and what goes with all."""
     methods = shipped_methods()
     beside = [name.partition("/")[2] for name in shipped_configs() if name.partition("/")[0] in methods]
     common = sorted({name for name in beside if beside.count(name) > 1})
@@ -108,7 +117,7 @@ def _configurations(columns: int) -> Iterator[Option]:
         "METHOD.yaml": methods,
         "METHOD/SIZE.yaml": [name for name in common if name[0].isdigit()],
         "METHOD/STAGE.yaml": [name for name in common if not name[0].isdigit()],
-        "overlays": OVERLAYS,
+        "overlays": OVERLAYS if overlays else (),
     }
     for title, names in listed.items():
         for number, line in enumerate(wrap(" ".join(names), columns - FILES - 3)):

@@ -1,6 +1,7 @@
 """The `compare` command: runs beside each other on one page."""
 
 import argparse
+import sys
 
 from recipes.command_line.console import short_errors
 from recipes.comparison.evaluations import Evaluation, refuse_incomparable
@@ -23,6 +24,9 @@ def main(options: argparse.Namespace) -> None:
         runs = read_runs(options.runs)
         if not options.force:
             check_comparable(runs)
+        for run in runs:
+            if run.only_settings:
+                sys.stderr.write(f"{run.name} has logged nothing yet: only its settings are shown\n")
         path = options.output / PAGE
         write_comparison(runs, path)
     print(f"comparison: {path}")

@@ -9,6 +9,8 @@ from typing import Any
 from recipes.reading.json_value import read_object
 
 RESULTS = "acuity.json"
+FORMAT = 1
+"""Of the results; changes when a key gets another meaning."""
 SAME = ("alphabet", "characters", "sizes", "fonts", "contrasts")
 """Settings of the pages; only heights that were read on the same pages stand in one table."""
 
@@ -34,10 +36,15 @@ def read_acuity(path: Path) -> list[Acuity]:
     """The models of a file of results; those that could not be charted have no heights.
 
     Raises:
-        ValueError: with file and key, if it is not such a file.
+        ValueError: with file and key, if it is not such a file, or has another format.
         OSError: if it cannot be read.
     """
     content = read_object(path)
+    if (written := content.get("format", FORMAT)) != FORMAT:
+        raise ValueError(
+            f"{path} has format {written!r:.20}, this version reads format {FORMAT}: chart the models again with "
+            "recipes.acuity, or compare with the version that wrote it"
+        )
     try:
         pages = ", ".join(f"{name} {_said(content[name])}" for name in SAME)
         return [

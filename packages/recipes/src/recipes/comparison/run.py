@@ -13,7 +13,7 @@ from recipes.run.rows import METRICS
 
 CONFIG = "config.yaml"
 """Not imported from what writes it: torch would be imported, too."""
-PICTURES = ("predictions.png", "acuity.png")
+PREDICTIONS, CHART = "predictions.png", "acuity.png"
 SKIPPED = ("states", "checkpoint", "adapter", "base", "wandb", "tensorboard")
 """Folders of a run that hold no results."""
 
@@ -29,7 +29,7 @@ class ComparedRun:
         settings: its configuration; None if it is not there.
         evaluations: files of scores in the folder.
         acuity: eye tests in the folder.
-        pictures: figures in the folder, by file name.
+        pictures: figures in the folder, by their names in it.
     """
 
     name: str
@@ -39,6 +39,11 @@ class ComparedRun:
     evaluations: tuple[Evaluation, ...] = ()
     acuity: tuple[Acuity, ...] = ()
     pictures: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def only_settings(self) -> bool:
+        """Whether it is a run that has not logged anything yet."""
+        return self.settings is not None and not (self.curves or self.evaluations or self.acuity)
 
     @property
     def only_scores(self) -> bool:
@@ -92,9 +97,9 @@ def read_run(path: Path) -> ComparedRun:
         settings=read_settings(path / CONFIG) if (path / CONFIG).is_file() else None,
         evaluations=tuple(read_evaluation(file) for file in files if file.name == SCORES),
         acuity=tuple(each for file in files if file.name == RESULTS for each in read_acuity(file)),
-        pictures={name: path / name for name in PICTURES if (path / name).is_file()},
+        pictures={str(each.relative_to(path)): each for each in _pictures(path, files)},
     )
-    if not (run.curves or run.evaluations or run.acuity):
+    if not (run.curves or run.evaluations or run.acuity or _begun(run)):
         inside = sorted(file.parent for file in path.glob(f"*/{METRICS}"))
         raise ValueError(
             f"{path} holds runs: name them, such as {inside[-1]}"
@@ -108,6 +113,17 @@ def _files(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in SKIPPED]
         yield from (Path(place) / name for name in names if name in (SCORES, RESULTS))
+
+
+def _begun(run: ComparedRun) -> bool:
+    """Whether it has a run's configuration; a checkpoint has one, too, but of another kind."""
+    return any(name.startswith("trainer.") for name in run.settings or ())
+
+
+def _pictures(folder: Path, results: Sequence[Path]) -> Iterator[Path]:
+    """The sheet of predictions, and the chart of every eye test."""
+    charts = (file.with_name(CHART) for file in results if file.name == RESULTS)
+    yield from (each for each in (folder / PREDICTIONS, *charts) if each.is_file())
 
 
 def _owner(evaluation: Evaluation, runs: Sequence[ComparedRun]) -> int | None:

@@ -1,14 +1,20 @@
 """Questions with their accepted answers, ready to be answered."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from PIL.Image import Image
 
+from foveal.core import Box
 from foveal.models import Batch, Processor, Turn
+from recipes.reading.crop import around
 
 THUMBNAIL = 640
+NUMBER = r"\s*(\d*\.?\d+)\s*"
+REGION = re.compile(rf"\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]")
+"""A region in a question: left, top, right and bottom in widths and heights of the picture, `[0.1, 0.25, 0.4, 0.3]`."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,21 @@ class EvalItem:
     counted: bool = True
 
 
+@dataclass(frozen=True)
+class Display:
+    """What is shown of a picture that is asked about.
+
+    Attributes:
+        picture: thumbnail of the picture.
+        box: the region that the question names, in pixels of the thumbnail; None: it names none.
+        crop: the region with a margin, in pixels of the picture.
+    """
+
+    picture: Image
+    box: Box | None = None
+    crop: Image | None = None
+
+
 @dataclass
 class EvalBatch:
     """A batch of prompts with their references, questions and pictures.
@@ -32,7 +53,7 @@ class EvalBatch:
         batch: prompts padded on the left.
         references: accepted answers of each prompt.
         questions: text of each question, to display.
-        pictures: thumbnail of the first picture of each prompt, to display; None: text only.
+        pictures: the first picture of each prompt, to display; None: text only.
         keys: names for messages.
         counted: number of prompts, from the first, whose answers are counted; the others only keep a rank busy.
         left_out: a message for every question that is missing because it cannot be used.
@@ -41,7 +62,7 @@ class EvalBatch:
     batch: Batch
     references: tuple[tuple[str, ...], ...]
     questions: tuple[str, ...]
-    pictures: tuple[Image | None, ...]
+    pictures: tuple[Display | None, ...]
     keys: tuple[str, ...]
     counted: int
     left_out: tuple[str, ...] = ()
@@ -73,8 +94,8 @@ def collate_questions(items: Sequence[EvalItem], processor: Processor) -> EvalBa
     return EvalBatch(
         processor.collate(samples, side="left"),
         tuple(item.references for item in items),
-        tuple(item.turns[-1].text.replace("<image>", "").strip() for item in items),
-        tuple(_thumbnail(item.pictures[0]) if item.pictures else None for item in items),
+        tuple(map(_question, items)),
+        tuple(map(_display, items)),
         tuple(item.key for item in items),
         sum(item.counted for item in items),
     )
@@ -86,7 +107,22 @@ def blanked(batch: EvalBatch) -> EvalBatch:
     return replace(batch, batch=replace(batch.batch, views=views))
 
 
-def _thumbnail(picture: Image) -> Image:
+def _question(item: EvalItem) -> str:
+    return item.turns[-1].text.replace("<image>", "").strip()
+
+
+def _display(item: EvalItem) -> Display | None:
+    if not item.pictures:
+        return None
+    picture, found = item.pictures[0], REGION.search(_question(item))
     small = picture.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL * 2))
-    return small
+    left, top, right, bottom = map(float, found.groups()) if found else (0.0, 0.0, 0.0, 0.0)
+    # Of several pictures, the question does not say which one it means.
+    if len(item.pictures) > 1 or not left < right <= 1 or not top < bottom <= 1:
+        return Display(small)
+
+    def on(shown: Image) -> Box:
+        return Box(left * shown.width, top * shown.height, right * shown.width, bottom * shown.height)
+
+    return Display(small, on(small), around(on(picture), picture))

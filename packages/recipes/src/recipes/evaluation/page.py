@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
+from foveal.core import Box
 from foveal.models import BadImageError
 from recipes.benchmarks.item import Item, PictureOf
 from recipes.evaluation.frames import frames_of
@@ -82,5 +83,11 @@ def _shown(results: Results, item: Item, score: float | None, looked: Looked) ->
         answer=results.answers.get(item.key, ""),
         score=score,
         pictures=(*pictures, *frames, *looked.get(item.key, ())),
+        boxes=_boxes(item, benchmark.places),
         group=str(item.values.get(benchmark.groups[0], "")) if benchmark.groups else "",
     )
+
+
+def _boxes(item: Item, name: str | None) -> tuple[Box, ...]:
+    found = () if name is None else item.values.get(name, ())
+    return (found,) if isinstance(found, Box) else tuple(found)

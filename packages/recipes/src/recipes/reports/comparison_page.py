@@ -46,7 +46,10 @@ def _legend(runs: Sequence[ComparedRun]) -> str:
         f"<bdi>{text(run.name)}</bdi></label></li>\n"
         for number, run in enumerate(runs)
     )
-    return f'<ul class="legend" aria-label="Runs that are shown">\n{"".join(entries)}</ul>\n'
+    legend = f'<ul class="legend" aria-label="Runs that are shown">\n{"".join(entries)}</ul>\n'
+    if names := [run.name for run in runs if run.only_settings]:
+        legend += f"<p>Nothing logged yet, only settings: {text(', '.join(names))}</p>\n"
+    return legend
 
 
 def _scores(runs: Sequence[ComparedRun]) -> Iterator[str]:

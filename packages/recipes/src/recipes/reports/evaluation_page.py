@@ -1,6 +1,6 @@
 """The page of an evaluation: every item with its pictures, question, accepted answers, answer and score."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +11,7 @@ from PIL.Image import Image
 
 from foveal.core import Box, Size
 from foveal.models import BadImageError
+from recipes.reading.crop import around
 from recipes.reports.html.document import new_page, text, write_data, write_picture
 from recipes.reports.html.thumbnails import Thumbnails
 
@@ -18,8 +19,6 @@ PICTURE_BYTES = 12_000_000
 """Room for pictures: 16 MB as text, so that a page of 5,000 items has less than 20 MB."""
 REMEMBERED = 4
 """The last pictures, which are not opened again."""
-AROUND = 1.5
-"""Width of the margin around an answer's box, in heights of the box."""
 
 Opener = Callable[[], Image]
 
@@ -37,7 +36,7 @@ class Shown:
         pictures: functions that open its pictures as RGB, called one at a time. They may raise BadImageError, and its
             message is shown instead. Give the same function for the same picture: it is opened once for items in a row.
         group: a part of the data that can be chosen, such as the type of question; empty: none.
-        box: where the answer stands in the first picture, in pixels of it.
+        boxes: where the answer stands in the first picture, in pixels of it.
     """
 
     key: str
@@ -47,7 +46,7 @@ class Shown:
     score: float | None
     pictures: tuple[Opener, ...]
     group: str = ""
-    box: Box | None = None
+    boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0 <= self.score <= 1:
@@ -90,18 +89,17 @@ def _items(shown: Iterable[Shown], thumbnails: Thumbnails) -> Iterator[dict[str,
     def opened(opener: Opener) -> Image:
         return opener()
 
-    def added(opener: Opener, box: Box | None) -> dict[str, Any]:
-        """The number of the picture's copy, or why there is none; with a box, also where it is, and what it holds."""
+    def added(opener: Opener, boxes: Sequence[Box]) -> dict[str, Any]:
+        """The number of the picture's copy, or why there is none; with boxes, where they are and what they hold."""
         try:
             picture = opened(opener)
         except BadImageError as error:
             return {"fault": str(error)}
         found: dict[str, Any] = {"picture": thumbnails.add(picture)}
-        if box is not None and (inside := box.overlap(Box.whole(Size(*picture.size)))) is not None:
-            sides = (inside.left, picture.width), (inside.top, picture.height)
-            lengths = (inside.width, picture.width), (inside.height, picture.height)
-            found["box"] = [round(part / whole, 4) for part, whole in (*sides, *lengths)]
-            found["crop"] = thumbnails.add(picture.crop(_around(inside, picture)))
+        whole = Box.whole(Size(*picture.size))
+        if inside := [each for box in boxes if (each := box.overlap(whole)) is not None]:
+            found["boxes"] = [_share(each, whole) for each in inside]
+            found["crops"] = [thumbnails.add(around(each, picture)) for each in inside]
         return found
 
     for each in shown:
@@ -112,16 +110,16 @@ def _items(shown: Iterable[Shown], thumbnails: Thumbnails) -> Iterator[dict[str,
             "answer": each.answer,
             "score": each.score,
             "group": each.group,
-            "pictures": [added(opener, None if number else each.box) for number, opener in enumerate(each.pictures)],
+            "pictures": [added(opener, () if number else each.boxes) for number, opener in enumerate(each.pictures)],
         }
 
 
-def _around(box: Box, picture: Image) -> tuple[int, int, int, int]:
-    """The box with a margin, in whole pixels of the picture."""
-    margin = AROUND * box.height
-    left, top = max(int(box.left - margin), 0), max(int(box.top - margin), 0)
-    right, bottom = min(int(box.right + margin) + 1, picture.width), min(int(box.bottom + margin) + 1, picture.height)
-    return left, top, right, bottom
+def _share(box: Box, picture: Box) -> list[float]:
+    """Left, top, width and height of a box in widths and heights of the picture."""
+    across, down = (box.left, box.width), (box.top, box.height)
+    left, width = (round(each / picture.width, 4) for each in across)
+    top, height = (round(each / picture.height, 4) for each in down)
+    return [left, top, width, height]
 
 
 def _figure(value: float) -> str:

@@ -70,8 +70,8 @@ class NonFiniteReport(Callback):
 
 
 class SheetSamples(Callback):
-    """Keeps samples of the latest validation for the figure of predictions: the first question of each record, and
-    others if there are fewer records.
+    """Keeps samples of the latest validation for the figure of predictions: the first question of each record, of every
+    second one the first that names a region, if there is one; and others if there are fewer records.
 
     Args:
         limit: largest number of samples.
@@ -108,7 +108,13 @@ class SheetSamples(Callback):
             # zip is not strict, because fillers have no answer.
             if len(self._first) == self.limit:
                 return
-            row = SheetRow(picture, question, references[0], prediction)
+            seen = (None, None, None) if picture is None else (picture.picture, picture.box, picture.crop)
+            row = SheetRow(seen[0], question, references[0], prediction, *seen[1:])
             # Questions of one conversation are named KEY#1, KEY#2 and so on.
-            if self._first.setdefault(QUESTION.sub("", key), row) is not row and len(self._others) < self.limit:
+            record = QUESTION.sub("", key)
+            if (first := self._first.setdefault(record, row)) is row:
+                continue
+            if row.crop is not None and first.crop is None and list(self._first).index(record) % 2:
+                self._first[record], row = row, first
+            if len(self._others) < self.limit:
                 self._others.append(row)

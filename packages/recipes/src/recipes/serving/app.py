@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException
 from recipes.serving.api import ONLY, ChatRequest
 from recipes.serving.asked import Asked
 from recipes.serving.errors import RefusedError, internal_error
+from recipes.serving.explanations import add_explanations
 from recipes.serving.fetching import Fetcher
+from recipes.serving.leaving import LEFT, unless_gone
 from recipes.serving.limits import State
 from recipes.serving.metrics import Metrics
 from recipes.serving.page_routes import add_page
@@ -46,6 +48,7 @@ def make_app(
     created = int(time.time())
     _add_errors(app)
     add_page(app, workers, fetcher)
+    add_explanations(app, workers, fetcher, preparing)
 
     @app.get("/health")
     async def health() -> Response:
@@ -81,17 +84,14 @@ def make_app(
             # Proxies would otherwise collect the pieces.
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
             return StreamingResponse(_events(asked, reply, with_usage), headers=headers, media_type="text/event-stream")
-        answer, gone = asyncio.create_task(asked.whole()), asyncio.create_task(_gone(request))
         try:
-            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                return Response(status_code=499)  # nobody reads it
-            text, ended = answer.result()
-            return JSONResponse(reply.completion(text, ended.reason, ended.usage))
+            answer = await unless_gone(request, asked.whole())
         finally:
             asked.left.set()
-            answer.cancel()
-            gone.cancel()
+        if answer is None:
+            return Response(status_code=LEFT)
+        text, ended = answer
+        return JSONResponse(reply.completion(text, ended.reason, ended.usage))
 
     return app
 
@@ -110,12 +110,6 @@ async def _events(asked: Asked, reply: Reply, with_usage: bool) -> AsyncIterator
         yield event(error.content)
     finally:
         asked.left.set()
-
-
-async def _gone(request: Request) -> None:
-    """Wait until the client leaves."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Refusals, as OpenAI's clients understand them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from fastapi.responses import JSONResponse
 
 TOO_LONG = "context_length_exceeded"
+RETRY_AFTER = {"Retry-After": "1"}
 
 
 class RefusedError(Exception):
@@ -45,3 +47,21 @@ class RefusedError(Exception):
 def internal_error() -> RefusedError:
     """What a client is told about a fault of the server: nothing but that; the rest is in the server's log."""
     return RefusedError(500, "an error in the server; its log has more", code="internal_error")
+
+
+def out_of_memory() -> RefusedError:
+    """What a client is told when a GPU has no room for its question beside those of others."""
+    return RefusedError(503, "not enough memory for this question now: try again", code="out_of_memory")
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Context in which what cannot be done with a picture or a text is the client's error.
+
+    Raises:
+        RefusedError: for any `ValueError` or `NotImplementedError`.
+    """
+    try:
+        yield
+    except (ValueError, NotImplementedError) as error:
+        raise RefusedError(400, str(error)) from error

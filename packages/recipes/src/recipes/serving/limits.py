@@ -9,14 +9,13 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recipes.serving.errors import RefusedError
+from recipes.serving.errors import RETRY_AFTER, RefusedError
 from recipes.serving.metrics import Metrics
 from recipes.serving.page_routes import PAGE
 
 MAX_BODY = 64_000_000
 """Bytes of a request; a picture of 20 MB has 27 MB in base64."""
 BODY_SECONDS, SEND_SECONDS = 60.0, 60.0
-RETRY_AFTER = {"Retry-After": "1"}
 OPEN = ("/health", *PAGE)
 """Paths that need no key: what the server says to anybody, and the page that asks for the key."""
 

@@ -1,25 +1,22 @@
-"""The web page, and what it asks besides answers: how a picture is cut, and where a model looked."""
+"""The web page, and how a picture is cut, which it asks for as soon as it has one."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from fastapi import FastAPI, Response
-from PIL import Image
 
 from foveal.core import Size
-from foveal.models import IMAGE_TOKEN_ID, VisionLanguageModel, explain, image_size, read_image
+from foveal.models import IMAGE_TOKEN_ID, VisionLanguageModel, image_size
 from recipes.reports.views import Shown, in_order, shown_views
 from recipes.serving.api import Strict
-from recipes.serving.errors import RefusedError
+from recipes.serving.errors import refusing
 from recipes.serving.fetching import Fetcher
 from recipes.serving.pictures import picture_bytes
 from recipes.serving.prompts import PictureUrl
 from recipes.serving.worker import Worker, worker_of
 
-T = TypeVar("T")
 PAGE = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -36,8 +33,6 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 """The page loads nothing from elsewhere, and nothing shows it inside of another page."""
-MAP_SIDE = 64
-"""Most rows and columns of a relevance map that is sent."""
 
 
 class CutQuestion(Strict):
@@ -47,17 +42,8 @@ class CutQuestion(Strict):
     picture: str
 
 
-class LookedQuestion(Strict):
-    """Where did a model look for the words of its answer?"""
-
-    model: str
-    picture: str
-    question: str
-    answer: str
-
-
 def add_page(app: FastAPI, workers: Mapping[str, Worker], fetcher: Fetcher) -> None:
-    """Add the page at `/` and its routes.
+    """Add the page at `/`, and the route of its views.
 
     Args:
         app: gets the routes.
@@ -73,17 +59,8 @@ def add_page(app: FastAPI, workers: Mapping[str, Worker], fetcher: Fetcher) -> N
     async def views(asked: CutQuestion) -> dict[str, Any]:
         worker = worker_of(workers, asked.model)
         data = await picture_bytes(PictureUrl(asked.picture, "picture"), fetcher)
-        return await asyncio.to_thread(_refusing, lambda: cut_of(worker.model, image_size(data)))
-
-    @app.post("/explain")
-    async def looked(asked: LookedQuestion) -> dict[str, Any]:
-        worker = worker_of(workers, asked.model)
-        data = await picture_bytes(PictureUrl(asked.picture, "picture"), fetcher)
-
-        def explained() -> dict[str, Any]:
-            return looked_at(worker.model, read_image(data), asked.question, asked.answer)
-
-        return await asyncio.wrap_future(worker.call(lambda: _refusing(explained)))
+        with refusing():
+            return await asyncio.to_thread(lambda: cut_of(worker.model, image_size(data)))
 
 
 def cut_of(model: VisionLanguageModel, size: Size) -> dict[str, Any]:
@@ -106,17 +83,6 @@ def cut_of(model: VisionLanguageModel, size: Size) -> dict[str, Any]:
     }
 
 
-def looked_at(model: VisionLanguageModel, picture: Image.Image, question: str, answer: str) -> dict[str, Any]:
-    """The words of an answer, each with its map over the picture: rows of values in 0..1, 1 at the most relevant place.
-
-    Raises:
-        ValueError: as for `foveal.models.explain`.
-        NotImplementedError: likewise.
-    """
-    found = explain(model, picture, question, answer)
-    return {"words": [{"word": each.word, "map": _small(each.maps[0])} for each in found.per_word]}
-
-
 def _view(shown: Shown) -> dict[str, Any]:
     box = shown.box
     return {
@@ -129,25 +95,8 @@ def _view(shown: Shown) -> dict[str, Any]:
     }
 
 
-def _small(relevance: np.ndarray[Any, np.dtype[np.float32]]) -> list[list[float]]:
-    rows, columns = relevance.shape
-    shrink = max(rows, columns, MAP_SIDE) / MAP_SIDE
-    size = max(round(columns / shrink), 1), max(round(rows / shrink), 1)
-    small = np.asarray(Image.fromarray(relevance).resize(size, Image.Resampling.BOX))
-    scaled: list[list[float]] = (small / max(float(small.max()), 1e-12)).round(2).tolist()
-    return scaled
-
-
 def _same(response: Response) -> Any:
     async def route() -> Response:
         return response
 
     return route
-
-
-def _refusing(made: Callable[[], T]) -> T:
-    """What `made` returns; what it cannot do with the picture or the words is the client's error."""
-    try:
-        return made()
-    except (ValueError, NotImplementedError) as error:
-        raise RefusedError(400, str(error)) from error

@@ -3,18 +3,19 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from threading import Condition, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from foveal.models import SeenPictures, VisionLanguageModel
 from foveal.models.generation.running_batch import RunningBatch
 from recipes.serving.asked import Asked
-from recipes.serving.errors import RefusedError, internal_error
+from recipes.serving.errors import RefusedError, internal_error, out_of_memory
+from recipes.serving.in_steps import InSteps
 from recipes.serving.metrics import Metrics
 from recipes.serving.row import Row
 
@@ -44,7 +45,7 @@ class Worker:
         self._running = RunningBatch(model.language_model)
         self._rows: list[Row] = []
         self._waiting: deque[Asked] = deque()
-        self._calls: deque[Callable[[], None]] = deque()
+        self._works: deque[InSteps[Any]] = deque()
         self._changed = Condition()
         self._ends = False
         self._thread = Thread(target=self._run, name=f"answers of {name}", daemon=True)
@@ -67,41 +68,46 @@ class Worker:
             self.metrics.waiting.labels(self.name).set(len(self._waiting))
             self._changed.notify()
 
-    def call(self, function: Callable[[], T]) -> "Future[T]":
-        """Run something else with the model, in its thread, between two tokens; not in inference mode."""
-        future: Future[T] = Future()
+    def work(self, steps: Generator[None, None, T]) -> "Future[T]":
+        """Do something else with the model, in its thread, not in inference mode: now and then a step between two
+        tokens, in about half of the time. What comes later waits until it is over.
 
-        def called() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function())
-                except BaseException as error:  # it is raised where the result is read
-                    future.set_exception(error)
-
+        Args:
+            steps: yields between two steps, and returns the result. They end if the result is cancelled.
+        """
+        work = InSteps(steps)
         with self._changed:
-            self._calls.append(called)
+            self._works.append(work)
             self._changed.notify()
-        return future
+        return work.result
 
     def _run(self) -> None:
         with torch.inference_mode():
             while (new := self._taken()) is not None:
-                with torch.inference_mode(False):
-                    while self._calls:
-                        self._calls.popleft()()
+                self._work()
                 if new:
                     self._begin(new)
                 if self._rows:
                     self._advance()
-        for each in (*self._waiting, *(row.asked for row in self._rows)):
-            each.put(RefusedError(503, "the server stops", code="stopping"))
+        stopping = RefusedError(503, "the server stops", code="stopping")
+        for asked in (*self._waiting, *(row.asked for row in self._rows)):
+            asked.put(stopping)
+        for work in self._works:
+            work.refuse(stopping)
+
+    def _work(self) -> None:
+        """A step of the other work, if it is due."""
+        if self._works and (self._works[0].due or not self._rows):
+            with torch.inference_mode(False):
+                self._works[0].advance()
 
     def _taken(self) -> list[Asked] | None:
         """The questions that begin now, after waiting for one if there is nothing to do; None: end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._rows or self._calls or self._ends)
+            self._changed.wait_for(lambda: self._waiting or self._rows or self._works or self._ends)
             if self._ends:
                 return None
+            self._works = deque(work for work in self._works if not work.over)
             free = self.max_batch - len(self._rows) if self._running.joins or not self._rows else 0
             new: list[Asked] = []
             while self._waiting and len(new) < free:
@@ -197,7 +203,7 @@ class Worker:
         self.metrics.answers.labels(self.name, "error").inc()
         logger.error("%s: a question was not answered", self.name, exc_info=error)
         if isinstance(error, torch.OutOfMemoryError):
-            asked.put(RefusedError(503, "not enough memory for this question now: try again", code="out_of_memory"))
+            asked.put(out_of_memory())
         else:
             asked.put(internal_error())
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from recipes.benchmarks.rows.row import NoFileError, Row, Rows, found
+from recipes.benchmarks.rows.row import NoFileError, Row, Rows, found, inside
 from recipes.reading.json_value import read_value
 
 
@@ -20,7 +20,8 @@ class FolderRows(Rows):
 
     def rows(self, folder: Path) -> Iterator[Row]:
         for place in self.folders:
-            if files := sorted((folder / place).glob(f"*{self.suffix}")):
+            pattern = inside(folder, f"{place}/*{self.suffix}")
+            if files := sorted(folder.glob(str(pattern.relative_to(folder)))):
                 break
         else:
             raise NoFileError(folder, [f"{place}/*{self.suffix}" for place in self.folders])

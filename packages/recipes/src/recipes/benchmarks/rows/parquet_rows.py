@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.benchmarks.pictures import EmbeddedPicture, picture_digest
-from recipes.benchmarks.rows.row import NoFileError, Row, Rows
+from recipes.benchmarks.rows.row import NoFileError, Row, Rows, inside
 from recipes.reading.arrow_rows import embedded_number, usable_columns
 from recipes.reading.parquet_file import ParquetReader
 from recipes.reading.saved_dataset import STATE, SavedDatasetReader
@@ -38,11 +38,12 @@ class ParquetRows(Rows):
     def _reader(self, folder: Path) -> TableReader:
         places = [self.config] if self.config is not None else [".", "data"]
         for place in places:
-            if files := sorted(folder.glob(f"{place}/{self.split}-*.parquet")):
+            base = inside(folder, f"{place}/{self.split}")
+            if files := sorted(folder.glob(f"{base.relative_to(folder)}-*.parquet")):
                 return ParquetReader(folder, files, folder, usable_columns)
-            if (alone := folder / place / f"{self.split}.parquet").is_file():
+            if (alone := inside(folder, f"{place}/{self.split}.parquet")).is_file():
                 return ParquetReader(alone, [alone], folder, usable_columns)
-            if (saved := folder / place / self.split / STATE).is_file():
+            if (saved := base / STATE).is_file():
                 return SavedDatasetReader(saved.parent, folder, usable_columns)
         names = [str(Path(place) / f"{self.split}-*.parquet") for place in places]
         raise NoFileError(folder, names)

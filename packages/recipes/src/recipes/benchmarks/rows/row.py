@@ -1,5 +1,6 @@
 """One row of a benchmark's files, before it becomes a question."""
 
+import os
 import re
 import reprlib
 from abc import ABC, abstractmethod
@@ -131,13 +132,31 @@ class NoFileError(ValueError):
         )
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file, a folder or a pattern that a benchmark names.
+
+    Links in the folder may lead elsewhere: they are the user's own.
+
+    Raises:
+        ValueError: if the name itself leads out of the folder.
+    """
+    plain = os.path.normpath(name)
+    if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
+        raise ValueError(
+            f"the benchmark names {name!r:.200}, which is outside of {folder}: it may only read what is in the folder "
+            "that is given as --data"
+        )
+    return folder / plain
+
+
 def found(folder: Path, names: Sequence[str]) -> Path:
     """The first of some files or folders that is there.
 
     Raises:
         NoFileError: naming all of them, if there is none.
+        ValueError: as for `inside`.
     """
-    for name in names:
-        if (folder / name).exists():
-            return folder / name
+    for path in (inside(folder, name) for name in names):
+        if path.exists():
+            return path
     raise NoFileError(folder, names)

@@ -172,12 +172,12 @@ function clipped(text) {
 function pictures(item, each, number) {
   if (each.fault !== undefined) return [make("p", {}, visible(each.fault))];
   const made = [picture(each.picture, `Picture ${number + 1} of ${visible(item.key)}`)];
-  if (each.box) {
+  (each.boxes ?? []).forEach((sides, place) => {
     const box = make("span", { class: "box" });
-    ["left", "top", "width", "height"].forEach((side, place) => { box.style[side] = `${each.box[place] * 100}%`; });
+    ["left", "top", "width", "height"].forEach((side, which) => { box.style[side] = `${sides[which] * 100}%`; });
     made[0].append(box);
-    made.push(picture(each.crop, `Where the answer stands in picture ${number + 1} of ${visible(item.key)}`));
-  }
+    made.push(picture(each.crops[place], `Where the answer stands in picture ${number + 1} of ${visible(item.key)}`));
+  });
   return made;
 }
 

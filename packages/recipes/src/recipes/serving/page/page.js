@@ -5,6 +5,7 @@ import { drawCut, drawRelevance } from "./drawing.js";
 const at = (id) => document.getElementById(id);
 let picture = null; // { url, name }
 let asking = null; // the AbortController of the questions under way
+let looking = new AbortController(); // that of what is asked about their answers
 
 const chosen = () => [...new Set([at("model").value, at("other").value])].filter(Boolean);
 const key = () => at("key").value;
@@ -60,6 +61,8 @@ async function answers(event) {
   const question = at("question").value;
   const asked = picture;
   asking = new AbortController();
+  looking.abort();
+  looking = new AbortController();
   at("ask").disabled = true;
   at("stop").disabled = false;
   at("answers").replaceChildren();
@@ -103,7 +106,7 @@ function offerWords(name, asked, question, text, counted) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const found = await explain(name, asked.url, question, text.textContent, key());
+      const found = await explain(name, asked.url, question, text.textContent, key(), looking.signal);
       text.removeAttribute("role");
       text.replaceChildren(...found.words.map((word) => wordButton(name, asked, word, text)));
       button.remove();

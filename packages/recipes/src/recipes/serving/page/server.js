@@ -22,8 +22,8 @@ export async function views(model, picture, key) {
   return (await request("views", { model, picture }, key)).json();
 }
 
-export async function explain(model, picture, question, answer, key) {
-  return (await request("explain", { model, picture, question, answer }, key)).json();
+export async function explain(model, picture, question, answer, key, signal) {
+  return (await request("explain", { model, picture, question, answer }, key, signal)).json();
 }
 
 // Streams the answer into `take`, and returns the usage.
