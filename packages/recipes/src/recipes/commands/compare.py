@@ -1,9 +1,8 @@
 """The `compare` command: runs beside each other on one page."""
 
 import argparse
-import sys
 
-from recipes.command_line.console import short_errors
+from recipes.command_line.console import remark, short_errors
 from recipes.comparison.evaluations import Evaluation, refuse_incomparable
 from recipes.comparison.run import ComparedRun, read_runs
 from recipes.reports.comparison_page import write_comparison
@@ -26,7 +25,7 @@ def main(options: argparse.Namespace) -> None:
             check_comparable(runs)
         for run in runs:
             if run.only_settings:
-                sys.stderr.write(f"{run.name} has logged nothing yet: only its settings are shown\n")
+                remark(f"{run.name} has logged nothing yet: only its settings are shown")
         path = options.output / PAGE
         write_comparison(runs, path)
     print(f"comparison: {path}")
