@@ -1,5 +1,6 @@
 """`tools.reader`: what is measured of the small reader, and how it comes into its package."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import TINY
 from tests.receipts import receipts
 from tools.reader import pack as packing
-from tools.reader.measure import BEGIN, END, LENGTHS, SIZES, Fonts, of_kind, of_length, tables, written
+from tools.reader.measure import LENGTHS, SIZES, Fonts, of_kind, of_length, tables, written
+from tools.reader.receipts import lines_of, table
 
 from foveal.connectors import PatchMerger
 from foveal.encoders import MoonViT
@@ -63,8 +66,10 @@ def test_the_pages_are_those_of_their_row():
 
 
 def test_the_tables_replace_the_old_ones():
-    page = f"before\n{BEGIN}old\n{END}after\n"
-    assert written(page, "new") == f"before\n{BEGIN}\nnew\n{END}after\n"
+    marks = [f"<!-- {name}: {end} -->\n" for name in ("other", "measured") for end in ("begin", "end")]
+    page = "before\n{}kept\n{}between\n{}old\n{}after\n".format(*marks)
+    assert written(page, "new") == page.replace("old\n", "\nnew\n")
+    assert written(page, "new", "other") == page.replace("kept\n", "\nnew\n")
     assert written(written(page, "first"), "new") == written(page, "new")
 
 
@@ -85,8 +90,34 @@ def test_weights_that_are_too_large(tiny, tmp_path, monkeypatch):
     assert not (tmp_path / "packed").exists()
 
 
+@pytest.fixture
+def annotated(tmp_path):
+    """A receipt with two lines, one of which reaches the edge of the picture."""
+    folder = tmp_path / "annotated"
+    folder.mkdir()
+    image = Image.new("RGB", (120, 60), "white")
+    image.paste((255, 0, 0), (10, 10, 50, 28))
+    image.paste((0, 0, 255), (80, 40, 120, 60))
+    image.save(folder / "1.png")
+    lines = [{"box": [10, 10, 50, 28], "text": "RED"}, {"box": [80, 40, 120, 60], "text": "BLUE"}]
+    (folder / "val_annotations.json").write_text(json.dumps([{"id": "1", "image": "1.png", "lines": lines}]))
+    return folder
+
+
+def test_lines_of_receipts_are_cut_out(annotated, tiny):
+    found = list(lines_of(annotated))
+    assert [(line.text, line.picture.size) for line in found] == [("RED", (44, 22)), ("BLUE", (42, 22))]
+    assert [line.picture.getpixel((20, 10)) for line in found] == [(255, 0, 0), (0, 0, 255)]
+    assert [row[:2] for row in rows_of(table(tiny, found))] == [
+        ["height of the box, pixels", "lines"],
+        ["16 to 19", "1"],
+        ["20 to 23", "1"],
+        ["all", "2"],
+    ]
+
+
 @pytest.mark.slow
-def test_the_commands(tiny, tmp_path):
+def test_the_commands(tiny, tmp_path, annotated):
     save(tiny, tmp_path / "checkpoint")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
 
@@ -98,6 +129,7 @@ def test_the_commands(tiny, tmp_path):
         return done.stdout
 
     assert len(rows_of(run("tools.reader.measure", "checkpoint", "--pages", "1", "--built_in"))) == 4 + 22
+    assert "| all | 2 |" in run("tools.reader.receipts", "checkpoint", str(annotated))
     assert run("tools.reader.pack", "checkpoint", "--output", "packed").endswith(" bytes of weights: packed\n")
 
 
@@ -112,7 +144,7 @@ def test_training_is_stopped_and_goes_on_with_the_same_command(command, tmp_path
     assert "checkpoint: run/checkpoint" in done.stdout
     assert [state.name for state in sorted((tmp_path / "run/states").iterdir())][-1] == "step-00000003"
     assert packing.pack(tmp_path / "run", tmp_path / "packed") <= packing.MOST
-    assert load(tmp_path / "packed").processor.plan.max_slices == 12
+    assert load(tmp_path / "packed").processor.plan.max_slices == 48
 
 
 @pytest.mark.slow

@@ -19,7 +19,8 @@ from recipes.data.printed.texts import KINDS, line
 from recipes.metrics import CharacterErrorRate, ExactMatch
 
 PAGE = Path(__file__).parents[2] / "docs/reader.md"
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+MARK = "measured"
+"""Name of the marks in the page between which the tables are."""
 SIZES = (8, 10, 12, 14, 16, 20, 24, 32)
 """Font sizes in pixels."""
 LENGTHS = (10, 20, 40, 60, 80)
@@ -54,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
-def written(page: str, text: str) -> str:
-    """The page with `text` between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+def written(page: str, text: str, mark: str = MARK) -> str:
+    """The page with `text` between the two marks of this name."""
+    begin, end = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->\n"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def tables(read: Read, fonts: Fonts, pages: int) -> str:
