@@ -20,6 +20,7 @@ from recipes.command_line.console import calm, interrupts_end, remark, short_err
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.folder_lock import locked
+from recipes.evaluation.frames import FRAMES, frame_size, frames_for
 from recipes.evaluation.looked import looked_at
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import Results
@@ -132,8 +133,9 @@ def _answer(
 ) -> tuple[Settings, VisionLanguageModel]:
     """Answer what is not answered yet, and return how, and the model."""
     options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
-    sizes = _first_sizes(items)
+    sizes = _first_sizes(items, options.frames)
     model = opened(options, sizes, prompts[items[0].key], batch_size=min(options.batch_size, len(items)))
+    frames = frames_for(model.processor.plan, options.frames)
     settings = Settings(
         benchmark=options.benchmark.stem,
         split=asked.split,
@@ -148,7 +150,7 @@ def _answer(
         max_new_tokens=prompt.max_new_tokens,
         temperature=options.temperature,
         stop=tuple(prompt.stop),
-        frames=options.frames,
+        frames=frames,
         quantize=options.quantize or "",
     )
     answered: frozenset[str] = frozenset()
@@ -157,17 +159,18 @@ def _answer(
         answered = frozenset(written_answers(options.output, prompts))
     answered = world.of_first(answered)
     left = [item for item in items if item.key not in answered]
-    how = Asking(prompt, options.temperature, options.batch_size, options.frames, takes_graphs(model, options))
+    how = Asking(prompt, options.temperature, options.batch_size, frames, takes_graphs(model, options))
     mine, total = of_rank(left, world.rank, world.world), len(items)
     _answer_all(Asker(model, how, unusable), mine, prompts, total, options.output, world)
     return settings, model
 
 
-def _first_sizes(items: Sequence[Item]) -> list[Size]:
-    """Sizes of the pictures of the first item whose pictures can be used; without any, none."""
+def _first_sizes(items: Sequence[Item], frames: int | None) -> list[Size | list[Size]]:
+    """Sizes of the pictures, and of the video's frames, of the first item whose ones can be used; without any, none."""
     for item in items:
         try:
-            return [picture_size(picture.find()) for picture in item.pictures]
+            sizes: list[Size | list[Size]] = [picture_size(picture.find()) for picture in item.pictures]
+            return sizes if item.video is None else [*sizes, [frame_size(item.video)] * (frames or FRAMES)]
         except ValueError:  # it is told when it is asked
             continue
     return []
