@@ -490,3 +490,15 @@ def test_the_last_place_for_stacks(depth, layer, post_blocks, last_start):
     features = model(*views)[0]
     (features * torch.randn_like(features)).sum().backward()
     assert all(bool(view.grad.any()) for view in views)
+
+
+def test_every_frame_has_the_map_of_its_tower():
+    encoder = FrameEncoder(clip(), frames=3).eval()
+    frames = views_of([Size(20, 8)] * 3)
+    with torch.no_grad():
+        for features, frame in zip(encoder(*frames), frames, strict=True):
+            close(features, encoder.encoder(frame)[0])
+    assert encoder.views_of_maps == (0, 1, 2)
+    assert FrameEncoder(causal_flow(), frames=2).views_of_maps == (None, None)
+    with pytest.raises(ValueError, match="frames of a video must have one size, but have 8x20, 20x8"):
+        encoder.grids(Size(20, 8), Size(8, 20), Size(20, 8))
