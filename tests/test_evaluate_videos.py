@@ -1,6 +1,7 @@
 """The evaluate command on videos: a model that keeps a video whole, and one for which every frame is a picture."""
 
 import json
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -28,6 +29,8 @@ from foveal.models import (
 )
 from foveal.models.estimates.cost import prompt_tokens
 from foveal.models.estimates.memory import answering
+from recipes.command_line.evaluate_options import evaluate_options
+from recipes.commands import evaluate
 from recipes.estimates.room import check_room_to_answer
 from recipes.evaluation.frames import frames_of
 
@@ -153,3 +156,22 @@ def test_the_memory_of_a_question_about_a_video(tmp_path, parts):
     check_room_to_answer(tmp_path / "model", [video], question, new_tokens=8, free=needs)
     with pytest.raises(ValueError, match=r"answering with .*model needs 0\.0\d GB"):
         check_room_to_answer(tmp_path / "model", [video], question, new_tokens=8, free=needs - 1)
+
+
+@pytest.mark.parametrize("damaged", ["nothing", "first", "all"])
+def test_as_with_a_gpu(data, tmp_path, monkeypatch, damaged):
+    """Where free memory is known, there must be enough for the first question that can be asked."""
+    saved(whole(), tmp_path / "model")
+    bad = {"nothing": 0, "first": 1, "all": 6}[damaged]
+    for number in range(bad):
+        (data / "videos" / f"{number}.mp4").write_bytes(b"no video")
+    judged = []
+    monkeypatch.setattr("recipes.answering.model.free_bytes", lambda _: judged.append(True) or 10**12)
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "model", *TYPED, "--device=cpu", "--output=out", "--on_bad_sample=skip", "--limit=6"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) if bad else nullcontext() as stopped:
+        evaluate.main(evaluate_options())
+    assert bad == 0 or stopped.value.code == 1
+    assert judged == [True]
+    assert list(answered(tmp_path, "out").values()).count(None) == bad

@@ -133,8 +133,8 @@ def _answer(
 ) -> tuple[Settings, VisionLanguageModel]:
     """Answer what is not answered yet, and return how, and the model."""
     options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
-    sizes = _first_sizes(items, options.frames)
-    model = opened(options, sizes, prompts[items[0].key], batch_size=min(options.batch_size, len(items)))
+    sizes, text = _first_question(items, prompts, options.frames)
+    model = opened(options, sizes, text, batch_size=min(options.batch_size, len(items)))
     frames = frames_for(model.processor.plan, options.frames)
     settings = Settings(
         benchmark=options.benchmark.stem,
@@ -165,15 +165,22 @@ def _answer(
     return settings, model
 
 
-def _first_sizes(items: Sequence[Item], frames: int | None) -> list[Size | list[Size]]:
-    """Sizes of the pictures, and of the video's frames, of the first item whose ones can be used; without any, none."""
+def _first_question(
+    items: Sequence[Item], prompts: Mapping[str, str], frames: int | None
+) -> tuple[list[Size | list[Size]], str]:
+    """The first question whose pictures can be read: their sizes, and those of the video's frames; and its prompt.
+
+    If there is none, no pictures: what is wrong with them is told when they are asked about.
+    """
     for item in items:
         try:
             sizes: list[Size | list[Size]] = [picture_size(picture.find()) for picture in item.pictures]
-            return sizes if item.video is None else [*sizes, [frame_size(item.video)] * (frames or FRAMES)]
-        except ValueError:  # it is told when it is asked
+            if item.video is not None:
+                sizes.append([frame_size(item.video)] * (frames or FRAMES))
+        except ValueError:
             continue
-    return []
+        return sizes, prompts[item.key]
+    return [], ""
 
 
 def _answer_all(
