@@ -35,6 +35,7 @@ METHODS = {
     "mixture_of_features": (BOTH, TWO),
     "minicpm_v": (("1b",), TWO),
     "mmfuser": (BOTH, TWO),
+    "pllava": (("7b",), ()),
     "qformer": (("7b",), TWO),
     "qwen3_vl": (("2b", "4b"), ("finetune",)),
     "uhd": (("13b",), TWO),

@@ -46,6 +46,7 @@ METHODS = {
     "internvl": (("1b", "2b", "8b"), ("pretrain", "finetune", "second_finetune")),
     "mixture_of_features": (VICUNA_SIZES, TWO_STAGES),
     "minicpm_v": (("1b",), TWO_STAGES),
+    "pllava": (("7b",), ()),  # trained on videos, which are not read here
     "uhd_v2": (VICUNA_SIZES, TWO_STAGES),
     "uhd_v3": (("7b",), TWO_STAGES),
     "qwen3_vl": (("2b", "4b"), ("finetune",)),

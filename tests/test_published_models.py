@@ -115,6 +115,7 @@ PARTS = {
     "LLaVA-NeXT 7B": (CLIP_336, CLIP_BEHIND, MLP_7B + 4096, VICUNA_7B),
     "LLaVA-OneVision 0.5B": (SO400M, SO400M_BEHIND, linear(1152, 896) + linear(896, 896) + 896, QWEN2_500M),
     "LLaVA-OneVision 7B": (SO400M, SO400M_BEHIND, linear(1152, 3584) + linear(3584, 3584) + 3584, QWEN2_7B),
+    "PLLaVA 7B, 16 frames": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-L 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-V 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-HD 7B": (CLIP_336, CLIP_BEHIND, MLP_7B + 4096, VICUNA_7B),
@@ -223,6 +224,7 @@ def test_language_models():
         pytest.param("LLaVA-NeXT 7B", (336, 336), [1176], id="NeXT, 336x336"),
         pytest.param("LLaVA-NeXT 7B", (152, 55), [776], id="NeXT, 152x55"),
         pytest.param("LLaVA-NeXT 7B", (672, 672), [2928], id="NeXT, the most"),
+        pytest.param("PLLaVA 7B, 16 frames", (1000, 3000), [2304], id="PLLaVA, 16 x 12 x 12"),
         pytest.param("DeepStack-L 7B", (1000, 3000), [576], id="DeepStack-L"),
         pytest.param("DeepStack-V 7B", (1000, 3000), [576], id="DeepStack-V"),
         pytest.param("DeepStack-HD 7B", (672, 672), [2928], id="DeepStack-HD, 2x2"),
@@ -295,6 +297,7 @@ def test_tokens_at_other_resolutions(name, size, count):
     [
         ("LLaVA-NeXT 7B", (1920, 1080)),
         ("DeepStack-HD 7B", (336, 1008)),
+        ("PLLaVA 7B, 16 frames", (1000, 3000)),
         ("LLaVA-UHD 13B, 144 queries", (336, 2400)),
         ("LLaVA-UHD v3 7B", (1000, 3000)),
         ("Vary-base 7B", (1000, 3000)),

@@ -38,6 +38,7 @@ PAGES = {
     "MMFuser": "mmfuser",
     "LLaVA-NeXT": "llava_next",
     "LLaVA-OneVision": "llava_onevision",
+    "PLLaVA": "pllava",
     "DeepStack-L": "deepstack",
     "DeepStack-V": "deepstack",
     "DeepStack-HD": "deepstack",

@@ -107,6 +107,7 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "LLaVA-NeXT 7B": partial(network, "llava_next/7b"),
     "LLaVA-OneVision 0.5B": partial(network, "llava_onevision/500m"),
     "LLaVA-OneVision 7B": partial(network, "llava_onevision/7b"),
+    "PLLaVA 7B, 16 frames": partial(network, "pllava/7b"),
     "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
     "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
     "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),

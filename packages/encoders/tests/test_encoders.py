@@ -17,6 +17,7 @@ from foveal.encoders import (
     ConvNeXt,
     EarlyCompressionViT,
     Encoder,
+    FrameEncoder,
     InverseSemanticPyramid,
     MixtureOfResolution,
     MoonViT,
@@ -139,6 +140,12 @@ CASES = {
         lambda: ParallelEncoder([clip(layers=(0, -2)), dinov2(), convnext(layers=(2,))], one_view=True),
         pairs(8, 16, 24),
         Size(12, 16),
+    ),
+    "frames": Case(
+        lambda: FrameEncoder(clip(keep_class_token=True), frames=3), pairs(4, 8, 20, 16), Size(18, 16), one_size=True
+    ),
+    "frames_packed": Case(
+        lambda: FrameEncoder(MoonViT(16, 2, 2, 24, 4, 16), frames=2), pairs(4, 8, 20, 16), Size(18, 16), one_size=True
     ),
     "deepseek_vl": Case(deepseek_vl, pairs(4, 16, 28, 24), Size(26, 24)),
     "causal_flow": Case(causal_flow, (Size(4, 4), Size(36, 36), Size(24, 24)), Size(26, 24)),
@@ -431,6 +438,9 @@ def test_checkpointing_changes_no_gradient(case):
         (lambda: ParallelEncoder([clip()]), "at least two encoders"),
         (lambda: ParallelEncoder([clip(), ParallelEncoder([clip(), clip()])]), "of one view each"),
         (lambda: ParallelEncoder([clip(), clip(keep_class_token=True)]), "keep_class_token alike"),
+        (lambda: FrameEncoder(clip(layers=(0, 1))), "one view and return one map, VisionTransformer .* returns 2"),
+        (lambda: FrameEncoder(FrameEncoder(clip(), frames=3)), "FrameEncoder takes 3 and returns 3"),
+        (lambda: FrameEncoder(clip(), frames=0), "frames is 0"),
         (lambda: early_compression(compress_after=0), "after one of the 3 blocks"),
         (lambda: early_compression(compress_after=4), "compress_after is 4"),
         (lambda: EarlyCompressionViT(16, 1, 3, 24, 4, 24), "not a multiple of heads 3"),
@@ -480,3 +490,15 @@ def test_the_last_place_for_stacks(depth, layer, post_blocks, last_start):
     features = model(*views)[0]
     (features * torch.randn_like(features)).sum().backward()
     assert all(bool(view.grad.any()) for view in views)
+
+
+def test_every_frame_has_the_map_of_its_tower():
+    encoder = FrameEncoder(clip(), frames=3).eval()
+    frames = views_of([Size(20, 8)] * 3)
+    with torch.no_grad():
+        for features, frame in zip(encoder(*frames), frames, strict=True):
+            close(features, encoder.encoder(frame)[0])
+    assert encoder.views_of_maps == (0, 1, 2)
+    assert FrameEncoder(causal_flow(), frames=2).views_of_maps == (None, None)
+    with pytest.raises(ValueError, match="frames of a video must have one size, but have 8x20, 20x8"):
+        encoder.grids(Size(20, 8), Size(8, 20), Size(20, 8))

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import foveal.connectors
 import foveal.encoders
@@ -53,6 +53,7 @@ from foveal.encoders import (
     ConvNeXt,
     EarlyCompressionViT,
     Encoder,
+    FrameEncoder,
     InverseSemanticPyramid,
     MixtureOfResolution,
     MoonViT,
@@ -91,6 +92,8 @@ from foveal.models import (
     UhdPlan,
     UhdV3Plan,
     VaryPlan,
+    Video,
+    VideoPlan,
     ViewPlan,
     VisionLanguageModel,
     byte_tokenizer,
@@ -123,6 +126,7 @@ PLANS = {
     "vary_tiny": VaryPlan(2 * SIDE),
     "vary_base": VaryPlan(2 * SIDE, SIDE),
     "marked": MarkedPlan(PadToSquare(SIDE), start="<img>", end="</img>"),
+    "video": VideoPlan(CropToSquare(SIDE), frames=4),
 }
 MERGES = {
     "none": None,
@@ -179,6 +183,7 @@ ENCODERS = {
     "sam_siglip": lambda: SamSiglipHybrid(SAM(), siglip_tower(20, 2, 2, 32, 16, SIDE)),
     "parallel_one_view": lambda: ParallelEncoder([CLIP(), dinov2_tower(16, 2, 2, 24, 16, SIDE)], one_view=True),
     "parallel_two_views": lambda: ParallelEncoder([CLIP(), SAM()]),
+    "frames": lambda: FrameEncoder(CLIP(), frames=4),
     "early_compression": partial(EarlyCompressionViT, 16, 2, 2, 24, 8, SIDE, compress_after=1),
     "stacked": lambda: StackedVisionTransformer(VisionTransformer(16, 5, 2, 24, 16, SIDE), start=1),
 }
@@ -287,6 +292,8 @@ SENSIBLE = [
     ("vary_tiny", "none", "sam", "adaptive_pool"),
     ("vary_base", "none", "parallel_two_views", "parallel_pools"),
     ("vary_base", "none", "parallel_two_views", "split_mlp"),
+    ("video", "none", "frames", "space_time_pool"),
+    ("video", "none", "frames", "flamingo_frames"),
 ]
 """What somebody may want to put together, across papers."""
 
@@ -306,6 +313,8 @@ REFUSED = {
     ("square", "levels", "clip", "mlp"): "levels",
     ("square", "none", "stacked", "mlp"): "views seen together",
     ("vary_base", "none", "sam", "mlp"): "views seen together",
+    ("video", "none", "clip", "mlp"): "views seen together",
+    ("video", "anyres", "frames", "space_time_pool"): "plane",
     ("square", "none", "clip", "mmfuser"): "number of maps",
     ("square", "none", "clip_layers", "mlp"): "number of maps",
     ("square", "none", "sam_siglip", "average"): "widths",
@@ -394,9 +403,12 @@ def check_training(model, pictures=PICTURES):
     for part in (model.connector, model.merge):
         if part is not None:
             shaken(part)
+    # Frames of a still picture are equal, which leaves nothing to learn for what tells them apart.
+    moves = model.processor.plan.frames is not None
+    first, second = (Video([each, ImageOps.flip(each)]) if moves else each for each in pictures)
     answered = [
         model.processor.encode(of_row, [Turn("user", question), Turn("assistant", "An answer.")])
-        for of_row, question in (([pictures[0]], "<image>\nWhat?"), ([], "Hello?"), ([pictures[1]], "So <image> is?"))
+        for of_row, question in (([first], "<image>\nWhat?"), ([], "Hello?"), ([second], "So <image> is?"))
     ]
     batch = model.processor.collate(answered)
     seen, merged = [], model.merged
@@ -487,6 +499,7 @@ def test_plan_with_merge(workshop, plan, merge):
     encoder, connector = {
         1: LEVELS if merge == "levels" else ("clip", "mlp"),
         2: ("parallel_two_views", "parallel_channels"),
+        4: ("frames", "space_time_pool"),
         5: ("stacked", "mlp"),
     }[PLANS[plan].inputs]
     kind = check(workshop, plan, merge, encoder, connector)
@@ -531,6 +544,7 @@ def test_extreme_pictures(workshop, plan, merge):
     encoder, connector = {
         1: LEVELS if merge == "levels" else ("siglip", "linear"),
         2: ("parallel_two_views", "split_mlp"),
+        4: ("frames", "space_time_pool"),
         5: ("stacked", "spatial_resampler"),
     }[PLANS[plan].inputs]
     long = 400 if plan == "native" else 500

@@ -26,6 +26,7 @@ from foveal.models import (
     UhdPlan,
     UhdV3Plan,
     VaryPlan,
+    VideoPlan,
     ViewPlan,
 )
 
@@ -48,6 +49,7 @@ PLANS = {
     "uhd_v3": UhdV3Plan(14, 60, smallest=20, longest=100),
     "vary": VaryPlan(28, 14),
     "marked": MarkedPlan(AnyResPlan(14)),
+    "video": VideoPlan(CropToSquare(28), frames=3),
 }
 TILES_FIRST = DynamicTilesPlan, DeepSeekOcr2Plan
 TILED = [

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 import foveal.models
 from foveal.connectors import Identity, Parallel
 from foveal.core import Box, Size
-from foveal.encoders import Encoder, ParallelEncoder
+from foveal.encoders import Encoder, FrameEncoder, ParallelEncoder
 from foveal.encoders.encoder import cells
 from foveal.models import (
     AnyResMerge,
@@ -45,6 +45,7 @@ from foveal.models import (
     UhdPlan,
     UhdV3Plan,
     VaryPlan,
+    VideoPlan,
     ViewPlan,
     VisionLanguageModel,
     byte_tokenizer,
@@ -90,6 +91,10 @@ TWO_ENCODERS = {
     "encoder": lambda: ParallelEncoder([MeanColours(), MeanColours()]),
     "connector": partial(Parallel, branches=[Identity, Identity], join="tokens"),
 }
+FRAMES = {
+    "encoder": lambda: FrameEncoder(MeanColours(), frames=2),
+    "connector": partial(Parallel, branches=[Identity, Identity], join="tokens"),
+}
 LEVELS = {
     "encoder": partial(MeanColours, maps=3),
     "connector": partial(Parallel, branches=[Identity] * 3, join="levels"),
@@ -124,6 +129,7 @@ CASES = {
     "vary_tiny": Case(VaryPlan(56)),
     "vary": Case(VaryPlan(56, 28), **TWO_ENCODERS),
     "levels": Case(StretchToSquare(56), **LEVELS),
+    "video": Case(VideoPlan(StretchToSquare(56), frames=2), **FRAMES),
 }
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from recipes.evaluation.frames import frames_of
+from foveal.core import Size
+from foveal.models import CropToSquare, MarkedPlan, VideoPlan
+from recipes.evaluation.frames import frame_size, frames_for, frames_of
 
 av = pytest.importorskip("av")
 
@@ -29,12 +31,28 @@ def test_frames_are_in_the_middle_of_equal_parts(video, number, taken):
     assert all(frame.size == (64, 48) and frame.mode == "RGB" for frame in frames)
 
 
+def test_the_size_of_frames(video):
+    assert frame_size(video) == Size(64, 48) == Size.of(frames_of(video, 1)[0].size)
+
+
+def test_how_many_frames():
+    whole = VideoPlan(CropToSquare(28), frames=4)
+    assert [frames_for(CropToSquare(28), asked) for asked in (None, 1, 20)] == [8, 1, 20]
+    assert [frames_for(plan, asked) for plan in (whole, MarkedPlan(whole)) for asked in (None, 4)] == [4] * 4
+    with pytest.raises(ValueError, match="--frames is 8, but the model was made for 4 frames of a video"):
+        frames_for(whole, 8)
+
+
 def test_no_video(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"text" * 100)
     with pytest.raises(ValueError, match=r"a.mp4: no video that can be read"):
         frames_of(tmp_path / "a.mp4", 2)
     with pytest.raises(FileNotFoundError):
         frames_of(tmp_path / "none.mp4", 2)
+    with pytest.raises(ValueError, match=r"a.mp4: no video that can be read"):
+        frame_size(tmp_path / "a.mp4")
+    with pytest.raises(FileNotFoundError):
+        frame_size(tmp_path / "none.mp4")
 
 
 def test_a_cut_video(video):

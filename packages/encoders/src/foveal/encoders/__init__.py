@@ -11,6 +11,7 @@ from foveal.encoders.deepstack import StackedVisionTransformer
 from foveal.encoders.dinov2 import dinov2_tower, dinov2_vit, dinov2_vit_large, dinov2_weights
 from foveal.encoders.early_compression import EarlyCompressionViT
 from foveal.encoders.encoder import Encoder
+from foveal.encoders.frames import FrameEncoder
 from foveal.encoders.hybrid import SamSiglipHybrid, deepseek_vl_weights
 from foveal.encoders.intern_vit import (
     intern_vit,
@@ -42,6 +43,7 @@ __all__ = [
     "ConvNeXt",
     "EarlyCompressionViT",
     "Encoder",
+    "FrameEncoder",
     "Grid",
     "InverseSemanticPyramid",
     "MixtureOfResolution",

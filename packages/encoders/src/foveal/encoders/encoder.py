@@ -93,10 +93,17 @@ class Encoder(nn.Module, ABC):
         Raises:
             ValueError: if the number of views is not a multiple of `inputs`.
         """
+        return by_shape(self.in_sets(views), self)
+
+    def in_sets(self, views: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+        """The views in sets of `inputs` that are encoded together.
+
+        Raises:
+            ValueError: if the number of views is not a multiple of `inputs`.
+        """
         if len(views) % self.inputs:
             raise ValueError(f"{len(views)} views, of which {type(self).__name__} looks at {self.inputs} together")
-        together = [views[start : start + self.inputs] for start in range(0, len(views), self.inputs)]
-        return by_shape(together, self)
+        return [views[start : start + self.inputs] for start in range(0, len(views), self.inputs)]
 
     def check_inputs(self, number: int) -> None:
         """Refuse any number of views other than `inputs`.

@@ -41,6 +41,7 @@ from foveal.models.views.uhd import UhdPlan
 from foveal.models.views.uhd_v3 import UhdV3Plan
 from foveal.models.views.vary import VaryPlan
 from foveal.models.views.video import Video
+from foveal.models.views.video_plan import VideoPlan
 
 __all__ = [
     "IGNORE_INDEX",
@@ -79,6 +80,7 @@ __all__ = [
     "UhdV3Plan",
     "VaryPlan",
     "Video",
+    "VideoPlan",
     "ViewPlan",
     "VisionLanguageModel",
     "WordRelevance",

@@ -14,14 +14,15 @@ from recipes.estimates.room import check_room_to_answer, free_bytes
 
 
 def opened(
-    options: argparse.Namespace, pictures: Sequence[Size], question: str, *, batch_size: int = 1
+    options: argparse.Namespace, pictures: Sequence[Size | list[Size]], question: str, *, batch_size: int = 1
 ) -> VisionLanguageModel:
     """Load `options.checkpoint` onto its device.
 
     Args:
         options: those of `recipes.command_line.model_options`; if the device is None, it is set to the GPU, or to the
             CPU if there is none.
-        pictures: sizes of the first question's pictures; on a GPU there must be memory to answer it.
+        pictures: sizes of the first question's pictures; of a video, a list with those of its frames. On a GPU there
+            must be memory to answer it.
         question: text of the first question.
         batch_size: questions answered together.
 

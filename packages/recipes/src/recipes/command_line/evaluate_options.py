@@ -42,7 +42,7 @@ def evaluate_options() -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     parser.add_argument("--batch_size", type=int, default=8, help="questions answered together (default: 8)")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a video (default: 8)")
+    parser.add_argument("--frames", type=int, help="frames of a video (default: the model's, or 8 if it has none)")
     parser.add_argument(
         "--explain", type=int, default=0, metavar="N", help="show where it looked for the N worst answers"
     )

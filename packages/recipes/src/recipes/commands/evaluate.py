@@ -20,6 +20,7 @@ from recipes.command_line.console import calm, interrupts_end, remark, short_err
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.folder_lock import locked
+from recipes.evaluation.frames import FRAMES, frame_size, frames_for
 from recipes.evaluation.looked import looked_at
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import Results
@@ -132,8 +133,9 @@ def _answer(
 ) -> tuple[Settings, VisionLanguageModel]:
     """Answer what is not answered yet, and return how, and the model."""
     options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
-    sizes = _first_sizes(items)
-    model = opened(options, sizes, prompts[items[0].key], batch_size=min(options.batch_size, len(items)))
+    sizes, text = _first_question(items, prompts, options.frames)
+    model = opened(options, sizes, text, batch_size=min(options.batch_size, len(items)))
+    frames = frames_for(model.processor.plan, options.frames)
     settings = Settings(
         benchmark=options.benchmark.stem,
         split=asked.split,
@@ -148,7 +150,7 @@ def _answer(
         max_new_tokens=prompt.max_new_tokens,
         temperature=options.temperature,
         stop=tuple(prompt.stop),
-        frames=options.frames,
+        frames=frames,
         quantize=options.quantize or "",
     )
     answered: frozenset[str] = frozenset()
@@ -157,20 +159,28 @@ def _answer(
         answered = frozenset(written_answers(options.output, prompts))
     answered = world.of_first(answered)
     left = [item for item in items if item.key not in answered]
-    how = Asking(prompt, options.temperature, options.batch_size, options.frames, takes_graphs(model, options))
+    how = Asking(prompt, options.temperature, options.batch_size, frames, takes_graphs(model, options))
     mine, total = of_rank(left, world.rank, world.world), len(items)
     _answer_all(Asker(model, how, unusable), mine, prompts, total, options.output, world)
     return settings, model
 
 
-def _first_sizes(items: Sequence[Item]) -> list[Size]:
-    """Sizes of the pictures of the first item whose pictures can be used; without any, none."""
+def _first_question(
+    items: Sequence[Item], prompts: Mapping[str, str], frames: int | None
+) -> tuple[list[Size | list[Size]], str]:
+    """The first question whose pictures can be read: their sizes, and those of the video's frames; and its prompt.
+
+    If there is none, no pictures: what is wrong with them is told when they are asked about.
+    """
     for item in items:
         try:
-            return [picture_size(picture.find()) for picture in item.pictures]
-        except ValueError:  # it is told when it is asked
+            sizes: list[Size | list[Size]] = [picture_size(picture.find()) for picture in item.pictures]
+            if item.video is not None:
+                sizes.append([frame_size(item.video)] * (frames or FRAMES))
+        except ValueError:
             continue
-    return []
+        return sizes, prompts[item.key]
+    return [], ""
 
 
 def _answer_all(

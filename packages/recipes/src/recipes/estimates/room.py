@@ -12,6 +12,7 @@ from foveal.models import Turn, VisionLanguageModel, load, load_adapter
 from foveal.models.language_models.quantize import Kind, StoredKind, recorded_kind
 from foveal.models.prompts.template_texts import TemplateName
 from foveal.models.prompts.templates import with_pictures
+from foveal.models.prompts.videos import sizes_as_cut
 from foveal.models.views.named import PlanName
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def free_bytes(device: str | torch.device) -> int | None:
 
 def check_room_to_answer(
     checkpoint: str | Path,
-    pictures: Sequence[Size],
+    pictures: Sequence[Size | list[Size]],
     question: str,
     *,
     new_tokens: int,
@@ -67,7 +68,7 @@ def check_room_to_answer(
 
     Args:
         checkpoint: anything `load` opens; a hub name is downloaded first.
-        pictures: sizes of the question's pictures.
+        pictures: sizes of the question's pictures; of a video, a list with those of its frames.
         question: its text.
         new_tokens: tokens of the answer.
         free: `free_bytes` of the device.
@@ -91,12 +92,13 @@ def check_room_to_answer(
     with torch.device("meta"):
         open_it = load if base is None else partial(load_adapter, base=base)
         model = open_it(checkpoint, template=template, plan=plan, encoder=encoder, allow=allow)
-    asked = Turn("user", with_pictures(question, len(pictures)))
-    length = model.processor.length(pictures, [asked], open_ended=True)
+    asked = [Turn("user", with_pictures(question, len(pictures)))]
+    sizes, turns = sizes_as_cut(pictures, asked, whole=model.processor.plan.frames is not None)
+    length = model.processor.length(sizes, turns, open_ended=True)
     memory = answering(
         as_stored(model, quantize),
-        pictures,
-        text=length - sum(prompt_tokens(model, pictures)),
+        sizes,
+        text=length - sum(prompt_tokens(model, sizes)),
         new_tokens=new_tokens,
         batch=batch_size,
     )

@@ -175,13 +175,11 @@ class Processor:
         open_ended: bool,
     ) -> Sample:
         try:
-            flat, given, turns = framed(pictures, turns)
-            if odd := {picture.mode for picture in flat} - {"RGB"}:
-                raise ValueError(f"a picture has mode {min(odd)}, expected RGB: open it with read_image")
+            shown, given, turns = framed(pictures, turns, whole=self.plan.frames is not None)
         except ValueError as error:
             raise ValueError(f"{key}: {error}" if key else str(error)) from error
         sizes, ids, labels = self._sequence(given, turns, key, open_ended=open_ended)
-        views = like.views if like and like.sizes == sizes else cut_views(self.plan, flat, sizes)
+        views = like.views if like and like.sizes == sizes else cut_views(self.plan, shown, sizes)
         positions = None if self.grid is None else grid_positions(ids, map(self.grid, sizes))
         return Sample(torch.tensor(ids), torch.tensor(labels), views, key, sizes, positions)
 

@@ -42,7 +42,8 @@ class Explanation:
         by_rules: whether it says which patches its tokens come from; otherwise the maps are gradients times features at
             the encoder's output.
         sizes: size of each picture.
-        over_answer: for each picture, the map of the whole answer.
+        over_answer: for each picture, the map of the whole answer; of a video that the plan keeps whole, one map for
+            all of its frames together.
         per_word: the words of the answer, or its tokens, with their maps; empty if they were not asked for.
         query_to_patch: for each set of views.
     """

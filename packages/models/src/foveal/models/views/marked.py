@@ -28,7 +28,7 @@ class MarkedPlan(ViewPlan):
         if not start or not end:
             raise ValueError(f"marks around a picture must not be empty, they are {start!r} and {end!r}")
         self.plan, self.start, self.end = plan, start, end
-        self.inputs, self.draft = plan.inputs, plan.draft
+        self.inputs, self.draft, self.frames = plan.inputs, plan.draft, plan.frames
 
     def in_company(self, pictures: Sequence[Size]) -> tuple[Size, ...]:
         """Those of the other plan; frames of a video are refused, as each of them would get marks."""
@@ -57,3 +57,6 @@ class MarkedPlan(ViewPlan):
 
     def cut_draft(self, picture: Draft) -> list[Image]:
         return self.plan.cut_draft(picture)
+
+    def cut_video(self, frames: Sequence[Image | Draft]) -> list[Image]:
+        return self.plan.cut_video(frames)

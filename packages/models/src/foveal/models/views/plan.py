@@ -20,12 +20,15 @@ class ViewPlan(ABC):
         inputs: number of views in a set.
         draft: decode a JPEG at a reduced scale if it is at least twice as large as in its sharpest view: several times
             faster for large pictures, and not exact. Plans with this option have `sharpest` and `cut_draft`.
+        frames: number of frames of a video that `cut_video` makes one set of views of, so that a video keeps one
+            `<image>`; None: every frame becomes a picture of its own.
         enclose_together: pictures that follow each other directly in a prompt stand between one pair of the texts that
             `layout` puts around a single picture, as pages of one document do (GOT-OCR 2.0).
     """
 
     inputs: int = 1
     draft: bool = False
+    frames: int | None = None
     enclose_together: bool = False
 
     def in_company(self, pictures: Sequence[Size]) -> tuple[Size, ...]:
@@ -86,6 +89,14 @@ class ViewPlan(ABC):
     def cut_draft(self, picture: Draft) -> list[Image]:
         """The views of a picture that was decoded for `draft`, as `cut` makes them of the whole one."""
         raise NotImplementedError(f"{type(self).__name__} has no option draft")
+
+    def cut_video(self, frames: Sequence[Image | Draft]) -> list[Image]:
+        """The views of a video, with the sizes and in the order of `views` of one of its frames; for `frames`.
+
+        Args:
+            frames: RGB, in their order, all of one size; at least one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not cut a video into one set of views")
 
 
 class DraftPlan(ViewPlan):

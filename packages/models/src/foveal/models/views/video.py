@@ -10,7 +10,8 @@ from foveal.models.views.any_picture import Picture
 class Video:
     """Frames that are read together, in the place of one `<image>`.
 
-    Which frames are taken from a file is up to you: LLaVA-OneVision was trained with 32 at even distances.
+    Which frames are taken from a file is up to you: LLaVA-OneVision was trained with 32 at even distances, PLLaVA with
+    16. A plan with `frames` takes as many of yours.
 
     Attributes:
         frames: in their order, in any form that `rgb_of` takes.
