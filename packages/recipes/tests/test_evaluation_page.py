@@ -127,7 +127,7 @@ def test_the_answers_place_is_marked_and_cut_out(tmp_path):
     (shown,) = read.items[0]["pictures"]
     assert shown == {"picture": 0, "boxes": [[0.25, 0.25, 0.25, 0.1], [0, 0.75, 0.1, 0.05]], "crops": [1, 2]}
     crop = read.pictures[1].convert("RGB")
-    assert crop.size == (100 + 2 * 30 + 1, 20 + 2 * 30 + 1)
+    assert crop.size == (100 + 2 * 30, 20 + 2 * 30)
     assert crop.getpixel((80, 40))[1] < 60 < 200 < crop.getpixel((10, 10))[1]
 
 

@@ -68,14 +68,22 @@ def test_the_place_of_an_answer_is_marked_and_cut_out(tmp_path, processor):
     assert display.picture.size == (640, 1280)
     assert display.box == pytest.approx((160, 320, 320, 352))
     assert display.crop.size == pytest.approx((200 + 2 * 60, 40 + 2 * 60), abs=2)
-    for other in ("Read.", "Read [0.5, 0.1, 0.2, 0.2].", "Read [0, 0, 2, 1].", "Read [1, 2, 3]."):
-        assert shown(f"<image>\n{other}").crop is None
+    assert shown("<image>\nRead the text in the region [0, 0, 1, 1].").crop.size == (640, 1280)
+    for other in ("", "[0.5, 0.1, 0.2, 0.2]", "[0, 0, 2, 1]", "[1, 2, 3]", "[0.2, 0, 0.2, 1]"):
+        assert shown(f"<image>\nRead {other}.").crop is None
     assert shown("<image><image>\n[0, 0, 1, 1]", (page, page)).crop is None
 
     row = SheetRow(display.picture, "Read", "It", "It")
     whole = replace(row, box=display.box, crop=display.crop)
     plain, marked = blue(draw_sheet([row], tmp_path / "a.png")), blue(draw_sheet([whole], tmp_path / "b.png"))
     assert marked > 2 * plain > 0
+
+
+def test_a_place_at_the_border_leaves_the_picture_as_large(tmp_path):
+    row = SheetRow(Image.new("RGB", (100, 50), "blue"), "Read", "It", "It")
+    corner = replace(row, box=Box(90, 45, 100, 50))
+    plain, marked = blue(draw_sheet([row], tmp_path / "a.png")), blue(draw_sheet([corner], tmp_path / "b.png"))
+    assert 0.97 * plain < marked < plain
 
 
 def blue(path):
@@ -107,10 +115,11 @@ def test_every_second_record_shows_a_question_that_names_a_region():
     keys = [f"{record}#{number}" for record in "abcd" for number in (1, 2, 3)]
     pictures = [there[key in ("a#2", "b#3", "d#2", "d#3")] for key in keys]
     shown = {"questions": keys, "references": [("It",)] * len(keys), "pictures": pictures}
-    samples = SheetSamples(limit=6)
-    samples.on_validation_batch_end(None, None, ["?"] * len(keys), SimpleNamespace(keys=keys, **shown), 0)
-    assert [row.question for row in samples.rows] == ["a#1", "b#3", "c#1", "d#2", "a#2", "a#3"]
-    assert [row.crop is not None for row in samples.rows[:4]] == [False, True, False, True]
+    for limit, expected in ((6, ["a#1", "b#3", "c#1", "d#2", "a#2", "a#3"]), (4, ["a#1", "b#3", "c#1", "d#2"])):
+        samples = SheetSamples(limit)
+        samples.on_validation_batch_end(None, None, ["?"] * len(keys), SimpleNamespace(keys=keys, **shown), 0)
+        assert [row.question for row in samples.rows] == expected
+        assert [row.crop is not None for row in samples.rows[:4]] == [False, True, False, True]
 
 
 def test_table(tmp_path, capsys):

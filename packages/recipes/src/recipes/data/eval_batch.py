@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from PIL.Image import Image
 
-from foveal.core import Box
+from foveal.core import Box, Size
 from foveal.models import Batch, Processor, Turn
 from recipes.reading.crop import around
 
@@ -35,7 +35,7 @@ class Display:
     Attributes:
         picture: thumbnail of the picture.
         box: the region that the question names, in pixels of the thumbnail; None: it names none.
-        crop: the region with a margin, in pixels of the picture.
+        crop: the region with a margin, in pixels of the picture; smaller if it is larger than a thumbnail.
     """
 
     picture: Image
@@ -118,11 +118,14 @@ def _display(item: EvalItem) -> Display | None:
     small = picture.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL * 2))
     left, top, right, bottom = map(float, found.groups()) if found else (0.0, 0.0, 0.0, 0.0)
-    # Of several pictures, the question does not say which one it means.
-    if len(item.pictures) > 1 or not left < right <= 1 or not top < bottom <= 1:
-        return Display(small)
 
     def on(shown: Image) -> Box:
         return Box(left * shown.width, top * shown.height, right * shown.width, bottom * shown.height)
 
-    return Display(small, on(small), around(on(picture), picture))
+    region = on(picture).overlap(Box.whole(Size.of(picture.size)))
+    # Of several pictures, the question does not say which one it means.
+    if region is None or max(right, bottom) > 1 or len(item.pictures) > 1:
+        return Display(small)
+    crop = around(region, picture)
+    crop.thumbnail((THUMBNAIL, THUMBNAIL * 2))
+    return Display(small, on(small), crop)

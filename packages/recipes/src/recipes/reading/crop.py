@@ -1,5 +1,7 @@
 """The part of a picture around a box."""
 
+from math import ceil, floor
+
 from PIL.Image import Image
 
 from foveal.core import Box
@@ -12,10 +14,10 @@ def around(box: Box, picture: Image) -> Image:
     """The box with a margin, in whole pixels of the picture; not beyond the picture.
 
     Args:
-        box: inside of the picture.
+        box: inside of the picture, with an area.
         picture: the whole.
     """
     margin = MARGIN * box.height
-    left, top = max(int(box.left - margin), 0), max(int(box.top - margin), 0)
-    right, bottom = min(int(box.right + margin) + 1, picture.width), min(int(box.bottom + margin) + 1, picture.height)
+    left, top = max(floor(box.left - margin), 0), max(floor(box.top - margin), 0)
+    right, bottom = min(ceil(box.right + margin), picture.width), min(ceil(box.bottom + margin), picture.height)
     return picture.crop((left, top, right, bottom))

@@ -85,7 +85,9 @@ def _draw(axes: Any, picture: Image | None, box: Box | None) -> None:
     if picture is None:
         axes.text(0.5, 0.5, "(text only)", ha="center", va="center", color="#57606a", transform=axes.transAxes)
         return
-    axes.imshow(picture, interpolation="nearest" if max(picture.size) < 200 else "antialiased")
+    # Matplotlib puts the middle of the first pixel at 0, boxes have its corner there.
+    corners = (0, picture.width, picture.height, 0)
+    axes.imshow(picture, interpolation="nearest" if max(picture.size) < 200 else "antialiased", extent=corners)
     if box is not None:
         left, top, right, bottom = box
         axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=PLACE, linewidth=1.2)

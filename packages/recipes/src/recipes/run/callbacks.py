@@ -104,14 +104,14 @@ class SheetSamples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         shown = zip(batch.keys, batch.questions, batch.references, batch.pictures, strict=True)
+        # zip is not strict, because fillers have no answer.
         for (key, question, references, picture), prediction in zip(shown, outputs, strict=False):
-            # zip is not strict, because fillers have no answer.
-            if len(self._first) == self.limit:
+            # Questions of one conversation are named KEY#1, KEY#2 and so on.
+            record = QUESTION.sub("", key)
+            if len(self._first) == self.limit and record not in self._first:
                 return
             seen = (None, None, None) if picture is None else (picture.picture, picture.box, picture.crop)
             row = SheetRow(seen[0], question, references[0], prediction, *seen[1:])
-            # Questions of one conversation are named KEY#1, KEY#2 and so on.
-            record = QUESTION.sub("", key)
             if (first := self._first.setdefault(record, row)) is row:
                 continue
             if row.crop is not None and first.crop is None and list(self._first).index(record) % 2:
