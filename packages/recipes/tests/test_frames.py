@@ -35,6 +35,23 @@ def test_the_size_of_frames(video):
     assert frame_size(video) == Size(64, 48) == Size.of(frames_of(video, 1)[0].size)
 
 
+@pytest.mark.parametrize(("turn", "bright"), [(-90, "left"), (90, "right"), (180, "bottom")])
+def test_a_video_of_a_phone_that_was_held_upright(tmp_path, turn, bright):
+    """The file says by how much its frames are to be turned: what is bright as they are stored is at the top then."""
+    shades = np.zeros((48, 64, 3), dtype=np.uint8)
+    shades[{"bottom": np.s_[24:], "left": np.s_[:, :32], "right": np.s_[:, 32:]}[bright]] = 255
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(turn)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(shades, format="rgb24")))
+        container.mux(stream.encode())
+    (frame,) = frames_of(tmp_path / "a.mp4", 1)
+    assert Size.of(frame.size) == frame_size(tmp_path / "a.mp4") == (Size(64, 48) if turn == 180 else Size(48, 64))
+    brightness = np.asarray(frame).mean((1, 2))
+    assert brightness[3] > 250 > 5 > brightness[-3]
+
+
 def test_how_many_frames():
     whole = VideoPlan(CropToSquare(28), frames=4)
     assert [frames_for(CropToSquare(28), asked) for asked in (None, 1, 20)] == [8, 1, 20]

@@ -1,6 +1,9 @@
 """Frames of a video file."""
 
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
@@ -32,18 +35,19 @@ def frames_for(plan: ViewPlan, asked: int | None) -> int:
 
 
 def frame_size(path: Path) -> Size:
-    """The size of a video's frames, without decoding it. Errors are those of `frames_of`."""
-    av = extra("av", "video", "reading videos")
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            return Size(stream.width, stream.height)
-    except (av.FFmpegError, IndexError) as error:
-        raise _unreadable(path, error) from error
+    """The size of a video's frames as `frames_of` returns them. Errors are those of `frames_of`."""
+    with closing(_decoded(path)) as frames:
+        first = next(frames, None)
+    if first is None:
+        raise _empty(path)
+    return Size.of(_upright(first).size)
 
 
 def frames_of(path: Path, number: int) -> list[Image]:
     """Frames at even distances, each in the middle of its part of the video; fewer if it has fewer.
+
+    Distances are counted in frames, not in seconds, as benchmarks' own scripts do. Frames are turned as players show
+    them: a phone that is held upright writes them lying, with a note.
 
     Args:
         path: a file that FFmpeg reads.
@@ -54,24 +58,31 @@ def frames_of(path: Path, number: int) -> list[Image]:
         ImportError: without PyAV.
         OSError: if it cannot be read.
     """
+    total = sum(1 for _ in _decoded(path))
+    if not total:
+        raise _empty(path)
+    wanted = {int((place + 0.5) * total / number) for place in range(number)}
+    return [_upright(frame) for place, frame in enumerate(_decoded(path)) if place in wanted]
+
+
+def _decoded(path: Path) -> Generator[Any, None, None]:
+    """All frames, as PyAV decodes them."""
     av = extra("av", "video", "reading videos")
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            total = sum(1 for _ in container.decode(stream))
-        wanted = {int((place + 0.5) * total / number) for place in range(number)} if total else set()
-        with av.open(str(path)) as container:
-            decoded = enumerate(container.decode(container.streams.video[0]))
-            frames: list[Image] = [frame.to_image() for place, frame in decoded if place in wanted]
+            yield from container.decode(stream)
     except (av.FFmpegError, IndexError) as error:
-        raise _unreadable(path, error) from error
-    if not frames:
-        raise ValueError(f"{path}: the video has no frames")
-    return frames
+        # A file that is not there stays an OSError.
+        missing = isinstance(error, OSError) and error.errno is not None and not path.is_file()
+        raise error if missing else ValueError(f"{path}: no video that can be read ({error})") from error
 
 
-def _unreadable(path: Path, error: Exception) -> Exception:
-    """The error of PyAV as it is told; a file that is not there stays an OSError."""
-    missing = isinstance(error, OSError) and error.errno is not None and not path.is_file()
-    return error if missing else ValueError(f"{path}: no video that can be read ({error})")
+def _upright(frame: Any) -> Image:
+    image: Image = frame.to_image()
+    return image.rotate(frame.rotation, expand=True)
+
+
+def _empty(path: Path) -> ValueError:
+    return ValueError(f"{path}: the video has no frames")
