@@ -43,9 +43,22 @@ def test_where_a_receipts_fields_stand(ask, table, tmp_path):
     (picture,) = PageReader(tmp_path / "page.html").items[0]["pictures"]
     assert picture["boxes"][:2] == [[0.1, 0, 0.5, 0.075], [0.1, 0.1, 0.5, 0.175]]
     assert len(set(picture["crops"])) == 4
-    for lines, message in (({"text": 1}, "a list of lines is expected"), ([{"text": "a"}], "line 1: a box of four")):
-        with pytest.raises(ValueError, match=message):
-            ask("receipts", files | {"val_annotations.json": [record | {"lines": lines}]})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ({"text": 1}, "lines: a list is expected"),
+        ([{"box": [1, 2, 3, 4]}], "line 1: a box and a text are expected"),
+        ([{"text": "a"}], "line 1, box: four numbers are expected, not None"),
+        ([{"text": "a", "box": [1, 2, 3]}], "line 1, box: four numbers"),
+        ([{"text": "a", "box": [1, 2, 3, 10**400]}], "line 1, box: four numbers"),
+    ],
+)
+def test_lines_that_are_refused(ask, lines, message):
+    record = {"id": "1", "image": "1.jpg", "key": {}, "lines": lines}
+    with pytest.raises(ValueError, match=message):
+        ask("receipts", {"val_annotations.json": [record], "1.jpg": 200})
 
 
 def test_conversations(ask, table):

@@ -8,6 +8,7 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.submissions import MmeFiles
 from recipes.commands.evaluate import items_of
+from recipes.evaluation.page import check_places
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, scores_of
 from recipes.evaluation.writing import write_results
@@ -78,6 +79,12 @@ def test_links_in_the_folder_of_the_data_are_followed(tmp_path):
     (tmp_path / "mine.yaml").write_text(YAML.replace("files: [a.jsonl]}}", new))
     (item,) = items_of(benchmark(tmp_path / "mine.yaml"), tmp_path / "data", None)
     assert (item.key, item.pictures[0].find().name) == ("1", "1.png")
+
+
+@pytest.mark.parametrize(("places", "held"), [("answers", "not \\['a'\\]"), ("boxes", "not None"), ("kind", "not 'b'")])
+def test_places_that_are_no_boxes_are_told_before_a_model_is_asked(mine, places, held):
+    with pytest.raises(ValueError, match=rf"a.jsonl, .*: the benchmark's places are {places}, .*{held}: name a value"):
+        check_places(*mine(new=f"places: {places}\n"))
 
 
 @pytest.mark.parametrize(

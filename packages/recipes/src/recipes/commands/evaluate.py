@@ -22,6 +22,7 @@ from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.folder_lock import locked
 from recipes.evaluation.frames import FRAMES, frame_size, frames_for
 from recipes.evaluation.looked import looked_at
+from recipes.evaluation.page import check_places
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of
@@ -60,6 +61,7 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
     prompts = {item.key: asked_text(prompt, item) for item in items}
     if is_scored(asked, items):
         check_items(asked, items)
+    check_places(asked, items)
     unusable = Unusable(options.on_bad_sample == "skip")
     options.output.mkdir(parents=True, exist_ok=True)
     settings = model = None

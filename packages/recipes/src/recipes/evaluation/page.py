@@ -1,6 +1,6 @@
 """The page of an evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from PIL.Image import Image
 
 from foveal.core import Box
 from foveal.models import BadImageError
+from recipes.benchmarks.benchmark import Benchmark
 from recipes.benchmarks.item import Item, PictureOf
+from recipes.benchmarks.rows.row import shown
 from recipes.evaluation.frames import frames_of
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
@@ -44,6 +46,24 @@ class _Frame:
             return frames_of(self.video, 1)[0]
         except ValueError as error:
             raise BadImageError(str(error)) from error
+
+
+def check_places(benchmark: Benchmark, items: Sequence[Item]) -> None:
+    """Check that what is to be marked are boxes, before a model is asked for hours.
+
+    Raises:
+        ValueError: naming the item, if it lacks the value that `places` names, or this is neither a box nor boxes.
+    """
+    if (name := benchmark.places) is None:
+        return
+    for item in items:
+        found = item.values.get(name)
+        boxes = [found] if isinstance(found, Box) else found
+        if not isinstance(boxes, list | tuple) or not all(isinstance(box, Box) for box in boxes):
+            raise ValueError(
+                f"{item.where}: the benchmark's places are {name:.60}, which should hold boxes, not {shown(found)}: "
+                "name a value of LinePlaces or BoundingBox"
+            )
 
 
 def show(results: Results, scores: Scores | None, looked: Looked, path: Path) -> None:
@@ -89,5 +109,5 @@ def _shown(results: Results, item: Item, score: float | None, looked: Looked) ->
 
 
 def _boxes(item: Item, name: str | None) -> tuple[Box, ...]:
-    found = () if name is None else item.values.get(name, ())
+    found = () if name is None else item.values[name]
     return (found,) if isinstance(found, Box) else tuple(found)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from foveal.core import Box, Size
 from recipes.benchmarks.derived.derived import Derived
-from recipes.benchmarks.rows.row import Row, shown
+from recipes.benchmarks.rows.row import Row, four_numbers
 from recipes.reading.pictures import picture_size
 
 
@@ -27,14 +27,7 @@ class BoundingBox(Derived):
         self.field, self.form, self.picture = field, form, picture
 
     def values(self, row: Row) -> Mapping[str, Any]:
-        numbers = row.of(self.field)
-        if (
-            not isinstance(numbers, list)
-            or len(numbers) != 4
-            or not all(type(each) in (int, float) for each in numbers)
-        ):
-            raise ValueError(f"{row.where}, {self.field}: four numbers are expected, not {shown(numbers)}")
-        left, top, right, bottom = map(float, numbers)
+        left, top, right, bottom = four_numbers(row.of(self.field), f"{row.where}, {self.field}")
         if self.form == "size":
             right, bottom = left + right, top + bottom
         size = self._size(row)

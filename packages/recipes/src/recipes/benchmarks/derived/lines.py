@@ -6,7 +6,7 @@ from typing import Any
 
 from foveal.core import Box
 from recipes.benchmarks.derived.derived import Derived
-from recipes.benchmarks.rows.row import Row, shown
+from recipes.benchmarks.rows.row import Row, a_list, four_numbers, shown
 
 BETWEEN = re.compile(r"[\s,;:]+")
 SHORTEST = 4
@@ -32,10 +32,8 @@ class LinePlaces(Derived):
     def values(self, row: Row) -> Mapping[str, Any]:
         if (lines := row.fields.get(self.field)) is None:
             return {"places": ()}
-        answer = row.of(self.answer)
-        if not isinstance(lines, list):
-            raise ValueError(f"{row.where}, {self.field}: a list of lines is expected, not {shown(lines)}")
-        read = [_read(line, f"{row.where}, {self.field}, line {number}") for number, line in enumerate(lines, start=1)]
+        answer, where = row.of(self.answer), f"{row.where}, {self.field}"
+        read = [_read(line, f"{where}, line {number}") for number, line in enumerate(a_list(lines, where), start=1)]
         texts = answer.values() if isinstance(answer, Mapping) else [answer]
         found = [box for text in texts if isinstance(text, str) for box in _places(_words(text), read)]
         return {"places": tuple(dict.fromkeys(found))}
@@ -43,11 +41,9 @@ class LinePlaces(Derived):
 
 def _read(line: Any, where: str) -> tuple[Box, str]:
     box, text = (line.get("box"), line.get("text")) if isinstance(line, Mapping) else (None, None)
-    if not isinstance(text, str) or not isinstance(box, list) or len(box) != 4:
-        raise ValueError(f"{where}: a box of four numbers and a text are expected, not {shown(line)}")
-    if not all(type(each) in (int, float) for each in box):
-        raise ValueError(f"{where}, box: four numbers are expected, not {shown(box)}")
-    return Box(*map(float, box)), _words(text)
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: a box and a text are expected, not {shown(line)}")
+    return Box(*four_numbers(box, f"{where}, box")), _words(text)
 
 
 def _words(text: str) -> str:
