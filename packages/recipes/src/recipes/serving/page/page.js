@@ -103,8 +103,11 @@ function offerWords(name, asked, question, text, counted) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Where did it look?";
+  const said = counted.textContent;
   button.addEventListener("click", async () => {
     button.disabled = true;
+    counted.textContent = said;
+    counted.classList.remove("wrong");
     try {
       const found = await explain(name, asked.url, question, text.textContent, key(), looking.signal);
       text.removeAttribute("role");
@@ -114,6 +117,7 @@ function offerWords(name, asked, question, text, counted) {
     } catch (error) {
       counted.textContent = error.message;
       counted.classList.add("wrong");
+      button.disabled = false;
     }
   });
   counted.after(button);
