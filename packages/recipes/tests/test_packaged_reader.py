@@ -1,6 +1,7 @@
 """The packaged reader: used where no model is given, and under the name `reader`."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,10 +43,19 @@ def test_its_name(packaged, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_folder_of_that_name_comes_first(packaged, monkeypatch):
-    (packaged.parent / "reader").mkdir()
+def test_a_folder_of_that_name_comes_first(packaged, monkeypatch, capsys):
+    own = packaged.parent / "reader"
+    own.mkdir()
     assert asked(monkeypatch, chat_options, "--checkpoint", "reader").checkpoint.name == "reader"
     assert "--model.network.folder=reader" in prepare(["--checkpoint", "reader"]).arguments
+    (own / "config.yaml").write_text("{model: {}, trainer: {}}")
+    (own / "checkpoint").mkdir()
+    assert asked(monkeypatch, chat_options, "--checkpoint", "reader").checkpoint == Path("reader/checkpoint")
+    assert capsys.readouterr().err == "reader is a run: its checkpoint is used\n"
+    prepared = prepare(["--checkpoint", "reader"])
+    assert prepared.remark == "reader is a run: its checkpoint is used"
+    assert "--model.network.folder=reader/checkpoint" in prepared.arguments
+    assert "--model.network.dtype=float32" not in prepared.arguments
 
 
 def test_without_weights_a_model_must_be_given(packaged, monkeypatch, capsys):

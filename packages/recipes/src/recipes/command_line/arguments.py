@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os.path import isdir, isfile
 from pathlib import Path
 
-from recipes.command_line.checkpoints import READER, checkpoint_in
+from recipes.command_line.checkpoints import READER, checkpoint_in, packaged_reader
 from recipes.command_line.configurations import CONFIGS, UsageError, expand, find_config, shipped_methods
 from recipes.command_line.imports import package
 
@@ -111,9 +111,10 @@ def prepare(arguments: Sequence[str]) -> Prepared:
     remark = ""
     if checkpoints:
         given, found = _only(checkpoints)
-        remark = "" if found == given or given == READER else f"{given} is a run: its {Path(found).name} is used"
+        packaged = found == str(packaged_reader())
+        remark = "" if packaged or found == given else f"{given} is a run: its {Path(found).name} is used"
         # The package's weights are stored in bfloat16, in which nothing should be trained.
-        whole = ["--model.network.dtype=float32"] if found != given == READER else []
+        whole = ["--model.network.dtype=float32"] if packaged else []
         words = _from_checkpoint(words, [f"--model.network.folder={found}", *whole])
     first = expand(LAPTOP)
     words = _standing_alone(sorted(words, key=lambda word: word not in first))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from recipes.command_line.checkpoints import EXAMPLE, READER, checkpoint_in, packaged_reader
+from recipes.command_line.checkpoints import EXAMPLE, checkpoint_in, packaged_reader
 from recipes.command_line.configurations import UsageError
 from recipes.command_line.console import remark, stop
 from recipes.command_line.imports import package
@@ -103,7 +103,7 @@ def found_checkpoint(named: Path) -> Path:
         found = checkpoint_in(named)
     except UsageError as error:
         stop(str(error))
-    if found != named and str(named) != READER:
+    if found not in (named, packaged_reader()):
         remark(f"{named} is a run: its {found.name} is used")
     return found
 
