@@ -12,6 +12,7 @@ from PIL import Image
 from tests.conftest import TINY
 from tests.receipts import receipts
 from tools.reader import pack as packing
+from tools.reader import show
 from tools.reader.measure import LENGTHS, SIZES, Fonts, of_kind, of_length, tables, written
 from tools.reader.receipts import lines_of, table
 
@@ -114,6 +115,18 @@ def test_lines_of_receipts_are_cut_out(annotated, tiny):
         ["20 to 23", "1"],
         ["all", "2"],
     ]
+
+
+@pytest.mark.slow
+def test_what_is_shown_in_docs(tiny, tmp_path, monkeypatch):
+    """In the font that is always there; those of the real pages may not be installed."""
+    monkeypatch.setattr(show, "HELD_OUT", (BUILT_IN,))
+    monkeypatch.setattr(show, "FONT", "DejaVuSans.ttf")
+    monkeypatch.setattr(show, "PAGES", 2)
+    show.main([str(save(tiny, tmp_path / "checkpoint")), "--output", str(tmp_path)])
+    with Image.open(tmp_path / show.PAGE) as page, Image.open(tmp_path / show.SHEET) as sheet:
+        assert page.getextrema() != ((255, 255),) * 3
+        assert sheet.height > page.height
 
 
 @pytest.mark.slow
