@@ -5,9 +5,12 @@ import pickle
 
 import pytest
 from packages.recipes.tests.benchmarks.files import encoded, shades
+from packages.recipes.tests.page_reading import PageReader
 
 from foveal.core import Box, Size
 from recipes.benchmarks.rows.plain_pickle import read_plain_pickle
+from recipes.evaluation.page import show
+from recipes.evaluation.results import Results
 from recipes.reading.pictures import read_picture
 
 SENTENCES = [{"raw": "the Left man", "sent": "the left man", "sent_id": 1, "tokens": []}, {"sent": "man", "sent_id": 2}]
@@ -50,6 +53,15 @@ def test_refcoco(ask, table):
         "Bounding box coordinates are specified in the format (top-left x, top-left y, bottom-right x, bottom-right y)."
         " All values are floating point numbers bounded between 0 and 1. " + DESCRIBES
     )
+
+
+def test_the_page_marks_the_box_and_shows_it_as_one_answer(ask, table, tmp_path):
+    (item, *_) = ask("refcoco", refs(["val"]))
+    prompts = {item.key: DESCRIBES}
+    show(Results("refcoco", table("refcoco"), [item], prompts, {}, None, 0), None, {}, tmp_path / "page.html")
+    (shown,) = PageReader(tmp_path / "page.html").items
+    assert shown["references"] == ["[1.0, 2.0, 5.0, 5.0]"]
+    assert len(shown["pictures"][0]["boxes"]) == 1
 
 
 def test_refcoco_of_json_lines(ask):

@@ -92,14 +92,14 @@ def show(results: Results, scores: Scores | None, looked: Looked, path: Path) ->
 
 def _shown(results: Results, item: Item, score: float | None, looked: Looked) -> Shown:
     benchmark = results.benchmark
-    accepted = [item.values[name] for name in benchmark.update.values() if name in item.values][:1]
-    several = accepted[0] if accepted and isinstance(accepted[0], list | tuple) else accepted
+    accepted = next((item.values[name] for name in benchmark.update.values() if name in item.values), ())
+    several = accepted if isinstance(accepted, list | tuple) and not isinstance(accepted, Box) else [accepted]
     pictures = tuple(_Opened(picture.name, picture) for picture in item.pictures)
     frames = () if item.video is None else (_Frame(item.video),)
     return Shown(
         key=item.key,
         question=results.prompts[item.key],
-        references=tuple(map(str, several)),
+        references=tuple(str(list(each) if isinstance(each, Box) else each) for each in several),
         answer=results.answers.get(item.key, ""),
         score=score,
         pictures=(*pictures, *frames, *looked.get(item.key, ())),
