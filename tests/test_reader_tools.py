@@ -72,6 +72,9 @@ def test_the_tables_replace_the_old_ones():
     assert written(page, "new") == page.replace("old\n", "\nnew\n")
     assert written(page, "new", "other") == page.replace("kept\n", "\nnew\n")
     assert written(written(page, "first"), "new") == written(page, "new")
+    for without in (marks[2], marks[3]):
+        with pytest.raises(ValueError, match="the page has no lines <!-- measured: begin --> and <!-- measured: end"):
+            written(page.replace(without, ""), "new")
 
 
 def test_the_package_gets_bfloat16(tiny, tmp_path):

@@ -56,10 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def written(page: str, text: str, mark: str = MARK) -> str:
-    """The page with `text` between the two marks of this name."""
+    """The page with `text` between the two marks of this name.
+
+    Raises:
+        ValueError: if the page has no such marks.
+    """
     begin, end = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->\n"
     before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"the page has no lines {begin.strip()} and {end.strip()} between which the tables belong")
     return f"{before}{begin}\n{text}\n{end}{after}"
 
 

@@ -13,7 +13,7 @@ from recipes.answering.answers import in_batches
 from recipes.answering.questions import Unusable
 from recipes.benchmarks.benchmark import Prompt
 from recipes.benchmarks.item import Item
-from recipes.evaluation.frames import frames_of
+from recipes.evaluation.frames import FRAMES, frames_of
 from recipes.reading.pictures import read_for
 
 
@@ -32,7 +32,7 @@ class Asking:
     prompt: Prompt
     temperature: float = 0.0
     batch_size: int = 8
-    frames: int = 8
+    frames: int = FRAMES
     cuda_graphs: bool = False
 
 
