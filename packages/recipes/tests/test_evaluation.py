@@ -1,6 +1,7 @@
 """Evaluation: who asks what, files of answers, settings, and scores."""
 
 import json
+import sys
 from dataclasses import dataclass, replace
 
 import pytest
@@ -12,8 +13,10 @@ from recipes.benchmarks.item import Item
 from recipes.benchmarks.records import Records
 from recipes.evaluation.answer_files import AnswerPart, read_answers, write_llava_answers, written_answers
 from recipes.evaluation.asking import ended, of_rank
+from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of, why_not_scored
 from recipes.evaluation.settings import Settings
+from recipes.evaluation.writing import write_results
 from recipes.metrics import ANLS, Choice, CiderD, Pope
 
 
@@ -223,3 +226,12 @@ def test_answers_to_other_settings_are_not_mixed(tmp_path):
 def test_one_process_scores_alone(monkeypatch):
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     assert scores_of(benchmark(ANLS()), ITEMS, {"1": "red", "2": "two", "3": "blue"}).overall == {"ANLS": 1.0}
+
+
+def test_answers_about_videos_are_shown_without_what_reads_videos(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    asked = replace(item("1", answers=["red"]), video=tmp_path / "1.mp4")
+    results = Results("words", benchmark(ANLS()), [asked], {"1": "Question 1?"}, {"1": "red"}, None, 0)
+    write_results(results, scores_of(results.benchmark, [asked], results.answers), {}, tmp_path)
+    assert json.loads((tmp_path / "scores.json").read_text())["scores"]["ANLS"] == 1
+    assert "reading videos needs av: pip install" in (tmp_path / "report.html").read_text()

@@ -20,6 +20,9 @@ from recipes.reports.evaluation_page import Opener, Shown, write_page
 Looked = Mapping[str, tuple[Opener, ...]]
 """Pictures of items with what the model looked at, by key of the item."""
 
+UNSEEN = (ValueError, ImportError)
+"""Why the page has a sentence in the place of a picture: answers can be scored without what reads videos or PDFs."""
+
 
 @dataclass(frozen=True)
 class _Opened:
@@ -31,7 +34,7 @@ class _Opened:
     def __call__(self) -> Image:
         try:
             return read_picture(self.picture.find())
-        except ValueError as error:
+        except UNSEEN as error:
             raise BadImageError(str(error)) from error
 
 
@@ -44,7 +47,7 @@ class _Frame:
     def __call__(self) -> Image:
         try:
             return frames_of(self.video, 1)[0]
-        except ValueError as error:
+        except UNSEEN as error:
             raise BadImageError(str(error)) from error
 
 
