@@ -98,11 +98,12 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
             raise ValueError(f"{item.where}: its id is {item.key!r:.60}, which is that of {known[item.key]}, too")
         known[item.key] = item.where
         _check_texts(item)
+        asked.places_of(item)
         items.append(item)
     if not items:
         raise ValueError(f"{data} has no questions of this benchmark")
     if asked.size is not None and len(items) != asked.size:
-        remark(f"{data} holds {len(items)} questions, the whole benchmark has {asked.size}")
+        remark(f"{data} holds {len(items)} question{'s' * (len(items) > 1)}, the whole benchmark has {asked.size}")
     return items[:limit]
 
 

@@ -1,12 +1,13 @@
 """The page of an evaluation."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
-from foveal.core import Box
 from foveal.models import BadImageError
 from recipes.benchmarks.item import Item, PictureOf
 from recipes.evaluation.frames import frames_of
@@ -70,6 +71,11 @@ def show(results: Results, scores: Scores | None, looked: Looked, path: Path) ->
     )
 
 
+def _written(value: Any) -> str:
+    """A value that is no text, such as the fields of a receipt, as a model is asked to write it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _shown(results: Results, item: Item, score: float | None, looked: Looked) -> Shown:
     benchmark = results.benchmark
     accepted = [item.values[name] for name in benchmark.update.values() if name in item.values][:1]
@@ -79,15 +85,10 @@ def _shown(results: Results, item: Item, score: float | None, looked: Looked) ->
     return Shown(
         key=item.key,
         question=results.prompts[item.key],
-        references=tuple(map(str, several)),
+        references=tuple(each if isinstance(each, str) else _written(each) for each in several),
         answer=results.answers.get(item.key, ""),
         score=score,
         pictures=(*pictures, *frames, *looked.get(item.key, ())),
-        boxes=_boxes(item, benchmark.places),
+        boxes=benchmark.places_of(item),
         group=str(item.values.get(benchmark.groups[0], "")) if benchmark.groups else "",
     )
-
-
-def _boxes(item: Item, name: str | None) -> tuple[Box, ...]:
-    found = () if name is None else item.values.get(name, ())
-    return (found,) if isinstance(found, Box) else tuple(found)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from foveal.core import Box
+from recipes.benchmarks.derived.boxes import box_of
 from recipes.benchmarks.derived.derived import Derived
 from recipes.benchmarks.rows.row import Row, shown
 
@@ -43,11 +44,9 @@ class LinePlaces(Derived):
 
 def _read(line: Any, where: str) -> tuple[Box, str]:
     box, text = (line.get("box"), line.get("text")) if isinstance(line, Mapping) else (None, None)
-    if not isinstance(text, str) or not isinstance(box, list) or len(box) != 4:
+    if not isinstance(text, str) or box is None:
         raise ValueError(f"{where}: a box of four numbers and a text are expected, not {shown(line)}")
-    if not all(type(each) in (int, float) for each in box):
-        raise ValueError(f"{where}, box: four numbers are expected, not {shown(box)}")
-    return Box(*map(float, box)), _words(text)
+    return box_of(box, f"{where}, box"), _words(text)
 
 
 def _words(text: str) -> str:
