@@ -73,5 +73,8 @@ def frames_of(path: Path, number: int) -> list[Image]:
 
 def _unreadable(path: Path, error: Exception) -> Exception:
     """The error of PyAV as it is told; a file that is not there stays an OSError."""
+    if isinstance(error, IndexError):
+        return ValueError(f"{path}: there are no pictures in it, so it is no video")
     missing = isinstance(error, OSError) and error.errno is not None and not path.is_file()
-    return error if missing else ValueError(f"{path}: no video that can be read ({error})")
+    said = getattr(error, "strerror", None) or error
+    return error if missing else ValueError(f"{path}: no video that can be read ({said})")
