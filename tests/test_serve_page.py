@@ -127,6 +127,21 @@ def test_what_is_wrong_is_said(chromium, served, tmp_path):
     page.close()
 
 
+def test_an_explanation_that_is_refused_can_be_asked_again(chromium, served, file):
+    page = chromium.new_page()
+    page.goto(served.url)
+    asked(page, file)
+    said = page.locator("#answers .hint").text_content()
+    refused = {"status": 429, "json": {"error": {"message": "try again in a moment"}}}
+    page.route("**/explain", lambda route: route.fulfill(**refused), times=1)
+    page.get_by_role("button", name="Where did it look?").click()
+    page.get_by_text("try again in a moment").wait_for()
+    page.get_by_role("button", name="Where did it look?").click()
+    page.locator(".answer button").first.wait_for()
+    assert page.locator("#answers .hint").text_content() == said
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_anybody_can_use_it(open_page, file, scheme, size):
