@@ -81,7 +81,7 @@ def test_places_that_are_no_boxes(mine, name, message):
 
 @pytest.mark.parametrize(("old", "new"), [("files: [a.jsonl]", "files: [5]"), ("groups: [kind]", "places: 5")])
 def test_a_setting_of_another_kind(mine, old, new):
-    with pytest.raises(ValueError, match=r"^\S+mine.yaml: [\w.]*(files|places); a value of type str is expected\.?$"):
+    with pytest.raises(ValueError, match=r"^\S+mine.yaml: (files|places); a value of type str is expected\.?$"):
         mine(old, new)
 
 

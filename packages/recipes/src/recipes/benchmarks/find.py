@@ -39,7 +39,7 @@ def benchmark(path: Path, allow: Sequence[str] = ()) -> Benchmark:
     try:
         settings = parser.parse_object({"benchmark": _settings(path, ())})
     except ArgumentError as error:
-        said = EXPECTED.sub(r"a value of type \1 is expected", shortened(str(error)))
+        said = EXPECTED.sub(r"a value of type \1 is expected", shortened(str(error)).removeprefix("benchmark."))
         raise ValueError(f"{path}: {said}") from error
     made = cast(Benchmark, parser.instantiate(settings).benchmark)
     if made.submission is not None and OURS.fullmatch(made.submission.file):
