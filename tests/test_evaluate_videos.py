@@ -126,6 +126,8 @@ def test_as_typed(command, data, tmp_path, parts, frames):
     found = answered(tmp_path, "one")
     assert found == answered(tmp_path, "two")
     assert len(set(found.values())) > 2
+    rows = map(json.loads, (tmp_path / "one" / "predictions.jsonl").read_text().splitlines())
+    assert {row["id"]: row["video"] for row in rows} == {key: f"{key}.mp4" for key in found}
     assert json.loads((tmp_path / "one" / "settings.json").read_text())["frames"] == frames
     model = load(tmp_path / "model")
     for key, prompt in prompts(tmp_path, "one").items():

@@ -79,6 +79,22 @@ def test_sigterm_lets_answers_end(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_second_sigterm_refuses_what_is_not_answered(tmp_path):
+    save(parrot(), tmp_path / "model")
+    with started(tmp_path, "model") as (process, url, _), ThreadPoolExecutor(1) as pool:
+        body = {"model": "model", "messages": asked("What?"), "max_tokens": 3000}
+        long = pool.submit(httpx.post, f"{url}/v1/chat/completions", json=body, timeout=120)
+        until(lambda: 'foveal_running{model="model"} 1.0' in httpx.get(f"{url}/metrics").text)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{url}/health").status_code == 503)
+        process.send_signal(signal.SIGTERM)
+        refused = long.result()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
+        assert process.wait(30) == 0
+        assert process.stderr.read() == "stopping after 1 answers; once more: at once\n"
+
+
+@pytest.mark.slow
 def test_a_port_that_is_taken(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

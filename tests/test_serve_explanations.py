@@ -67,6 +67,7 @@ def test_answers_go_on_between_the_words(model, monkeypatch):
     assert second - first > 1, events[first:]
     (alone,) = (word.maps for word in explain(model, picture(), "What?", "one two").per_word if word.word == "two")
     assert words[1]["map"] == explanations._small(alone[0])
+    assert all(len(str(value)) <= 4 for row in words[1]["map"] for value in row)
 
 
 def test_a_client_that_leaves_ends_its_explanation(model, monkeypatch):

@@ -6,7 +6,6 @@ from tests.serving import picture, running, tiny_model
 
 from foveal.core import Size
 from foveal.models import IMAGE_TOKEN_ID, answer
-from recipes.serving import explanations
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
@@ -128,19 +127,18 @@ def test_what_is_wrong_is_said(chromium, served, tmp_path):
     page.close()
 
 
-def test_an_explanation_that_is_refused_can_be_asked_for_again(chromium, served, file, monkeypatch):
-    """Not by `open_page`, as above."""
+def test_an_explanation_that_is_refused_can_be_asked_again(chromium, served, file):
     page = chromium.new_page()
     page.goto(served.url)
     asked(page, file)
-    look = page.get_by_role("button", name="Where did it look?")
-    with monkeypatch.context() as full:
-        full.setattr(explanations, "MOST_AT_A_TIME", 0)
-        look.click()
-        page.get_by_text("try again in a moment").wait_for()
-    look.click()
+    said = page.locator("#answers .hint").text_content()
+    refused = {"status": 429, "json": {"error": {"message": "try again in a moment"}}}
+    page.route("**/explain", lambda route: route.fulfill(**refused), times=1)
+    page.get_by_role("button", name="Where did it look?").click()
+    page.get_by_text("try again in a moment").wait_for()
+    page.get_by_role("button", name="Where did it look?").click()
     page.locator(".answer button").first.wait_for()
-    page.get_by_text("visual and").wait_for()
+    assert page.locator("#answers .hint").text_content() == said
     page.close()
 
 

@@ -5,6 +5,16 @@ import sys
 
 import pytest
 
+from recipes.command_line.console import short_errors
+
+
+def test_an_error_is_nothing_that_a_terminal_obeys(capsys):
+    """The name of a stranger's file may be."""
+    with pytest.raises(SystemExit), short_errors():
+        raise ValueError("there is no a\x1b[2J\x07\ud800\u202e.json\ngive another")
+    assert capsys.readouterr().err.startswith("error: there is no a\\x1b[2J\\x07\\ud800\\u202e.json\ngive another\n")
+
+
 PROGRAM = """
 from recipes.command_line.console import short_errors
 with short_errors():

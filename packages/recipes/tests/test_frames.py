@@ -62,7 +62,7 @@ def test_how_many_frames():
 
 def test_no_video(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"text" * 100)
-    with pytest.raises(ValueError, match=r"a.mp4: no video that can be read"):
+    with pytest.raises(ValueError, match=r"a.mp4: no video that can be read \(Invalid data found[\w ]*\)$"):
         frames_of(tmp_path / "a.mp4", 2)
     with pytest.raises(FileNotFoundError):
         frames_of(tmp_path / "none.mp4", 2)
@@ -70,6 +70,17 @@ def test_no_video(tmp_path):
         frame_size(tmp_path / "a.mp4")
     with pytest.raises(FileNotFoundError):
         frame_size(tmp_path / "none.mp4")
+
+
+def test_sound_alone(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 44100
+        container.mux([*stream.encode(silence), *stream.encode(None)])
+    for asked in (frame_size, lambda path: frames_of(path, 2)):
+        with pytest.raises(ValueError, match=r"a.mp4: there are no pictures in it, so it is no video"):
+            asked(tmp_path / "a.mp4")
 
 
 def test_a_cut_video(video):

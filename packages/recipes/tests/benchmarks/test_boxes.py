@@ -92,6 +92,17 @@ def test_padding_is_undone(ask, table, name, said):
     assert float(metric.compute()) == 1
 
 
+def test_a_region_of_no_size(ask):
+    record = {"image": "x.jpg", "sent": "man", "bbox": [5, 2, 1, 5], "height": 6, "width": 8}
+    files = {f"refcoco_{split}.jsonl": [record] for split in ("val", "testA", "testB")}
+    with pytest.raises(ValueError, match=r"val.jsonl, line 1, bbox: left, top, right, bottom are expected, not"):
+        ask("refcoco", files | {"train2014/x.jpg": 60})
+    notes = [{"id": 10, "image_id": 3, "bbox": [1.0, 2.0, -4.0, 3.0]}]
+    instances = refs()["instances.json"] | {"annotations": notes}
+    with pytest.raises(ValueError, match=r"record 1, box: left, top, width, height are expected, not"):
+        ask("refcoco_regions", refs() | {"instances.json": instances})
+
+
 def test_regions_are_marked(ask, table):
     first, second = ask("refcoco_regions", refs())
     assert first.values["sentences"] == ["the left man", "man"]

@@ -43,22 +43,37 @@ def test_where_a_receipts_fields_stand(ask, table, tmp_path):
     (picture,) = PageReader(tmp_path / "page.html").items[0]["pictures"]
     assert picture["boxes"][:2] == [[0.1, 0, 0.5, 0.075], [0.1, 0.1, 0.5, 0.175]]
     assert len(set(picture["crops"])) == 4
+    for lines, message in (({"text": 1}, "lines: a list is expected"), ([{"text": "a"}], "line 1: a box of four")):
+        with pytest.raises(ValueError, match=message):
+            ask("receipts", files | {"val_annotations.json": [record | {"lines": lines}]})
+    assert json.loads(PageReader(tmp_path / "page.html").items[0]["references"][0]) == key
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ({"text": 1}, "lines: a list is expected"),
-        ([{"box": [1, 2, 3, 4]}], "line 1: a box and a text are expected"),
-        ([{"text": "a"}], "line 1, box: four numbers are expected, not None"),
-        ([{"text": "a", "box": [1, 2, 3]}], "line 1, box: four numbers"),
-        ([{"text": "a", "box": [1, 2, 3, 10**400]}], "line 1, box: four numbers"),
-    ],
-)
-def test_lines_that_are_refused(ask, lines, message):
-    record = {"id": "1", "image": "1.jpg", "key": {}, "lines": lines}
-    with pytest.raises(ValueError, match=message):
+NO_BOXES = [
+    ("1 2 3 4", "four numbers are"),
+    ([1, 2, 3], "four numbers are"),
+    (["1", "2", "3", "4"], "four numbers are"),
+    ([True, 2, 3, 4], "four numbers are"),
+    ([float("nan"), 2, 3, 4], "a box in pixels is"),
+    ([1, 2, float("inf"), 4], "a box in pixels is"),
+    ([1, 2, 10**400, 4], "a box in pixels is"),
+    ([3, 2, 1, 4], "left, top, right, bottom are"),
+    ([1, 4, 3, 2], "left, top, right, bottom are"),
+]
+
+
+@pytest.mark.parametrize(("box", "message"), NO_BOXES)
+def test_a_box_that_is_none(ask, box, message):
+    """It would be left out of the page, and so would the lines beside it."""
+    record = {"id": "588", "image": "1.jpg", "key": {}, "lines": [{"box": box, "text": "ACME"}]}
+    with pytest.raises(ValueError, match=f"record 1, lines, line 1, box: {message} expected, not"):
         ask("receipts", {"val_annotations.json": [record], "1.jpg": 200})
+
+
+def test_a_box_beyond_the_picture(ask):
+    record = {"id": "588", "image": "1.jpg", "key": {"a": "ACME"}, "lines": [{"box": [-9, 2, 90, 2], "text": "ACME"}]}
+    (item,) = ask("receipts", {"val_annotations.json": [record], "1.jpg": 200})
+    assert item.values["places"] == (Box(-9, 2, 90, 2),)
 
 
 def test_conversations(ask, table):

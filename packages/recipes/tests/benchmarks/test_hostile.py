@@ -8,7 +8,6 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.submissions import MmeFiles
 from recipes.commands.evaluate import items_of
-from recipes.evaluation.page import check_places
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, scores_of
 from recipes.evaluation.writing import write_results
@@ -67,6 +66,25 @@ def test_files_are_read_only_in_the_folder_of_the_data(mine, tmp_path, old, new)
     assert len(str(error.value).splitlines()) <= 4
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("question", "line 1, question: boxes of the answer are expected, not 'Q"),
+        ("kind", r"line 1, kind: boxes of the answer are expected, not \[1, 2, 3, 4\]"),
+        ("boxes", "line 1: places is 'boxes', but there is only question, kind, answers"),
+    ],
+)
+def test_places_that_are_no_boxes(mine, name, message):
+    with pytest.raises(ValueError, match=f"a.jsonl, {message}"):
+        mine("groups: [kind]", f"places: {name}", kind=[1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(("old", "new"), [("files: [a.jsonl]", "files: [5]"), ("groups: [kind]", "places: 5")])
+def test_a_setting_of_another_kind(mine, old, new):
+    with pytest.raises(ValueError, match=r"^\S+mine.yaml: (files|places); a value of type str is expected\.?$"):
+        mine(old, new)
+
+
 def test_links_in_the_folder_of_the_data_are_followed(tmp_path):
     """As one who has all data sets in one place makes them; and a name may go back as long as it stays inside."""
     away = tmp_path / "away"
@@ -79,12 +97,6 @@ def test_links_in_the_folder_of_the_data_are_followed(tmp_path):
     (tmp_path / "mine.yaml").write_text(YAML.replace("files: [a.jsonl]}}", new))
     (item,) = items_of(benchmark(tmp_path / "mine.yaml"), tmp_path / "data", None)
     assert (item.key, item.pictures[0].find().name) == ("1", "1.png")
-
-
-@pytest.mark.parametrize(("places", "held"), [("answers", "not \\['a'\\]"), ("boxes", "not None"), ("kind", "not 'b'")])
-def test_places_that_are_no_boxes_are_told_before_a_model_is_asked(mine, places, held):
-    with pytest.raises(ValueError, match=rf"a.jsonl, .*: the benchmark's places are {places}, .*{held}: name a value"):
-        check_places(*mine(new=f"places: {places}\n"))
 
 
 @pytest.mark.parametrize(

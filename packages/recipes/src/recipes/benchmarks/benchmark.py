@@ -7,8 +7,10 @@ from typing import Literal
 
 from torchmetrics import Metric
 
+from foveal.core import Box
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.records import Records
+from recipes.benchmarks.rows.row import shown
 from recipes.benchmarks.submission import Submission
 from recipes.reading.clean_text import clean_text
 
@@ -83,3 +85,19 @@ class Benchmark:
     places: str | None = None
     submission: Submission | None = None
     size: int | None = None
+
+    def places_of(self, item: Item) -> tuple[Box, ...]:
+        """The boxes of the answer to a question; none if they are not known.
+
+        Raises:
+            ValueError: naming the item, if `places` names something else.
+        """
+        if self.places is None:
+            return ()
+        if self.places not in item.values:
+            raise ValueError(f"{item.where}: places is {self.places!r:.60}, but there is only {', '.join(item.values)}")
+        held = item.values[self.places]
+        boxes = (held,) if isinstance(held, Box) else held
+        if not isinstance(boxes, tuple) or not all(isinstance(each, Box) for each in boxes):
+            raise ValueError(f"{item.where}, {self.places}: boxes of the answer are expected, not {shown(held)}")
+        return boxes

@@ -1,5 +1,6 @@
 """Build a benchmark from its YAML."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,10 +12,13 @@ from recipes.benchmarks import submissions  # noqa: F401  # so that a YAML can n
 from recipes.benchmarks.benchmark import Benchmark
 from recipes.benchmarks.submission import OURS
 from recipes.command_line.benchmarks import path_of
+from recipes.commands.explanation import shortened
 from recipes.commands.parser_limits import limit_parser
 
 EXTENDS = "extends"
 LONGEST_CHAIN = 5
+EXPECTED = re.compile(r"Expected an? <class '(\w+)'>")
+"""The parser's words for the type of a setting."""
 
 
 def benchmark(path: Path, allow: Sequence[str] = ()) -> Benchmark:
@@ -35,7 +39,8 @@ def benchmark(path: Path, allow: Sequence[str] = ()) -> Benchmark:
     try:
         settings = parser.parse_object({"benchmark": _settings(path, ())})
     except ArgumentError as error:
-        raise ValueError(f"{path}: {error}") from error
+        said = EXPECTED.sub(r"a value of type \1 is expected", shortened(str(error)).removeprefix("benchmark."))
+        raise ValueError(f"{path}: {said}") from error
     made = cast(Benchmark, parser.instantiate(settings).benchmark)
     if made.submission is not None and OURS.fullmatch(made.submission.file):
         raise ValueError(

@@ -32,11 +32,16 @@ def remark(message: str) -> None:
 
 
 def _clipped(message: str) -> str:
-    """The message without the middle of lines in which a value is as long as its file."""
+    """The message without the middle of lines in which a value is as long as its file, and nothing a terminal obeys."""
+    plain = ("".join(map(_plain, line)) for line in message.splitlines())
     return "\n".join(
         line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
-        for line in message.splitlines()
+        for line in plain
     )
+
+
+def _plain(character: str) -> str:
+    return character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode()
 
 
 @contextmanager

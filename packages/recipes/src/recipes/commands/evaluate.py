@@ -22,7 +22,6 @@ from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.folder_lock import locked
 from recipes.evaluation.frames import FRAMES, frame_size, frames_for
 from recipes.evaluation.looked import looked_at
-from recipes.evaluation.page import check_places
 from recipes.evaluation.ranks import Ranks, ranks
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of
@@ -61,7 +60,6 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
     prompts = {item.key: asked_text(prompt, item) for item in items}
     if is_scored(asked, items):
         check_items(asked, items)
-    check_places(asked, items)
     unusable = Unusable(options.on_bad_sample == "skip")
     options.output.mkdir(parents=True, exist_ok=True)
     settings = model = None
@@ -100,11 +98,12 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
             raise ValueError(f"{item.where}: its id is {item.key!r:.60}, which is that of {known[item.key]}, too")
         known[item.key] = item.where
         _check_texts(item)
+        asked.places_of(item)
         items.append(item)
     if not items:
         raise ValueError(f"{data} has no questions of this benchmark")
     if asked.size is not None and len(items) != asked.size:
-        remark(f"{data} holds {len(items)} questions, the whole benchmark has {asked.size}")
+        remark(f"{data} holds {len(items)} question{'s' * (len(items) > 1)}, the whole benchmark has {asked.size}")
     return items[:limit]
 
 

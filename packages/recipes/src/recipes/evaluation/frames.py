@@ -74,9 +74,7 @@ def _decoded(path: Path) -> Generator[Any, None, None]:
             stream.thread_type = "AUTO"
             yield from container.decode(stream)
     except (av.FFmpegError, IndexError) as error:
-        # A file that is not there stays an OSError.
-        missing = isinstance(error, OSError) and error.errno is not None and not path.is_file()
-        raise error if missing else ValueError(f"{path}: no video that can be read ({error})") from error
+        raise _unreadable(path, error) from error
 
 
 def _upright(frame: Any) -> Image:
@@ -86,3 +84,12 @@ def _upright(frame: Any) -> Image:
 
 def _empty(path: Path) -> ValueError:
     return ValueError(f"{path}: the video has no frames")
+
+
+def _unreadable(path: Path, error: Exception) -> Exception:
+    """The error of PyAV as it is told; a file that is not there stays an OSError."""
+    if isinstance(error, IndexError):
+        return ValueError(f"{path}: there are no pictures in it, so it is no video")
+    missing = isinstance(error, OSError) and error.errno is not None and not path.is_file()
+    said = getattr(error, "strerror", None) or error
+    return error if missing else ValueError(f"{path}: no video that can be read ({said})")

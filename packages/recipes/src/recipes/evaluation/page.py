@@ -1,16 +1,16 @@
 """The page of an evaluation."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
 from foveal.core import Box
 from foveal.models import BadImageError
-from recipes.benchmarks.benchmark import Benchmark
 from recipes.benchmarks.item import Item, PictureOf
-from recipes.benchmarks.rows.row import shown
 from recipes.evaluation.frames import frames_of
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
@@ -51,24 +51,6 @@ class _Frame:
             raise BadImageError(str(error)) from error
 
 
-def check_places(benchmark: Benchmark, items: Sequence[Item]) -> None:
-    """Check that what is to be marked are boxes, before a model is asked for hours.
-
-    Raises:
-        ValueError: naming the item, if it lacks the value that `places` names, or this is neither a box nor boxes.
-    """
-    if (name := benchmark.places) is None:
-        return
-    for item in items:
-        found = item.values.get(name)
-        boxes = [found] if isinstance(found, Box) else found
-        if not isinstance(boxes, list | tuple) or not all(isinstance(box, Box) for box in boxes):
-            raise ValueError(
-                f"{item.where}: the benchmark's places are {name:.60}, which should hold boxes, not {shown(found)}: "
-                "name a value of LinePlaces or BoundingBox"
-            )
-
-
 def show(results: Results, scores: Scores | None, looked: Looked, path: Path) -> None:
     """Write the page on which people look at the answers, worst first.
 
@@ -93,6 +75,11 @@ def show(results: Results, scores: Scores | None, looked: Looked, path: Path) ->
     )
 
 
+def _written(value: Any) -> str:
+    """A value that is no text, such as the fields of a receipt, as a model is asked to write it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _shown(results: Results, item: Item, score: float | None, looked: Looked) -> Shown:
     benchmark = results.benchmark
     accepted = next((item.values[name] for name in benchmark.update.values() if name in item.values), ())
@@ -102,15 +89,10 @@ def _shown(results: Results, item: Item, score: float | None, looked: Looked) ->
     return Shown(
         key=item.key,
         question=results.prompts[item.key],
-        references=tuple(str(list(each) if isinstance(each, Box) else each) for each in several),
+        references=tuple(each if isinstance(each, str) else _written(each) for each in several),
         answer=results.answers.get(item.key, ""),
         score=score,
         pictures=(*pictures, *frames, *looked.get(item.key, ())),
-        boxes=_boxes(item, benchmark.places),
+        boxes=benchmark.places_of(item),
         group=str(item.values.get(benchmark.groups[0], "")) if benchmark.groups else "",
     )
-
-
-def _boxes(item: Item, name: str | None) -> tuple[Box, ...]:
-    found = () if name is None else item.values[name]
-    return (found,) if isinstance(found, Box) else tuple(found)

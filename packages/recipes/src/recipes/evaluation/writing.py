@@ -58,6 +58,8 @@ def _lines(results: Results, single: Sequence[float | None]) -> Iterator[str]:
     for item, score in zip(results.items, single, strict=True):
         row: dict[str, Any] = {"id": item.key, "question": str(item.values.get("question", ""))}
         row["pictures"] = [picture.name for picture in item.pictures]
+        if item.video is not None:
+            row["video"] = item.video.name
         row |= {name: item.values[name] for name in results.benchmark.update.values() if name in item.values}
         row |= {"answer": results.answers.get(item.key), "score": score}
         yield json.dumps(row, ensure_ascii=False, default=str) + "\n"

@@ -49,6 +49,11 @@ def internal_error() -> RefusedError:
     return RefusedError(500, "an error in the server; its log has more", code="internal_error")
 
 
+def stopping() -> RefusedError:
+    """What a client is told that asks, or still waits, when the server stops."""
+    return RefusedError(503, "the server stops", code="stopping", headers=RETRY_AFTER)
+
+
 def out_of_memory() -> RefusedError:
     """What a client is told when a GPU has no room for its question beside those of others."""
     return RefusedError(503, "not enough memory for this question now: try again", code="out_of_memory")

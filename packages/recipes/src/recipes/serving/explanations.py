@@ -102,5 +102,6 @@ def _small(relevance: np.ndarray[Any, np.dtype[np.float32]]) -> list[list[float]
     shrink = max(rows, columns, MAP_SIDE) / MAP_SIDE
     size = max(round(columns / shrink), 1), max(round(rows / shrink), 1)
     small = np.asarray(Image.fromarray(relevance).resize(size, Image.Resampling.BOX))
-    scaled: list[list[float]] = (small / max(float(small.max()), 1e-12)).round(2).tolist()
+    # In float64, since hundredths in float32 would be written with all their digits.
+    scaled: list[list[float]] = (small.astype(float) / max(float(small.max()), 1e-12)).round(2).tolist()
     return scaled

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recipes.serving.errors import RETRY_AFTER, RefusedError
+from recipes.serving.errors import RETRY_AFTER, RefusedError, stopping
 from recipes.serving.metrics import Metrics
 from recipes.serving.page_routes import PAGE
 
@@ -64,17 +64,29 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        refused = self._refused(scope, headers)
+        begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            if refused is not None:
-                await self._refuse(refused, scope, receive, send)
-            elif scope["method"] == "POST":
-                await self._counted(scope, headers, receive, send)
-            else:
-                await self.app(scope, receive, self._timed(send))
+            await self._answer(scope, receive, noticed)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # the server ends at once
+            if not begun:
+                await stopping().response()(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if (refused := self._refused(scope, headers)) is not None:
+            await self._refuse(refused, scope, receive, send)
+        elif scope["method"] == "POST":
+            await self._counted(scope, headers, receive, send)
+        else:
+            await self.app(scope, receive, self._timed(send))
 
     async def _counted(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         self.state.active += 1
@@ -94,7 +106,7 @@ class Guard:
         if scope["method"] != "POST":
             return None
         if self.state.draining:
-            return RefusedError(503, "the server stops", code="stopping", headers=RETRY_AFTER)
+            return stopping()
         if self.state.active >= self.max_requests:
             message = f"{self.state.active} requests are being answered or wait: try again in a moment"
             return RefusedError(429, message, code="queue_full", headers=RETRY_AFTER)

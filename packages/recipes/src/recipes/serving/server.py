@@ -29,6 +29,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             guarded,
             http=Protocol,
+            lifespan="off",  # the application has none, and a second signal would end it with a traceback
             log_level="warning",
             access_log=False,
             server_header=False,

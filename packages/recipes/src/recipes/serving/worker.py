@@ -14,7 +14,7 @@ import torch
 from foveal.models import SeenPictures, VisionLanguageModel
 from foveal.models.generation.running_batch import RunningBatch
 from recipes.serving.asked import Asked
-from recipes.serving.errors import RefusedError, internal_error, out_of_memory
+from recipes.serving.errors import RefusedError, internal_error, out_of_memory, stopping
 from recipes.serving.in_steps import InSteps
 from recipes.serving.metrics import Metrics
 from recipes.serving.row import Row
@@ -89,11 +89,11 @@ class Worker:
                     self._begin(new)
                 if self._rows:
                     self._advance()
-        stopping = RefusedError(503, "the server stops", code="stopping")
+        refused = stopping()
         for asked in (*self._waiting, *(row.asked for row in self._rows)):
-            asked.put(stopping)
+            asked.put(refused)
         for work in self._works:
-            work.refuse(stopping)
+            work.refuse(refused)
 
     def _work(self) -> None:
         """A step of the other work, if it is due."""

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from foveal.core import Box
+from recipes.benchmarks.derived.boxes import box_of
 from recipes.benchmarks.derived.derived import Derived
-from recipes.benchmarks.rows.row import Row, a_list, four_numbers, shown
+from recipes.benchmarks.rows.row import Row, a_list, shown
 
 BETWEEN = re.compile(r"[\s,;:]+")
 SHORTEST = 4
@@ -41,9 +42,9 @@ class LinePlaces(Derived):
 
 def _read(line: Any, where: str) -> tuple[Box, str]:
     box, text = (line.get("box"), line.get("text")) if isinstance(line, Mapping) else (None, None)
-    if not isinstance(text, str):
-        raise ValueError(f"{where}: a box and a text are expected, not {shown(line)}")
-    return Box(*four_numbers(box, f"{where}, box")), _words(text)
+    if not isinstance(text, str) or box is None:
+        raise ValueError(f"{where}: a box of four numbers and a text are expected, not {shown(line)}")
+    return box_of(box, f"{where}, box"), _words(text)
 
 
 def _words(text: str) -> str:

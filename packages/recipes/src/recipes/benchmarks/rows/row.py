@@ -5,7 +5,6 @@ import re
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,18 +113,6 @@ def a_list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{where}: a list is expected, not {shown(value)}")
     return value
-
-
-def four_numbers(value: Any, where: str) -> list[float]:
-    """The value as floats.
-
-    Raises:
-        ValueError: if it is no list of four numbers that can be floats.
-    """
-    if isinstance(value, list) and len(value) == 4 and all(type(each) in (int, float) for each in value):
-        with suppress(OverflowError):
-            return [float(each) for each in value]
-    raise ValueError(f"{where}: four numbers are expected, not {shown(value)}")
 
 
 class NoFileError(ValueError):

@@ -87,7 +87,8 @@ async function answer(name, asked, question) {
   try {
     const usage = await ask(name, asked?.url, question, key(), asking.signal, (piece) => text.append(piece));
     const { image_tokens: visual, text_tokens: words } = usage.prompt_tokens_details;
-    counted.textContent = `${visual} visual and ${words} text tokens read, ${usage.completion_tokens} written`;
+    const empty = text.textContent.trim() ? "" : "an empty answer; ";
+    counted.textContent = `${empty}${visual} visual and ${words} text tokens read, ${usage.completion_tokens} written`;
     if (asked && text.textContent.trim()) offerWords(name, asked, question, text, counted);
   } catch (error) {
     if (error.name === "AbortError") {
@@ -100,6 +101,7 @@ async function answer(name, asked, question) {
 }
 
 function offerWords(name, asked, question, text, counted) {
+  const said = counted.textContent;
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Where did it look?";
@@ -114,10 +116,12 @@ function offerWords(name, asked, question, text, counted) {
       text.replaceChildren(...found.words.map((word) => wordButton(name, asked, word, text)));
       button.remove();
       text.querySelector("button")?.focus();
+      counted.textContent = said;
+      counted.classList.remove("wrong");
     } catch (error) {
       counted.textContent = error.message;
       counted.classList.add("wrong");
-      button.disabled = false;
+      button.disabled = false; // too many may have asked at the time
     }
   });
   counted.after(button);
