@@ -127,7 +127,7 @@ def test_as_typed(command, data, tmp_path, parts, frames):
     assert found == answered(tmp_path, "two")
     assert len(set(found.values())) > 2
     rows = map(json.loads, (tmp_path / "one" / "predictions.jsonl").read_text().splitlines())
-    assert {row["id"]: row["video"] for row in rows} == {key: f"{key}.mp4" for key in found}
+    assert {row["id"]: row["video"] for row in rows} == {key: f"videos/{key}.mp4" for key in found}
     assert json.loads((tmp_path / "one" / "settings.json").read_text())["frames"] == frames
     model = load(tmp_path / "model")
     for key, prompt in prompts(tmp_path, "one").items():
@@ -142,6 +142,15 @@ def test_another_number_of_frames_is_refused(command, data, tmp_path):
     done = command("evaluate", "model", *TYPED, "--frames", "8", code=1)
     assert "error: --frames is 8, but the model was made for 4 frames of a video: leave --frames out\n" in done.stderr
     assert not (tmp_path / "evaluations" / "egoschema" / "answers-0.jsonl").exists()
+
+
+def test_a_missing_video_is_told_before_anything_is_asked(data, tmp_path, monkeypatch, capsys):
+    (data / "videos" / "4.mp4").unlink()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["evaluate", "model", *TYPED, "--output=out"])
+    with pytest.raises(SystemExit):
+        evaluate.main(evaluate_options())
+    assert "record 5: its video is missing: egoschema/videos/4.mp4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("parts", [whole, frame_by_frame])
@@ -160,13 +169,14 @@ def test_the_memory_of_a_question_about_a_video(tmp_path, parts):
         check_room_to_answer(tmp_path / "model", [video], question, new_tokens=8, free=needs - 1)
 
 
-@pytest.mark.parametrize("damaged", ["nothing", "first", "all"])
+@pytest.mark.parametrize("damaged", ["nothing", "first", "all", "missing"])
 def test_as_with_a_gpu(data, tmp_path, monkeypatch, damaged):
     """Where free memory is known, there must be enough for the first question that can be asked."""
     saved(whole(), tmp_path / "model")
-    bad = {"nothing": 0, "first": 1, "all": 6}[damaged]
+    bad = {"nothing": 0, "first": 1, "all": 6, "missing": 1}[damaged]
     for number in range(bad):
-        (data / "videos" / f"{number}.mp4").write_bytes(b"no video")
+        video = data / "videos" / f"{number}.mp4"
+        video.unlink() if damaged == "missing" else video.write_bytes(b"no video")
     judged = []
     monkeypatch.setattr("recipes.answering.model.free_bytes", lambda _: judged.append(True) or 10**12)
     monkeypatch.chdir(tmp_path)

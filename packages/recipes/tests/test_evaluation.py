@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recipes.benchmarks.benchmark import Benchmark, Prompt
 from recipes.benchmarks.item import Item
+from recipes.benchmarks.pictures import FileVideo
 from recipes.benchmarks.records import Records
 from recipes.evaluation.answer_files import AnswerPart, read_answers, write_llava_answers, written_answers
 from recipes.evaluation.asking import ended, of_rank
@@ -18,6 +19,7 @@ from recipes.evaluation.scoring import check_items, is_scored, scores_of, why_no
 from recipes.evaluation.settings import Settings
 from recipes.evaluation.writing import write_results
 from recipes.metrics import ANLS, Choice, CiderD, Pope
+from recipes.reading.pictures import PictureFolder
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,8 @@ def test_one_process_scores_alone(monkeypatch):
 
 def test_answers_about_videos_are_shown_without_what_reads_videos(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    asked = replace(item("1", answers=["red"]), video=tmp_path / "1.mp4")
+    (tmp_path / "1.mp4").touch()
+    asked = replace(item("1", answers=["red"]), video=FileVideo(("1.mp4",), PictureFolder(tmp_path), "record 1"))
     results = Results("words", benchmark(ANLS()), [asked], {"1": "Question 1?"}, {"1": "red"}, None, 0)
     write_results(results, scores_of(results.benchmark, [asked], results.answers), {}, tmp_path)
     assert json.loads((tmp_path / "scores.json").read_text())["scores"]["ANLS"] == 1

@@ -80,4 +80,4 @@ def test_videos_of_the_hub(ask):
     assert (item.key, item.values["answer"], item.values["class"]) == ("11/4", "C", "C")
     row = {"video_name": "abc", "question": "is it", "question_id": "v_abc_1", "answer": "yes", "type": "3"}
     (item,) = ask("activitynet_qa", {"data/test-00000-of-00001.parquet": [row], "videos/v_abc.mp4": b"x"})
-    assert (item.values["sentence"], item.values["type"], item.video.name) == ("Is it?", 3, "v_abc.mp4")
+    assert (item.values["sentence"], item.values["type"], item.video.find().name) == ("Is it?", 3, "v_abc.mp4")

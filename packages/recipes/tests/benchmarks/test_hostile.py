@@ -148,5 +148,7 @@ def test_labels_are_no_markup(mine, tmp_path, capsys, kind):
 
 def test_a_video_s_name_that_is_too_long(mine):
     named = '    derived: [{class_path: Answers, init_args: {field: answer}}]\n    videos: ["{kind}"]'
+    old = "    derived: [{class_path: Answers, init_args: {field: answer, literal: true}}]"
+    _, (item,) = mine(old, named, kind="x" * 5000)
     with pytest.raises(ValueError, match=r"a.jsonl, line 1: its video is missing"):
-        mine("    derived: [{class_path: Answers, init_args: {field: answer, literal: true}}]", named, kind="x" * 5000)
+        item.video.find()

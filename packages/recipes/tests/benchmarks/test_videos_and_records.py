@@ -12,7 +12,7 @@ def test_egoschema(ask, table):
     options = {f"option {number}": f"text {number}" for number in range(5)}
     questions = [{"q_uid": each, "question": "What happens?"} | options for each in ("a", "b")]
     (item,) = ask("egoschema", {"questions.json": questions, "subset_answers.json": {"b": 3}, "videos/b.mp4": b"x"})
-    assert (item.key, item.values["answer"], item.video.name) == ("b", "D", "b.mp4")
+    assert (item.key, item.values["answer"], item.video.find().name) == ("b", "D", "b.mp4")
     assert table("egoschema").prompts["lmms_eval"].of(item) == (
         "What happens?\n" + "\n".join(f"{letter}. text {place}" for place, letter in enumerate("ABCDE")) + LETTER
     )
@@ -32,7 +32,7 @@ def test_nextqa_mc(ask, table):
     files = {"test.csv": [row], "map_vid_vidorID.json": {"11": "1164/32"}, "videos/1164/32.mp4": b"x"}
     (item,) = ask("nextqa_mc", files)
     assert (item.key, item.values["answer"], item.values["class"]) == ("11/4", "C", "C")
-    assert item.video.parent.name == "1164"
+    assert item.video.find().parent.name == "1164"
     lines = "why did she go\nA. text 0\nB. text 1\nC. text 2\nD. text 3\nE. text 4"
     assert table("nextqa_mc").prompts["lmms_eval"].of(item) == lines
     assert table("nextqa_mc").prompts["llava"].of(item) == lines + LETTER
@@ -56,7 +56,7 @@ def test_msvd_qa(ask):
     record = {"answer": "man", "id": 7, "question": "who is singing?", "video_id": 1301}
     files = {"test_qa.json": [record], "youtube_mapping.txt": "ab_c vid1301\nx vid2\n"}
     (item,) = ask("msvd_qa", files | {"YouTubeClips/ab_c.avi": b"x"})
-    assert (item.key, item.video.name, item.values["answers"]) == ("7", "ab_c.avi", ["man"])
+    assert (item.key, item.video.find().name, item.values["answers"]) == ("7", "ab_c.avi", ["man"])
     with pytest.raises(ValueError, match=r"youtube_mapping.txt, line 2: two words are expected"):
         ask("msvd_qa", {"youtube_mapping.txt": "ab_c vid1301\nx\n"})
 
@@ -64,8 +64,9 @@ def test_msvd_qa(ask):
 def test_activitynet_qa(ask, table):
     asked = {"video_name": "abc", "question": "is the athlete wearing Trousers", "question_id": "v_abc_1"}
     files = {"test_q.json": [asked], "test_a.json": [{"answer": "yes", "type": 3, "question_id": "v_abc_1"}]}
+    (item,) = ask("activitynet_qa", files)
     with pytest.raises(ValueError, match=r"record 1: its video is missing: .*v_abc.mp4"):
-        ask("activitynet_qa", files)
+        item.video.find()
     (item,) = ask("activitynet_qa", files | {"videos/v_abc.mkv": b"x"})
     assert table("activitynet_qa").prompts["lmms_eval"].of(item) == (
         "Is the athlete wearing trousers? Answer the question using a single word or phrase."

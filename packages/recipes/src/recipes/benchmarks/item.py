@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
+from recipes.benchmarks.pictures import FileVideo
 from recipes.reading.pictures import Source
 
 
@@ -36,12 +36,12 @@ class Item:
         values: what the prompt, the metric, the groups and submissions read, by name: `question` and the accepted
             answers among them.
         pictures: in the order in which the prompt shows them.
-        video: file from which frames are taken; None: there is none.
+        video: from which frames are taken; None: there is none.
         where: file and record, for messages.
     """
 
     key: str
     values: Mapping[str, Any] = field(default_factory=dict)
     pictures: tuple[PictureOf, ...] = ()
-    video: Path | None = None
+    video: FileVideo | None = None
     where: str = ""

@@ -1,8 +1,10 @@
-"""The pictures of questions, which are found when they are needed."""
+"""The pictures and videos of questions, which are found when they are needed."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 
 from recipes.reading.pictures import PictureFolder, Source, from_base64
 from recipes.reading.reader import Reader
@@ -25,6 +27,37 @@ class FilePicture:
 
     def find(self) -> Source:
         return self.folder.find(self.name, self.where)
+
+
+@dataclass(frozen=True)
+class FileVideo:
+    """A video that is a file in a folder.
+
+    Attributes:
+        names: that it may have, relative to the folder, with different endings.
+        folder: where it is.
+        where: file and line that name it, for messages.
+    """
+
+    names: tuple[str, ...]
+    folder: PictureFolder
+    where: str
+
+    @property
+    def name(self) -> str:
+        """The first of the names under which there is a file; the first of all if there is none."""
+        # False for what is no name of a file.
+        return next((name for name in self.names if os.path.isfile(self.folder.root / name)), self.names[0])
+
+    def find(self) -> Path:
+        """The file.
+
+        Raises:
+            ValueError: naming the record, if it is missing or outside of the folder.
+        """
+        if not os.path.isfile(self.folder.root / self.name):
+            raise ValueError(f"{self.where}: its video is missing: {self.folder.root / self.name!s:.500}")
+        return self.folder.file(self.name, self.where)
 
 
 @dataclass(frozen=True)

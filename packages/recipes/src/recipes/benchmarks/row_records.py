@@ -1,13 +1,12 @@
 """Questions made of rows."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recipes.benchmarks.derived.derived import Derived
 from recipes.benchmarks.item import Item, PictureOf
-from recipes.benchmarks.pictures import FilePicture
+from recipes.benchmarks.pictures import FilePicture, FileVideo
 from recipes.benchmarks.records import Records
 from recipes.benchmarks.rows.row import NoFileError, Row, Rows, inside
 from recipes.reading.pictures import PictureFolder
@@ -77,15 +76,9 @@ class RowRecords(Records):
             raise ValueError(f"{row.where}: {', '.join(self.images)} is empty, but the question needs a picture")
         return Item(row.filled(self.id), values, shown, self._video(row, folder), row.where)
 
-    def _video(self, row: Row, folder: Path) -> Path | None:
-        if not self.videos:
-            return None
-        names = [row.filled(template) for template in self.videos]
-        videos = PictureFolder(folder)
-        for name in names:
-            if os.path.isfile(folder / name):  # False for what is no name of a file
-                return videos.file(name, row.where)
-        raise ValueError(f"{row.where}: its video is missing: {folder / names[0]}")
+    def _video(self, row: Row, folder: Path) -> FileVideo | None:
+        names = tuple(row.filled(template) for template in self.videos)
+        return FileVideo(names, PictureFolder(folder), row.where) if names else None
 
 
 def _texts(wanted: str | Sequence[str]) -> Sequence[str]:

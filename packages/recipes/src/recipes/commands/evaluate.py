@@ -61,6 +61,8 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
     if is_scored(asked, items):
         check_items(asked, items)
     unusable = Unusable(options.on_bad_sample == "skip")
+    if options.answers is None and not unusable.skips:
+        _find_videos(items)
     options.output.mkdir(parents=True, exist_ok=True)
     settings = model = None
     with ranks() as world:
@@ -105,6 +107,13 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
     if asked.size is not None and len(items) != asked.size:
         remark(f"{data} holds {len(items)} question{'s' * (len(items) > 1)}, the whole benchmark has {asked.size}")
     return items[:limit]
+
+
+def _find_videos(items: Sequence[Item]) -> None:
+    """Find every video before hours are spent on the others: many have left their sites."""
+    for item in items:
+        if item.video is not None:
+            item.video.find()
 
 
 def _check_texts(item: Item) -> None:
@@ -177,7 +186,7 @@ def _first_question(
         try:
             sizes: list[Size | list[Size]] = [picture_size(picture.find()) for picture in item.pictures]
             if item.video is not None:
-                sizes.append([frame_size(item.video)] * (frames or FRAMES))
+                sizes.append([frame_size(item.video.find())] * (frames or FRAMES))
         except ValueError:
             continue
         return sizes, prompts[item.key]

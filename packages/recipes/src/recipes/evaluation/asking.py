@@ -81,7 +81,7 @@ class Asker:
         read: list[Image | Draft | Video] = [
             read_for(self.model.processor, picture.find()) for picture in item.pictures
         ]
-        return read if item.video is None else [*read, Video(frames_of(item.video, self.how.frames))]
+        return read if item.video is None else [*read, Video(frames_of(item.video.find(), self.how.frames))]
 
     def _generate(self, samples: Sequence[Sample]) -> list[str]:
         return generate(
@@ -139,4 +139,4 @@ def _by_pictures(items: Sequence[Item]) -> list[list[Item]]:
 
 
 def _names(item: Item) -> tuple[str, ...]:
-    return (*(picture.name for picture in item.pictures), *([str(item.video)] if item.video else []))
+    return (*(picture.name for picture in item.pictures), *([item.video.name] if item.video else []))

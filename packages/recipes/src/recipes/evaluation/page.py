@@ -11,6 +11,7 @@ from PIL.Image import Image
 from foveal.core import Box
 from foveal.models import BadImageError
 from recipes.benchmarks.item import Item, PictureOf
+from recipes.benchmarks.pictures import FileVideo
 from recipes.evaluation.frames import frames_of
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
@@ -42,11 +43,11 @@ class _Opened:
 class _Frame:
     """Opens the frame in the middle of a video."""
 
-    video: Path
+    video: FileVideo
 
     def __call__(self) -> Image:
         try:
-            return frames_of(self.video, 1)[0]
+            return frames_of(self.video.find(), 1)[0]
         except UNSEEN as error:
             raise BadImageError(str(error)) from error
 
