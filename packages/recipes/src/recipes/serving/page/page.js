@@ -105,7 +105,6 @@ function offerWords(name, asked, question, text, counted) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Where did it look?";
-  const said = counted.textContent;
   button.addEventListener("click", async () => {
     button.disabled = true;
     counted.textContent = said;
@@ -116,8 +115,6 @@ function offerWords(name, asked, question, text, counted) {
       text.replaceChildren(...found.words.map((word) => wordButton(name, asked, word, text)));
       button.remove();
       text.querySelector("button")?.focus();
-      counted.textContent = said;
-      counted.classList.remove("wrong");
     } catch (error) {
       counted.textContent = error.message;
       counted.classList.add("wrong");
