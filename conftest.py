@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,10 +20,15 @@ ROOT = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep what commands cache away from the user's own cache; let processes side by side use a thread each."""
+    """Keep what commands cache away from the user's own cache; let processes side by side use a thread each.
+
+    Commands that tests start take Ctrl-C: a shell lets what it starts in the background ignore it, and so would they.
+    """
     cache = tempfile.TemporaryDirectory(prefix="foveal-cache-")
     config.add_cleanup(cache.cleanup)
     os.environ["FOVEAL_CACHE"] = cache.name
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         # Threads of several processes that wait for each other on the same cores cost tenfold.
         torch.set_num_threads(1)

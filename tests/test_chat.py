@@ -190,10 +190,7 @@ def test_at_a_terminal(tmp_path, pages):
     folder = save(parrot(), tmp_path / "checkpoint")
     ours, theirs = os.openpty()
     words = [sys.executable, "-m", "recipes.chat", "--checkpoint", str(folder), "--max_new_tokens", "90000", "a.png"]
-    # As a terminal starts it: a shell lets what it starts in the background ignore Ctrl-C, and so would this process.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(words, cwd=tmp_path, env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs)
-    signal.signal(signal.SIGINT, before)
     os.close(theirs)
     os.set_blocking(ours, False)
     seen = ""
