@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.plugins import DoublePrecision
 from PIL import Image
 
 from foveal.connectors import AdaptivePool
@@ -90,6 +91,9 @@ def test_every_answer_is_a_question(processor):
     assert all((view == 255).all() for view in blanked(batch).batch.views)
     assert not (batch.batch.views[0] == 255).any()
     assert batch.to("cpu").keys == batch.keys
+    doubled = DoublePrecision().convert_input(batch)
+    assert doubled.pictures == batch.pictures
+    assert doubled.pictures[0] is not None
 
 
 def written(folder, *names):

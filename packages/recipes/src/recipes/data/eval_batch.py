@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from PIL.Image import Image
@@ -28,9 +29,10 @@ class EvalItem:
     counted: bool = True
 
 
-@dataclass(frozen=True)
-class Display:
+class Display(NamedTuple):
     """What is shown of a picture that is asked about.
+
+    It is a tuple because Lightning looks into the fields of a batch when it changes its dtype.
 
     Attributes:
         picture: thumbnail of the picture.
