@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tools.study import table, train
 from tools.study.__main__ import main
 from tools.study.arms import ARMS, BASELINE, COMPRESSION, CONFIGURATIONS, DETAIL, shared_data
 from tools.study.chart import draw_chart
-from tools.study.results import Score, Study, open_study
+from tools.study.record import Cost, Finished, Score, read_record, read_steps, write_record
+from tools.study.results import Study, create, steps_of
 
 from foveal.core import Size
 from foveal.models import VisionLanguageModel
@@ -80,7 +82,7 @@ def fitting(monkeypatch):
 
 def test_trained_seed_by_seed_and_only_once(tmp_path, fitting, capsys):
     fails, started = fitting
-    study = open_study(tmp_path, 8, default=1500)
+    study = Study(tmp_path, 8)
     fails.add("vary")
     (message,) = train.train(study, ["llava", "vary"], [0], jobs=2)
     assert message == f"seed 0, vary: exit code 1, see {tmp_path}/seed-0/vary.log"
@@ -96,7 +98,7 @@ def test_trained_seed_by_seed_and_only_once(tmp_path, fitting, capsys):
 
 
 def test_a_run_without_its_last_validation_fails(tmp_path, fitting):
-    study = open_study(tmp_path, 9, default=1500)
+    study = Study(tmp_path, 9)
     (message,) = train.train(study, ["llava"], [0], jobs=1)
     assert "no validation after step 9: remove it" in message
     assert study.scores(0, "llava") is None
@@ -119,12 +121,52 @@ def test_a_run_without_a_state_starts_anew(tmp_path):
 
 
 def test_other_steps_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="has no study yet: leave --report out to train one"):
-        open_study(tmp_path / "new", None, default=None)
-    assert open_study(tmp_path, None, default=1500).steps == 1500
-    assert open_study(tmp_path, None, default=8).steps == 1500
+    assert steps_of(tmp_path / "new", None) is None
+    assert steps_of(tmp_path / "new", 8) == 8
+    create(tmp_path / "new", 1500)
+    assert steps_of(tmp_path / "new", None) == 1500
     with pytest.raises(ValueError, match="has arms of 1500 steps: use another --output for 8 steps"):
-        open_study(tmp_path, 8, default=1500)
+        steps_of(tmp_path / "new", 8)
+
+
+COST = Cost(64, 0, 163.25)
+ELSEWHERE = Finished(1, "deco", COST, [Score(4, 0.25, 0.125), Score(8, 0.5, 0.25)])
+
+
+def test_recorded_runs_are_not_trained_again(tmp_path, fitting, monkeypatch):
+    record = tmp_path / "study.json"
+    write_record(record, 8, [ELSEWHERE, replace(ELSEWHERE, arm="llava")])
+    assert read_steps(record) == 8
+    assert read_record(record, 9) == []
+    study = Study(tmp_path / "out", 8, tuple(read_record(record, 8)))
+    assert [run.arm for run in study.recorded] == ["llava", "deco"]
+    assert study.recorded[1] == ELSEWHERE
+    assert train.train(study, ["llava", "deco"], [0, 1], jobs=2) == []
+    assert sorted(fitting[1]) == [(0, "deco"), (0, "llava")]
+    # A run under another configuration is not a run of this arm.
+    monkeypatch.setitem(ARMS, "deco", ARMS["uhd"])
+    assert [run.arm for run in read_record(record, 8)] == ["llava"]
+
+
+def test_reports_come_together_from_several_places(tmp_path, fitting, monkeypatch, capsys):
+    docs = tmp_path / "docs"
+    counted = table.cost_of
+    for seed, place in enumerate(("here", "there")):
+        train.train(Study(tmp_path / place, 8), ["llava"], [seed], jobs=1)
+        create(tmp_path / place, 8)
+        monkeypatch.setattr(table, "cost_of", lambda study, name: COST)
+        words = ["--output", str(tmp_path / place), "--docs", str(docs), "--report"]
+        monkeypatch.setattr(sys, "argv", ["study", *words])
+        assert main() == 0
+    monkeypatch.setattr(table, "cost_of", counted)
+    monkeypatch.setattr(sys, "argv", ["study", "--output", str(tmp_path / "nothing"), "--docs", str(docs), "--report"])
+    assert main() == 0
+    assert "| LLaVA-1.5 | 64 | 163 | 0.250 ± 0.000 | 0.625 ± 0.177 |" in (docs / "study.md").read_text()
+    assert not (tmp_path / "nothing").exists()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--steps", "9"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "study.json has runs of 8 steps, not 9: use another --docs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -132,7 +174,7 @@ def test_other_steps_are_refused(tmp_path):
     [
         (["--steps", "7"], "--steps is 7: at least 8 are needed"),
         (["--jobs", "0"], "--jobs is 0: at least one arm is trained at a time"),
-        (["--report"], "out has no study yet: leave --report out to train one"),
+        (["--report", "--docs", "."], "out has no study yet: leave --report out to train one"),
         (["--arms", "blip"], "invalid choice: 'blip'"),
     ],
 )
@@ -146,11 +188,12 @@ def test_wrong_options(words, message, tmp_path, monkeypatch, capsys):
 
 
 def test_the_table(tmp_path, fitting, monkeypatch):
-    study = open_study(tmp_path, 8, default=1500)
+    study = Study(tmp_path, 8)
     train.train(study, ["llava", "deco"], [0, 1], jobs=4)
     (study.folder(1) / "llava.json").unlink()
-    monkeypatch.setattr(table, "costs", lambda checkpoint: "64 | 163")
-    written = table.section(study, ["llava", "deco", "uhd"], [0, 1])
+    monkeypatch.setattr(table, "cost_of", lambda study, name: COST)
+    arms = ["llava", "deco", "uhd"]
+    written = table.section(table.rows_of(study, arms, [0, 1]), study.steps, arms, [0, 1])
     lines = written.splitlines()
     assert f"| LLaVA-1.5 | 64 | 163 | 0.250 | 0.500 |  | {ARMS[BASELINE].claim} |" in lines
     # Only seed 0 has both.
@@ -166,7 +209,7 @@ def test_the_table(tmp_path, fitting, monkeypatch):
 @pytest.mark.slow
 def test_stopped_and_continued_as_typed(tmp_path):
     words = [sys.executable, "-m", "tools.study", "--output", str(tmp_path / "out")]
-    words += ["--arms", "llava", "deco", "--seeds", "0", "--jobs", "2"]
+    words += ["--arms", "llava", "deco", "--seeds", "0", "--jobs", "2", "--docs", str(tmp_path)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     stopped = subprocess.Popen(
         [*words, "--steps", "60"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
@@ -185,7 +228,6 @@ def test_stopped_and_continued_as_typed(tmp_path):
     assert done.returncode == 0, done.stderr + (seed / "llava.log").read_text()
     assert all(Study(tmp_path / "out", 60).scores(0, name)[-1].step == 60 for name in ("llava", "deco"))
     (tmp_path / "study.md").write_text("# Study\n")
-    words += ["--report", "--docs", str(tmp_path)]
-    subprocess.run(words, cwd=tmp_path, env=environment, check=True)
+    subprocess.run([*words, "--report"], cwd=tmp_path, env=environment, check=True)
     assert "| averaging (DeCo) | 16 | 105 |" in (tmp_path / "study.md").read_text()
     assert (tmp_path / "study.png").exists()

@@ -1,7 +1,8 @@
 """Train and compare the methods of the field at a small size: `python -m tools.study`.
 
 Every arm has equal steps, the same pages and the same language model. The same command goes on after Ctrl-C, and
-only trains what is not finished. `--report` writes the table and the figure of docs/study.md from what is finished.
+only trains what is neither finished nor in docs/study.json. `--report` writes the table and the figure of docs/study.md
+from what is finished, and records it in docs/study.json.
 """
 
 import argparse
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from tools.study.arms import ARMS
 from tools.study.chart import draw_chart
-from tools.study.results import open_study
+from tools.study.record import RECORD, Finished, read_record, read_steps, write_record
+from tools.study.results import Study, create, steps_of
 from tools.study.table import rows_of, section, with_section
 from tools.study.train import train
 
@@ -33,7 +35,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help=f"of every arm, at least {FEWEST_STEPS} ({STEPS})")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="arms at a time (%(default)s)")
     parser.add_argument("--report", action="store_true", help="train nothing, write the table and figure of docs/")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of study.md, for --report (%(default)s)")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of study.md and study.json (%(default)s)")
     return parser
 
 
@@ -45,13 +47,19 @@ def main() -> int:
         parser.error(f"--steps is {given.steps}: at least {FEWEST_STEPS} are needed")
     if given.jobs < 1:
         parser.error(f"--jobs is {given.jobs}: at least one arm is trained at a time")
-    output = given.output.resolve()
+    output, record = given.output.resolve(), given.docs / RECORD
     try:
-        study = open_study(output, given.steps, default=None if given.report else STEPS)
+        steps = steps_of(output, given.steps) or (read_steps(record) if given.report else STEPS)
     except ValueError as error:
         parser.error(str(error))
+    if steps is None:
+        parser.error(f"{output} has no study yet: leave --report out to train one")
+    if given.report and read_steps(record) not in (None, steps):
+        parser.error(f"{record} has runs of {read_steps(record)} steps, not {steps}: use another --docs")
+    study = Study(output, steps, tuple(read_record(record, steps)))
     failed: list[str] = []
     if not given.report:
+        create(output, steps)
         try:
             failed = train(study, given.arms, given.seeds, jobs=given.jobs)
         except KeyboardInterrupt:
@@ -61,14 +69,22 @@ def main() -> int:
     if not rows:
         sys.stderr.write(f"{output}: no arm is finished yet\n")
         return 1
-    written = section(study, given.arms, given.seeds)
-    if given.report:
-        page = given.docs / "study.md"
-        page.write_text(with_section(page.read_text(encoding="utf-8"), written), encoding="utf-8")
-        print(f"table: {page}\nfigure: {draw_chart(rows, given.docs / 'study.png')}")
-    else:
+    written = section(rows, steps, given.arms, given.seeds)
+    if not given.report:
         print(f"\n{written}\nfigure: {draw_chart(rows, output / 'study.png')}")
-    return 1 if failed else 0
+        return 1 if failed else 0
+    given.docs.mkdir(parents=True, exist_ok=True)
+    page = given.docs / "study.md"
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    page.write_text(with_section(before, written), encoding="utf-8")
+    runs = [Finished(seed, row.name, row.cost, scores) for row in rows.values() for seed, scores in row.scores.items()]
+    write_record(record, steps, [*runs, *(run for run in study.recorded if not _among(run, runs))])
+    print(f"table: {page}\nfigure: {draw_chart(rows, given.docs / 'study.png')}\nruns: {record}")
+    return 0
+
+
+def _among(run: Finished, runs: list[Finished]) -> bool:
+    return any((run.seed, run.arm) == (other.seed, other.arm) for other in runs)
 
 
 if __name__ == "__main__":

@@ -12,23 +12,9 @@ from pathlib import Path
 
 from foveal.core import whole_file
 from recipes.run.rows import METRICS, read_rows
+from tools.study.record import Finished, Score
 
 MANIFEST = "study.json"
-
-
-@dataclass(frozen=True)
-class Score:
-    """A validation.
-
-    Attributes:
-        step: number of steps before it.
-        anls: 0 to 1.
-        exact: share of answers without any error.
-    """
-
-    step: int
-    anls: float
-    exact: float
 
 
 @dataclass(frozen=True)
@@ -38,10 +24,12 @@ class Study:
     Attributes:
         output: the folder.
         steps: optimizer steps of every arm.
+        recorded: runs that finished elsewhere.
     """
 
     output: Path
     steps: int
+    recorded: tuple[Finished, ...] = ()
 
     def folder(self, seed: int) -> Path:
         """The folder of a seed, in which the trainings run."""
@@ -50,9 +38,10 @@ class Study:
     def scores(self, seed: int, arm: str) -> list[Score] | None:
         """The validations of a finished arm, the last one at the end; None: it is not finished."""
         path = self.folder(seed) / f"{arm}.json"
-        if not path.is_file():
-            return None
-        return [Score(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        if path.is_file():
+            return [Score(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        elsewhere = (run.scores for run in self.recorded if (run.seed, run.arm) == (seed, arm))
+        return next(elsewhere, None)
 
     def finish(self, seed: int, arm: str, run: Path, steps: int) -> list[Score]:
         """Record the validations of a run that has ended after `steps` steps, and return them.
@@ -68,29 +57,29 @@ class Study:
         return found
 
 
-def open_study(output: Path, steps: int | None, *, default: int | None) -> Study:
-    """The study of a folder, which is created if needed.
+def steps_of(output: Path, given: int | None) -> int | None:
+    """The steps of a folder's study; those that are given if it has none.
 
     Args:
-        output: its folder.
-        steps: optimizer steps of every arm; None: those of the folder.
-        default: steps of a new study, if none are given; None: there must be a study.
+        output: the folder.
+        given: optimizer steps of every arm; None: those of the folder.
 
     Raises:
-        ValueError: if the folder has no study, or one with other steps.
+        ValueError: if the folder has a study with other steps.
     """
     manifest = output / MANIFEST
-    if manifest.is_file():
-        before = int(json.loads(manifest.read_text(encoding="utf-8"))["steps"])
-        if steps not in (None, before):
-            raise ValueError(f"{output} has arms of {before} steps: use another --output for {steps} steps")
-        return Study(output, before)
-    if default is None:
-        raise ValueError(f"{output} has no study yet: leave --report out to train one")
-    steps = steps or default
+    if not manifest.is_file():
+        return given
+    before = int(json.loads(manifest.read_text(encoding="utf-8"))["steps"])
+    if given not in (None, before):
+        raise ValueError(f"{output} has arms of {before} steps: use another --output for {given} steps")
+    return before
+
+
+def create(output: Path, steps: int) -> None:
+    """Create the folder of a study, if it is not there yet."""
     output.mkdir(parents=True, exist_ok=True)
-    _replace(manifest, {"steps": steps})
-    return Study(output, steps)
+    _replace(output / MANIFEST, {"steps": steps})
 
 
 def _replace(path: Path, content: object) -> None:

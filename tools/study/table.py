@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 
 from foveal.core import Size
 from tools.study.arms import ARMS, BASELINE, QUESTIONS, shared_data
-from tools.study.results import Score, Study
+from tools.study.record import Cost, Score
+from tools.study.results import Study
 
 HEADING = "## Results"
 TEXT = 30
@@ -20,10 +20,12 @@ class Row:
 
     Attributes:
         name: of the arm.
+        cost: of an answer.
         scores: validations by seed, the last one at the end.
     """
 
     name: str
+    cost: Cost
     scores: dict[int, list[Score]]
 
     @property
@@ -43,28 +45,28 @@ def rows_of(study: Study, arms: Iterable[str], seeds: Sequence[int]) -> dict[str
     for name in arms:
         found = {seed: scores for seed in seeds if (scores := study.scores(seed, name)) is not None}
         if found:
-            rows[name] = Row(name, found)
+            rows[name] = Row(name, cost_of(study, name), found)
     return rows
 
 
-def section(study: Study, arms: Sequence[str], seeds: Sequence[int]) -> str:
+def section(rows: dict[str, Row], steps: int, arms: Sequence[str], seeds: Sequence[int]) -> str:
     """The section, beginning with its heading; arms that lack a seed are named.
 
     Args:
-        study: its scores, and its checkpoints, whose tokens and operations are counted.
+        rows: the finished arms.
+        steps: optimizer steps of every arm.
         arms: names of arms.
         seeds: of weights and pages.
     """
-    rows = rows_of(study, arms, seeds)
     wanted = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    lines = [HEADING, "", f"{study.steps} steps an arm, {wanted}. `±` is the standard deviation over seeds.", ""]
+    lines = [HEADING, "", f"{steps} steps an arm, {wanted}. `±` is the standard deviation over seeds.", ""]
     for question, asked in QUESTIONS.items():
         if not asked.keys() & rows.keys():
             continue
         lines += [f"**{question}**", ""]
         lines += ["| | visual tokens | MFLOP | ANLS halfway | ANLS | against LLaVA-1.5 | what papers report |"]
         lines += ["|---|---|---|---|---|---|---|"]
-        lines += [_line(study, rows[name], rows.get(BASELINE)) for name in asked if name in rows]
+        lines += [_line(rows[name], rows.get(BASELINE)) for name in asked if name in rows]
         lines.append("")
     missing = [
         f"{ARMS[name].title} ({', '.join(f'seed {seed}' for seed in seeds if seed not in _seeds(rows, name))})"
@@ -78,23 +80,27 @@ def section(study: Study, arms: Sequence[str], seeds: Sequence[int]) -> str:
 
 def with_section(page: str, written: str) -> str:
     """The page with its last section replaced, or added."""
-    return f"{page.partition(HEADING)[0].rstrip()}\n\n{written}"
+    return f"{page.partition(HEADING)[0].rstrip()}\n\n{written}".lstrip()
 
 
 def _seeds(rows: dict[str, Row], name: str) -> set[int]:
     return set(rows[name].scores) if name in rows else set()
 
 
-def _line(study: Study, row: Row, baseline: Row | None) -> str:
+def _line(row: Row, baseline: Row | None) -> str:
     arm = ARMS[row.name]
     shared = [] if baseline is None else [seed for seed in row.final if seed in baseline.final]
     gains = [] if baseline is None else [row.final[seed] - baseline.final[seed] for seed in shared]
     against = spread(gains, sign="+") if gains and row.name != BASELINE else ""
-    checkpoint = study.folder(next(iter(row.scores))) / arm.stages[-1].name / "checkpoint"
     return (
-        f"| {arm.title} | {costs(checkpoint)} | {spread(row.halfway)} | {spread(list(row.final.values()))} | "
+        f"| {arm.title} | {_cells(row.cost)} | {spread(row.halfway)} | {spread(list(row.final.values()))} | "
         f"{against} | {arm.claim} |"
     )
+
+
+def _cells(cost: Cost) -> str:
+    stacked = f" + {cost.stacked:.0f} stacked" if cost.stacked else ""
+    return f"{cost.visual:.0f}{stacked} | {cost.mflop:.0f}"
 
 
 def spread(values: Sequence[float], *, sign: str = "") -> str:
@@ -103,16 +109,19 @@ def spread(values: Sequence[float], *, sign: str = "") -> str:
     return f"{found} ± {stdev(values):.3f}" if len(values) > 1 else found
 
 
-def costs(checkpoint: Path) -> str:
-    """Two cells, means over the sizes of pages: visual tokens with those that are stacked, MFLOP of a prefill."""
+def cost_of(study: Study, name: str) -> Cost:
+    """What a finished arm takes to answer: counted from its checkpoint, or recorded where there is none."""
     import torch
 
     from foveal.models import load
     from foveal.models.estimates.cost import cost
 
+    stage = ARMS[name].stages[-1].name
+    checkpoint = next(study.output.glob(f"seed-*/{stage}/checkpoint"), None)
+    if checkpoint is None:
+        return next(run.cost for run in study.recorded if run.arm == name)
     with torch.device("meta"):
         model = load(checkpoint).requires_grad_(False)
     found = [cost(model, [Size.of(size)], text=TEXT) for size in shared_data()["settings"]["sizes"]]
     visual, stacked = (mean(values) for values in ([each.visual for each in found], [each.stacked for each in found]))
-    tokens = f"{visual:.0f} + {stacked:.0f} stacked" if stacked else f"{visual:.0f}"
-    return f"{tokens} | {mean(each.flops.total for each in found) / 1e6:.0f}"
+    return Cost(visual, stacked, round(mean(each.flops.total for each in found) / 1e6, 1))

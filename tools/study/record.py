@@ -1,0 +1,109 @@
+"""The finished runs of a study in one small file, docs/study.json, so that a study goes on where nothing else is left.
+
+A run counts as long as its steps and the configurations of its arm are those of today.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from foveal.core import whole_file
+from recipes.command_line.configurations import merged
+from tools.study.arms import ARMS, Arm
+
+RECORD = "study.json"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A validation.
+
+    Attributes:
+        step: number of steps before it.
+        anls: 0 to 1.
+        exact: share of answers without any error.
+    """
+
+    step: int
+    anls: float
+    exact: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an arm takes to answer a question, as means over the sizes of pages.
+
+    Attributes:
+        visual: visual tokens in the prompt.
+        stacked: visual tokens that are added in layers.
+        mflop: operations of a prefill, in millions.
+    """
+
+    visual: float
+    stacked: float
+    mflop: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run.
+
+    Attributes:
+        seed: of weights and pages.
+        arm: name of the arm.
+        cost: of an answer.
+        scores: the validations, the last one at the end.
+    """
+
+    seed: int
+    arm: str
+    cost: Cost
+    scores: list[Score]
+
+
+def digest(arm: Arm) -> str:
+    """Digest of the configurations of an arm."""
+    found = [merged(str(stage.configuration)) for stage in arm.stages]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_steps(path: Path) -> int | None:
+    """The steps of the runs in a record; None: there is no record."""
+    return int(json.loads(path.read_text(encoding="utf-8"))["steps"]) if path.is_file() else None
+
+
+def read_record(path: Path, steps: int) -> list[Finished]:
+    """The runs in a record that count.
+
+    Args:
+        path: its file, which may be missing.
+        steps: optimizer steps of every arm; runs with others do not count.
+    """
+    if read_steps(path) != steps:
+        return []
+    found = json.loads(path.read_text(encoding="utf-8"))
+    digests = {name: digest(arm) for name, arm in ARMS.items()}
+    return [
+        Finished(seed, name, Cost(**arm["cost"]), [Score(**each) for each in scores])
+        for name, arm in found["arms"].items()
+        if digests.get(name) == arm["configurations"]
+        for seed, scores in ((int(seed), scores) for seed, scores in arm["seeds"].items())
+    ]
+
+
+def write_record(path: Path, steps: int, runs: Iterable[Finished]) -> None:
+    """Write a record.
+
+    Args:
+        path: its file.
+        steps: optimizer steps of every arm.
+        runs: its runs, each arm with one cost.
+    """
+    arms = {}
+    for run in sorted(runs, key=lambda run: (list(ARMS).index(run.arm), run.seed)):
+        empty = {"configurations": digest(ARMS[run.arm]), "cost": asdict(run.cost), "seeds": {}}
+        arms.setdefault(run.arm, empty)["seeds"][str(run.seed)] = [asdict(score) for score in run.scores]
+    with whole_file(path) as file:
+        file.write_text(json.dumps({"steps": steps, "arms": arms}, indent=1) + "\n", encoding="utf-8")
