@@ -20,10 +20,9 @@ from foveal.models.compatibility import (
     check_widths,
     made_connector,
 )
-from foveal.models.language_models.injection import Embedded, injected, stacks_in_place
-from foveal.models.language_models.needed_columns import last_mlp_at
+from foveal.models.language_models.injection import Embedded, stacks_in_place
+from foveal.models.language_models.logits import logits_of
 from foveal.models.language_models.packed_attention import AttentionKind, use_attention
-from foveal.models.language_models.packed_rows import attended
 from foveal.models.language_models.rotary import takes_grid
 from foveal.models.merges.merge import Merge, Merged
 from foveal.models.nothing import nothing
@@ -213,16 +212,7 @@ class VisionLanguageModel(nn.Module):
             ValueError: as for `embed`, or if the language model cannot keep packed samples apart.
         """
         embedded = self.embed(input_ids, views, sizes)
-        mask, positions = attended(self.language_model, embedded.embeddings, attention_mask, position_ids)
-        with injected(self.language_model, embedded.stacks, len(input_ids)), last_mlp_at(self.language_model, columns):
-            output = self.language_model(
-                inputs_embeds=embedded.embeddings,
-                attention_mask=mask,
-                position_ids=positions,
-                use_cache=False,
-                logits_to_keep=0 if columns is None else columns,
-            )
-        return cast(Tensor, output.logits)
+        return logits_of(self.language_model, embedded, attention_mask, columns, position_ids)
 
     if TYPE_CHECKING:
 
