@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def pack(run: Path, output: Path) -> int:
-    """Write a run's model in bfloat16, as its products were computed in training; returns the bytes of its weights.
+    """Write a run's model, rounded to bfloat16; returns the bytes of its weights.
 
     Raises:
         ValueError: if the weights are too large for the package.
