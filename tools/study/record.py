@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from foveal.core import whole_file
 from recipes.command_line.configurations import merged
@@ -101,7 +102,7 @@ def write_record(path: Path, steps: int, runs: Iterable[Finished]) -> None:
         steps: optimizer steps of every arm.
         runs: its runs, each arm with one cost.
     """
-    arms = {}
+    arms: dict[str, dict[str, Any]] = {}
     for run in sorted(runs, key=lambda run: (list(ARMS).index(run.arm), run.seed)):
         empty = {"configurations": digest(ARMS[run.arm]), "cost": asdict(run.cost), "seeds": {}}
         arms.setdefault(run.arm, empty)["seeds"][str(run.seed)] = [asdict(score) for score in run.scores]
