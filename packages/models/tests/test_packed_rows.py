@@ -244,6 +244,7 @@ def test_loss_and_gradients_are_those_of_the_samples(family, method, option):
     elif option == "lora":
         pytest.importorskip("peft")
         add_lora(model, Lora(rank=2, dropout=0.0))
+        model.double()
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(weight, std=0.2)
