@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from PIL import Image
+
 from foveal.models import answer_batch, load
 from recipes.data.pages import QUESTION
 from recipes.data.printed.fonts import HELD_OUT, faces, font_of
@@ -19,6 +21,7 @@ LINES = ("Coffee and cake", "2 x 3.40 = 6.80", "Table 12, 18:45")
 FONT, SIZE = "Caladea-Regular.ttf", 18
 SEED = 7_000_005
 PAGES = 12
+COLOURS = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SheetRow(page.image, page.turns[0].text, page.turns[1].text, said)
         for page, said in zip(pages, answers, strict=True)
     ]
-    print(draw_sheet(rows, given.output / SHEET))
+    sheet = draw_sheet(rows, given.output / SHEET)
+    with Image.open(sheet) as drawn:
+        small = drawn.quantize(COLOURS)
+    small.save(sheet, optimize=True)
+    print(sheet)
 
 
 def draw_page(path: Path) -> None:
