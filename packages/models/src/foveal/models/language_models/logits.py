@@ -39,19 +39,19 @@ def logits_of(
     """
     if attention_mask is not None and position_ids is None and not embedded.stacks and _mostly_padding(attention_mask):
         return _by_length(language_model, embedded.embeddings, attention_mask, columns)
-    with injected(language_model, embedded.stacks, len(embedded.embeddings)):
-        return _run(language_model, embedded.embeddings, attention_mask, columns, position_ids)
+    return _run(language_model, embedded, attention_mask, columns, position_ids)
 
 
 def _run(
     language_model: nn.Module,
-    embeddings: Tensor,
+    embedded: Embedded,
     attention_mask: Tensor | None,
     columns: Tensor | None,
     position_ids: Tensor | None = None,
 ) -> Tensor:
+    embeddings = embedded.embeddings
     mask, positions = attended(language_model, embeddings, attention_mask, position_ids)
-    with last_mlp_at(language_model, columns):
+    with injected(language_model, embedded.stacks, len(embeddings)), last_mlp_at(language_model, columns):
         output: Any = language_model(
             inputs_embeds=embeddings,
             attention_mask=mask,
@@ -82,7 +82,8 @@ def _by_length(language_model: nn.Module, embeddings: Tensor, mask: Tensor, colu
     for rows in order.split(ROWS):
         tokens = int(lengths[rows[0]])
         kept = wanted[wanted < tokens]
-        logits = _run(language_model, embeddings[rows, :tokens], mask[rows, :tokens], None if columns is None else kept)
+        part = Embedded(embeddings[rows, :tokens], ())
+        logits = _run(language_model, part, mask[rows, :tokens], None if columns is None else kept)
         missing = logits.new_zeros(len(rows), len(wanted) - len(kept), logits.shape[-1])
         found.append(torch.cat([logits, missing], dim=1))
     return torch.cat(found)[order.argsort()]
