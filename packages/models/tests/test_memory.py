@@ -159,7 +159,9 @@ def test_reading_a_prompt(name, dtype):
     batch = batch_of(network, 1, 0)
     found = answering(shape, [PICTURE], text=text_of(network, batch))
     assert found.weights == held(network)
-    close(found.cache + found.activations, allocated(reads(network, batch)))
+    # On some processors oneDNN copies weights in bfloat16, which no GPU does.
+    with torch.backends.mkldnn.flags(enabled=False):
+        close(found.cache + found.activations, allocated(reads(network, batch)))
     assert found.gradients == found.optimizer == 0
 
 
