@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,22 +129,22 @@ def test_other_steps_are_refused(tmp_path):
 
 
 COST = Cost(64, 0, 163.25)
-ELSEWHERE = Finished(1, "deco", COST, [Score(4, 0.25, 0.125), Score(8, 0.5, 0.25)])
+ELSEWHERE = Finished(COST, [Score(4, 0.25, 0.125), Score(8, 0.5, 0.25)])
 
 
 def test_recorded_runs_are_not_trained_again(tmp_path, fitting, monkeypatch):
     record = tmp_path / "study.json"
-    write_record(record, 8, [ELSEWHERE, replace(ELSEWHERE, arm="llava")])
+    write_record(record, 8, {(1, "deco"): ELSEWHERE, (1, "llava"): ELSEWHERE})
     assert read_steps(record) == 8
-    assert read_record(record, 9) == []
-    study = Study(tmp_path / "out", 8, tuple(read_record(record, 8)))
-    assert [run.arm for run in study.recorded] == ["llava", "deco"]
-    assert study.recorded[1] == ELSEWHERE
+    assert read_record(record, 9) == {}
+    study = Study(tmp_path / "out", 8, read_record(record, 8))
+    assert study.recorded == {(1, "llava"): ELSEWHERE, (1, "deco"): ELSEWHERE}
+    assert list(study.recorded) == [(1, "llava"), (1, "deco")]
     assert train.train(study, ["llava", "deco"], [0, 1], jobs=2) == []
     assert sorted(fitting[1]) == [(0, "deco"), (0, "llava")]
     # A run under another configuration is not a run of this arm.
     monkeypatch.setitem(ARMS, "deco", ARMS["uhd"])
-    assert [run.arm for run in read_record(record, 8)] == ["llava"]
+    assert list(read_record(record, 8)) == [(1, "llava")]
 
 
 def test_reports_come_together_from_several_places(tmp_path, fitting, monkeypatch, capsys):

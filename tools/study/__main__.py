@@ -56,7 +56,7 @@ def main() -> int:
         parser.error(f"{output} has no study yet: leave --report out to train one")
     if given.report and read_steps(record) not in (None, steps):
         parser.error(f"{record} has runs of {read_steps(record)} steps, not {steps}: use another --docs")
-    study = Study(output, steps, tuple(read_record(record, steps)))
+    study = Study(output, steps, read_record(record, steps))
     failed: list[str] = []
     if not given.report:
         create(output, steps)
@@ -77,14 +77,11 @@ def main() -> int:
     page = given.docs / "study.md"
     before = page.read_text(encoding="utf-8") if page.is_file() else ""
     page.write_text(with_section(before, written), encoding="utf-8")
-    runs = [Finished(seed, row.name, row.cost, scores) for row in rows.values() for seed, scores in row.scores.items()]
-    write_record(record, steps, [*runs, *(run for run in study.recorded if not _among(run, runs))])
+    finished = [(row, seed) for row in rows.values() for seed in row.scores]
+    runs = {(seed, row.name): Finished(row.cost, row.scores[seed]) for row, seed in finished}
+    write_record(record, steps, {**study.recorded, **runs})
     print(f"table: {page}\nfigure: {draw_chart(rows, given.docs / 'study.png')}\nruns: {record}")
     return 0
-
-
-def _among(run: Finished, runs: list[Finished]) -> bool:
-    return any((run.seed, run.arm) == (other.seed, other.arm) for other in runs)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A run counts as long as its steps and the configurations of its arm are those of
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from recipes.command_line.configurations import merged
 from tools.study.arms import ARMS, Arm
 
 RECORD = "study.json"
+Run = tuple[int, str]
+"""A seed, and the name of an arm."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,10 @@ class Finished:
     """A finished run.
 
     Attributes:
-        seed: of weights and pages.
-        arm: name of the arm.
         cost: of an answer.
         scores: the validations, the last one at the end.
     """
 
-    seed: int
-    arm: str
     cost: Cost
     scores: list[Score]
 
@@ -75,36 +73,36 @@ def read_steps(path: Path) -> int | None:
     return int(json.loads(path.read_text(encoding="utf-8"))["steps"]) if path.is_file() else None
 
 
-def read_record(path: Path, steps: int) -> list[Finished]:
-    """The runs in a record that count.
+def read_record(path: Path, steps: int) -> dict[Run, Finished]:
+    """The runs in a record that count, by seed and arm.
 
     Args:
         path: its file, which may be missing.
         steps: optimizer steps of every arm; runs with others do not count.
     """
     if read_steps(path) != steps:
-        return []
+        return {}
     found = json.loads(path.read_text(encoding="utf-8"))
     digests = {name: digest(arm) for name, arm in ARMS.items()}
-    return [
-        Finished(seed, name, Cost(**arm["cost"]), [Score(**each) for each in scores])
+    return {
+        (int(seed), name): Finished(Cost(**arm["cost"]), [Score(**each) for each in scores])
         for name, arm in found["arms"].items()
         if digests.get(name) == arm["configurations"]
-        for seed, scores in ((int(seed), scores) for seed, scores in arm["seeds"].items())
-    ]
+        for seed, scores in arm["seeds"].items()
+    }
 
 
-def write_record(path: Path, steps: int, runs: Iterable[Finished]) -> None:
+def write_record(path: Path, steps: int, runs: Mapping[Run, Finished]) -> None:
     """Write a record.
 
     Args:
         path: its file.
         steps: optimizer steps of every arm.
-        runs: its runs, each arm with one cost.
+        runs: its runs, by seed and arm; an arm has one cost.
     """
     arms: dict[str, dict[str, Any]] = {}
-    for run in sorted(runs, key=lambda run: (list(ARMS).index(run.arm), run.seed)):
-        empty = {"configurations": digest(ARMS[run.arm]), "cost": asdict(run.cost), "seeds": {}}
-        arms.setdefault(run.arm, empty)["seeds"][str(run.seed)] = [asdict(score) for score in run.scores]
+    for (seed, name), run in sorted(runs.items(), key=lambda item: (list(ARMS).index(item[0][1]), item[0])):
+        empty = {"configurations": digest(ARMS[name]), "cost": asdict(run.cost), "seeds": {}}
+        arms.setdefault(name, empty)["seeds"][str(seed)] = [asdict(score) for score in run.scores]
     with whole_file(path) as file:
         file.write_text(json.dumps({"steps": steps, "arms": arms}, indent=1) + "\n", encoding="utf-8")

@@ -7,12 +7,13 @@ OUTPUT/seed-0/deco.json       its scores; exists once the arm is finished
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from foveal.core import whole_file
 from recipes.run.rows import METRICS, read_rows
-from tools.study.record import Finished, Score
+from tools.study.record import Finished, Run, Score
 
 MANIFEST = "study.json"
 
@@ -24,12 +25,12 @@ class Study:
     Attributes:
         output: the folder.
         steps: optimizer steps of every arm.
-        recorded: runs that finished elsewhere.
+        recorded: runs that finished elsewhere, by seed and arm.
     """
 
     output: Path
     steps: int
-    recorded: tuple[Finished, ...] = ()
+    recorded: Mapping[Run, Finished] = field(default_factory=dict)
 
     def folder(self, seed: int) -> Path:
         """The folder of a seed, in which the trainings run."""
@@ -40,8 +41,8 @@ class Study:
         path = self.folder(seed) / f"{arm}.json"
         if path.is_file():
             return [Score(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
-        elsewhere = (run.scores for run in self.recorded if (run.seed, run.arm) == (seed, arm))
-        return next(elsewhere, None)
+        elsewhere = self.recorded.get((seed, arm))
+        return None if elsewhere is None else elsewhere.scores
 
     def finish(self, seed: int, arm: str, run: Path, steps: int) -> list[Score]:
         """Record the validations of a run that has ended after `steps` steps, and return them.
@@ -77,7 +78,7 @@ def steps_of(output: Path, given: int | None) -> int | None:
 
 
 def create(output: Path, steps: int) -> None:
-    """Create the folder of a study, if it is not there yet."""
+    """Create the folder of a study, which may be there already."""
     output.mkdir(parents=True, exist_ok=True)
     _replace(output / MANIFEST, {"steps": steps})
 

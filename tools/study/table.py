@@ -119,7 +119,7 @@ def cost_of(study: Study, name: str) -> Cost:
     stage = ARMS[name].stages[-1].name
     checkpoint = next(study.output.glob(f"seed-*/{stage}/checkpoint"), None)
     if checkpoint is None:
-        return next(run.cost for run in study.recorded if run.arm == name)
+        return next(run.cost for (_, arm), run in study.recorded.items() if arm == name)
     with torch.device("meta"):
         model = load(checkpoint).requires_grad_(False)
     found = [cost(model, [Size.of(size)], text=TEXT) for size in shared_data()["settings"]["sizes"]]
