@@ -15,6 +15,7 @@ import pytest
 from tests.serving import asked, picture, tiny_model, until
 from tests.test_chat import parrot
 
+from foveal import reader
 from foveal.models import answer, save
 from recipes.command_line.serve_options import serve_options
 
@@ -120,6 +121,7 @@ def test_wrong_usage(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     for name in ("x/model", "y/model"):
         (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(reader, "path", lambda: tmp_path / "not_installed")
     monkeypatch.setattr(sys, "argv", ["serve", *words])
     with pytest.raises(SystemExit, match="2"):
         serve_options()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from foveal import reader
 from recipes.command_line import entry
 from recipes.command_line.arguments import prepare
 from recipes.command_line.configurations import shipped_configs, shipped_methods
@@ -18,6 +19,12 @@ NAMES = (
     *("quantize", "serve", "shard"),
 )
 ASKED = ("--question", "What?")
+
+
+@pytest.fixture(autouse=True)
+def not_installed(monkeypatch, tmp_path):
+    """A model must be given: there is no packaged reader."""
+    monkeypatch.setattr(reader, "path", lambda: tmp_path / "not_installed")
 
 
 @pytest.fixture
