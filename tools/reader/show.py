@@ -16,7 +16,7 @@ from recipes.reports.sheet import SheetRow, draw_sheet
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, SHEET = "page.png", "reader.png"
-LINES = ("Coffee and cake", "2 x 3.40 = 6.80", "Table 12, 18:45")
+LINES = ("Two coffees and a cake", "Total: 10.20", "24/11/2026 18:45")
 """The text of the page that README asks about."""
 FONT, SIZE = "Caladea-Regular.ttf", 18
 SEED = 7_000_005
