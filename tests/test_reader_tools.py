@@ -18,9 +18,8 @@ from tools.reader.receipts import lines_of, table
 
 from foveal.connectors import PatchMerger
 from foveal.encoders import MoonViT
-from foveal.models import UhdPlan, VisionLanguageModel, answer, byte_tokenizer, load, qwen3, save
+from foveal.models import UhdPlan, VisionLanguageModel, byte_tokenizer, load, qwen3, save
 from recipes.data.printed.fonts import BUILT_IN
-from recipes.data.printed.pages import PrintedSettings
 from recipes.data.printed.texts import KINDS
 
 __all__ = ["receipts"]
@@ -185,13 +184,3 @@ def test_fine_tuning_begins_with_the_reader(tiny, receipts, command, tmp_path):
     again = load(tmp_path / "tuned/checkpoint")
     for name, weight in tiny.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], weight, rtol=0, atol=0)
-
-
-def test_the_start_of_a_further_course_reads_short_lines():
-    """It is the model of reader.yaml, as the command of docs/reader.md needs it."""
-    settings = PrintedSettings(fonts=(BUILT_IN,), font_sizes=(14, 20), lines=1, characters=12, turn=0.0, noise=0.0)
-    model = load(ROOT / "tools/reader/start", dtype="float32")
-    assert (model.encoder.width, len(model.encoder.blocks), model.processor.plan.max_slices) == (128, 6, 48)
-    pages = [settings.draw(11, index) for index in range(8)]
-    right = [answer(model, page.image, "Read.") == page.turns[1].text for page in pages]
-    assert sum(right) >= 4
