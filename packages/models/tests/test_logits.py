@@ -5,7 +5,7 @@ import torch
 
 from foveal.models import llama
 from foveal.models.language_models import logits as module
-from foveal.models.language_models.injection import Embedded
+from foveal.models.language_models.injection import Embedded, Stack
 from foveal.models.language_models.logits import logits_of
 
 LENGTHS = [3, 40, 5, 2, 4, 30, 3, 6, 2, 1, 5]
@@ -20,7 +20,7 @@ def batch():
     return model, embeddings, torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
 
 
-@pytest.mark.parametrize("columns", [None, [1, 2, 10, 35], [39]])
+@pytest.mark.parametrize("columns", [None, [1, 2, 10, 35], [39], [35, 1]])
 def test_as_all_rows_at_once(batch, columns, monkeypatch):
     model, embeddings, mask = batch
     columns = None if columns is None else torch.tensor(columns)
@@ -46,7 +46,17 @@ def test_what_is_run_at_once(batch, monkeypatch):
     model, embeddings, mask = batch
     monkeypatch.setattr(module, "_by_length", lambda *_: pytest.fail("split"))
     few = [each[: module.ROWS] for each in (embeddings, mask)]
-    for vectors, real in (few, (embeddings, mask.flip(1)), (embeddings, torch.ones_like(mask)), (embeddings, None)):
-        assert torch.isfinite(logits_of(model, Embedded(vectors, ()), real, None, None)).any()
+    gap = mask.clone()
+    gap[3] = torch.tensor([True, False, False, True] + [False] * 36)
+    for real in (mask.flip(1), gap, torch.ones_like(mask), None):
+        assert torch.isfinite(logits_of(model, Embedded(embeddings, ()), real, None, None)).any()
+    logits_of(model, Embedded(few[0], ()), few[1], None, None)
+    logits_of(model, Embedded(embeddings, ()), mask, None, torch.arange(mask.shape[1]).expand(len(mask), -1))
+    stack = Stack(1, torch.tensor([9]), torch.tensor([0]), torch.ones(1, 16))
+    logits_of(model, Embedded(embeddings, (stack,)), mask, None, None)
+    monkeypatch.setattr(model.config, "rope_parameters", {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0})
+    logits_of(model, Embedded(embeddings, ()), mask, None, None)
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_by_length", lambda *_: pytest.fail("split"))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     logits_of(model, Embedded(embeddings, ()), mask, None, None)

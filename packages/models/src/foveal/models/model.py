@@ -201,12 +201,12 @@ class VisionLanguageModel(nn.Module):
             input_ids: [batch, tokens], `IMAGE_TOKEN_ID` at placeholders.
             views: the views of all sequences in reading order, [3, height, width] each.
             attention_mask: [batch, tokens], True at real tokens; None: all are real.
-            columns: [positions], the positions at which logits are computed; None: all.
+            columns: [positions], the positions from 0 at which logits are computed; None: all.
             sizes: sizes of the pictures that the views were cut from; only a merge needs them.
             position_ids: of rows with several samples or on a grid, see `Batch`; None: counted in `attention_mask`.
 
         Returns:
-            [batch, tokens or positions, vocabulary]
+            [batch, tokens or positions, vocabulary]; of no meaning at padding, and zero there if rows were split.
 
         Raises:
             ValueError: as for `embed`, or if the language model cannot keep packed samples apart.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from foveal.models.language_models.injection import Embedded, injected
 from foveal.models.language_models.needed_columns import last_mlp_at
 from foveal.models.language_models.packed_rows import attended
+from foveal.models.language_models.rotary import growing_rotary
 
 WASTE = 0.2
 """Share of padding above which a batch is split."""
@@ -28,7 +29,7 @@ def logits_of(
         language_model: a causal language model of transformers.
         embedded: the prompts.
         attention_mask: [batch, tokens], True at real tokens; None: all are real.
-        columns: [positions] in rising order, the positions at which logits are computed; None: all.
+        columns: [positions], the positions from 0 at which logits are computed; None: all.
         position_ids: as in `Batch`.
 
     Returns:
@@ -37,7 +38,10 @@ def logits_of(
     Raises:
         ValueError: if the language model cannot keep packed samples apart.
     """
-    if attention_mask is not None and position_ids is None and not embedded.stacks and _mostly_padding(attention_mask):
+    splits = attention_mask is not None and position_ids is None and not embedded.stacks
+    # Angles that depend on the longest row would depend on the group.
+    splits = splits and growing_rotary(getattr(language_model, "config", None)) is None
+    if splits and attention_mask is not None and _mostly_padding(attention_mask):
         return _by_length(language_model, embedded.embeddings, attention_mask, columns)
     return _run(language_model, embedded, attention_mask, columns, position_ids)
 
@@ -68,7 +72,9 @@ def _mostly_padding(mask: Tensor) -> bool:
 
     Ranks of one training must call the model equally often, as its weights may be sharded.
     """
-    if mask.device.type != "cpu" or len(mask) <= ROWS or not bool(mask[:, 0].all()):
+    if mask.device.type != "cpu" or len(mask) <= ROWS:
+        return False
+    if not bool(mask[:, 0].all()) or bool((mask[:, 1:] > mask[:, :-1]).any()):
         return False
     alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     return alone and mask.float().mean().item() < 1 - WASTE
@@ -81,9 +87,9 @@ def _by_length(language_model: nn.Module, embeddings: Tensor, mask: Tensor, colu
     order = lengths.argsort(descending=True)
     for rows in order.split(ROWS):
         tokens = int(lengths[rows[0]])
-        kept = wanted[wanted < tokens]
+        real = wanted < tokens
         part = Embedded(embeddings[rows, :tokens], ())
-        logits = _run(language_model, part, mask[rows, :tokens], None if columns is None else kept)
-        missing = logits.new_zeros(len(rows), len(wanted) - len(kept), logits.shape[-1])
-        found.append(torch.cat([logits, missing], dim=1))
+        logits = _run(language_model, part, mask[rows, :tokens], None if columns is None else wanted[real])
+        zeros = logits.new_zeros(len(rows), len(wanted), logits.shape[-1])
+        found.append(zeros.index_copy(1, real.nonzero().squeeze(1), logits))
     return torch.cat(found)[order.argsort()]
