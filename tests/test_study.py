@@ -1,6 +1,8 @@
 """The study: equal conditions for all arms, trainings that go on, the table."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from tools.study import table, train
 from tools.study.__main__ import main
 from tools.study.arms import ARMS, BASELINE, COMPRESSION, CONFIGURATIONS, DETAIL, shared_data
 from tools.study.chart import draw_chart
-from tools.study.record import Cost, Finished, Score, read_record, read_steps, write_record
+from tools.study.record import Cost, Finished, Record, Score, read_record, write_record
 from tools.study.results import Study, create, steps_of
 
 from foveal.core import Size
@@ -134,17 +136,55 @@ ELSEWHERE = Finished(COST, [Score(4, 0.25, 0.125), Score(8, 0.5, 0.25)])
 
 def test_recorded_runs_are_not_trained_again(tmp_path, fitting, monkeypatch):
     record = tmp_path / "study.json"
+    assert read_record(record) is None
     write_record(record, 8, {(1, "deco"): ELSEWHERE, (1, "llava"): ELSEWHERE})
-    assert read_steps(record) == 8
-    assert read_record(record, 9) == {}
-    study = Study(tmp_path / "out", 8, read_record(record, 8))
-    assert study.recorded == {(1, "llava"): ELSEWHERE, (1, "deco"): ELSEWHERE}
-    assert list(study.recorded) == [(1, "llava"), (1, "deco")]
-    assert train.train(study, ["llava", "deco"], [0, 1], jobs=2) == []
+    found = read_record(record)
+    assert found == Record(8, {(1, "llava"): ELSEWHERE, (1, "deco"): ELSEWHERE})
+    assert list(found.runs) == [(1, "llava"), (1, "deco")]
+    assert train.train(Study(tmp_path / "out", 8, found.runs), ["llava", "deco"], [0, 1], jobs=2) == []
     assert sorted(fitting[1]) == [(0, "deco"), (0, "llava")]
     # A run under another configuration is not a run of this arm.
     monkeypatch.setitem(ARMS, "deco", ARMS["uhd"])
-    assert list(read_record(record, 8)) == [(1, "llava")]
+    assert read_record(record) == Record(8, {(1, "llava"): ELSEWHERE}, ("deco",))
+    with pytest.raises(ValueError, match=r"deco\.json: trained with other configurations than today's"):
+        Study(tmp_path / "out", 8).scores(0, "deco")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["<<<<<<< ours", "[]", "{}", '{"steps": 8, "arms": []}', '{"steps": 8, "arms": {"deco": {}}}', "EMPTY", "SCORE"],
+)
+def test_a_damaged_record(content, tmp_path, monkeypatch, capsys):
+    record = tmp_path / "study.json"
+    write_record(record, 8, {(1, "deco"): ELSEWHERE})
+    whole = json.loads(record.read_text())
+    if content == "EMPTY":
+        whole["arms"]["deco"]["seeds"]["1"] = []
+    if content == "SCORE":
+        whole["arms"]["deco"]["seeds"]["1"][0]["rouge"] = 1
+    record.write_text(json.dumps(whole) if content in ("EMPTY", "SCORE") else content)
+    for words in ((), ("--report",)):
+        monkeypatch.setattr(sys, "argv", ["study", "--output", str(tmp_path / "out"), "--docs", str(tmp_path), *words])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert f"{record}: no record of a study (" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_a_report_leaves_out_are_named(tmp_path, fitting, monkeypatch, capsys):
+    train.train(Study(tmp_path / "out", 8), ["llava"], [0], jobs=1)
+    create(tmp_path / "out", 8)
+    shutil.rmtree(tmp_path / "out/seed-0/llava")
+    words = ["study", "--output", str(tmp_path / "out"), "--docs", str(tmp_path), "--report"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "llava has scores, but its checkpoint is gone" in capsys.readouterr().err
+    write_record(tmp_path / "study.json", 8, {(1, "uhd"): ELSEWHERE})
+    monkeypatch.setitem(ARMS, "uhd", ARMS["deco"])
+    monkeypatch.setattr(table, "cost_of", lambda study, name: COST)
+    assert main() == 0
+    assert "trained with other configurations: uhd\n" in capsys.readouterr().out
 
 
 def test_reports_come_together_from_several_places(tmp_path, fitting, monkeypatch, capsys):

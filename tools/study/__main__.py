@@ -10,9 +10,10 @@ import os
 import sys
 from pathlib import Path
 
+from foveal.core import whole_file
 from tools.study.arms import ARMS
 from tools.study.chart import draw_chart
-from tools.study.record import RECORD, Finished, read_record, read_steps, write_record
+from tools.study.record import RECORD, Finished, read_record, write_record
 from tools.study.results import Study, create, steps_of
 from tools.study.table import rows_of, section, with_section
 from tools.study.train import train
@@ -47,16 +48,28 @@ def main() -> int:
         parser.error(f"--steps is {given.steps}: at least {FEWEST_STEPS} are needed")
     if given.jobs < 1:
         parser.error(f"--jobs is {given.jobs}: at least one arm is trained at a time")
-    output, record = given.output.resolve(), given.docs / RECORD
     try:
-        steps = steps_of(output, given.steps) or (read_steps(record) if given.report else STEPS)
+        return run(given)
     except ValueError as error:
         parser.error(str(error))
+
+
+def run(given: argparse.Namespace) -> int:
+    """Train or report; returns the exit code.
+
+    Raises:
+        ValueError: if what is there does not fit the options, or cannot be read.
+    """
+    output, record = given.output.resolve(), given.docs / RECORD
+    before = read_record(record)
+    recorded = before.steps if before is not None else None
+    steps = steps_of(output, given.steps) or (recorded if given.report else STEPS)
     if steps is None:
-        parser.error(f"{output} has no study yet: leave --report out to train one")
-    if given.report and read_steps(record) not in (None, steps):
-        parser.error(f"{record} has runs of {read_steps(record)} steps, not {steps}: use another --docs")
-    study = Study(output, steps, read_record(record, steps))
+        raise ValueError(f"{output} has no study yet: leave --report out to train one")
+    if given.report and recorded not in (None, steps):
+        raise ValueError(f"{record} has runs of {recorded} steps, not {steps}: use another --docs")
+    kept = before.runs if before is not None and recorded == steps else {}
+    study = Study(output, steps, kept)
     failed: list[str] = []
     if not given.report:
         create(output, steps)
@@ -74,12 +87,15 @@ def main() -> int:
         print(f"\n{written}\nfigure: {draw_chart(rows, output / 'study.png')}")
         return 1 if failed else 0
     given.docs.mkdir(parents=True, exist_ok=True)
-    page = given.docs / "study.md"
-    before = page.read_text(encoding="utf-8") if page.is_file() else ""
-    page.write_text(with_section(before, written), encoding="utf-8")
+    if before is not None and before.outdated:
+        print(f"left out of {record}, trained with other configurations: {', '.join(before.outdated)}")
     finished = [(row, seed) for row in rows.values() for seed in row.scores]
     runs = {(seed, row.name): Finished(row.cost, row.scores[seed]) for row, seed in finished}
-    write_record(record, steps, {**study.recorded, **runs})
+    write_record(record, steps, {**kept, **runs})
+    page = given.docs / "study.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    with whole_file(page) as file:
+        file.write_text(with_section(text, written), encoding="utf-8")
     print(f"table: {page}\nfigure: {draw_chart(rows, given.docs / 'study.png')}\nruns: {record}")
     return 0
 

@@ -1,6 +1,6 @@
 """The finished runs of a study in one small file, docs/study.json, so that a study goes on where nothing else is left.
 
-A run counts as long as its steps and the configurations of its arm are those of today.
+A run counts as long as the configurations of its arm are those of today.
 """
 
 import hashlib
@@ -68,28 +68,51 @@ def digest(arm: Arm) -> str:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_steps(path: Path) -> int | None:
-    """The steps of the runs in a record; None: there is no record."""
-    return int(json.loads(path.read_text(encoding="utf-8"))["steps"]) if path.is_file() else None
+@dataclass(frozen=True)
+class Record:
+    """What is in a record.
+
+    Attributes:
+        steps: optimizer steps of every arm.
+        runs: those that count, by seed and arm.
+        outdated: arms whose runs do not count, since they had other configurations than today.
+    """
+
+    steps: int
+    runs: dict[Run, Finished]
+    outdated: tuple[str, ...] = ()
 
 
-def read_record(path: Path, steps: int) -> dict[Run, Finished]:
-    """The runs in a record that count, by seed and arm.
+def read_record(path: Path) -> Record | None:
+    """The runs in a record; None: there is no such file.
 
     Args:
-        path: its file, which may be missing.
-        steps: optimizer steps of every arm; runs with others do not count.
+        path: its file.
+
+    Raises:
+        ValueError: if it is no record.
     """
-    if read_steps(path) != steps:
-        return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    digests = {name: digest(arm) for name, arm in ARMS.items()}
-    return {
-        (int(seed), name): Finished(Cost(**arm["cost"]), [Score(**each) for each in scores])
-        for name, arm in found["arms"].items()
-        if digests.get(name) == arm["configurations"]
-        for seed, scores in arm["seeds"].items()
-    }
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        arms = {
+            name: (arm["configurations"], {int(seed): _finished(arm, scores) for seed, scores in arm["seeds"].items()})
+            for name, arm in found["arms"].items()
+        }
+        steps = int(found["steps"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no record of a study ({error}): mend or remove it, or use another --docs") from error
+    today = {name: digest(arm) for name, arm in ARMS.items()}
+    counts = [name for name, (configurations, _) in arms.items() if today.get(name) == configurations]
+    runs = {(seed, name): run for name in counts for seed, run in arms[name][1].items()}
+    return Record(steps, runs, tuple(name for name in arms if name not in counts))
+
+
+def _finished(arm: dict[str, Any], scores: list[dict[str, Any]]) -> Finished:
+    if not scores:
+        raise ValueError("a run without scores")
+    return Finished(Cost(**arm["cost"]), [Score(**each) for each in scores])
 
 
 def write_record(path: Path, steps: int, runs: Mapping[Run, Finished]) -> None:

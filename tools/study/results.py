@@ -3,7 +3,7 @@
 OUTPUT/study.json             the number of steps
 OUTPUT/seed-0/deco/           a run of `recipes.fit`
 OUTPUT/seed-0/deco.log        what it printed
-OUTPUT/seed-0/deco.json       its scores; exists once the arm is finished
+OUTPUT/seed-0/deco.json       its scores and a digest of its configurations; exists once the arm is finished
 """
 
 import json
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from foveal.core import whole_file
 from recipes.run.rows import METRICS, read_rows
-from tools.study.record import Finished, Run, Score
+from tools.study.arms import ARMS
+from tools.study.record import Finished, Run, Score, digest
 
 MANIFEST = "study.json"
 
@@ -37,10 +38,20 @@ class Study:
         return self.output / f"seed-{seed}"
 
     def scores(self, seed: int, arm: str) -> list[Score] | None:
-        """The validations of a finished arm, the last one at the end; None: it is not finished."""
+        """The validations of a finished arm, the last one at the end; None: it is not finished.
+
+        Raises:
+            ValueError: if it was trained with other configurations than today's.
+        """
         path = self.folder(seed) / f"{arm}.json"
         if path.is_file():
-            return [Score(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["configurations"] != digest(ARMS[arm]):
+                raise ValueError(
+                    f"{path}: trained with other configurations than today's; use another --output, or remove it "
+                    "and its runs to train them anew"
+                )
+            return [Score(**each) for each in found["scores"]]
         elsewhere = self.recorded.get((seed, arm))
         return None if elsewhere is None else elsewhere.scores
 
@@ -54,7 +65,8 @@ class Study:
         found = [Score(int(row["step"]) + 1, float(row["val/anls"]), float(row["val/exact"])) for row in rows]
         if not found or found[-1].step != steps:
             raise ValueError(f"{run} has no validation after step {steps}: remove it, and the study trains it anew")
-        _replace(self.folder(seed) / f"{arm}.json", [asdict(each) for each in found])
+        content = {"configurations": digest(ARMS[arm]), "scores": [asdict(each) for each in found]}
+        _replace(self.folder(seed) / f"{arm}.json", content)
         return found
 
 

@@ -110,7 +110,11 @@ def spread(values: Sequence[float], *, sign: str = "") -> str:
 
 
 def cost_of(study: Study, name: str) -> Cost:
-    """What a finished arm takes to answer: counted from its checkpoint, or recorded where there is none."""
+    """What a finished arm takes to answer: counted from its checkpoint, or recorded where there is none.
+
+    Raises:
+        ValueError: if there is neither.
+    """
     import torch
 
     from foveal.models import load
@@ -119,7 +123,13 @@ def cost_of(study: Study, name: str) -> Cost:
     stage = ARMS[name].stages[-1].name
     checkpoint = next(study.output.glob(f"seed-*/{stage}/checkpoint"), None)
     if checkpoint is None:
-        return next(run.cost for (_, arm), run in study.recorded.items() if arm == name)
+        recorded = next((run.cost for (_, arm), run in study.recorded.items() if arm == name), None)
+        if recorded is None:
+            raise ValueError(
+                f"{study.output}: {name} has scores, but its checkpoint is gone; "
+                f"remove seed-*/{name}.json to train it anew"
+            )
+        return recorded
     with torch.device("meta"):
         model = load(checkpoint).requires_grad_(False)
     found = [cost(model, [Size.of(size)], text=TEXT) for size in shared_data()["settings"]["sizes"]]
