@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from tests.conftest import TINY
 from tests.receipts import receipts
+from tools.reader import measure, show
 from tools.reader import pack as packing
-from tools.reader import show
 from tools.reader.measure import LENGTHS, SIZES, Fonts, of_kind, of_length, tables, written
 from tools.reader.receipts import lines_of, table
 
@@ -118,6 +118,26 @@ def test_lines_of_receipts_are_cut_out(annotated, tiny):
         ["20 to 23", "1"],
         ["all", "2"],
     ]
+
+
+def test_boxes_that_are_none_or_missing(annotated, tiny):
+    file = annotated / "val_annotations.json"
+    (record,) = json.loads(file.read_text())
+    tall = record | {"lines": [{"box": [0, 0, 4, 1200], "text": "I"}]}
+    file.write_text(json.dumps([tall, {"id": "2", "image": "1.png"}]))
+    assert [row[:2] for row in rows_of(table(tiny, list(lines_of(annotated))))][1:] == [
+        ["28 and more", "1"],
+        ["all", "1"],
+    ]
+    file.write_text(json.dumps([record | {"lines": [{"box": [50, 0, 4, 12], "text": "I"}]}]))
+    with pytest.raises(ValueError, match=r"val_annotations\.json, record 1, line 1: .* the wrong way round"):
+        list(lines_of(annotated))
+
+
+def test_a_trial_is_not_written_into_docs(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        measure.main(["nowhere", "--built_in", "--write"])
+    assert "--write is for the fonts of training and the others" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -47,11 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write the tables into docs/reader.md")
     parser.add_argument("--built_in", action="store_true", help=f"only the fonts of {BUILT_IN}, for a trial")
     given = parser.parse_args(arguments)
+    if given.write and given.built_in:
+        parser.error("--write is for the fonts of training and the others: leave --built_in out")
     model = load(given.checkpoint)
     fonts = Fonts((BUILT_IN,), (BUILT_IN,)) if given.built_in else Fonts()
     text = tables(lambda pages: _read(model, pages), fonts, given.pages)
     print(text)
     if given.write:
+        text = f"{given.pages} pages for each figure.\n\n{text}"
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from foveal.models import VisionLanguageModel, answer_batch, load, read_image
+from recipes.benchmarks.derived.boxes import box_of
 from recipes.data.pages import QUESTION
 from recipes.metrics import CharacterErrorRate, ExactMatch
 from recipes.reading.json_value import read_value
@@ -21,7 +22,7 @@ LINES = "val_annotations.json"
 MARK = "receipts"
 MARGIN = 2
 """Pixels around a box, which is as tight as the letters."""
-HEIGHTS = ((0, 16), (16, 20), (20, 24), (24, 28), (28, 1000))
+HEIGHTS = ((0, 16), (16, 20), (20, 24), (24, 28), (28, float("inf")))
 """Heights of boxes in pixels, from and below."""
 LONGEST = 100
 """Tokens of an answer."""
@@ -56,11 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def lines_of(folder: Path) -> Iterator[Line]:
-    """Every line of every receipt."""
+    """Every line of every receipt.
+
+    Raises:
+        ValueError: if a box is none.
+    """
     for record in read_value(folder / LINES):
         picture = read_image(folder / record["image"])
-        for line in record["lines"]:
-            left, top, right, bottom = line["box"]
+        # Where a data set has no boxes, its records have no lines.
+        for number, line in enumerate(record.get("lines", ()), 1):
+            box = box_of(line["box"], f"{folder / LINES}, record {record['id']}, line {number}")
+            left, top, right, bottom = box.left, box.top, box.right, box.bottom
             low = (max(left - MARGIN, 0), max(top - MARGIN, 0))
             high = (min(right + MARGIN, picture.width), min(bottom + MARGIN, picture.height))
             yield Line(picture.crop((*low, *high)), line["text"], bottom - top)
@@ -71,7 +78,7 @@ def table(model: VisionLanguageModel, lines: Sequence[Line]) -> str:
     asked = [([line.picture], QUESTION) for line in lines]
     answers = answer_batch(model, asked, batch_size=BATCH, max_new_tokens=LONGEST)
     rows = ["| height of the box, pixels | lines | character error rate | whole lines |", "|---|---|---|---|"]
-    for low, high in (*HEIGHTS, (0, 1000)):
+    for low, high in (*HEIGHTS, (0, float("inf"))):
         own = [number for number, line in enumerate(lines) if low <= line.height < high]
         if not own:
             continue
@@ -79,7 +86,8 @@ def table(model: VisionLanguageModel, lines: Sequence[Line]) -> str:
         said, references = [answers[number] for number in own], [[lines[number].text] for number in own]
         rate.update(said, references)
         exact.update(said, references)
-        name = "all" if (low, high) == (0, 1000) else f"{low} and more" if high == 1000 else f"{low} to {high - 1}"
+        upper = f"{low} and more" if high == float("inf") else f"{low} to {high - 1}"
+        name = "all" if (low, high) == (0, float("inf")) else upper
         rows.append(f"| {name} | {len(own)} | {rate.compute():.1%} | {exact.compute():.0%} |")
     return "\n".join(rows)
 
