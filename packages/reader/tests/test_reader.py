@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from foveal.models import answer, load
 from foveal.reader import path
 from recipes.data.printed.fonts import BUILT_IN, HELD_OUT, TRAINING
 from recipes.data.printed.pages import PrintedSettings
 
 README = Path(__file__).parents[1] / "README.md"
-WEIGHTS = pytest.mark.skipif(not path().is_dir(), reason="the weights are not in this copy")
 
 
 def test_the_checkpoint_lies_beside_the_code():
@@ -28,12 +25,10 @@ def test_the_readme_names_the_licence_of_every_font():
         assert package not in learnt
 
 
-@WEIGHTS
 def test_it_is_small():
     assert sum(file.stat().st_size for file in path().rglob("*.safetensors")) <= 8_000_000
 
 
-@WEIGHTS
 def test_it_reads():
     settings = PrintedSettings(fonts=(BUILT_IN,), font_sizes=(14, 20), lines=1, characters=12, turn=0.0, noise=0.0)
     model = load(path(), dtype="float32")
