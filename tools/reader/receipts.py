@@ -7,6 +7,7 @@ pixels) and `text`. `--write` puts the table into docs/reader.md.
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from PIL.Image import Image
@@ -22,8 +23,15 @@ LINES = "val_annotations.json"
 MARK = "receipts"
 MARGIN = 2
 """Pixels around a box, which is as tight as the letters."""
-HEIGHTS = ((0, 16), (16, 20), (20, 24), (24, 28), (28, float("inf")))
-"""Heights of boxes in pixels, from and below."""
+HEIGHTS = {
+    "0 to 15": (0, 16),
+    "16 to 19": (16, 20),
+    "20 to 23": (20, 24),
+    "24 to 27": (24, 28),
+    "28 and more": (28, inf),
+    "all": (0, inf),
+}
+"""Heights of boxes in pixels, from and below, by their names in the table."""
 LONGEST = 100
 """Tokens of an answer."""
 
@@ -66,8 +74,8 @@ def lines_of(folder: Path) -> Iterator[Line]:
         picture = read_image(folder / record["image"])
         # Where a data set has no boxes, its records have no lines.
         for number, line in enumerate(record.get("lines", ()), 1):
-            box = box_of(line["box"], f"{folder / LINES}, record {record['id']}, line {number}")
-            left, top, right, bottom = box.left, box.top, box.right, box.bottom
+            where = f"{folder / LINES}, record {record['id']}, line {number}"
+            left, top, right, bottom = box_of(line["box"], where)
             low = (max(left - MARGIN, 0), max(top - MARGIN, 0))
             high = (min(right + MARGIN, picture.width), min(bottom + MARGIN, picture.height))
             yield Line(picture.crop((*low, *high)), line["text"], bottom - top)
@@ -78,7 +86,7 @@ def table(model: VisionLanguageModel, lines: Sequence[Line]) -> str:
     asked = [([line.picture], QUESTION) for line in lines]
     answers = answer_batch(model, asked, batch_size=BATCH, max_new_tokens=LONGEST)
     rows = ["| height of the box, pixels | lines | character error rate | whole lines |", "|---|---|---|---|"]
-    for low, high in (*HEIGHTS, (0, float("inf"))):
+    for name, (low, high) in HEIGHTS.items():
         own = [number for number, line in enumerate(lines) if low <= line.height < high]
         if not own:
             continue
@@ -86,8 +94,6 @@ def table(model: VisionLanguageModel, lines: Sequence[Line]) -> str:
         said, references = [answers[number] for number in own], [[lines[number].text] for number in own]
         rate.update(said, references)
         exact.update(said, references)
-        upper = f"{low} and more" if high == float("inf") else f"{low} to {high - 1}"
-        name = "all" if (low, high) == (0, float("inf")) else upper
         rows.append(f"| {name} | {len(own)} | {rate.compute():.1%} | {exact.compute():.0%} |")
     return "\n".join(rows)
 

@@ -68,8 +68,7 @@ def run(given: argparse.Namespace) -> int:
         raise ValueError(f"{output} has no study yet: leave --report out to train one")
     if given.report and recorded not in (None, steps):
         raise ValueError(f"{record} has runs of {recorded} steps, not {steps}: use another --docs")
-    kept = before.runs if before is not None and recorded == steps else {}
-    study = Study(output, steps, kept)
+    study = Study(output, steps, before.runs if before is not None and recorded == steps else {})
     failed: list[str] = []
     if not given.report:
         create(output, steps)
@@ -91,7 +90,7 @@ def run(given: argparse.Namespace) -> int:
         print(f"left out of {record}, trained with other configurations: {', '.join(before.outdated)}")
     finished = [(row, seed) for row in rows.values() for seed in row.scores]
     runs = {(seed, row.name): Finished(row.cost, row.scores[seed]) for row, seed in finished}
-    write_record(record, steps, {**kept, **runs})
+    write_record(record, steps, {**study.recorded, **runs})
     page = given.docs / "study.md"
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     with whole_file(page) as file:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Finished:
     scores: list[Score]
 
 
+@cache
 def digest(arm: Arm) -> str:
     """Digest of the configurations of an arm."""
     found = [merged(str(stage.configuration)) for stage in arm.stages]

@@ -54,11 +54,8 @@ def test_what_is_run_at_once(batch, monkeypatch):
     logits_of(model, Embedded(embeddings, ()), mask, None, torch.arange(mask.shape[1]).expand(len(mask), -1))
     stack = Stack(1, torch.tensor([9]), torch.tensor([0]), torch.ones(1, 16))
     logits_of(model, Embedded(embeddings, (stack,)), mask, None, None)
-    monkeypatch.setattr(
-        model.config, "rope_parameters", {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
-    )
-    logits_of(model, Embedded(embeddings, ()), mask, None, None)
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "_by_length", lambda *_: pytest.fail("split"))
+    with monkeypatch.context() as growing:
+        growing.setattr(model.config, "rope_parameters", {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})
+        logits_of(model, Embedded(embeddings, ()), mask, None, None)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     logits_of(model, Embedded(embeddings, ()), mask, None, None)

@@ -38,10 +38,10 @@ def logits_of(
     Raises:
         ValueError: if the language model cannot keep packed samples apart.
     """
-    splits = attention_mask is not None and position_ids is None and not embedded.stacks
+    plain = position_ids is None and not embedded.stacks
     # Angles that depend on the longest row would depend on the group.
-    splits = splits and growing_rotary(getattr(language_model, "config", None)) is None
-    if splits and attention_mask is not None and _mostly_padding(attention_mask):
+    fixed = growing_rotary(getattr(language_model, "config", None)) is None
+    if attention_mask is not None and plain and fixed and _mostly_padding(attention_mask):
         return _by_length(language_model, embedded.embeddings, attention_mask, columns)
     return _run(language_model, embedded, attention_mask, columns, position_ids)
 
