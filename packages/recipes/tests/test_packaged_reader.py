@@ -35,6 +35,15 @@ def test_no_model_is_given(packaged, monkeypatch, capsys):
     assert predict.checkpoint == packaged
 
 
+def test_it_is_asked_about_pictures_only(packaged, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        asked(monkeypatch, predict_options, "--question", "Read.")
+    assert end.value.code == 2
+    assert "give --image FILE, or a model with --checkpoint" in capsys.readouterr().err
+    named = asked(monkeypatch, predict_options, "--checkpoint", "reader", "--question", "Read.")
+    assert named.checkpoint == packaged
+
+
 def test_its_name(packaged, monkeypatch, capsys):
     assert asked(monkeypatch, chat_options, "--checkpoint", "reader").checkpoint == packaged
     arguments = prepare(["--config", "reader.yaml", "--checkpoint", "reader"]).arguments

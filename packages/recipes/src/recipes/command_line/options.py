@@ -2,6 +2,7 @@
 
 import argparse
 
+from recipes.command_line.checkpoints import packaged_reader
 from recipes.command_line.console import stop
 from recipes.command_line.local_paths import local_path
 from recipes.command_line.model_options import (
@@ -60,6 +61,13 @@ def predict_options() -> argparse.Namespace:
         stop("--output and --images belong to --data")
     if options.data is not None and options.image:
         stop("--image belongs to --question; the file given with --data names its own pictures")
+    # A model that was named may know something without a picture; the reader only reads.
+    pictured, named = options.image or options.data, options.folder or options.checkpoint
+    if not pictured and not named and packaged_reader() is not None:
+        stop(
+            "neither a picture nor a model is given, and foveal-reader, used then, reads pictures",
+            "give --image FILE, or a model with --checkpoint",
+        )
     read_checkpoint_or_reader(options)
     return options
 
