@@ -212,7 +212,7 @@ def test_cider_d(given, out):
 @pytest.mark.parametrize(("given", "out"), cases("mp_docvqa"))
 def test_mp_docvqa(given, out):
     can = given.get("answer_type") != "not-answerable"
-    accuracy, anls = document_scores(given["prediction"], given["answers"], answerable=can)
+    accuracy, anls = document_scores(given["prediction"], given["answers"], answerable=can, strict_reference=True)
     close(accuracy, out["original"]["accuracy"][0])
     close(anls, out["original"]["anls"][0])
 

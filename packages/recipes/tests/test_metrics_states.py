@@ -6,9 +6,11 @@ from foveal.core import Box, Size
 from recipes.metrics import (
     ANLS,
     ActivityNetQa,
+    CharacterErrorRate,
     Choice,
     CiderD,
     CircularChoice,
+    ExactMatch,
     FieldF1,
     GqaAccuracy,
     GroundingAccuracy,
@@ -19,6 +21,7 @@ from recipes.metrics import (
     OcrBench,
     OcrBenchV2,
     OcrBenchV2Core,
+    PageOcr,
     Pope,
     PopeFiles,
     RelaxedAccuracy,
@@ -50,6 +53,8 @@ UPDATES = {
     "ocrbench": (OcrBench, (["a cat", "b", None], [["cat"], ["c"], ["d"]], ["x"] * 3)),
     "ocrbench_v2": (OcrBenchV2, (["a cat", "b", None], [["cat"], ["c"], ["d"]])),
     "cider": (CiderD, (["a cat", "a dog", None], [["a cat"], ["the dog"], ["an owl"]])),
+    "cer": (CharacterErrorRate, (["cat", "dig", None], [["cat"], ["dog"], ["owl"]])),
+    "page_ocr": (PageOcr, (["a cat", "a dig", None], [["a cat"], ["a dog"], ["an owl"]])),
     "mp_docvqa": (MpDocVqa, (["x", "y", None], [["x"], ["z"], ["z"]], [True] * 3, [0, None, None], [0, 1, None])),
     "activitynet": (ActivityNetQa, (["yes", "red", None], ["yes", "blue", "two"], [3, 4, 7])),
     "fields": (FieldF1, ([{"a": "1"}, {"b": "2"}, None], [{"a": "1"}, {"b": "3"}, {"c": "4"}])),
@@ -79,6 +84,27 @@ def test_two_halves_are_the_whole(name):
 
 
 @pytest.mark.parametrize("name", UPDATES)
+def test_a_rank_without_answers_sends_what_can_be_gathered(name):
+    """Ranks that send tensors of other dtypes or dimensions end each other."""
+    make, columns = UPDATES[name]
+    used, empty = make(), make()
+    used.update(*columns)
+    sent = [[], []]
+    for metric, found in zip((used, empty), sent, strict=True):
+
+        def gather(tensor, group, found=found):
+            found.append(tensor)
+            return [tensor]
+
+        metric.sync(dist_sync_fn=gather, distributed_available=lambda: True)
+    assert [(each.dtype, each.shape[1:]) for each in sent[1]] == [(each.dtype, each.shape[1:]) for each in sent[0]]
+    empty.unsync()
+    empty.update(*columns)
+    used.unsync()
+    assert as_dict(empty.compute()) == pytest.approx(as_dict(used.compute()))
+
+
+@pytest.mark.parametrize("name", UPDATES)
 def test_lists_of_different_lengths(name):
     make, columns = UPDATES[name]
     with pytest.raises(ValueError, match=r"\d predictions, .*\d"):
@@ -99,6 +125,9 @@ def test_an_empty_answer_is_wrong_unless_the_reference_is_followed():
         metric = Pope(strict_reference=strict)
         metric.update([""], ["yes"])
         assert float(metric.compute()["accuracy"]) == ratio
+        documents = MpDocVqa(strict_reference=strict)
+        documents.update([""], [["Not answerable"]], [False], [None], [None])
+        assert {name: float(score) for name, score in documents.compute().items()} == {"accuracy": ratio, "anls": 0}
         hits = OcrBench(strict_reference=strict)
         hits.update(["anything"], [[""]], ["docVQA"])
         assert float(hits.compute()) == ratio
@@ -117,6 +146,9 @@ def test_an_empty_answer_is_wrong_unless_the_reference_is_followed():
         (lambda: Choice().update(["A"], ["C"], [WORDS]), "the right answer is 'C', the 2 options are AB"),
         (lambda: Pope().update(["yes"], ["maybe"]), "the truth is 'maybe', expected yes or no"),
         (lambda: Mme().update(["yes"], ["yes"], ["cooking"], ["a"]), "'cooking' is not a subtask of MME"),
+        (lambda: OcrBench().update(["a"], ["banana"], ["x"]), "a list of at least one accepted answer"),
+        (lambda: OcrBenchV2().update(["a"], ["banana"]), "a list of at least one accepted answer"),
+        (lambda: OcrBenchV2Core().update(["a"], ["banana"], ["math QA en"], [""]), "a list of at least one"),
         (lambda: ActivityNetQa().update(["yes"], ["yes"], [9]), "9 is not a type of question"),
     ],
 )
@@ -141,12 +173,28 @@ def test_records_in_answers(text):
 def test_no_record_in_an_answer():
     assert read_record("I cannot read it") is None
     assert read_record("[1, 2]") is None
+    assert read_record("{{1, 2}}") is None
+
+
+@pytest.mark.parametrize("answer", ['{{"company": "X", "total": "5.00"}}', "{1: 'tea'}", "{(1, 2): {3: [4]}}"])
+def test_a_record_that_python_reads_otherwise(answer):
+    """All answers are there by then: one of them must not keep the others from being scored."""
+    metric = KeyInformation()
+    metric.update([answer, '{"total": "5.00"}'], [{"total": "5.00"}, {"total": "5.00"}])
+    assert 0 < float(metric.compute()["f1"]) < 1
 
 
 @pytest.mark.parametrize("text", [" " * 5000, "total" + " " * 5000, "\n" * 5000, '"' + " " * 5000])
 def test_an_answer_of_spaces_is_read_at_once(text):
     """Without care the regular expression takes minutes."""
     assert read_record(text) is None
+
+
+def test_a_full_stop_at_the_end():
+    for counts, right in ((True, 0), (False, 1)):
+        metric = ExactMatch(full_stop=counts)
+        metric.update([" Man ."], [["man"]])
+        assert float(metric.compute()) == right
 
 
 def test_a_caption_s_line_ends_do_not_make_references():

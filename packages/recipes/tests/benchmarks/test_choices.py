@@ -111,9 +111,10 @@ def test_mmbench_of_another_split(ask):
 
 def test_mmbench_of_the_hub(ask):
     row = {"index": 5, "question": "What?", "hint": "nan", "A": "x", "B": "y", "C": "nan", "D": "nan", "answer": "B"}
-    row |= {"category": "color", "l2-category": "fine", "split": "dev", "image": embedded(12)}
+    row |= {"category": "color", "L2-category": "fine", "split": "dev", "image": embedded(12)}
     (item,) = ask("mmbench", {"en/dev-00000-of-00001.parquet": [row]})
     assert (item.values["options"], item.values["hint_line"], item.values["index"]) == (["x", "y"], "", 5)
+    assert item.values["l2_category"] == "fine"
 
 
 SUBTASKS = (

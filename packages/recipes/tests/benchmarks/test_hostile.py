@@ -126,7 +126,7 @@ def test_a_list_that_python_cannot_make(mine):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("{references: answers}", "{truths: answers}"), ("metrics.ANLS", "metrics.CharacterErrorRate")],
+    [("{references: answers}", "{truths: answers}"), ("metrics.ANLS", "metrics.Answered")],
 )
 def test_a_metric_that_is_given_something_else(mine, old, new):
     with pytest.raises(ValueError, match=r"a.jsonl, line 1: \w+ cannot score it \("):

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from recipes.metrics.answers import check_lengths, check_option
 from recipes.metrics.choice_parsers import PARSERS, ChoiceParser, letters_of
+from recipes.metrics.kept_rows import KeptRows
 from recipes.metrics.mean import Mean, add_counts
 
 ROTATION = 1_000_000
@@ -19,8 +19,9 @@ class Choice(Mean):
     """Share of multiple-choice questions answered with the right letter. An answer that chooses none is wrong.
 
     Args:
-        parser: how the letter is found, see `choice_parsers`: `mmmu` (also NExT-QA), `letter` (SEED-Bench), `strict`
-            (SEED-Bench in LLaVA-1.5's table), `scienceqa`, `egoschema`, or `vlmevalkit` (MMBench).
+        parser: how the letter is found, see `choice_parsers`: `mmmu` (also NExT-QA and EgoSchema), `letter`
+            (SEED-Bench), `strict` (SEED-Bench in LLaVA-1.5's table), `scienceqa`, `egoschema` (lmms-eval's), or
+            `vlmevalkit` (MMBench).
 
     Attributes:
         unparsed: number of answers that chose no letter; missing ones are counted in `missing`.
@@ -57,7 +58,7 @@ class Choice(Mean):
             self.unparsed = self.unparsed + (prediction is not None and chosen is None)
 
 
-class CircularChoice(Metric):
+class CircularChoice(KeptRows):
     """Multiple choice with rotated options: a question is right if every rotation is (MMBench, arXiv 2307.06281).
 
     Args:
@@ -81,7 +82,7 @@ class CircularChoice(Metric):
         super().__init__()
         check_option("parser", parser, ChoiceParser)
         self.parser = parser
-        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.add_rows("rows", torch.empty((0, 2), dtype=torch.long))
         add_counts(self, "unparsed", "missing")
 
     def update(

@@ -6,11 +6,11 @@ from math import exp, log, sqrt
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from recipes.metrics.answers import check_answers
 from recipes.metrics.extras import library
+from recipes.metrics.kept_rows import KeptRows
 from recipes.metrics.mean import add_counts
 
 LONGEST = 4
@@ -21,7 +21,7 @@ REMOVED = {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "
 Vector = Mapping[tuple[str, ...], float]
 
 
-class CiderD(Metric):
+class CiderD(KeptRows):
     """CIDEr-D of captions (Vedantam et al., arXiv 1411.5726, section 4; coco-caption's `Cider`), times 10.
 
     Papers print 100 times this. Document frequencies come from the references of all records, so that a single record
@@ -42,7 +42,7 @@ class CiderD(Metric):
     def __init__(self) -> None:
         super().__init__()
         # Texts cannot be gathered; their bytes can.
-        self.add_state("texts", [], dist_reduce_fx="cat")
+        self.add_rows("texts", torch.empty(0, dtype=torch.uint8))
         add_counts(self, "missing")
 
     def update(

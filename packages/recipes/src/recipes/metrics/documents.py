@@ -9,8 +9,8 @@ from torchmetrics import Metric
 from recipes.metrics.answers import check_answers, check_lengths, relative_distance
 from recipes.metrics.mean import add_counts
 
-NOT_ANSWERABLE = ("", "none", "not answerable", "n/a", "na")
-"""Predictions, in lower case, that are right if a question cannot be answered; "" counts for the accuracy only."""
+NOT_ANSWERABLE = ("none", "not answerable", "n/a", "na")
+"""Predictions, in lower case, that are right if a question cannot be answered."""
 LEAST = 0.5
 
 
@@ -18,6 +18,10 @@ class MpDocVqa(Metric):
     """Accuracy, ANLS and accuracy of the page (MP-DocVQA, Tito et al., arXiv 2212.05935; its framework's metrics).
 
     Unlike DocVQA, inner white space counts, and the prediction "none" is wrong even if the reference is "none".
+
+    Args:
+        strict_reference: count an empty answer to a question that cannot be answered as right in the accuracy, as the
+            published code does; otherwise it is wrong.
 
     Attributes:
         missing: number of missing answers, which score 0.
@@ -30,8 +34,9 @@ class MpDocVqa(Metric):
     pages: Tensor
     missing: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, strict_reference: bool = False) -> None:
         super().__init__()
+        self.strict_reference = strict_reference
         self.add_state("totals", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
         add_counts(self, "answers", "pages", "missing")
 
@@ -59,7 +64,10 @@ class MpDocVqa(Metric):
         check_lengths(predictions=predictions, answerable=answerable, predicted_pages=predicted_pages, pages=pages)
         rows = zip(predictions, references, answerable, predicted_pages, pages, strict=True)
         for prediction, accepted, can, predicted_page, page in rows:
-            scores = (0.0, 0.0) if prediction is None else document_scores(prediction, accepted, answerable=can)
+            scores = 0.0, 0.0
+            if prediction is not None:
+                strict = self.strict_reference
+                scores = document_scores(prediction, accepted, answerable=can, strict_reference=strict)
             hit = float(page is not None and predicted_page == page)
             self.totals = self.totals + self.totals.new_tensor([*scores, hit])
             self.pages = self.pages + (page is not None)
@@ -75,11 +83,14 @@ class MpDocVqa(Metric):
         return {name: score.float() for name, score in found.items()}
 
 
-def document_scores(prediction: str, accepted: Sequence[str], *, answerable: bool = True) -> tuple[float, float]:
-    """Accuracy and ANLS of one answer."""
+def document_scores(
+    prediction: str, accepted: Sequence[str], *, answerable: bool = True, strict_reference: bool = False
+) -> tuple[float, float]:
+    """Accuracy and ANLS of one answer, see `MpDocVqa`."""
     said = prediction.lower().strip()
     if not answerable:
-        return float(said in NOT_ANSWERABLE), float(said in NOT_ANSWERABLE and said != "")
+        right = float(said in NOT_ANSWERABLE)
+        return float(strict_reference and not said) or right, right
     if said == "none":
         return 0.0, 0.0
     truths = [answer.lower().strip() for answer in accepted]

@@ -12,10 +12,22 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class ExactMatch(MeanScore):
-    """Share of answers that equal an accepted one; case and repeated white space are ignored."""
+    """Share of answers that equal an accepted one; case and repeated white space are ignored.
+
+    Args:
+        full_stop: whether one full stop at the end counts.
+    """
+
+    def __init__(self, full_stop: bool = True) -> None:
+        super().__init__()
+        self.full_stop = full_stop
 
     def score(self, prediction: str, accepted: Sequence[str]) -> float:
-        return float(normalised(prediction) in {normalised(answer) for answer in accepted})
+        return float(self._plain(prediction) in map(self._plain, accepted))
+
+    def _plain(self, text: str) -> str:
+        plain = normalised(text)
+        return plain if self.full_stop else plain.removesuffix(".").rstrip()
 
 
 class GqaAccuracy(MeanScore):

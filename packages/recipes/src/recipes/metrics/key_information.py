@@ -96,7 +96,7 @@ def read_record(text: str) -> dict[str, Any] | None:
     for read in (json.loads, literal_eval):
         try:
             found = read(inside.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
         if isinstance(found, dict):
             return found
@@ -151,7 +151,7 @@ def tree_accuracy(prediction: Record, answer: Record) -> float:
 
 def _tree(value: Any, name: str) -> Node:
     if isinstance(value, Mapping):
-        return Node(name, False, tuple(_tree(each, key) for key, each in value.items()))
+        return Node(name, False, tuple(_tree(each, str(key)) for key, each in value.items()))
     if all(isinstance(each, Mapping) for each in value):
         return Node(name, False, tuple(_tree(each, "<subtree>") for each in value))
     return Node(name, False, tuple(Node(each, True) for each in value))

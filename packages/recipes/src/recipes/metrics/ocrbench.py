@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Literal
 
-from recipes.metrics.answers import check_lengths, check_option, relative_distance
+from recipes.metrics.answers import check_answers, check_lengths, check_option, relative_distance
 from recipes.metrics.mean import Mean
 
 FORMULAS = "HME100k"
@@ -37,9 +37,10 @@ class OcrBench(Mean):
         """Add predictions (None: missing), each with its references and the name of the data set it comes from.
 
         Raises:
-            ValueError: if the lengths differ.
+            ValueError: if the lengths differ, or a question has no list of references.
         """
-        check_lengths(predictions=predictions, references=references, datasets=datasets)
+        check_answers(predictions, references)
+        check_lengths(predictions=predictions, datasets=datasets)
         for prediction, accepted, dataset in zip(predictions, references, datasets, strict=True):
             self.add(None if prediction is None else float(self._right(prediction, accepted, dataset)))
 
@@ -87,9 +88,9 @@ class OcrBenchV2(Mean):
         """Add predictions (None: missing), each with its references.
 
         Raises:
-            ValueError: if the lengths differ.
+            ValueError: if the lengths differ, or a question has no list of references.
         """
-        check_lengths(predictions=predictions, references=references)
+        check_answers(predictions, references)
         for prediction, accepted in zip(predictions, references, strict=True):
             self.add(None if prediction is None else v2_score(prediction, accepted, self.kind))
 

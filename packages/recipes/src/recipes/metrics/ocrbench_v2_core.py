@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from recipes.metrics.answers import check_lengths
+from recipes.metrics.answers import check_answers, check_lengths
 from recipes.metrics.mean import add_counts
 from recipes.metrics.ocrbench import V2Kind, v2_score
 
@@ -60,9 +60,10 @@ class OcrBenchV2Core(Metric):
             rules: the questions' `eval`; empty: they have none.
 
         Raises:
-            ValueError: if the lengths differ, or a type is unknown.
+            ValueError: if the lengths differ, a question has no list of references, or its type is unknown.
         """
-        check_lengths(predictions=predictions, references=references, types=types, rules=rules)
+        check_answers(predictions, references)
+        check_lengths(predictions=predictions, types=types, rules=rules)
         groups = {kind: place for place, kinds in enumerate(GROUPS.values()) for kind in kinds}
         for prediction, accepted, kind, rule in zip(predictions, references, types, rules, strict=True):
             if kind not in groups:

@@ -19,35 +19,41 @@ class PageOcr(Metric):
     """Edit distance and overlap of words, averaged over pages (Vary, arXiv 2312.06109).
 
     Case, width and white space count in the edit distance; overlap is computed on `page_tokens`. A page with an empty
-    prediction is scored, not left out. Of several accepted texts of a page, the nearest by edit distance is used.
-    Lower is better for `ocr_edit`, higher for the other scores.
+    prediction is scored, not left out; a missing one counts as empty. Of several accepted texts of a page, the nearest
+    by edit distance is used. Lower is better for `ocr_edit`, higher for the other scores.
 
     Vary segments Chinese pages into words with jieba, while we use single characters: on such pages only `ocr_edit` is
     comparable with published figures. The F1 that Vary reports is `ocr_f1_of_means`; the scripts of GOT-OCR2.0 and Fox
     swap the names of precision and recall.
+
+    Attributes:
+        missing: number of missing predictions.
     """
 
     full_state_update = False
     totals: Tensor
     pages: Tensor
+    missing: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("totals", torch.zeros(len(SCORES), dtype=torch.float64), dist_reduce_fx="sum")
-        add_counts(self, "pages")
+        add_counts(self, "pages", "missing")
 
-    def update(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Add predicted pages, each with its accepted texts.
+    def update(self, predictions: Sequence[str | None], references: Sequence[Sequence[str]]) -> None:
+        """Add predicted pages (None: missing), each with its accepted texts.
 
         Raises:
             ValueError: if there are not as many references as predictions, or one has no accepted text.
         """
         check_answers(predictions, references)
-        for prediction, accepted in zip(predictions, references, strict=True):
+        for said, accepted in zip(predictions, references, strict=True):
+            prediction = said or ""
             edit, text = min((relative_distance(prediction, text), text) for text in accepted)
             predicted, true = page_tokens(prediction), page_tokens(text)
             scores = (edit, *overlap(set(predicted), set(true)), *overlap(predicted, true))
             self.totals = self.totals + self.totals.new_tensor(scores)
+            self.missing = self.missing + (said is None)
         self.pages = self.pages + len(predictions)
 
     def compute(self) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from recipes.metrics.answers import check_lengths, check_option
+from recipes.metrics.kept_rows import KeptRows
 from recipes.metrics.mean import add_counts
 
 MmeLabels = Literal["original", "lmms_eval"]
@@ -158,7 +159,7 @@ def pope_scores(counts: Tensor, wrong: Tensor) -> dict[str, Tensor]:
     return {name: (part / whole if whole else part * 0).float() for name, (part, whole) in shares.items()}
 
 
-class Mme(Metric):
+class Mme(KeptRows):
     """MME's scores (Fu et al., arXiv 2306.13394, section 2.2): two questions about each picture.
 
     A subtask scores 100 times the share of right answers plus 100 times the share of pictures with both right.
@@ -167,7 +168,7 @@ class Mme(Metric):
         labels: rule for the labels of answers, see `mme_label`.
 
     Attributes:
-        other: number of answers that are neither yes nor no, and wrong.
+        unparsed: number of answers that are neither yes nor no, and wrong.
         missing: number of missing answers, which are wrong.
 
     Raises:
@@ -177,15 +178,15 @@ class Mme(Metric):
     higher_is_better = True
     full_state_update = False
     rows: list[Tensor]
-    other: Tensor
+    unparsed: Tensor
     missing: Tensor
 
     def __init__(self, labels: MmeLabels = "original") -> None:
         super().__init__()
         check_option("labels", labels, MmeLabels)
         self.labels = labels
-        self.add_state("rows", [], dist_reduce_fx="cat")
-        add_counts(self, "other", "missing")
+        self.add_rows("rows", torch.empty((0, 3), dtype=torch.long))
+        add_counts(self, "unparsed", "missing")
 
     def update(
         self,
@@ -212,7 +213,7 @@ class Mme(Metric):
                 raise ValueError(f"{subtask!r} is not a subtask of MME: {', '.join(names)}")
             label = "missing" if prediction is None else mme_label(prediction, self.labels)
             self.missing = self.missing + (label == "missing")
-            self.other = self.other + (label == "other")
+            self.unparsed = self.unparsed + (label == "other")
             found.append([names.index(subtask), _number(picture), int(label == answer.lower())])
         if found:
             self.rows.append(torch.tensor(found, dtype=torch.long, device=self.device))
