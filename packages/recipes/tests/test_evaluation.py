@@ -13,12 +13,13 @@ from recipes.benchmarks.item import Item
 from recipes.benchmarks.pictures import FileVideo
 from recipes.benchmarks.records import Records
 from recipes.evaluation.answer_files import AnswerPart, read_answers, write_llava_answers, written_answers
+from recipes.evaluation.asked import Asked, asked_question, questions_hash
 from recipes.evaluation.asking import ended, of_rank
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of, why_not_scored
 from recipes.evaluation.settings import Settings
 from recipes.evaluation.writing import write_results
-from recipes.metrics import ANLS, Choice, CiderD, Pope
+from recipes.metrics import ANLS, Choice, CiderD, Mme, Pope
 from recipes.reading.pictures import PictureFolder
 
 
@@ -52,6 +53,7 @@ ITEMS = [
     item("2", "a", answers=["two"], kind="number"),
     item("3", "b", answers=["blue"], kind="colour"),
 ]
+ASKED = {key: Asked("prompt", f"hash of {key}") for key in "123"}
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c", "d"]), max_size=40), st.integers(1, 5))
@@ -118,26 +120,35 @@ def test_a_value_that_no_question_has_is_named():
 def test_answers_of_all_ranks_and_a_cut_line(tmp_path, capsys):
     for rank, number in ((0, 1), (1, 2)):
         part = AnswerPart(tmp_path, rank)
-        part.add(item(str(number)), "prompt", f"answer {number}\u2028")
+        part.add(item(str(number)), ASKED[str(number)], f"answer {number}\u2028")
         part.close()
     with (tmp_path / "answers-1.jsonl").open("a") as stream:
         stream.write('{"id": "3", "ans')
-    prompts = dict.fromkeys("123", "prompt")
-    assert written_answers(tmp_path, prompts) == {"1": "answer 1\u2028", "2": "answer 2\u2028"}
+    assert written_answers(tmp_path, ASKED) == {"1": "answer 1\u2028", "2": "answer 2\u2028"}
     assert "its last line was not written to its end" in capsys.readouterr().err
-    assert written_answers(tmp_path, {"2": "prompt"}) == {"2": "answer 2\u2028"}
+    assert written_answers(tmp_path, {"2": ASKED["2"]}) == {"2": "answer 2\u2028"}
     assert capsys.readouterr().err == ""
     (tmp_path / "answers-2.jsonl").write_text('{"id": "3"}\n')
-    with pytest.raises(ValueError, match=r"answers-2.jsonl, line 1: a text under 'prompt' is expected, there are id"):
-        written_answers(tmp_path, prompts)
+    with pytest.raises(ValueError, match=r"answers-2.jsonl, line 1: a text under 'question_hash' is expected"):
+        written_answers(tmp_path, ASKED)
 
 
 def test_an_answer_to_another_question_of_that_id(tmp_path):
+    """Files of another version, or another folder, may have the same ids, and even ask the same about every picture."""
+    asked, words = item("1", "a", answers=["red"]), benchmark(ANLS())
     part = AnswerPart(tmp_path, 0)
-    part.add(item("1"), "What was it?", "It")
+    part.add(asked, asked_question(words, asked, "What is it?"), "It")
     part.close()
-    with pytest.raises(ValueError, match=r"line 1: '1' was another question then: give another --output"):
-        written_answers(tmp_path, {"1": "What is it?"})
+    others = [
+        (asked, "What was it?"),
+        (item("1", "b", answers=["red"]), "What is it?"),
+        (item("1", "a", answers=["blue"]), "What is it?"),
+    ]
+    for other, prompt in others:
+        with pytest.raises(ValueError, match=r"line 1: '1' was another question then: give another --output"):
+            written_answers(tmp_path, {"1": asked_question(words, other, prompt)})
+        assert questions_hash(words, [other], {"1": prompt}) != questions_hash(words, [asked], {"1": "What is it?"})
+    assert written_answers(tmp_path, {"1": asked_question(words, asked, "What is it?")}) == {"1": "It"}
 
 
 @pytest.mark.parametrize("answers", [[], "red", None])
@@ -147,6 +158,13 @@ def test_items_that_cannot_be_scored_are_named_before_anything_is_asked(answers)
         check_items(benchmark(ANLS()), asked)
     assert is_scored(benchmark(ANLS()), asked)
     assert not is_scored(benchmark(ANLS()), [item("5")])
+
+
+def test_items_that_cannot_be_scored_together_are_told_before_anything_is_asked():
+    asked = [item("1", answer="Yes", subtask="count", picture="a")]
+    pairs = benchmark(Mme(), update={"answers": "answer", "subtasks": "subtask", "pictures": "picture"})
+    with pytest.raises(ValueError, match=r"Mme cannot score these 1 questions together: count: .*\n.*--limit"):
+        check_items(pairs, asked)
 
 
 @pytest.mark.parametrize(("question", "said"), [(None, "a text is expected, not None"), ("\ud800", "half a character")])
@@ -159,7 +177,7 @@ def test_a_full_disk_is_named(tmp_path):
     (tmp_path / "answers-0.jsonl").symlink_to("/dev/full")
     part = AnswerPart(tmp_path, 0)
     with pytest.raises(OSError, match=r"No space left on device: '.*answers-0.jsonl'"):
-        part.add(item("1"), "prompt", "answer")
+        part.add(item("1"), ASKED["1"], "answer")
     part.close()
 
 
@@ -171,11 +189,16 @@ def test_an_answer_that_no_file_can_hold(tmp_path):
 
 def test_llava_answers_there_and_back(tmp_path, capsys):
     answers = {"1": "red", "3": "blue"}
-    write_llava_answers(tmp_path / "a.jsonl", ITEMS, dict.fromkeys("123", "P"), answers, model="m")
+    write_llava_answers(tmp_path / "a.jsonl", ITEMS, dict.fromkeys("123", "<image>\nP"), answers, model="m")
     row = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])
     assert row == {"question_id": "1", "prompt": "P", "text": "red", "answer_id": "1", "model_id": "m", "metadata": {}}
     assert read_answers(tmp_path / "a.jsonl", ITEMS) == answers
-    lines = [json.dumps({"question_id": "image", "text": text}) for text in ("x", "y", "z")]
+    numbered = [replace(each, values={**each.values, "id": int(each.key)}) for each in ITEMS]
+    write_llava_answers(tmp_path / "b.jsonl", numbered, dict.fromkeys("123", "P"), answers, model="m")
+    assert json.loads((tmp_path / "b.jsonl").read_text().splitlines()[1])["question_id"] == 3
+    assert read_answers(tmp_path / "b.jsonl", ITEMS) == answers
+    texts = zip(ITEMS, ("x", "y", "z"), strict=True)
+    lines = [json.dumps({"question_id": "image", "prompt": each.values["question"], "text": x}) for each, x in texts]
     (tmp_path / "by order.jsonl").write_text("\n".join(lines) + "\n")
     assert read_answers(tmp_path / "by order.jsonl", ITEMS) == {"1": "x", "2": "y", "3": "z"}
     assert "their order is taken" in capsys.readouterr().err
@@ -200,6 +223,10 @@ def test_answers_in_another_order_are_refused(tmp_path):
     ("lines", "said"),
     [
         (['{"id": "9", "answer": "x"}'], "line 1: '9' is no question of this benchmark"),
+        # As many lines as questions, one of them misspelt: the others must not change their places.
+        ([f'{{"id": "{key}", "answer": "x"}}' for key in "31B"], "line 3: 'B' is no question"),
+        ([f'{{"question_id": "{key}", "prompt": "P", "text": "x"}}' for key in "31B"], "line 3: 'B' is no question"),
+        ([f'{{"question_id": "{key}", "text": "x"}}' for key in "ABC"], "line 1: 'A' is no question"),
         (['{"id": "1", "answer": "x"}'] * 2, "line 2: '1' is answered twice"),
         (['{"id": "1", "answer": 5}'], "line 1: a text under 'answer' is expected"),
         (["[1]"], "line 1: an object with an answer is expected"),

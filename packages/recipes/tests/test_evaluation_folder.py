@@ -2,15 +2,18 @@
 
 import multiprocessing
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from packages.recipes.tests.test_evaluation import item
 from torch import nn
 
+from recipes.benchmarks.benchmark import Prompt
 from recipes.evaluation.answer_files import AnswerPart
+from recipes.evaluation.asked import Asked
 from recipes.evaluation.folder_lock import locked
-from recipes.evaluation.settings import HASHED, model_hash
+from recipes.evaluation.settings import HASHED, model_hash, template_hash
 
 
 def holds(folder, held, ends):
@@ -41,7 +44,7 @@ def test_answers_are_not_written_into_a_file_that_is_gone(tmp_path, remove):
     folder = tmp_path / "evaluation"
     folder.mkdir()
     part = AnswerPart(folder, 0)
-    part.add(item("1"), "prompt", "answer")
+    part.add(item("1"), Asked("prompt", "hash"), "answer")
     if remove == "folder":
         shutil.rmtree(folder)
     else:
@@ -49,7 +52,7 @@ def test_answers_are_not_written_into_a_file_that_is_gone(tmp_path, remove):
     if remove == "replaced":
         (folder / "answers-0.jsonl").write_text("")
     with pytest.raises(OSError, match="somebody has removed it") as raised:
-        part.add(item("2"), "prompt", "answer")
+        part.add(item("2"), Asked("prompt", "hash"), "answer")
     assert raised.value.filename == str(folder / "answers-0.jsonl")
     part.close()
 
@@ -64,3 +67,13 @@ def test_another_model_has_another_hash():
     with torch.no_grad():
         other[1].weight[1] += 1
     assert model_hash(first) != model_hash(other)
+
+
+def test_the_hash_of_a_template_with_a_picture_in_its_prompt():
+    class Processor:
+        def encode_prompt(self, pictures, turns):
+            assert not pictures and "<image>" not in turns[0].text
+            return SimpleNamespace(input_ids=torch.tensor([len(turns[0].text)]))
+
+    shown, plain = Prompt("<image>\n{question}"), Prompt("\n{question}")
+    assert template_hash(Processor(), shown) == template_hash(Processor(), plain)

@@ -52,7 +52,7 @@ def ask(folder, table, tmp_path_factory):
 
     def asked(name, files, held_back=False):
         found, where = table(name), folder(files)
-        items = items_of(found, where, None)
+        items = items_of(found, where)
         for item in items:
             assert item.where
             for prompt in found.prompts.values():

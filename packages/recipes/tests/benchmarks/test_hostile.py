@@ -38,7 +38,7 @@ def mine(tmp_path):
         (tmp_path / "mine.yaml").write_text(YAML.replace(old, new) if old else YAML + new)
         (tmp_path / "a.jsonl").write_text(json.dumps(ROW | row) + "\n")
         found = benchmark(tmp_path / "mine.yaml")
-        return found, items_of(found, tmp_path, None)
+        return found, items_of(found, tmp_path)
 
     return made
 
@@ -95,7 +95,7 @@ def test_links_in_the_folder_of_the_data_are_followed(tmp_path):
     (tmp_path / "data" / "linked").symlink_to(away)
     new = "files: [linked/../linked/a.jsonl]}}\n    images: [1.png]\n    folders: [linked]"
     (tmp_path / "mine.yaml").write_text(YAML.replace("files: [a.jsonl]}}", new))
-    (item,) = items_of(benchmark(tmp_path / "mine.yaml"), tmp_path / "data", None)
+    (item,) = items_of(benchmark(tmp_path / "mine.yaml"), tmp_path / "data")
     assert (item.key, item.pictures[0].find().name) == ("1", "1.png")
 
 

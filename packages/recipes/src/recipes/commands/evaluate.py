@@ -18,6 +18,7 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
 from recipes.command_line.console import calm, interrupts_end, remark, short_errors
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
+from recipes.evaluation.asked import Asked, asked_question
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
 from recipes.evaluation.folder_lock import locked
 from recipes.evaluation.frames import FRAMES, frame_size, frames_for
@@ -55,9 +56,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
     """Answer, score and write; the folder is `held` meanwhile. Returns how many questions could not be asked."""
     asked = benchmark(options.benchmark, options.allow_import)
-    items = items_of(asked, options.data, options.limit)
+    everything = items_of(asked, options.data)
+    items = everything[: options.limit]
     prompt = _prompt(asked, options)
     prompts = {item.key: asked_text(prompt, item) for item in items}
+    questions = {item.key: asked_question(asked, item, prompts[item.key]) for item in items}
     if is_scored(asked, items):
         check_items(asked, items)
     unusable = Unusable(options.on_bad_sample == "skip")
@@ -69,11 +72,12 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
         if world.first:
             held.enter_context(locked(options.output))
         if options.answers is not None:
-            answers = read_answers(options.answers, items)
+            given = read_answers(options.answers, everything)
+            answers = {key: answer for key, answer in given.items() if key in prompts}
         else:
-            settings, model = _answer(options, asked, prompt, items, prompts, unusable, world)
+            settings, model = _answer(options, asked, prompt, items, questions, unusable, world)
             world.wait()
-            answers = written_answers(options.output, prompts) if world.first else {}
+            answers = written_answers(options.output, questions) if world.first else {}
         left_out = world.total(unusable.number)
     if world.first:  # after the ranks have parted: metrics would wait for the states of the others
         found = Results(options.benchmark.stem, asked, items, prompts, answers, settings, left_out)
@@ -83,7 +87,7 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
     return left_out
 
 
-def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Item]:
+def items_of(asked: Benchmark, data: Path | None) -> list[Item]:
     """The questions of a benchmark.
 
     Raises:
@@ -106,7 +110,7 @@ def items_of(asked: Benchmark, data: Path | None, limit: int | None) -> list[Ite
         raise ValueError(f"{data} has no questions of this benchmark")
     if asked.size is not None and len(items) != asked.size:
         remark(f"{data} holds {len(items)} question{'s' * (len(items) > 1)}, the whole benchmark has {asked.size}")
-    return items[:limit]
+    return items
 
 
 def _find_videos(items: Sequence[Item]) -> None:
@@ -137,13 +141,13 @@ def _answer(
     asked: Benchmark,
     prompt: Prompt,
     items: Sequence[Item],
-    prompts: Mapping[str, str],
+    questions: Mapping[str, Asked],
     unusable: Unusable,
     world: Ranks,
 ) -> tuple[Settings, VisionLanguageModel]:
     """Answer what is not answered yet, and return how, and the model."""
     options.device, options.max_new_tokens = world.device(options.device), prompt.max_new_tokens
-    sizes, text = _first_question(items, prompts, options.frames)
+    sizes, text = _first_question(items, questions, options.frames)
     model = opened(options, sizes, text, batch_size=min(options.batch_size, len(items)))
     frames = frames_for(model.processor.plan, options.frames)
     settings = Settings(
@@ -166,17 +170,17 @@ def _answer(
     answered: frozenset[str] = frozenset()
     if world.first:
         settings.keep(options.output / "settings.json")
-        answered = frozenset(written_answers(options.output, prompts))
+        answered = frozenset(written_answers(options.output, questions))
     answered = world.of_first(answered)
     left = [item for item in items if item.key not in answered]
     how = Asking(prompt, options.temperature, options.batch_size, frames, takes_graphs(model, options))
     mine, total = of_rank(left, world.rank, world.world), len(items)
-    _answer_all(Asker(model, how, unusable), mine, prompts, total, options.output, world)
+    _answer_all(Asker(model, how, unusable), mine, questions, total, options.output, world)
     return settings, model
 
 
 def _first_question(
-    items: Sequence[Item], prompts: Mapping[str, str], frames: int | None
+    items: Sequence[Item], questions: Mapping[str, Asked], frames: int | None
 ) -> tuple[list[Size | list[Size]], str]:
     """The first question whose pictures can be read: their sizes, and those of the video's frames; and its prompt.
 
@@ -189,19 +193,19 @@ def _first_question(
                 sizes.append([frame_size(item.video.find())] * (frames or FRAMES))
         except ValueError:
             continue
-        return sizes, prompts[item.key]
+        return sizes, questions[item.key].prompt
     return [], ""
 
 
 def _answer_all(
-    asker: Asker, items: Sequence[Item], prompts: Mapping[str, str], total: int, output: Path, world: Ranks
+    asker: Asker, items: Sequence[Item], questions: Mapping[str, Asked], total: int, output: Path, world: Ranks
 ) -> None:
     part = AnswerPart(output, world.rank)
     line = CountedLine("answered", total, done=total - len(items), shows=world.first)
     try:
         with interruptible() as check:
             for item, text in asker.answers(items):
-                part.add(item, prompts[item.key], text)
+                part.add(item, questions[item.key], text)
                 line.add()
                 check()
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import Any
 from recipes.reading.json_value import read_object
 
 SCORES = "scores.json"
-MUST_AGREE = ("prompt_hash", "metric", "items")
+MUST_AGREE = ("prompt_hash", "metric", "items", "questions_hash")
 """What makes scores incomparable if it differs."""
 TOLD = ("preprocessing_hash", "template_hash", "temperature", "frames", "quantize", "prompts")
 """Settings that are told if they differ."""

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foveal.core import whole_file
+from foveal.models.prompts.templates import PLACEHOLDER
 from recipes.answering.growing_file import lines_of, remove_cut
 from recipes.benchmarks.item import Item
+from recipes.evaluation.asked import Asked
 
 PART = "answers-{rank}.jsonl"
 PARTS = PART.format(rank="*")
@@ -31,14 +33,15 @@ class AnswerPart:
     def __init__(self, folder: Path, rank: int) -> None:
         self._stream = (folder / PART.format(rank=rank)).open("a", encoding="utf-8")
 
-    def add(self, item: Item, prompt: str, answer: str) -> None:
+    def add(self, item: Item, asked: Asked, answer: str) -> None:
         """Write an answer.
 
         Raises:
             OSError: naming the file, such as when its disk is full, or somebody has removed the file.
         """
         self._check_there()
-        line = json.dumps({"id": item.key, "prompt": prompt, "answer": answer}, ensure_ascii=False)
+        row = {"id": item.key, "prompt": asked.prompt, "question_hash": asked.hash, "answer": answer}
+        line = json.dumps(row, ensure_ascii=False)
         try:
             print(line, file=self._stream, flush=True)
         except OSError as error:
@@ -57,28 +60,28 @@ class AnswerPart:
             self._stream.close()
 
 
-def written_answers(folder: Path, prompts: Mapping[str, str]) -> dict[str, str]:
+def written_answers(folder: Path, asked: Mapping[str, Asked]) -> dict[str, str]:
     """The answers of all ranks so far; incomplete last lines, left by killed processes, are removed.
 
     Args:
         folder: of the evaluation.
-        prompts: text of each prompt, by key.
+        asked: the questions, by key.
 
     Returns:
-        Answers to these prompts, by key; those to other questions are left out, as when fewer are asked now.
+        Answers to these questions, by key; those to other questions are left out, as when fewer are asked now.
 
     Raises:
-        ValueError: naming the line that is something else than an answer, or an answer to another prompt of that key.
+        ValueError: naming the line that is something else than an answer, or an answer to another question of that key.
         OSError: if a file cannot be read.
     """
     found: dict[str, str] = {}
     for path in sorted(folder.glob(PARTS)):
         lines, cut = lines_of(path)
         for where, record in _records(path, lines):
-            key, prompt, answer = (_text(record, name, where) for name in ("id", "prompt", "answer"))
-            if key in prompts and prompt != prompts[key]:
+            key, question, answer = (_text(record, name, where) for name in ("id", "question_hash", "answer"))
+            if key in asked and question != asked[key].hash:
                 raise ValueError(f"{where}: {key!r:.80} was another question then: give another --output")
-            if key in prompts:
+            if key in asked:
                 found[key] = answer
         remove_cut(path, cut)
     return found
@@ -88,8 +91,8 @@ def read_answers(path: Path, items: Sequence[Item]) -> dict[str, str]:
     """Answers that somebody has written, to be scored.
 
     Args:
-        path: JSON lines: ours (`id`, `answer`), or LLaVA's (`question_id`, `text`). Where LLaVA's ids are not those of
-            the questions, but there is one line for each of them, their order counts; each `prompt` must then hold its
+        path: JSON lines: ours (`id`, `answer`), or LLaVA's (`question_id`, `text`). Where none of LLaVA's ids is that
+            of a question, but there is one line for each of them, their order counts; each `prompt` must then hold its
             question, without regard to case.
         items: the questions.
 
@@ -101,31 +104,44 @@ def read_answers(path: Path, items: Sequence[Item]) -> dict[str, str]:
         OSError: if the file cannot be read.
     """
     keys = {item.key for item in items}
-    rows, prompts = [], []
+    rows = []
     for where, record in _records(path, path.read_bytes().splitlines()):
-        prompts.append(record.get("prompt"))
         if "question_id" in record:
-            rows.append((where, str(record["question_id"]), _text(record, "text", where)))
+            rows.append(_Given(where, str(record["question_id"]), _text(record, "text", where), record.get("prompt")))
         else:
-            rows.append((where, _text(record, "id", where), _text(record, "answer", where)))
-    named = [key for _, key, _ in rows]
-    if len(rows) == len(items) and (len(set(named)) < len(named) or not keys.issuperset(named)):
-        for item, (where, _, _), prompt in zip(items, rows, prompts, strict=True):
-            question = str(item.values.get("question", "")).strip()
-            if isinstance(prompt, str) and question.lower() not in prompt.lower():
-                raise ValueError(
-                    f"{where}: its id is that of no question, and its prompt, {prompt!r:.80},\n"
-                    f"is not about {question!r:.80}: answers must be in the order of the questions ({item.where})"
-                )
+            rows.append(_Given(where, _text(record, "id", where), _text(record, "answer", where)))
+    prompted = all(isinstance(row.prompt, str) for row in rows)
+    if len(rows) == len(items) and prompted and keys.isdisjoint(row.key for row in rows):
+        found = dict(_in_order(rows, items))
         sys.stderr.write(f"{path}: its ids are not those of the questions; their order is taken\n")
-        return {item.key: text for item, (_, _, text) in zip(items, rows, strict=True)}
-    found: dict[str, str] = {}
-    for where, key, text in rows:
-        if key not in keys or key in found:
-            said = "is answered twice" if key in found else f"is no question of this benchmark ({len(keys)} questions)"
-            raise ValueError(f"{where}: {key!r:.80} {said}")
-        found[key] = text
+        return found
+    found = {}
+    for row in rows:
+        if row.key not in keys or row.key in found:
+            known = f"is no question of this benchmark ({len(keys)} questions)"
+            raise ValueError(f"{row.where}: {row.key!r:.80} {'is answered twice' if row.key in found else known}")
+        found[row.key] = row.answer
     return found
+
+
+class _Given(NamedTuple):
+    """A line of answers that somebody has written."""
+
+    where: str
+    key: str
+    answer: str
+    prompt: Any = None
+
+
+def _in_order(rows: Sequence[_Given], items: Sequence[Item]) -> Iterator[tuple[str, str]]:
+    for item, row in zip(items, rows, strict=True):
+        question = str(item.values.get("question", "")).strip()
+        if not question or question.lower() not in row.prompt.lower():
+            raise ValueError(
+                f"{row.where}: its id is that of no question, and its prompt, {row.prompt!r:.80},\n"
+                f"is not about {question!r:.80}: answers must be in the order of the questions ({item.where})"
+            )
+        yield item.key, row.answer
 
 
 def write_llava_answers(
@@ -147,9 +163,16 @@ def write_llava_answers(
     with whole_file(path) as file, file.open("w", encoding="utf-8") as stream:
         for item in items:
             if item.key in answers:
-                row: dict[str, Any] = {"question_id": item.key, "prompt": prompts[item.key], "text": answers[item.key]}
+                prompt = prompts[item.key].removeprefix(f"{PLACEHOLDER}\n")
+                row: dict[str, Any] = {"question_id": _id(item), "prompt": prompt, "text": answers[item.key]}
                 row |= {"answer_id": item.key, "model_id": model, "metadata": {}}
                 print(json.dumps(row, ensure_ascii=False), file=stream)
+
+
+def _id(item: Item) -> Any:
+    """The id as the benchmark's file has it, maybe a number: LLaVA's scripts look up either kind."""
+    written = item.values.get("id")
+    return written if str(written) == item.key else item.key
 
 
 def _records(path: Path, lines: Sequence[bytes]) -> Iterator[tuple[str, Mapping[str, Any]]]:

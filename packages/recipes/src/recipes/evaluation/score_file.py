@@ -10,6 +10,7 @@ from typing import Any
 from torchmetrics import Metric
 
 from foveal.core import whole_file
+from recipes.evaluation.asked import questions_hash
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
 from recipes.evaluation.settings import versions
@@ -32,6 +33,7 @@ def write_scores(path: Path, results: Results, scores: Scores) -> None:
         "benchmark": results.name,
         "split": results.benchmark.split,
         "items": len(scores.single),
+        "questions_hash": questions_hash(results.benchmark, results.items, results.prompts),
         "missing": scores.missing,
         "unparsed": scores.unparsed,
         "could_not_be_asked": results.left_out,

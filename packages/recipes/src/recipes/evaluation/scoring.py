@@ -61,12 +61,14 @@ def scores_of(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str,
 
 
 def check_items(benchmark: Benchmark, items: Sequence[Item]) -> None:
-    """Check that all items can be scored, before a model is asked for hours.
+    """Check that all items can be scored, each and together, before a model is asked for hours.
 
     Raises:
-        ValueError: naming the item, if it lacks a value that the metric wants, or the metric cannot use it.
+        ValueError: naming the item, if it lacks a value that the metric wants, or the metric cannot use it; or if the
+            metric cannot score these items together, such as one question of a pair.
+        ImportError: naming the extra that the metric needs.
     """
-    metric = deepcopy(benchmark.metric)
+    metric = _new(benchmark)
     for item in items:
         try:
             _add(metric, benchmark, [item], {})
@@ -74,6 +76,13 @@ def check_items(benchmark: Benchmark, items: Sequence[Item]) -> None:
             raise ValueError(f"{item.where}: {error}") from error
         except TypeError as error:  # other arguments, or no missing answers
             raise ValueError(f"{item.where}: {type(metric).__name__} cannot score it ({error})") from error
+    try:
+        _computed(metric)
+    except ValueError as error:
+        raise ValueError(
+            f"{type(metric).__name__} cannot score these {len(items)} questions together: {error}\n"
+            "some may be missing, or --limit has left them out"
+        ) from error
 
 
 def is_scored(benchmark: Benchmark, items: Sequence[Item]) -> bool:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from foveal.core import Size, whole_file
 from foveal.models import Processor, Turn, VisionLanguageModel
+from foveal.models.prompts.templates import PLACEHOLDER
 from foveal.models.views.cut_views import views_of
 from recipes.benchmarks.benchmark import Prompt, Prompts
 from recipes.reading.json_value import read_object
@@ -93,12 +94,13 @@ def versions() -> dict[str, str]:
 
 def prompt_hash(prompt: Prompt) -> str:
     """A hash of what the benchmark decides: two scores with different ones are not comparable."""
-    return _hash([prompt.text, prompt.max_new_tokens, tuple(prompt.stop)])
+    return hash_of([prompt.text, prompt.max_new_tokens, tuple(prompt.stop)])
 
 
 def template_hash(processor: Processor, prompt: Prompt) -> str:
     """A hash of the prompt with template and system text around it, as the model's ids."""
-    return _hash(processor.encode_prompt([], [Turn("user", prompt.text)]).input_ids.tolist())
+    text = prompt.text.replace(PLACEHOLDER, "")  # there is no picture here
+    return hash_of(processor.encode_prompt([], [Turn("user", text)]).input_ids.tolist())
 
 
 def preprocessing_hash(processor: Processor) -> str:
@@ -111,10 +113,10 @@ def preprocessing_hash(processor: Processor) -> str:
         picture = Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
         try:
             views = [view.numpy().tobytes() for view in views_of(processor.plan, picture, size)]
-            seen.append([_hash(views), processor.picture_ids(size)])
+            seen.append([hash_of(views), processor.picture_ids(size)])
         except ValueError as error:  # a plan may take no picture of that shape
             seen.append(str(error))
-    return _hash(seen)
+    return hash_of(seen)
 
 
 @torch.inference_mode()
@@ -125,9 +127,10 @@ def model_hash(model: VisionLanguageModel) -> str:
         if isinstance(weight, torch.Tensor):  # a quantised part may also have texts
             values = weight.reshape(-1)
             chosen = values[:: max(len(values) // HASHED, 1)].contiguous().cpu()
-            seen.append([name, list(weight.shape), _hash(chosen.view(torch.uint8).numpy().tobytes())])
-    return _hash(seen)
+            seen.append([name, list(weight.shape), hash_of(chosen.view(torch.uint8).numpy().tobytes())])
+    return hash_of(seen)
 
 
-def _hash(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """A short hash of a value's `repr`."""
     return blake2b(repr(value).encode(), digest_size=8).hexdigest()

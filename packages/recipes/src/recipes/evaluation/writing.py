@@ -31,6 +31,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
     Raises:
         ValueError: if another process is writing a file.
         OSError: if a file cannot be written.
+        ImportError: naming the extra that the submission needs; all else is written.
     """
     benchmark, items = results.benchmark, results.items
     paths = {"predictions": folder / "predictions.jsonl", "in LLaVA's format": folder / "answers_llava.jsonl"}
@@ -39,9 +40,6 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
         file.write_text("".join(_lines(results, single)), encoding="utf-8")
     model = "" if results.settings is None else results.settings.checkpoint
     write_llava_answers(paths["in LLaVA's format"], items, results.prompts, results.answers, model=model)
-    if benchmark.submission is not None:
-        paths["for the server"] = folder / benchmark.submission.file
-        benchmark.submission.write(items, [results.answers.get(item.key) for item in items], paths["for the server"])
     paths["page"] = folder / "report.html"
     show(results, scores, looked, paths["page"])
     if scores is None:
@@ -50,6 +48,10 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
         paths["scores"] = folder / SCORES
         write_scores(paths["scores"], results, scores)
         _print(results, scores)
+    # Last: it may need a library that is not there, and nothing else should be missing then.
+    if benchmark.submission is not None:
+        paths["for the server"] = folder / benchmark.submission.file
+        benchmark.submission.write(items, [results.answers.get(item.key) for item in items], paths["for the server"])
     for name, path in paths.items():
         print(f"{name}: {path}")
 
