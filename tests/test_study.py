@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from jsonargparse import ArgumentParser
-from tools.study import table, train
+from tools.study import results, table, train
 from tools.study.__main__ import main
 from tools.study.arms import ARMS, BASELINE, COMPRESSION, CONFIGURATIONS, DETAIL, shared_data
 from tools.study.chart import draw_chart
@@ -69,7 +69,7 @@ def fitting(monkeypatch):
     """Instead of training, a process that writes validations after a moment; `fails`: stages that end with code 1."""
     fails, started = set(), []
 
-    def command(study, folder, stage, seed):
+    def command(study, arm, stage, seed):
         started.append((seed, stage.name))
         text = VALIDATION.format(stage.steps(8) - 1, 0.5 + seed / 4)
         code = f"import pathlib; run = pathlib.Path({stage.name!r}); (run / 'checkpoint').mkdir(parents=True); "
@@ -108,17 +108,36 @@ def test_a_run_without_its_last_validation_fails(tmp_path, fitting):
 def test_a_run_without_a_state_starts_anew(tmp_path):
     study = Study(tmp_path, 100)
     vocabulary, last = ARMS["vary"].stages
-    left = tmp_path / "vary" / "config.yaml"
-    left.parent.mkdir()
+    left = tmp_path / "seed-7" / "vary" / "config.yaml"
+    left.parent.mkdir(parents=True)
     left.touch()
-    words = train.command(study, tmp_path, last, 7)
+    words = train.command(study, ARMS["vary"], last, 7)
     assert not left.exists()
     assert {"--seed_everything=7", "--data.seed=7", "--data.pages=1600"} <= set(words)
-    state = tmp_path / "vary_vocabulary/states/step-00000004"
+    state = tmp_path / "seed-7/vary_vocabulary/states/step-00000004"
     state.mkdir(parents=True)
     (state / "state.json").touch()
-    assert train.command(study, tmp_path, vocabulary, 7)[-2:] == ["--ckpt_path", "last"]
+    words = train.command(study, ARMS["vary"], vocabulary, 7)
+    # Pages that the last stage does not see again.
+    assert "--data.seed=1007" in words
+    assert words[-2:] == ["--ckpt_path", "last"]
     assert state.exists()
+
+
+def test_a_run_that_began_with_another_configuration(tmp_path, fitting, monkeypatch):
+    _, started = fitting
+    study = Study(tmp_path, 8)
+    train.train(study, ["vary"], [0], jobs=1)
+    monkeypatch.setattr(results, "stage_digest", lambda stage: "other")
+    with pytest.raises(ValueError, match=r"vary_vocabulary began with another configuration .* remove it to train it"):
+        study.finish(0, "vary", tmp_path / "seed-0" / "vary", 4)
+    (tmp_path / "seed-0" / "vary.json").unlink()
+    started.clear()
+    with pytest.raises(ValueError, match=r"vary_vocabulary began with another configuration"):
+        train.train(study, ["vary"], [0], jobs=1)
+    assert started == []
+    train.train(study, ["vary"], [1], jobs=1)
+    assert started == [(1, "vary_vocabulary"), (1, "vary")]
 
 
 def test_other_steps_are_refused(tmp_path):
@@ -130,7 +149,7 @@ def test_other_steps_are_refused(tmp_path):
         steps_of(tmp_path / "new", 8)
 
 
-COST = Cost(64, 0, 163.25)
+COST = Cost(64, 0, 163.25, 921.25, 18.6)
 ELSEWHERE = Finished(COST, [Score(4, 0.25, 0.125), Score(8, 0.5, 0.25)])
 
 
@@ -200,7 +219,7 @@ def test_reports_come_together_from_several_places(tmp_path, fitting, monkeypatc
     monkeypatch.setattr(table, "cost_of", counted)
     monkeypatch.setattr(sys, "argv", ["study", "--output", str(tmp_path / "nothing"), "--docs", str(docs), "--report"])
     assert main() == 0
-    assert "| LLaVA-1.5 | 64 | 163 | 0.250 ± 0.000 | 0.625 ± 0.177 |" in (docs / "study.md").read_text()
+    assert "| LLaVA-1.5 | 64 | 163 | 921, 19 | 0.250 ± 0.000 | 0.625 ± 0.177 |" in (docs / "study.md").read_text()
     assert not (tmp_path / "nothing").exists()
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--steps", "9"])
     with pytest.raises(SystemExit, match="2"):
@@ -234,9 +253,10 @@ def test_the_table(tmp_path, fitting, monkeypatch):
     arms = ["llava", "deco", "uhd"]
     written = table.section(table.rows_of(study, arms, [0, 1]), study.steps, arms, [0, 1])
     lines = written.splitlines()
-    assert f"| LLaVA-1.5 | 64 | 163 | 0.250 | 0.500 |  | {ARMS[BASELINE].claim} |" in lines
+    assert f"| LLaVA-1.5 | 64 | 163 | 921, 19 | 0.250 | 0.500 |  | {ARMS[BASELINE].claim} |" in lines
     # Only seed 0 has both.
-    assert f"| averaging (DeCo) | 64 | 163 | 0.250 ± 0.000 | 0.625 ± 0.177 | +0.000 | {ARMS['deco'].claim} |" in lines
+    scores = "0.250 ± 0.000 | 0.625 ± 0.177 | +0.000"
+    assert f"| averaging (DeCo) | 64 | 163 | 921, 19 | {scores} | {ARMS['deco'].claim} |" in lines
     assert "Not finished: LLaVA-1.5 (seed 1); LLaVA-UHD (seed 0, seed 1)." in lines
     page = table.with_section("# Study\n\nWhy.\n", written)
     assert page.startswith("# Study\n\nWhy.\n\n## Results\n")
@@ -268,5 +288,5 @@ def test_stopped_and_continued_as_typed(tmp_path):
     assert all(Study(tmp_path / "out", 60).scores(0, name)[-1].step == 60 for name in ("llava", "deco"))
     (tmp_path / "study.md").write_text("# Study\n")
     subprocess.run([*words, "--report"], cwd=tmp_path, env=environment, check=True)
-    assert "| averaging (DeCo) | 16 | 105 |" in (tmp_path / "study.md").read_text()
+    assert "| averaging (DeCo) | 16 | 105 | 923, 19 |" in (tmp_path / "study.md").read_text()
     assert (tmp_path / "study.png").exists()

@@ -13,7 +13,7 @@ from typing import Any
 
 from foveal.core import whole_file
 from recipes.command_line.configurations import merged
-from tools.study.arms import ARMS, Arm
+from tools.study.arms import ARMS, Arm, Stage
 
 RECORD = "study.json"
 Run = tuple[int, str]
@@ -43,11 +43,15 @@ class Cost:
         visual: visual tokens in the prompt.
         stacked: visual tokens that are added in layers.
         mflop: operations of a prefill, in millions.
+        parameters: of the whole model, in thousands.
+        connector: those of the connector.
     """
 
     visual: float
     stacked: float
     mflop: float
+    parameters: float
+    connector: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,15 @@ class Finished:
 @cache
 def digest(arm: Arm) -> str:
     """Digest of the configurations of an arm."""
-    found = [merged(str(stage.configuration)) for stage in arm.stages]
+    return _digest([merged(str(stage.configuration)) for stage in arm.stages])
+
+
+def stage_digest(stage: Stage) -> str:
+    """Digest of the configuration of a stage, as it is now."""
+    return _digest(merged(str(stage.configuration)))
+
+
+def _digest(found: Any) -> str:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 OUTPUT/study.json             the number of steps
 OUTPUT/seed-0/deco/           a run of `recipes.fit`
 OUTPUT/seed-0/deco.log        what it printed
+OUTPUT/seed-0/deco.digest     a digest of the configuration with which it began
 OUTPUT/seed-0/deco.json       its scores and a digest of its configurations; exists once the arm is finished
 """
 
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from foveal.core import whole_file
 from recipes.run.rows import METRICS, read_rows
-from tools.study.arms import ARMS
-from tools.study.record import Finished, Run, Score, digest
+from tools.study.arms import ARMS, Stage
+from tools.study.record import Finished, Run, Score, digest, stage_digest
 
 MANIFEST = "study.json"
 
@@ -55,19 +56,42 @@ class Study:
         elsewhere = self.recorded.get((seed, arm))
         return None if elsewhere is None else elsewhere.scores
 
+    def begin(self, seed: int, stage: Stage) -> None:
+        """Note the configuration with which a stage begins, or check that one which has begun had that of today.
+
+        Raises:
+            ValueError: if it had another one.
+        """
+        folder, today = self.folder(seed), stage_digest(stage)
+        path = folder / f"{stage.name}.digest"
+        if (folder / stage.name).exists() and (not path.is_file() or path.read_text(encoding="utf-8") != today):
+            raise ValueError(
+                f"{folder / stage.name} began with another configuration than today's: use another --output, or remove "
+                "it to train it anew"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(today, encoding="utf-8")
+
     def finish(self, seed: int, arm: str, run: Path, steps: int) -> list[Score]:
         """Record the validations of a run that has ended after `steps` steps, and return them.
 
         Raises:
-            ValueError: if the run has no validation after its last step.
+            ValueError: if the run has no validation after its last step, or a configuration has changed meanwhile.
         """
-        rows = [row for row in read_rows(run / METRICS)[1] if row.get("val/anls")]
-        found = [Score(int(row["step"]) + 1, float(row["val/anls"]), float(row["val/exact"])) for row in rows]
+        for stage in ARMS[arm].stages:
+            self.begin(seed, stage)
+        found = validations(run)
         if not found or found[-1].step != steps:
             raise ValueError(f"{run} has no validation after step {steps}: remove it, and the study trains it anew")
         content = {"configurations": digest(ARMS[arm]), "scores": [asdict(each) for each in found]}
         _replace(self.folder(seed) / f"{arm}.json", content)
         return found
+
+
+def validations(run: Path) -> list[Score]:
+    """The validations of a run."""
+    rows = [row for row in read_rows(run / METRICS)[1] if row.get("val/anls")]
+    return [Score(int(row["step"]) + 1, float(row["val/anls"]), float(row["val/exact"])) for row in rows]
 
 
 def steps_of(output: Path, given: int | None) -> int | None:

@@ -64,8 +64,9 @@ def section(rows: dict[str, Row], steps: int, arms: Sequence[str], seeds: Sequen
         if not asked.keys() & rows.keys():
             continue
         lines += [f"**{question}**", ""]
-        lines += ["| | visual tokens | MFLOP | ANLS halfway | ANLS | against LLaVA-1.5 | what papers report |"]
-        lines += ["|---|---|---|---|---|---|---|"]
+        columns = ["", "visual tokens", "MFLOP", "1000 parameters, of the connector", "ANLS halfway", "ANLS"]
+        columns += ["against LLaVA-1.5", "what papers report"]
+        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         lines += [_line(rows[name], rows.get(BASELINE)) for name in asked if name in rows]
         lines.append("")
     missing = [
@@ -100,7 +101,7 @@ def _line(row: Row, baseline: Row | None) -> str:
 
 def _cells(cost: Cost) -> str:
     stacked = f" + {cost.stacked:.0f} stacked" if cost.stacked else ""
-    return f"{cost.visual:.0f}{stacked} | {cost.mflop:.0f}"
+    return f"{cost.visual:.0f}{stacked} | {cost.mflop:.0f} | {cost.parameters:.0f}, {cost.connector:.0f}"
 
 
 def spread(values: Sequence[float], *, sign: str = "") -> str:
@@ -134,4 +135,6 @@ def cost_of(study: Study, name: str) -> Cost:
         model = load(checkpoint).requires_grad_(False)
     found = [cost(model, [Size.of(size)], text=TEXT) for size in shared_data()["settings"]["sizes"]]
     visual, stacked = (mean(values) for values in ([each.visual for each in found], [each.stacked for each in found]))
-    return Cost(visual, stacked, round(mean(each.flops.total for each in found) / 1e6, 1))
+    parts = found[0].parameters
+    parameters, connector = (round(count / 1e3, 1) for count in (parts.total, parts.connector))
+    return Cost(visual, stacked, round(mean(each.flops.total for each in found) / 1e6, 1), parameters, connector)

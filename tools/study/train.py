@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import FrameType
 
 from recipes.states import newest_state
 from tools.study.arms import ARMS, Arm, Stage, shared_data
-from tools.study.results import Study
+from tools.study.results import Study, validations
+
+EARLIER = 1000
+"""Added to the seed of the pages for every stage that follows; above all seeds that are used."""
 
 
 class Training:
@@ -26,6 +28,7 @@ class Training:
 
     Raises:
         OSError: if the log cannot be written.
+        ValueError: if a stage began with another configuration than today's.
     """
 
     def __init__(self, study: Study, seed: int, name: str, threads: int) -> None:
@@ -34,6 +37,8 @@ class Training:
         self.folder = study.folder(seed)
         self.log = self.folder / f"{name}.log"
         *before, last = self.arm.stages
+        for stage in self.arm.stages:
+            study.begin(seed, stage)
         missing = (stage for stage in before if not (self.folder / stage.name / "checkpoint").is_dir())
         self._left: Iterator[Stage] = iter([*missing, last])
         self._process = self._start(next(self._left))
@@ -52,15 +57,16 @@ class Training:
             self._process = self._start(following)
         return code
 
-    def finish(self) -> float:
-        """Record the scores after exit code 0; returns ANLS at the end.
+    def finish(self) -> str:
+        """Record the scores after exit code 0; returns ANLS at the end, in words, with that of earlier stages.
 
         Raises:
-            ValueError: if there is no validation after the last step.
+            ValueError: if there is no validation after the last step, or a configuration has changed meanwhile.
         """
-        last = self.arm.stages[-1]
+        *before, last = self.arm.stages
         scores = self.study.finish(self.seed, self.name, self.folder / last.name, last.steps(self.study.steps))
-        return scores[-1].anls
+        said = [f"{stage.name} alone {validations(self.folder / stage.name)[-1].anls:.3f}" for stage in before]
+        return ", ".join([f"ANLS {scores[-1].anls:.3f}", *said])
 
     def stop(self) -> None:
         """Ask the process to write a state and to end."""
@@ -81,7 +87,7 @@ class Training:
         with self.log.open("ab") as log:
             # In its own session, so that Ctrl-C reaches it once: through `stop`.
             return subprocess.Popen(
-                command(self.study, self.folder, stage, self.seed),
+                command(self.study, self.arm, stage, self.seed),
                 cwd=self.folder,
                 env=environment,
                 stdout=log,
@@ -90,15 +96,17 @@ class Training:
             )
 
 
-def command(study: Study, folder: Path, stage: Stage, seed: int) -> list[str]:
+def command(study: Study, arm: Arm, stage: Stage, seed: int) -> list[str]:
     """The command of a stage, which resumes from its newest state; a run without a state is removed and starts anew."""
-    run, pages = folder / stage.name, shared_data()["batch_size"] * stage.steps(study.steps)
+    run, pages = study.folder(seed) / stage.name, shared_data()["batch_size"] * stage.steps(study.steps)
+    # The last stage is measured on the pages of the other arms; earlier ones learn from pages that it does not repeat.
+    pages_seed = seed + EARLIER * (len(arm.stages) - 1 - arm.stages.index(stage))
     resumed = ["--ckpt_path", "last"] if newest_state(run / "states") is not None else []
     if run.exists() and not resumed:
         shutil.rmtree(run)
     return [
         *(sys.executable, "-m", "recipes.fit", "--config", str(stage.configuration), "--run", stage.name),
-        *(f"--seed_everything={seed}", f"--data.seed={seed}", f"--data.pages={pages}"),
+        *(f"--seed_everything={seed}", f"--data.seed={pages_seed}", f"--data.pages={pages}"),
         *("--trainer.enable_progress_bar=false", *resumed),
     ]
 
@@ -144,7 +152,7 @@ def train(study: Study, arms: Iterable[str], seeds: Iterable[int], *, jobs: int)
 def _told(training: Training, code: int) -> str:
     """The score of a run that has ended, which is recorded, or what went wrong."""
     try:
-        found = f"exit code {code}, see {training.log}" if code else f"ANLS {training.finish():.3f}"
+        found = f"exit code {code}, see {training.log}" if code else training.finish()
     except ValueError as error:
         found = str(error)
     return f"{training.title}: {found}"
