@@ -38,7 +38,7 @@ def test_they_are_left_out_and_counted_in_training_and_validation(fit, data, cap
     assert seen(data) == {f"{epoch} {key}": 1 for epoch in range(2) for key in "abc"}
     log = (data / "run/run.log").read_text()
     assert "left out: train.json, record 6 (id missing), image: there is no file" in log
-    assert "left out of train.json: cut: " in log
+    assert "left out of train.json: record 2 (id cut): " in log
     assert "left out: train.json, record 3 (id long): the sample has" in log
     assert "left out 3 of 6 samples of train.json; run.log names each" in log
     assert "left out 1 of 5 samples of train.json" in log  # of the validation, which does not see the long answer

@@ -98,7 +98,7 @@ def test_what_is_left_out_leaves_a_hole(fit, data):
     damaged.write_bytes(damaged.with_suffix(".jpg").read_bytes()[:-300])
     assert fit(*ROWS, *SEEN, "--data.on_bad_sample=skip", "--data.max_bad=0.2") == 0
     assert seen(data) == once(but=(4,))
-    assert "left out of train.json: record 4: " in (data / "run/run.log").read_text()
+    assert "left out of train.json: record 5 (id record 4): " in (data / "run/run.log").read_text()
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_bad_pictures_are_raised_or_left_out(tmp_path, processor):
     batch = SampleCollator(processor)([skipping[0], skipping[1]])
     assert batch.keys == ("g",)
     (message,) = batch.left_out
-    assert message.startswith(f"b: {bad}: damaged")
+    assert message.startswith(f"{tmp_path}/data.json, record 2 (id b): {bad}: damaged")
     with pytest.raises(ValueError, match=r"b: .*bad\.jpg: damaged"):
         RecordQuestions(records)[1]
     asked = RecordQuestions(records, policy=SKIP)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from foveal.core import Size
 from recipes.data.bad_samples import BadSamples
+from recipes.data.dataset import RecordDataset
 from recipes.data.index import open_records as opening
 from recipes.data.index.build import build_index
 from recipes.data.index.open_records import open_records
@@ -105,8 +106,11 @@ def test_pictures_of_another_file_are_not_taken_for_those_that_were_indexed(tmp_
     before = records.images(0)
     write("blue", "red")
     monkeypatch.setattr("recipes.data.index.stored.BETWEEN_CHECKS", 0.0)
-    with pytest.raises(ValueError, match=r"a\.tar was changed after it was indexed: start the run again"):
+    with pytest.raises(OSError, match=r"a\.tar was changed after it was indexed: start the run again"):
         records.images(0)
+    skipping = RecordDataset(records, None, policy=BadSamples("skip"))
+    with pytest.raises(OSError, match="was changed after it was indexed"):
+        skipping[0]
     assert open_records(path).images(1) == before
 
 

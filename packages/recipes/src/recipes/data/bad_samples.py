@@ -109,7 +109,7 @@ class LeftOutCount:
             self._epoch, self._found = epoch, set()
         for message in messages:
             if message not in self._logged:
-                logger.warning("left out of %s: %s", self.source, message)
+                logger.warning("left out of %s: %s", self.source, message.removeprefix(f"{self.source}, "))
         self._logged.update(messages)
         self._found.update(messages)
         return len(self._found)

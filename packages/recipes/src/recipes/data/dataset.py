@@ -101,7 +101,7 @@ class RecordDataset(Dataset[Sample | LeftOut]):
         except ValueError as error:
             if not self.policy.skips:
                 raise
-            return LeftOut(str(error))
+            return LeftOut(_located(self.records, index, error))
 
 
 class RecordQuestions(Dataset[EvalItem | LeftOut]):
@@ -140,7 +140,7 @@ class RecordQuestions(Dataset[EvalItem | LeftOut]):
         except ValueError as error:
             if not self.policy.skips:
                 raise
-            return LeftOut(str(error))
+            return LeftOut(_located(self.records, number, error))
 
 
 class PageDataset(Dataset[Sample]):
@@ -230,6 +230,13 @@ class QuestionCollator:
         except ValueError as error:
             return LeftOut(str(error) if item.counted else "")
         return item
+
+
+def _located(records: Records, number: int, error: ValueError) -> str:
+    """The error with the record's location, since two records may have one id."""
+    where, message = records.location(number), str(error)
+    key = where.rpartition(" (id ")[2].removesuffix(")")  # the location itself if there is no id
+    return f"{where}: {message.removeprefix(f'{key}: ')}"
 
 
 def pictures_of(record: Record, read: Callable[[Source], Any] = read_picture) -> list[Any]:

@@ -30,6 +30,10 @@ ARRAYS = {
 }
 
 
+class ChangedError(OSError):
+    """A data file was changed while it is in use: no sample of it can be trusted, so it is no bad sample to leave out."""
+
+
 class IndexedRecords(Records):
     """The conversations of one file, from its index.
 
@@ -133,14 +137,14 @@ class IndexedRecords(Records):
         """Check now and then that the files which hold pictures are those that were indexed.
 
         Raises:
-            ValueError: if one was changed: its pictures would be others, with the texts of before.
+            ChangedError: if one was changed: its pictures would be others, with the texts of before.
         """
         if time.monotonic() - self._checked_at < BETWEEN_CHECKS:
             return
         for name, size, changed, *_ in self.about["files"]:
             found = os.stat(name)
             if (found.st_size, found.st_mtime_ns) != (size, changed):
-                raise ValueError(f"{name} was changed after it was indexed: start the run again")
+                raise ChangedError(f"{name} was changed after it was indexed: start the run again")
         self._checked_at = time.monotonic()
 
     def _stored(self, number: int) -> list[Any]:
