@@ -66,6 +66,26 @@ def test_bit_equal(fit, tmp_path, capsys, options):
     assert weights(whole) == before
 
 
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("--trainer.check_val_every_n_epoch=2",), marks=pytest.mark.slow)]
+)
+def test_bit_equal_where_epochs_are_cut_short(fit, tmp_path, options):
+    """Also from a state at the end of an epoch whose validation has not been, or is due after the next one only."""
+    several = (*SMALL, "--data.pages=9", "--trainer.limit_train_batches=2", *options, *EACH)
+    assert fit(*several, "--run=whole") == 0
+    whole = tmp_path / "whole"
+    for state in sorted((whole / "states").iterdir())[1:4]:
+        rewrite_manifest(state, {"validated": False})
+        run = f"again {state.name}"
+        assert fit(*several, f"--run={run}", "--ckpt_path", state) == 0
+        assert weights(tmp_path / run) == weights(whole)
+        rates, expected = (
+            [(row["step"], row["train/loss"]) for row in curve(each) if "train/loss" in row]
+            for each in (tmp_path / run, whole)
+        )
+        assert rates == expected
+
+
 def test_a_resumed_run_goes_on_in_its_folder(fit, tmp_path):
     several = (*SMALL, *SEEN, "--data.pages=8", "--trainer.callbacks.stop_at=[2]")
     assert fit(*several) == 143

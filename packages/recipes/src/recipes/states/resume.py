@@ -75,7 +75,9 @@ def set_progress(trainer: pl.Trainer, step: int, data: ConversationData, *, vali
     assert steps_expected
     assert data.batches is not None
     assert data.position is not None
-    begun, each_epoch, epoch = data.batches.begun, len(data.batches), data.position.epoch
+    # limit_train_batches may cut an epoch short; a position at its end is behind all samples all the same.
+    each_epoch, epoch = min(len(data.batches), int(trainer.num_training_batches)), data.position.epoch
+    begun = min(data.batches.begun, each_epoch)
     fit, epochs = trainer.fit_loop, trainer.fit_loop.epoch_loop
     inside = begun > 0
     for progress in (fit.epoch_progress.total, fit.epoch_progress.current):
