@@ -39,6 +39,7 @@ def test_precisions_that_run(fit, tmp_path, precision):
         pytest.param("--trainer.precision=16-mixed", "needs a GPU", marks=NO_GPU),
         ("--trainer.strategy=fsdp", "scale/fsdp.yaml"),
         ("--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint", "--states.every_steps"),
+        ("--trainer.callbacks+=lightning.pytorch.callbacks.EMAWeightAveraging", "exchanges the weights"),
         ("--trainer.strategy=deepspeed_stage_2", "scale/fsdp.yaml"),
     ],
 )
@@ -73,6 +74,15 @@ def test_where_a_run_goes(fit, tmp_path):
 )
 def test_settings_of_lightning_that_people_use(fit, settings):
     assert fit(*SMALL, "--data.pages=4", *settings) == 0
+
+
+def test_callbacks_that_begin_anew_are_named(fit, tmp_path):
+    stopping = ("--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/cer")
+    brief = (*SMALL, "--data.pages=4", *stopping, "--run=run")
+    assert fit(*brief, "--trainer.max_epochs=1") == 0
+    assert fit(*brief, "--trainer.max_epochs=2", "--ckpt_path=last") == 0
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert log.count("EarlyStopping: training states do not hold what callbacks remember") == 1
 
 
 def test_settings_that_the_trainer_refuses_are_said_in_short(fit, capsys):

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from safetensors.torch import load_file
 from tests.fitting import SEEN, SMALL, once_an_epoch, seen, weights
 
+from recipes.run.lock import locked
 from recipes.states import newest_state
 from recipes.states.folder import rewrite_manifest
 
@@ -157,6 +159,30 @@ def test_last_without_a_state(fit, tmp_path, capsys):
     (tmp_path / "old.ckpt").write_bytes(b"PK")
     assert fit(*SMALL, "--ckpt_path=old.ckpt") == 1
     assert "pickled files are not read" in capsys.readouterr().err
+
+
+def test_a_state_outside_of_a_run(fit, tmp_path, capsys):
+    """Its files would be written beside whatever else is there."""
+    assert fit(*SMALL, "--data.pages=4", "--trainer.max_epochs=1", "--run=first") == 0
+    copied = tmp_path / "project" / "keep" / "step-00000002"
+    shutil.copytree(newest_state(tmp_path / "first" / "states"), copied)
+    (tmp_path / "project" / "config.yaml").write_text("mine: 1\n")
+    capsys.readouterr()
+    assert fit(*SMALL, "--data.pages=4", "--ckpt_path", copied) == 1
+    assert "is not in the folder of a run: say with --run" in capsys.readouterr().err
+    assert sorted(path.name for path in copied.parents[1].iterdir()) == ["config.yaml", "keep"]
+    assert fit(*SMALL, "--data.pages=4", "--trainer.max_epochs=2", "--ckpt_path", copied, "--run=second") == 0
+
+
+def test_two_trainings_are_not_in_one_folder(fit, tmp_path, capsys):
+    assert fit(*SMALL, "--data.pages=4", "--trainer.max_epochs=1", "--run=run") == 0
+    more = (*SMALL, "--data.pages=4", "--trainer.max_epochs=2", "--run=run", "--ckpt_path=last")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    with locked(tmp_path / "run" / "run.log", "held by another one"):
+        assert fit(*more) == 1
+    assert "another training runs in run: wait until it has ended" in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    assert fit(*more) == 0
 
 
 def test_a_folder_is_for_one_run(fit, capsys):

@@ -23,7 +23,7 @@ from recipes.states.pieces import piece_of
 from recipes.states.randomness import random_state, set_random_state
 from recipes.states.ranks import Ranks
 from recipes.states.stored import StoredState
-from recipes.states.writing import keep_newest, write_state
+from recipes.states.writing import abandon_later, keep_newest, write_state
 
 TENSORS = {
     "weight/matrix": torch.arange(12.0).view(4, 3),
@@ -223,6 +223,18 @@ def test_the_newest_are_kept_and_a_history_that_was_left_goes(tmp_path):
     keep_newest(tmp_path, 3, 3)
     assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["2", "3"]
     assert StoredState(again).whole("buffer/number") == 8
+
+
+def test_an_abandoned_history_is_not_the_newest(tmp_path):
+    """Also if the run is killed before it writes its first state."""
+    for _ in range(2):
+        for step in (1, 2, 3):
+            written(tmp_path, step)
+        abandon_later(tmp_path, 1)
+        assert newest_state(tmp_path) == tmp_path / "step-00000001"
+    again = written(tmp_path, 2)
+    keep_newest(tmp_path, 3, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", again.name]
 
 
 class Full:

@@ -12,12 +12,12 @@ from torch import nn
 from recipes.benchmarks.benchmark import Prompt
 from recipes.evaluation.answer_files import AnswerPart
 from recipes.evaluation.asked import Asked
-from recipes.evaluation.folder_lock import locked
+from recipes.evaluation.folder_lock import only_evaluation
 from recipes.evaluation.settings import HASHED, model_hash, template_hash
 
 
 def holds(folder, held, ends):
-    with locked(folder):
+    with only_evaluation(folder):
         held.set()
         ends.wait()
 
@@ -30,12 +30,12 @@ def test_two_evaluations_are_not_in_one_folder(tmp_path):
     assert held.wait(60)
     with (
         pytest.raises(ValueError, match=r"another evaluation is writing into .*: wait until it has ended"),
-        locked(tmp_path),
+        only_evaluation(tmp_path),
     ):
         pass
     other.kill()
     other.join()
-    with locked(tmp_path):
+    with only_evaluation(tmp_path):
         pass
 
 

@@ -20,11 +20,11 @@ def check_invariants(lengths, order, batch_size, parts):
     for number in range(full):
         part = order[number * block : (number + 1) * block]
         assert len({lengths[index] > 0 for index in part}) == 1
-        key = (lambda index: abs(lengths[index])) if mixed else (lambda index: lengths[index])
         chunks = [part[start : start + batch_size] for start in range(0, block, batch_size)]
         for chunk in chunks:
-            assert [key(index) for index in chunk] == sorted((key(index) for index in chunk), reverse=True)
-        assert key(part[0]) == max(key(index) for index in part)
+            sizes = [abs(lengths[index]) for index in chunk]
+            assert sizes == sorted(sizes, reverse=True)
+        assert abs(lengths[part[0]]) == max(abs(lengths[index]) for index in part)
     if mixed:
         assert order[full * block :] == sorted(order[full * block :])
 
@@ -42,6 +42,15 @@ def test_the_references_cases(golden):
 def test_invariants(lengths, parts, batch_size, epoch):
     order = ModalityLengthOrder(lengths).indices(epoch, batch_size=batch_size, parts=parts)
     check_invariants(lengths, order, batch_size, parts)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_parts_of_a_step_are_of_similar_length(sign):
+    """Also of texts alone, whose lengths are negative: every rank waits for the longest part."""
+    lengths = [sign * each for each in range(1, 129)]
+    order = ModalityLengthOrder(lengths).indices(0, batch_size=16, parts=8)
+    totals = [sum(abs(lengths[index]) for index in order[start : start + 16]) for start in range(0, 128, 16)]
+    assert max(totals) - min(totals) <= 16
 
 
 def test_seed_and_epoch_decide():

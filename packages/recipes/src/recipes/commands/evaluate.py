@@ -20,7 +20,7 @@ from recipes.command_line.console import calm, interrupts_end, remark, short_err
 from recipes.evaluation.answer_files import AnswerPart, read_answers, written_answers
 from recipes.evaluation.asked import Asked, asked_question
 from recipes.evaluation.asking import Asker, Asking, asked_text, of_rank
-from recipes.evaluation.folder_lock import locked
+from recipes.evaluation.folder_lock import only_evaluation
 from recipes.evaluation.frames import FRAMES, frame_size, frames_for
 from recipes.evaluation.looked import looked_at
 from recipes.evaluation.ranks import Ranks, ranks
@@ -70,7 +70,7 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
     settings = model = None
     with ranks() as world:
         if world.first:
-            held.enter_context(locked(options.output))
+            held.enter_context(only_evaluation(options.output))
         if options.answers is not None:
             given = read_answers(options.answers, everything)
             answers = {key: answer for key, answer in given.items() if key in prompts}

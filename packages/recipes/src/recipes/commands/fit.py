@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -20,11 +20,15 @@ from recipes.module import Finetuning, NonFiniteLossError
 from recipes.reports.sheet import draw_sheet
 from recipes.reports.table import print_report
 from recipes.run.folder import latest_run_folder, run_of
+from recipes.run.lock import locked
+from recipes.run.log import NAME as LOG
 from recipes.run.loss_curve import draw_loss_curve
 from recipes.run.rows import METRICS
 from recipes.run.saving import base_of_training, save_trained
 from recipes.sharding import whole_state
 from recipes.states import StateError, StateSettings, TrainingStates, find_state, is_disk_full
+from recipes.states.contents import all_finite
+from recipes.states.ranks import Ranks
 from recipes.trainer.supported import check_supported
 
 WEIGHTS = ("checkpoint", "adapter")
@@ -58,14 +62,20 @@ class FitCommand(MeasuringCommand):
         check_room_to_fit(settings, free=free_bytes(device_to_fit(settings["trainer"])))
 
     def run_folder(self) -> Path:
-        """The folder of the resumed run, unless another one is asked for."""
+        """The folder of the resumed run, unless another one is asked for.
+
+        Raises:
+            StateError: if the state is not in the folder of a run, and no folder is asked for.
+        """
         if self.state is None:
             return super().run_folder()
         before, given = run_of(self.state), self._get(self.config, "run")
-        if given is None or Path(given).resolve() == before:
+        if given is None and before is None:
+            raise StateError(f"{self.state} is not in the folder of a run: say with --run where this run goes on")
+        if before is not None and (given is None or Path(given).resolve() == before):
             return Path(os.path.relpath(before))
         folder = super().run_folder()
-        if (before / METRICS).is_file():
+        if before is not None and (before / METRICS).is_file():
             shutil.copyfile(before / METRICS, folder / METRICS)
         return folder
 
@@ -77,6 +87,17 @@ class FitCommand(MeasuringCommand):
             settings, self.run, self.signals, self.save, resume_from=self.state, resumed_at=self.csv.resume_from
         )
         return [*super().callbacks(), self.states]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """As Lightning, and no other training in the run's folder meanwhile: both would remove each other's states.
+
+        Raises:
+            ValueError: if there is one.
+        """
+        folder = os.path.relpath(self.run())
+        said = f"another training runs in {folder}: wait until it has ended, or give another --run"
+        with locked(self.run() / LOG, said) if self.trainer.is_global_zero else nullcontext():
+            super()._run_subcommand(subcommand)
 
     def before_fit(self) -> None:
         # A part that cannot be written into the checkpoint is refused now, not after the training.
@@ -129,8 +150,14 @@ class FitCommand(MeasuringCommand):
             print_report(scores, self.paths)
 
     def save(self) -> None:
-        """Write the trained model; with LoRA only the adapters, and the base if no folder has it yet. On all ranks."""
+        """Write the trained model; with LoRA only the adapters, and the base if no folder has it yet. On all ranks.
+
+        Raises:
+            StateError: if a weight is not finite.
+        """
         network, folder = self.model.network, self.run()
+        if not all_finite(network, Ranks(self.trainer.global_rank, self.trainer.world_size)):
+            raise StateError(f"the weights are not finite after step {self.trainer.global_step}, and are not saved")
         self.saved = True
         state = whole_state(network)
         if not self.trainer.is_global_zero:

@@ -72,6 +72,9 @@ def merge(state: str | Path, output: Path | None = None, *, allow: list[str] | N
     found = find_state(state)
     stored = StoredState(found)
     run = run_of(found)
+    if run is None:
+        missing = found.resolve().parent.parent / CONFIG
+        raise ValueError(f"{found} is not in the folder of a run: there is no {missing}, which says what the model is")
     config = read_config(run / CONFIG)
     target = run / f"checkpoint-{found.resolve().name}" if output is None else output
     own_base = target.with_name(f"{target.name}-base")

@@ -188,8 +188,7 @@ class PageQuestions(Dataset[EvalItem]):
 class SampleCollator:
     """Collates samples into batches, in loader workers; samples that are left out leave no gap.
 
-    If nothing is left, the batch is a blank picture without supervised tokens: a rank without a batch would keep the
-    others waiting.
+    If nothing is left, the batch is a blank picture without supervised tokens: other ranks wait for a batch.
     """
 
     def __init__(self, processor: Processor) -> None:
@@ -234,9 +233,9 @@ class QuestionCollator:
 
 def _located(records: Records, number: int, error: ValueError) -> str:
     """The error with the record's location, since two records may have one id."""
-    where, message = records.location(number), str(error)
+    where = records.location(number)
     key = where.rpartition(" (id ")[2].removesuffix(")")  # the location itself if there is no id
-    return f"{where}: {message.removeprefix(f'{key}: ')}"
+    return f"{where}: {str(error).removeprefix(f'{key}: ')}"
 
 
 def pictures_of(record: Record, read: Callable[[Source], Any] = read_picture) -> list[Any]:

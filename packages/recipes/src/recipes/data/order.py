@@ -79,10 +79,10 @@ class ModalityLengthOrder(Order):
         with_pictures = [index for index, length in enumerate(lengths) if length > 0]
         without = [index for index, length in enumerate(lengths) if length < 0]
         block = batch_size * parts
-        if not with_pictures or not without:
-            blocks = _blocks(range(len(lengths)), lengths, block, parts, generator)
-            return [index for part in blocks for index in part]
         absolute = [abs(length) for length in lengths]
+        if not with_pictures or not without:
+            blocks = _blocks(range(len(lengths)), absolute, block, parts, generator)
+            return [index for part in blocks for index in part]
         kinds = [_blocks(indices, absolute, block, parts, generator) for indices in (with_pictures, without)]
         full, tail = [], []
         for blocks in kinds:

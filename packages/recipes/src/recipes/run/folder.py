@@ -6,6 +6,7 @@ from recipes.states.folder import MANIFEST
 
 RUNS = "runs"
 VERSION = "version_"
+STATES = "states"
 CONFIG = "config.yaml"
 """The whole configuration of a run, in its folder."""
 
@@ -40,8 +41,9 @@ def versions(parent: Path) -> list[int]:
     return [int(end) for end in ends if end.isdigit()]
 
 
-def run_of(state: Path) -> Path:
-    """The folder of the run that wrote a state."""
+def run_of(state: Path) -> Path | None:
+    """The folder of the run that wrote a state; None if the state is not in one, such as a copy elsewhere."""
     resolved = state.resolve()
     assert (resolved / MANIFEST).is_file()
-    return resolved.parent.parent
+    run = resolved.parent.parent
+    return run if resolved.parent.name == STATES and (run / CONFIG).is_file() else None

@@ -23,7 +23,7 @@ from recipes.states.resume import conversation_data, optimizer_name, resume
 from recipes.states.settings import StateSettings
 from recipes.states.signals import STOPPING, Interrupted, Signals
 from recipes.states.stored import StoredState
-from recipes.states.writing import keep_newest, write_state
+from recipes.states.writing import abandon_later, keep_newest, write_state
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ class TrainingStates(Callback):
         self.resumed = None if found is None else StoredState(Path(found))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Also without states: all ranks must agree on where to stop.
+        self._ranks = Ranks(trainer.global_rank, trainer.world_size)
         if self.settings.keep == 0 and self.resumed is None:
             return
-        self._ranks = Ranks(trainer.global_rank, trainer.world_size)
         self._data = conversation_data(trainer)
         if self.resumed is not None:
             resume(trainer, pl_module, self.resumed, self._ranks)
@@ -103,6 +104,8 @@ class TrainingStates(Callback):
             if own:
                 prefix = f"random/{self._ranks.rank}/"
                 set_random_state({name: self.resumed.whole(prefix + name) for name in own})
+            if self._ranks.rank == 0:
+                abandon_later(self.states, self._written)
         self._since = time.monotonic()
         self.signals.deferred = True
 
@@ -180,8 +183,6 @@ class TrainingStates(Callback):
             self.signals.state = False
             self.write(trainer, module)
         if self._last:
-            if not all_finite(module.network, self._ranks):
-                raise StateError(f"the weights are not finite after step {trainer.global_step}, and are not saved")
             with trainer.profiler.profile(SAVING):
                 self.last_step()
         if stop:

@@ -1,8 +1,10 @@
 """Resume a Trainer from a state: weights, optimizer, schedule, loops, data."""
 
+import logging
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 
 from recipes.data.modules import ConversationData, validates
@@ -12,6 +14,8 @@ from recipes.states.contents import frozen_sum, restore
 from recipes.states.folder import StateError
 from recipes.states.ranks import Ranks
 from recipes.states.stored import StoredState
+
+logger = logging.getLogger(__name__)
 
 
 def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, ranks: Ranks) -> None:
@@ -42,6 +46,15 @@ def resume(trainer: pl.Trainer, module: pl.LightningModule, state: StoredState, 
     set_progress(trainer, manifest["step"], data, validated=manifest["validated"])
     for config in trainer.lr_scheduler_configs:
         _set_schedule(config, _scheduled_step(trainer, manifest["step"]))
+    _tell_what_is_forgotten(trainer)
+
+
+def _tell_what_is_forgotten(trainer: pl.Trainer) -> None:
+    """Name the callbacks that begin anew; a time limit does so on purpose."""
+    kept = [each for each in trainer.callbacks if each.state_dict() and not isinstance(each, Timer)]
+    if kept and trainer.is_global_zero:
+        names = ", ".join(type(each).__name__ for each in kept)
+        logger.warning("%s: training states do not hold what callbacks remember, so it begins anew", names)
 
 
 def conversation_data(trainer: pl.Trainer) -> ConversationData:

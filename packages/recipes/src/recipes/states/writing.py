@@ -79,6 +79,17 @@ def keep_newest(folder: Path, number: int, step: int) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def abandon_later(folder: Path, step: int) -> None:
+    """Hide the states after `step`, from which training goes on: until the next state is written, one of them would
+    otherwise be the newest. Then they are removed.
+    """
+    for state in states_in(folder):
+        if step_of(state) > step:
+            hidden = state.with_name(f".{state.name}.abandoned")
+            shutil.rmtree(hidden, ignore_errors=True)
+            os.replace(state, hidden)
+
+
 def discard(state: Path) -> None:
     """Remove a state so that, if killed half-way, nothing that looks complete is left."""
     hidden = state.with_name(f".{state.name}.discarded")

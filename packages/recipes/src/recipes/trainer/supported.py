@@ -1,9 +1,11 @@
 """Refuse unsupported strategies and precisions before anything is read."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging, WeightAveraging
 
 from recipes.sharding.strategy import is_sharded
 
@@ -46,12 +48,18 @@ def check_supported(trainer: Mapping[str, Any]) -> None:
         )
     if precision == "16-mixed" and not on_gpu(trainer):
         raise ValueError("precision 16-mixed needs a GPU: use bf16-mixed or 32-true on a CPU")
-    if any(name.rpartition(".")[2] == "ModelCheckpoint" for name in callback_names(trainer)):
-        raise ValueError(
-            "trainer.callbacks has a ModelCheckpoint, whose states do not resume exactly: leave it out; "
-            "--states.every_steps and --states.keep set how often states are written, and recipes.merge_shards turns "
-            "any of them into a checkpoint"
-        )
+    for name, callback in callback_classes(trainer).items():
+        if issubclass(callback, ModelCheckpoint):
+            raise ValueError(
+                f"trainer.callbacks has {name}, whose states do not resume exactly: leave it out; "
+                "--states.every_steps and --states.keep set how often states are written, and recipes.merge_shards "
+                "turns any of them into a checkpoint"
+            )
+        if issubclass(callback, WeightAveraging | StochasticWeightAveraging):
+            raise ValueError(
+                f"trainer.callbacks has {name}, which exchanges the weights during validations: a state would hold the "
+                "averages as if they were trained, and the checkpoint other weights than those measured: leave it out"
+            )
 
 
 def on_gpu(trainer: Mapping[str, Any]) -> bool:
@@ -59,10 +67,12 @@ def on_gpu(trainer: Mapping[str, Any]) -> bool:
     return trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
-def callback_names(trainer: Mapping[str, Any]) -> list[str]:
-    """Class paths of the configured callbacks."""
+def callback_classes(trainer: Mapping[str, Any]) -> dict[str, type]:
+    """The classes of the configured callbacks, by their paths; the parser has imported them."""
     callbacks = trainer.get("callbacks") or []
-    return [each["class_path"] for each in (callbacks if isinstance(callbacks, list) else [callbacks])]
+    paths = [each["class_path"] for each in (callbacks if isinstance(callbacks, list) else [callbacks])]
+    found = {path: getattr(import_module(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths}
+    return {path: each for path, each in found.items() if isinstance(each, type)}
 
 
 def strategy_name(trainer: Mapping[str, Any]) -> str:

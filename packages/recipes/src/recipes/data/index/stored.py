@@ -31,7 +31,7 @@ ARRAYS = {
 
 
 class ChangedError(OSError):
-    """A data file was changed while it is in use: no sample of it can be trusted, so it is no bad sample to leave out."""
+    """A data file was changed while it is in use: none of its samples can be trusted, so that none is left out."""
 
 
 class IndexedRecords(Records):
