@@ -346,6 +346,20 @@ def test_a_text_alone_while_only_the_connector_is_trained():
     assert torch.equal(loss.total.detach(), model.eval().loss(model.processor.collate([sample])).total)
 
 
+def test_a_step_of_texts_alone_has_zeros_as_gradients():
+    """As on several ranks: parts without gradients are passed over, and would not move by their momentum."""
+    model = model_of().train()
+    found = []
+    for sample in samples(model)[:2]:  # with a picture, and without
+        model.zero_grad()
+        model.loss(model.processor.collate([sample])).total.backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    seen, read = found
+    assert seen.keys() == read.keys()
+    assert not any(read[name].any() for name in read if name.startswith(("encoder.", "connector.")))
+    assert any(seen[name].any() for name in seen if name.startswith("encoder."))
+
+
 def test_generation_leaves_every_mode_as_it_was():
     model = model_of().train()
     model.encoder.eval()

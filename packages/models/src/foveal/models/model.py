@@ -168,9 +168,9 @@ class VisionLanguageModel(nn.Module):
         embedded: Tensor = self.language_model.get_input_embeddings()(input_ids.masked_fill(placeholders, 0))
         expected = int(placeholders.sum())
         if not views and expected == 0:
-            # Text has no gradient if only parts for pictures are trained; other ranks wait for those of all parts.
-            several_ranks = torch.distributed.is_available() and torch.distributed.is_initialized()
-            needed = self.training and (several_ranks or not embedded.requires_grad)
+            # Zeros instead of no gradients: other ranks wait for those of all parts, and a step of texts alone lets an
+            # optimizer move parts by their momentum on one device as on several.
+            needed = self.training and torch.is_grad_enabled()
             return Embedded(embedded + nothing(self) if needed else embedded, ())
         pictures = self.merged(views, sizes) if pictures is None and views else pictures or []
         tokens = torch.cat(
