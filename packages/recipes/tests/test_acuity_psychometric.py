@@ -84,3 +84,14 @@ def test_refused():
     for heights, pages in (([], []), ([5], [[]]), ([5, 6], [[1.0]])):
         with pytest.raises(ValueError, match="every height needs some"):
             fit_pages(heights, pages, chance=0.1)
+
+
+def test_nothing_was_tested_between_all_and_nothing():
+    """The samples of a bootstrap all agree then, and would give an interval of no width."""
+    fit = fit_pages([16, 8], [[1.0] * 80, [0.0] * 80], chance=0.0)
+    half = fit.smallest[0.5]
+    assert (half.low, half.high) == (8, 16)
+    assert half.value == pytest.approx(np.sqrt(16 * 8), rel=0.02)
+    above, below = fit.accuracies
+    assert (above.value, above.high, below.value, below.low) == (1, 1, 0, 0)
+    assert 1 - above.low == pytest.approx(below.high) == pytest.approx(0.045, abs=0.001)

@@ -108,10 +108,9 @@ def _draw_tokens(axes: Any, readings: Sequence[Reading]) -> None:
 
 def _draw_maps(part: Any, reading: Reading, sizes: Sequence[Size]) -> None:
     """Accuracy over pages of each size, in their own shapes, with the seams of the model's views."""
-    flags = by_seam(reading.results)
     title = f"{reading.name}, all heights"
-    if True in flags:
-        title += f"; across seams {flags[True].accuracy:.0%}, elsewhere {flags[False].accuracy:.0%}"
+    if (found := by_seam(reading.results)) is not None:
+        title += f"; across seams {found.across.accuracy:.0%}, beside them {found.beside:.0%}"
     part.suptitle(plain_text(title), fontsize=9)
     widths = [max(size.width, size.height / 3) for size in sizes]
     panels = part.subplots(1, len(sizes), squeeze=False, width_ratios=widths)

@@ -81,7 +81,7 @@ def draw_chart_page(
 ) -> tuple[Image, Printed]:
     """Page number `index` with characters of `height` pixels, and what is on it; the same arguments give the same page.
 
-    Sizes, fonts and contrasts take turns in a random order, so that all are equally frequent at every height.
+    Sizes, fonts and contrasts take turns in a random order, so that all are about equally frequent at every height.
 
     Args:
         settings: what is printed.

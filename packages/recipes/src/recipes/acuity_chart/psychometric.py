@@ -24,6 +24,8 @@ BEYOND = 2.0
 MIDDLES, SLOPES = 240, np.geomspace(1.0, 100.0, 40)
 LAPSES = (0.0, 0.01, 0.03, 0.06, 0.1, 0.17, 0.28, 0.5)
 """People lapse in less than 6 % (their section 2); models may miss more characters of any height."""
+TIED = 1e-6
+"""Logarithms of likelihoods that differ by less are the same."""
 AT_ONCE = 64
 """Samples whose likelihoods are in memory together."""
 
@@ -105,9 +107,12 @@ def fit_pages(
     accuracies = np.vstack([[each.mean() for each in read], np.column_stack(drawn)])
     counts = np.array([len(each) for each in read], float)
     curves = _likeliest(tested, accuracies, counts, chance)
-    smallest = {share: _estimate(np.array([_smallest(each, share, tested) for each in curves])) for share in shares}
+    found = {share: _estimate(np.array([_smallest(each, share, tested) for each in curves])) for share in shares}
+    smallest = {share: _between_heights(estimate, tested) for share, estimate in found.items()}
     back = np.argsort(order)
-    return Fit(curves[0], tuple(_estimate(accuracies[:, place]) for place in back), smallest)
+    return Fit(
+        curves[0], tuple(_beyond_none(_estimate(accuracies[:, place]), len(read[place])) for place in back), smallest
+    )
 
 
 def _likeliest(heights: Numbers, accuracies: Numbers, counts: Numbers, chance: float) -> list[Curve]:
@@ -120,8 +125,33 @@ def _likeliest(heights: Numbers, accuracies: Numbers, counts: Numbers, chance: f
     # The logarithm of the likelihood is a product, and a sum that does not depend on what was read.
     odds, none = counts * (np.log(share) - np.log1p(-share)), np.log1p(-share) @ counts
     parts = np.array_split(accuracies, -(-len(accuracies) // AT_ONCE))
-    best = np.concatenate([np.argmax(odds @ rows.T + none[:, None], axis=0) for rows in parts])
+    best = [place for rows in parts for place in _best(odds @ rows.T + none[:, None])]
     return [Curve(float(middle[each]), float(slope[each]), chance, float(lapse[each])) for each in best]
+
+
+def _best(likelihoods: Numbers) -> list[int]:
+    """For each column the row that is the likeliest; the one in the middle if several are, as if nothing was tested
+    between two heights of which all is read at one and nothing at the other.
+    """
+    likeliest = likelihoods >= likelihoods.max(0) - TIED
+    return [int((rows := np.flatnonzero(column))[len(rows) // 2]) for column in likeliest.T]
+
+
+def _between_heights(estimate: Estimate, heights: Numbers) -> Estimate:
+    """Samples that all agree leave open where it is between the heights that were tested beside it."""
+    if estimate.low != estimate.high or np.isinf(estimate.value):
+        return estimate
+    below, above = heights[heights <= estimate.value], heights[heights >= estimate.value]
+    low, high = (below[-1] if len(below) else -np.inf), (above[0] if len(above) else np.inf)
+    return Estimate(estimate.value, float(low), float(high))
+
+
+def _beyond_none(estimate: Estimate, pages: int) -> Estimate:
+    """All or nothing on every page leaves open what a further page would show (Clopper and Pearson's interval)."""
+    if estimate.low != estimate.high or estimate.value not in (0.0, 1.0):
+        return estimate
+    certain = float(((1 - COVERED) / 2) ** (1 / pages))
+    return Estimate(estimate.value, *((certain, 1.0) if estimate.value else (0.0, 1 - certain)))
 
 
 def _smallest(curve: Curve, share: float, heights: Numbers) -> float:

@@ -73,7 +73,7 @@ def _side(value: float, chart: Chart) -> str:
 def _model(chart: Chart, reading: Reading) -> dict[str, Any]:
     results, fit = reading.results, reading.fit
     per_token = by_tokens(results, reading.tokens)
-    sizes = by(results, lambda each: each.page.size)
+    sizes, seam = by(results, lambda each: each.page.size), by_seam(results)
     return {
         "model": reading.name,
         "way": reading.way,
@@ -97,7 +97,7 @@ def _model(chart: Chart, reading: Reading) -> dict[str, Any]:
             for size in chart.settings.sizes
             if size in sizes
         },
-        "by_seam": {"across" if flag else "elsewhere": _tally(tally) for flag, tally in by_seam(results).items()},
+        "by_seam": None if seam is None else {"across": _tally(seam.across), "beside": seam.beside},
         "by_place": [_places(reading, size) for size in chart.settings.sizes if size in sizes],
     }
 

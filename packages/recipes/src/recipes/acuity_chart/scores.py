@@ -16,6 +16,8 @@ K = TypeVar("K")
 LONGEST = 2
 """An answer with more characters than this times the page's is no reading: among enough characters all are found."""
 
+COMPARED = 200
+"""A page is compared with the answers of at most this many others, for the level of chance."""
 IN_A_CELL = 12
 """Characters in a cell of a map, on average: fewer would show chance more than place."""
 
@@ -55,6 +57,19 @@ class Tally:
         return self.read / self.shown if self.shown else 0.0
 
 
+@dataclass(frozen=True)
+class SeamTally:
+    """Characters across seams, and those beside them on the same pages.
+
+    Attributes:
+        across: the former.
+        beside: the share of the latter that was read, every page counting as often as it has characters across.
+    """
+
+    across: Tally
+    beside: float
+
+
 def answered(page: Printed, answer: str, alphabet: str, seams: Sequence[Seam]) -> Answered:
     """Compare an answer with its page."""
     across = tuple(any(seam.cuts(box) for seam in seams) for box in page.boxes)
@@ -89,11 +104,11 @@ def chance_level(results: Sequence[Answered], alphabet: str) -> float:
         results: of pages with characters of the same height, at which they are hardest to read.
         alphabet: of the chart.
     """
+    others = [[*results[number + 1 :], *results[:number]][:COMPARED] for number in range(len(results))]
     pairs = [
         fmean(characters_read(shown.page.text, other.answer, alphabet))
-        for number, shown in enumerate(results)
-        for place, other in enumerate(results)
-        if place != number
+        for shown, answers in zip(results, others, strict=True)
+        for other in answers
     ]
     return fmean(pairs) if pairs else 1 / len(alphabet)
 
@@ -103,9 +118,19 @@ def by(results: Iterable[Answered], key: Callable[[Answered], K]) -> dict[K, Tal
     return _counted((key(each), flag) for each in results for flag in each.read)
 
 
-def by_seam(results: Iterable[Answered]) -> dict[bool, Tally]:
-    """Characters read across a seam (True) and elsewhere."""
-    return _counted(pair for each in results for pair in zip(each.across, each.read, strict=True))
+def by_seam(results: Iterable[Answered]) -> SeamTally | None:
+    """Characters read across a seam, and beside it; None: there is no page with both.
+
+    Only pages with both are compared: large characters are cut more often, and some sizes of pages have no seams.
+    """
+    across, beside = [], 0.0
+    for each in results:
+        pairs = list(zip(each.read, each.across, strict=True))
+        cut, whole = ([read for read, at in pairs if at is on] for on in (True, False))
+        if cut and whole:
+            across += cut
+            beside += len(cut) * fmean(whole)
+    return SeamTally(Tally(sum(across), len(across)), beside / len(across)) if across else None
 
 
 def cells_of(results: Iterable[Answered], size: Size) -> Grid:
