@@ -19,7 +19,7 @@ from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of, why_not_scored
 from recipes.evaluation.settings import Settings
 from recipes.evaluation.writing import write_results
-from recipes.metrics import ANLS, Choice, CiderD, Mme, Pope
+from recipes.metrics import ANLS, CharacterErrorRate, Choice, CiderD, Mme, PageOcr, Pope
 from recipes.reading.pictures import PictureFolder
 
 
@@ -158,6 +158,13 @@ def test_items_that_cannot_be_scored_are_named_before_anything_is_asked(answers)
         check_items(benchmark(ANLS()), asked)
     assert is_scored(benchmark(ANLS()), asked)
     assert not is_scored(benchmark(ANLS()), [item("5")])
+
+
+@pytest.mark.parametrize("metric", [CharacterErrorRate(), PageOcr()])
+def test_the_worst_come_first_only_where_more_is_better(metric):
+    with pytest.raises(ValueError, match=r"is better the lower it is: the benchmark needs per_item: none"):
+        check_items(benchmark(metric), ITEMS)
+    check_items(benchmark(metric, per_item="none"), ITEMS)
 
 
 def test_items_that_cannot_be_scored_together_are_told_before_anything_is_asked():

@@ -69,6 +69,9 @@ def check_items(benchmark: Benchmark, items: Sequence[Item]) -> None:
         ImportError: naming the extra that the metric needs.
     """
     metric = _new(benchmark)
+    if metric.higher_is_better is False and benchmark.per_item != "none":
+        # The page shows the worst first, which would be the best.
+        raise ValueError(f"{type(metric).__name__} is better the lower it is: the benchmark needs per_item: none")
     for item in items:
         try:
             _add(metric, benchmark, [item], {})

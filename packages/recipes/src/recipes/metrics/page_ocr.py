@@ -30,6 +30,7 @@ class PageOcr(Metric):
         missing: number of missing predictions.
     """
 
+    higher_is_better = False  # of `ocr_edit`, its first score
     full_state_update = False
     totals: Tensor
     pages: Tensor
