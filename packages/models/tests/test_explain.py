@@ -23,7 +23,8 @@ from foveal.models import (
     load,
     save,
 )
-from foveal.models.relevance.recorded_answer import attention_bytes, check_room
+from foveal.models.relevance import room
+from foveal.models.relevance.room import attention_bytes, available_bytes, check_room
 from foveal.models.relevance.token_relevance import rows_by_layer
 from foveal.models.relevance.words import words_of
 
@@ -160,10 +161,42 @@ def test_half_precision_is_explained_nearly_alike():
     assert np.corrcoef(half.over_answer[0].ravel(), expected.over_answer[0].ravel())[0, 1] > 0.98
 
 
-def test_what_does_not_fit_into_memory_is_refused():
-    model = model_of()
-    needed = attention_bytes(model.language_model, 100)
+@pytest.fixture
+def memory(monkeypatch, tmp_path):
+    """Lets the system say what memory is available, in kB, or nothing."""
+
+    def says(available):
+        lines = "MemTotal: 1000000 kB\nMemFree: 1 kB\n" + f"MemAvailable:   {available} kB\n" * (available is not None)
+        (tmp_path / "meminfo").write_text(lines)
+        monkeypatch.setattr(room, "MEMORY", tmp_path / "meminfo")
+
+    return says
+
+
+def test_what_does_not_fit_into_memory_is_refused(memory, monkeypatch):
+    memory(1_500_000)
+    needed = attention_bytes(model_of().language_model, 100)
     assert needed == 2 * 3 * 2 * 100 * 100 * 4
-    check_room(needed, needed)
-    with pytest.raises(ValueError, match=r"need 3\.00 GB, 1\.50 GB are free"):
-        check_room(3_000_000_000, 1_500_000_000)
+    check_room(1024 * 1_500_000, torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"need 3\.00 GB, 1\.54 GB are free: .* a shorter answer$"):
+        check_room(3_000_000_000, torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1_000_000_000, 8_000_000_000))
+    with pytest.raises(ValueError, match=r"1\.00 GB are free: .* a shorter answer, or use the CPU$"):
+        check_room(3_000_000_000, torch.device("cuda"))
+
+
+def test_the_cpu_has_an_end_too(memory):
+    """Linux would end the process, and give no error."""
+    memory(10)
+    with pytest.raises(ValueError, match=r"need 0\.00 GB, 0\.00 GB are free"):
+        explain(model_of(), picture(), "What?", "It")
+    memory(100_000)
+    assert explain(model_of(), picture(), "What?", "It").over_answer[0].sum() > 0
+
+
+def test_a_system_that_does_not_say_what_is_available(memory, monkeypatch):
+    for device in ("cpu", "meta"):
+        memory(None)
+        assert available_bytes(torch.device(device)) is None
+    monkeypatch.setattr(room, "MEMORY", room.MEMORY.with_name("nothing"))
+    check_room(10**18, torch.device("cpu"))

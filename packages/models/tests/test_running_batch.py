@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM
 
 from foveal.connectors import MlpProjector, Parallel
 from foveal.encoders import VisionTransformer
@@ -25,7 +25,7 @@ from foveal.models import (
     qwen3,
     qwen3_vl_text,
 )
-from foveal.models.generation.running_batch import RunningBatch, joins
+from foveal.models.generation.running_batch import RunningBatch, alone, joins
 
 SIZES = {"width": 32, "depth": 4, "heads": 2, "mlp_width": 48}
 QUESTIONS = ("What?", "And what is written on this one?", "How many?", "Why?")
@@ -36,6 +36,22 @@ def mistral(sliding_window):
     return MistralForCausalLM(
         MistralConfig(vocab_size=260, num_key_value_heads=1, sliding_window=sliding_window, **sizes)
     )
+
+
+def phi():
+    """Its angles are others as soon as one prompt is longer than 40 tokens."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 2}
+    sizes |= {"vocab_size": 260, "original_max_position_embeddings": 40, "pad_token_id": None}
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [9.0] * 8}
+    config = Phi3Config(**sizes, sliding_window=None, rope_parameters=rope)
+    return Phi3ForCausalLM(config)
+
+
+def dynamic():
+    """Its angles are others beyond the context only."""
+    language_model = llama(260, **SIZES)
+    language_model.config.rope_parameters = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    return language_model
 
 
 LANGUAGE_MODELS = {
@@ -70,7 +86,7 @@ def add(running, model, *questions):
     return running.add(embedded, batch.attention_mask, batch.position_ids).argmax(dim=-1)
 
 
-def alone(model, question, length):
+def answer_alone(model, question, length):
     (ids,) = generate(model, prompt(model, question), max_new_tokens=length)
     return ids
 
@@ -111,7 +127,7 @@ def test_each_answer_is_that_of_its_prompt_alone(name, stacked):
     assert joins(model.language_model)
     answers = joining(model)
     for question, answer in zip(QUESTIONS, answers, strict=True):
-        assert answer == alone(model, question, len(answer))
+        assert answer == answer_alone(model, question, len(answer))
     assert len({token for answer in answers for token in answer}) > 3
 
 
@@ -125,7 +141,7 @@ def test_positions_on_a_grid():
     model = network(text, **levels)
     assert prompt(model, "What?").position_ids.shape[0] == 3
     for question, answer in zip(QUESTIONS, joining(model), strict=True):
-        assert answer == alone(model, question, len(answer))
+        assert answer == answer_alone(model, question, len(answer))
 
 
 @torch.inference_mode()
@@ -148,3 +164,26 @@ def test_where_no_prompt_can_join():
     with pytest.raises(ValueError, match="the batch is empty"):
         running.step(tokens)
     assert add(running, model, QUESTIONS[2]).shape == (1,)
+
+
+@torch.inference_mode()
+def test_angles_that_depend_on_the_longest_prompt():
+    """A long neighbour changes what is read in a short question."""
+    model = network(phi())
+    running = RunningBatch(model.language_model)
+    assert running.alone
+    assert not running.joins
+
+    def logits(*questions):
+        batch = prompt(model, *questions)
+        return model(batch.input_ids, batch.views, batch.attention_mask, sizes=batch.sizes)[:, -1]
+
+    short, long = (logits(question)[0] for question in QUESTIONS[:2])
+    together = logits(*QUESTIONS[:2])
+    torch.testing.assert_close(together[1], long)
+    assert (together[0] - short).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("language_model", [*LANGUAGE_MODELS.values(), dynamic, partial(mistral, 16)])
+def test_most_prompts_may_have_others_beside_them(language_model):
+    assert not alone(language_model())

@@ -15,14 +15,29 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from foveal.models.language_models.injection import Embedded, injected
+from foveal.models.language_models.rotary import growing_rotary
 from foveal.models.prompts.batch import position_ids
 
 
+def alone(language_model: nn.Module) -> bool:
+    """Whether each prompt must be read alone: beside a longer one, the angles of its positions would be others.
+
+    LongRoPE has two sets of angles, and takes the second as soon as one position of the batch is beyond the length of
+    the model's first training (arXiv 2402.13753). The other type whose angles grow, `dynamic`, begins where the context
+    ends.
+    """
+    model: Any = language_model
+    return growing_rotary(model.config) == "longrope"
+
+
 def joins(language_model: nn.Module) -> bool:
-    """Whether prompts may join a running batch: every layer keeps the keys and values of all tokens.
+    """Whether prompts may join a running batch: none must be read alone, and every layer keeps the keys and values of
+    all tokens.
 
     A sliding window or a recurrent state has no place for padding that comes later.
     """
+    if alone(language_model):
+        return False
     model: Any = language_model
     layers = DynamicCache(config=model.config).layers
     # Without layers in its configuration, a cache makes plain ones as they are needed.
@@ -37,10 +52,11 @@ class RunningBatch:
 
     Attributes:
         joins: whether prompts may be added to others, and rows left out, see `joins`.
+        alone: whether there should be one row only, see `alone`.
     """
 
     def __init__(self, language_model: Any) -> None:
-        self.language_model, self.joins = language_model, joins(language_model)
+        self.language_model, self.joins, self.alone = language_model, joins(language_model), alone(language_model)
         self._cache: Any = None
         self._mask: Tensor | None = None
         self._position: Tensor | None = None

@@ -86,7 +86,7 @@ def explain(
 
     Raises:
         ValueError: if there is no picture, the answer is empty or too long, or the language model's attention cannot
-            be recorded or does not fit into a GPU's memory; or as for `answer`.
+            be recorded or does not fit into memory; or as for `answer`.
         NotImplementedError: if the plan does not say what its views show, or the encoder's rows stand for no places.
     """
     many: Any = pictures if isinstance(pictures, list | tuple) else [pictures]

@@ -84,7 +84,7 @@ class Explainer:
         """Read question and answer; all attention probabilities stay in memory.
 
         Raises:
-            ValueError: if the language model's attention cannot be recorded or does not fit into a GPU's memory.
+            ValueError: if the language model's attention cannot be recorded or does not fit into memory.
         """
         with _recording(self.model):
             self._recorded = recorded_answer(self.model, self.sample)

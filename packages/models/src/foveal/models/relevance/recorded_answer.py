@@ -14,6 +14,7 @@ from foveal.models.language_models.injection import decoder_layers, injected
 from foveal.models.language_models.packed_rows import attended
 from foveal.models.model import VisionLanguageModel
 from foveal.models.prompts.batch import Sample
+from foveal.models.relevance.room import attention_bytes, check_room
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,10 @@ def recorded_answer(model: VisionLanguageModel, sample: Sample) -> RecordedAnswe
         sample: from `Processor.encode`, with pictures.
 
     Raises:
-        ValueError: if the language model's attention cannot be recorded, or does not fit into a GPU's memory.
+        ValueError: if the language model's attention cannot be recorded, or does not fit into memory.
     """
     language_model, batch = model.language_model, model.processor.collate([sample]).to(model.device)
-    if model.device.type == "cuda":
-        check_room(attention_bytes(language_model, len(sample.input_ids)), torch.cuda.mem_get_info(model.device)[0])
+    check_room(attention_bytes(language_model, len(sample.input_ids)), model.device)
     with traced(model.connector) as calls:
         embedded = model.embed(batch.input_ids, batch.views, batch.sizes)
     mask, positions = attended(language_model, embedded.embeddings, batch.attention_mask, batch.position_ids)
@@ -92,26 +92,6 @@ def recorded_answer(model: VisionLanguageModel, sample: Sample) -> RecordedAnswe
             "attention to all tokens"
         )
     return RecordedAnswer(sample, tuple(calls), tuple(recorded.probabilities), logits[0])
-
-
-def attention_bytes(language_model: Any, tokens: int) -> int:
-    """Memory of all attention probabilities of a language model for one sequence, and of their gradients."""
-    heads: int = language_model.config.get_text_config().num_attention_heads
-    weight: Tensor = language_model.get_input_embeddings().weight
-    return 2 * len(decoder_layers(language_model)) * heads * tokens**2 * weight.itemsize
-
-
-def check_room(needed: int, free: int) -> None:
-    """Refuse an explanation whose attention needs more memory than is free, both in bytes.
-
-    Raises:
-        ValueError: naming both.
-    """
-    if needed > free:
-        raise ValueError(
-            f"the attention probabilities and their gradients need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are "
-            "free: explain a smaller picture or a shorter answer, or use the CPU"
-        )
 
 
 @contextmanager
