@@ -81,6 +81,19 @@ def test_pictures_of_a_chat(typed, refused, tmp_path, monkeypatch):
     assert refused("chat", "one.png", "two.png")[0].startswith("error: give the model")
 
 
+def test_a_page_of_a_file_is_a_picture(typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("report.pdf").touch()
+    for words in (("report.pdf#page=3", "--checkpoint=a/b"), ("a/b", "report.pdf#page=3")):
+        options = typed("chat", *words)
+        assert (options.checkpoint, options.images) == (Path("a/b"), [Path("report.pdf#page=3")])
+    # Without a file of this name, it is a model like any other.
+    for other in ("none.pdf#page=3", "report.pdf#page=x"):
+        assert typed("chat", other).checkpoint == Path(other)
+    monkeypatch.setattr(reader, "path", lambda: tmp_path)
+    assert typed("chat", "report.pdf#page=3").images == [Path("report.pdf#page=3")]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

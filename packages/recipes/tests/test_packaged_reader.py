@@ -1,9 +1,11 @@
 """The packaged reader: used where no model is given, and under the name `reader`."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from foveal import reader
 from recipes.command_line.arguments import prepare
@@ -24,6 +26,12 @@ def packaged(tmp_path, monkeypatch):
 def asked(monkeypatch, options, *words):
     monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
     return options()
+
+
+def test_it_is_installed_with_the_commands():
+    """`pip install foveal-recipes && foveal chat page.png` is all that a first answer takes."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert "foveal-reader" in {Requirement(each).name for each in project["dependencies"]}
 
 
 def test_no_model_is_given(packaged, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Options of commands without a configuration, parsed before models are imported so that errors appear at once."""
 
 import argparse
+from pathlib import Path
 
 from recipes.command_line.checkpoints import packaged_reader
 from recipes.command_line.console import stop
@@ -88,7 +89,7 @@ def chat_options() -> argparse.Namespace:
     add_answering_options(parser)
     options = parser.parse_intermixed_args()
     if options.folder is not None and (
-        options.folder.is_file() or (options.checkpoint and not options.folder.is_dir())
+        _is_picture(options.folder) or (options.checkpoint and not options.folder.is_dir())
     ):
         # A picture, and the model is an option.
         options.images.insert(0, options.folder)
@@ -97,6 +98,12 @@ def chat_options() -> argparse.Namespace:
     if options.max_new_tokens < 1:
         stop(f"--max_new_tokens is {options.max_new_tokens}: it must be at least 1")
     return options
+
+
+def _is_picture(given: Path) -> bool:
+    """Whether it is a file, or a page of one such as `a.pdf#page=3`, and not a checkpoint."""
+    file, _, page = str(given).rpartition("#page=")
+    return given.is_file() or (page.isdecimal() and Path(file).is_file())
 
 
 def merge_shards_options() -> argparse.Namespace:
