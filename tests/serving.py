@@ -21,13 +21,13 @@ from recipes.serving.server import Server
 from recipes.serving.service import Service
 
 
-def tiny_model(seed=5, **options):
+def tiny_model(seed=5, language_model=None, **options):
     """A LLaVA-UHD with random weights, four tokens for each view."""
     torch.manual_seed(seed)
     model = VisionLanguageModel(
         VisionTransformer(16, 1, 2, 24, 7, 28),
         lambda i, o: PerceiverResampler(i, o, queries=4, heads=2),
-        llama(260, width=32, depth=2, heads=2, mlp_width=48, context=600),
+        language_model or llama(260, width=32, depth=2, heads=2, mlp_width=48, context=600),
         byte_tokenizer(),
         UhdPlan(28, 7, 4),
         **({"system": "", "max_length": 500} | options),

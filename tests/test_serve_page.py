@@ -2,7 +2,7 @@
 
 import pytest
 from tests.browser import reports, screenshot
-from tests.serving import picture, running, tiny_model
+from tests.serving import picture, running, tiny_model, until
 
 from foveal.core import Size
 from foveal.models import IMAGE_TOKEN_ID, answer
@@ -71,6 +71,23 @@ def test_how_a_picture_is_cut_and_what_is_answered(open_page, file, models):
     assert page.locator(".answer").text_content() == expected
     assert f"{visual} visual and" in page.locator(".hint").last.text_content()
     screenshot(page, "serve")
+
+
+def test_a_late_answer_is_not_drawn_over_a_newer_picture(open_page, file, tmp_path):
+    page, held = open_page(), []
+    page.locator("#model option", has_text="uhd").wait_for(state="attached")
+    page.route("**/views", lambda route: held.append(route), times=1)
+    page.get_by_label("Choose a picture").set_input_files(file)
+    until(lambda: page.wait_for_timeout(10) or held)
+    picture(40, 70).save(tmp_path / "newer.png")
+    page.get_by_label("Choose a picture").set_input_files(tmp_path / "newer.png")
+    page.locator("svg.cut").wait_for()
+    with page.expect_response("**/views"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    drawn = page.locator("svg.cut")
+    assert drawn.get_attribute("aria-label").startswith("newer.png, 40 by 70 pixels")
+    assert drawn.locator("image").first.get_attribute("width") == "40"
 
 
 def test_two_models_side_by_side(open_page, file, models):

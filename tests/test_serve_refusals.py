@@ -10,6 +10,9 @@ from PIL import Image
 from tests.serving import asked, data_url, encoded, picture, running, tiny_model
 from tools.bench.malformed import malformed
 
+from foveal.models import Processor, image_size
+from recipes.serving import pictures, prompts
+
 QUESTION = {"model": "uhd", "messages": asked("What?", picture())}
 
 
@@ -101,6 +104,41 @@ def test_all_pictures_of_a_request_have_one_limit(served):
     assert "60500000 pixels in all" in answer.json()["error"]["message"]
 
 
+def many(number, url):
+    """A question about one picture many times."""
+    parts = [{"type": "image_url", "image_url": {"url": url}}] * number
+    return QUESTION | {"messages": [{"role": "user", "content": parts}]}
+
+
+def test_the_first_too_many_pixels_end_the_reading(served, monkeypatch):
+    """A PNG with text after its pixels is decoded to be measured, and one request may have thousands."""
+    measured = []
+    monkeypatch.setattr(prompts, "image_size", lambda data: measured.append(data) or image_size(data))
+    answer = post(served, many(9, data_url(Image.new("1", (5500, 5500)))))
+    assert answer.status_code == 400
+    assert len(measured) == 2
+
+
+def test_more_pictures_than_a_prompt_has_tokens(served, monkeypatch):
+    monkeypatch.setattr(prompts, "image_size", lambda _: pytest.fail("a picture was opened"))
+    monkeypatch.setattr(pictures, "written_out", lambda *_: pytest.fail("a picture was decoded"))
+    answer = post(served, many(501, data_url(picture())))
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["message"] == "the request has 501 pictures, a prompt may have 500 tokens: give fewer"
+    assert (error["param"], error["code"]) == ("messages", "context_length_exceeded")
+
+
+def test_pictures_with_more_tokens_than_a_prompt(served, monkeypatch):
+    """Their ids, some for each of thousands of pictures, are not made."""
+    monkeypatch.setattr(Processor, "picture_ids", lambda *_: pytest.fail("ids were made"))
+    answer = post(served, many(500, data_url(picture())))
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert "the first 26 pictures have 520 visual tokens, a prompt may have 500 tokens" in error["message"]
+    assert error["code"] == "context_length_exceeded"
+
+
 def test_a_request_that_is_too_large(served):
     answer = post(served, b"[" * 65_000_000)
     assert answer.status_code == 413
@@ -144,6 +182,19 @@ def test_a_key():
             encoded = {name: value.encode() for name, value in headers.items()}
             assert httpx.get(f"{server.url}/metrics", headers=encoded).status_code == 401
         assert httpx.get(f"{server.url}/health").status_code == 200
+        for path in ("/", "/health", "/v1/chat/completions"):
+            assert httpx.post(f"{server.url}{path}", content=b"x" * 100_000).status_code == 401
+
+
+def test_a_page_of_another_site(served):
+    """A browser sends its form or its text without asking the server before."""
+    refused = post(served, QUESTION, headers={"sec-fetch-site": "cross-site"})
+    assert refused.status_code == 403
+    assert refused.json()["error"]["message"].startswith("a web page of another site asks")
+    url = f"{served.url}/v1/chat/completions"
+    for headers in ({}, {"content-type": "text/plain"}):
+        assert httpx.post(url, content=json.dumps(QUESTION).encode(), headers=headers).status_code == 400
+    assert post(served, QUESTION, headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
 def test_other_names_of_the_server():

@@ -1,6 +1,9 @@
 """What the web page asks the server besides answers, and what the page itself may load."""
 
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import httpx
@@ -9,8 +12,10 @@ from PIL import Image
 from tests.serving import data_url, picture, running, tiny_model
 
 from foveal.core import Size
-from foveal.models import explain
+from foveal.models import explain, image_size
 from recipes.reports.views import shown_views
+from recipes.serving import page_routes
+from recipes.serving.app import PREPARED_TOGETHER
 from recipes.serving.page_routes import PAGE
 
 
@@ -51,6 +56,27 @@ def test_where_the_model_looked(served, model):
         assert max(map(max, each["map"])) == 1.0
         assert min(map(min, each["map"])) >= 0
         assert len(each["map"]) / len(each["map"][0]) == pytest.approx(whole.shape[0] / whole.shape[1], rel=0.1)
+
+
+def test_few_pictures_are_measured_at_a_time(served, monkeypatch):
+    """Some are decoded for it."""
+    now, most, lock = 0, 0, threading.Lock()
+
+    def measured(data):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return image_size(data)
+
+    monkeypatch.setattr(page_routes, "image_size", measured)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: post(served, "/views").status_code, range(6)))
+    assert found == [200] * 6
+    assert most <= PREPARED_TOGETHER
 
 
 @pytest.mark.parametrize(

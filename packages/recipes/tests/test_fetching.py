@@ -6,8 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from recipes.serving import pictures
 from recipes.serving.errors import RefusedError
 from recipes.serving.fetching import Fetcher, is_public
+from recipes.serving.pictures import all_picture_bytes
+from recipes.serving.prompts import PictureUrl
 
 ASKED_AS = []
 
@@ -38,11 +41,15 @@ def port():
     server.shutdown()
 
 
-def fetched(url, hosts, *, found=("127.0.0.1",), allowed=lambda address: True, max_bytes=1000):
+def fetcher(hosts, *, found=("127.0.0.1",), allowed=lambda address: True):
     async def resolve(host, port):
         return found
 
-    return asyncio.run(Fetcher(hosts, resolve=resolve, allowed=allowed).fetch(url, "url", max_bytes))
+    return Fetcher(hosts, resolve=resolve, allowed=allowed)
+
+
+def fetched(url, hosts, *, max_bytes=1000, **options):
+    return asyncio.run(fetcher(hosts, **options).fetch(url, "url", max_bytes))
 
 
 def test_from_an_allowed_host(port):
@@ -73,6 +80,19 @@ def test_what_is_not_fetched(port, path, options, message):
         fetched(f"http://{host}{path}", **({"hosts": [host]} | options))
     assert refused.value.status == 400
     assert refused.value.param == "url"
+
+
+def test_all_pictures_of_a_request_have_one_limit(port, monkeypatch):
+    """One that does not fit any more is not read to its end; what the request has itself does not count."""
+    monkeypatch.setattr(pictures, "MAX_FETCHED", 2_500)
+    host = f"pictures.example.com:{port}"
+    fetch = PictureUrl(f"http://{host}/picture", "one")
+    own = PictureUrl("data:image/png;base64," + "AAAA" * 1000, "own")
+    two = asyncio.run(all_picture_bytes([fetch, own, fetch], fetcher([host])))
+    assert [(len(data), param) for data, param in two] == [(1000, "one"), (3000, "own"), (1000, "one")]
+    with pytest.raises(RefusedError, match="0 MB are fetched for a request at most, give fewer or smaller") as refused:
+        asyncio.run(all_picture_bytes([fetch, own, fetch, PictureUrl(fetch.url, "third")], fetcher([host])))
+    assert (refused.value.status, refused.value.param) == (400, "third")
 
 
 @pytest.mark.parametrize(

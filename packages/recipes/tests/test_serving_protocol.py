@@ -57,3 +57,15 @@ def test_requests_one_after_the_other_then_half_of_one(port):
             time.sleep(0.15)  # a connection that is kept waits longer for the next
         client.sendall(HEAD)
         assert client.recv(100) == b""
+
+
+@pytest.mark.parametrize("length", [1, 1_000_000])
+def test_the_rest_of_a_request_that_has_been_answered(port, length):
+    """uvicorn's own clock ends with the next byte."""
+    with connected(port) as client:
+        client.sendall(HEAD + f"Content-Length: {length}\r\n\r\n".encode())
+        received = b""
+        while not received.endswith(b"ok"):
+            received += client.recv(1000)
+        client.sendall(b"x")
+        assert client.recv(100) == b""

@@ -20,8 +20,8 @@ from recipes.serving.leaving import LEFT, unless_gone
 from recipes.serving.limits import State
 from recipes.serving.metrics import Metrics
 from recipes.serving.page_routes import add_page
-from recipes.serving.pictures import picture_bytes
-from recipes.serving.prompts import picture_urls, prompt_of, settings_of, turns_of
+from recipes.serving.pictures import all_picture_bytes
+from recipes.serving.prompts import check_number, picture_urls, prompt_of, settings_of, turns_of
 from recipes.serving.responses import DONE, Reply, event
 from recipes.serving.worker import Worker, worker_of
 
@@ -47,13 +47,15 @@ def make_app(
     preparing = asyncio.Semaphore(PREPARED_TOGETHER)
     created = int(time.time())
     _add_errors(app)
-    add_page(app, workers, fetcher)
+    add_page(app, workers, fetcher, preparing)
     add_explanations(app, workers, fetcher, preparing)
 
     @app.get("/health")
     async def health() -> Response:
         if state.draining:
             return JSONResponse({"status": "stopping"}, 503)
+        if any(worker.failed for worker in workers.values()):
+            return JSONResponse({"status": "failed"}, 503)
         return JSONResponse({"status": "ok"})
 
     @app.get("/metrics")
@@ -73,7 +75,8 @@ def make_app(
     async def chat(body: ChatRequest, request: Request) -> Response:
         worker = worker_of(workers, body.model)
         settings, turns, urls = settings_of(body, max_new_tokens), turns_of(body.messages), picture_urls(body)
-        pictures = [(await picture_bytes(url, fetcher), url.param) for url in urls]
+        check_number(worker.model, len(urls))
+        pictures = await all_picture_bytes(urls, fetcher)
         async with preparing:
             sample = await asyncio.to_thread(prompt_of, worker.model, turns, pictures, settings.max_new_tokens)
         del pictures

@@ -54,6 +54,11 @@ def stopping() -> RefusedError:
     return RefusedError(503, "the server stops", code="stopping", headers=RETRY_AFTER)
 
 
+def model_failed() -> RefusedError:
+    """What a client is told whose question nobody answers, since the thread that answers with its model has ended."""
+    return RefusedError(503, "the model answers no more; the server's log says why", code="model_failed")
+
+
 def out_of_memory() -> RefusedError:
     """What a client is told when a GPU has no room for its question beside those of others."""
     return RefusedError(503, "not enough memory for this question now: try again", code="out_of_memory")

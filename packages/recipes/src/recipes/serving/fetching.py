@@ -55,27 +55,28 @@ class Fetcher:
     ) -> None:
         self.hosts, self.resolve, self.allowed = frozenset(host.lower() for host in hosts), resolve, allowed
 
-    async def fetch(self, url: str, param: str, max_bytes: int) -> bytes:
+    async def fetch(self, url: str, param: str, max_bytes: int, advice: str = "make it smaller") -> bytes:
         """The content of a URL.
 
         Args:
             url: http or https.
             param: the part of the request that has it, for messages.
             max_bytes: largest content.
+            advice: what to do with a larger one.
 
         Raises:
             RefusedError: if it may not be fetched, cannot be, or is larger; the message does not say what answered.
         """
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._fetched(url, max_bytes)
+                return await self._fetched(url, max_bytes, advice)
         except _UnusableError as error:
             raise RefusedError(400, f"{param}: {error}", param=param, code="invalid_image_url") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             message = f"{param}: the picture could not be fetched: give it as a data: URL"
             raise RefusedError(400, message, param=param, code="invalid_image_url") from error
 
-    async def _fetched(self, url: str, max_bytes: int) -> bytes:
+    async def _fetched(self, url: str, max_bytes: int, advice: str) -> bytes:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
         if not self.hosts:
@@ -110,7 +111,7 @@ class Fetcher:
                 async for piece in response.aiter_raw():
                     content += piece
                     if len(content) > max_bytes:
-                        raise _UnusableError(f"a picture of more than {max_bytes // 10**6} MB: make it smaller")
+                        raise _UnusableError(f"a picture of more than {max_bytes // 10**6} MB: {advice}")
                 return bytes(content)
             finally:
                 await response.aclose()

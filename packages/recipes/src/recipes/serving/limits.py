@@ -1,4 +1,4 @@
-"""What every request passes before anything is done for it: key, host, room, size, time."""
+"""What every request passes before anything is done for it: host, site, key, room, size, time."""
 
 import asyncio
 import hmac
@@ -15,9 +15,13 @@ from recipes.serving.page_routes import PAGE
 
 MAX_BODY = 64_000_000
 """Bytes of a request; a picture of 20 MB has 27 MB in base64."""
+MAX_BODIES = 8 * MAX_BODY
+"""Bytes of all requests for answers at a time: each stays in memory, as sent and as parsed, until its answer ends."""
 BODY_SECONDS, SEND_SECONDS = 60.0, 60.0
 OPEN = ("/health", *PAGE)
-"""Paths that need no key: what the server says to anybody, and the page that asks for the key."""
+"""Paths that can be read without a key: what the server says to anybody, and the page that asks for the key."""
+POSTED = ("/v1/chat/completions", "/views", "/explain")
+"""Paths of requests for answers. What is posted to any other path is not read."""
 
 
 @dataclass
@@ -26,11 +30,26 @@ class State:
 
     Attributes:
         active: requests for answers that are not over.
+        body_bytes: of those, as they were sent.
         draining: whether new ones are refused because the server stops.
     """
 
     active: int = 0
+    body_bytes: int = 0
     draining: bool = False
+
+
+class Incoming:
+    """`receive` that remembers whether the body has ended: after that, it waits until the client leaves."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.ended = receive, False
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        message = await self.receive()
+        self.ended = not message.get("more_body", False)
+        return message
 
 
 class Guard:
@@ -80,15 +99,15 @@ class Guard:
                 await stopping().response()(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
+        headers, receive = Headers(scope=scope), Incoming(receive)
         if (refused := self._refused(scope, headers)) is not None:
             await self._refuse(refused, scope, receive, send)
-        elif scope["method"] == "POST":
+        elif _is_question(scope):
             await self._counted(scope, headers, receive, send)
         else:
-            await self.app(scope, receive, self._timed(send))
+            await self.app(scope, _preceded(b"", receive), self._timed(send))
 
-    async def _counted(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _counted(self, scope: Scope, headers: Headers, receive: Incoming, send: Send) -> None:
         self.state.active += 1
         try:
             await self._with_body(scope, headers, receive, send)
@@ -98,35 +117,70 @@ class Guard:
     def _refused(self, scope: Scope, headers: Headers) -> RefusedError | None:
         if self.hosts is not None and _name(headers.get("host", "")) not in self.hosts:
             return RefusedError(421, "this server is not known by that name; start it with --host to open it to others")
-        if self.key is not None and scope["path"] not in OPEN:
+        posts = scope["method"] == "POST"
+        # Without a key, any page that a browser shows could otherwise make the user's own server work.
+        if posts and headers.get("sec-fetch-site") == "cross-site":
+            return RefusedError(403, "a web page of another site asks: use this server's own page, or a program")
+        if self.key is not None and (posts or scope["path"] not in OPEN):
             given = headers.get("authorization", "").partition(" ")
             # Compared in constant time, so that it cannot be guessed letter by letter.
             if given[0].lower() != "bearer" or not hmac.compare_digest(given[2].encode(), self.key.encode()):
                 return RefusedError(401, "the API key is missing or wrong", code="invalid_api_key")
-        if scope["method"] != "POST":
+        if not _is_question(scope):
             return None
         if self.state.draining:
             return stopping()
         if self.state.active >= self.max_requests:
-            message = f"{self.state.active} requests are being answered or wait: try again in a moment"
-            return RefusedError(429, message, code="queue_full", headers=RETRY_AFTER)
+            return _full(f"{self.state.active} requests are being answered or wait")
         return None
 
-    async def _with_body(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _with_body(self, scope: Scope, headers: Headers, receive: Incoming, send: Send) -> None:
         try:
-            body = await _body(headers, receive)
+            body = await self._body(headers, receive)
         except RefusedError as refused:
             await self._refuse(refused, scope, receive, send)
             return
-        if body is None:
-            return
-        first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        size, received = len(body), _preceded(body, receive)
         del body
+        try:
+            await self.app(scope, received, self._timed(send))
+        finally:
+            self.state.body_bytes -= size
 
-        async def received() -> Message:
-            return first.pop() if first else await receive()
+    async def _body(self, headers: Headers, receive: Incoming) -> bytes:
+        """The body of a request, which `State.body_bytes` counts from its first piece on.
 
-        await self.app(scope, received, self._timed(send))
+        Raises:
+            RefusedError: if it is too large, alone or with those of others, or comes too slowly.
+            ClientDisconnect: if the client leaves.
+        """
+        too_large = RefusedError(413, f"the request has more than {MAX_BODY // 10**6} MB: use smaller pictures")
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > MAX_BODY:
+            raise too_large
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    self.state.body_bytes += len(pieces[-1])
+                    if size > MAX_BODY:
+                        raise too_large
+                    if self.state.body_bytes > MAX_BODIES:
+                        raise _full(f"all requests together have more than {MAX_BODIES // 10**6} MB")
+                    if receive.ended:
+                        return b"".join(pieces)
+        except BaseException as error:
+            self.state.body_bytes -= size
+            pieces.clear()  # the error keeps this frame, and the client is waited for
+            if isinstance(error, TimeoutError):
+                raise RefusedError(408, f"the request did not arrive within {BODY_SECONDS:.0f} s") from None
+            raise
 
     def _timed(self, send: Send) -> Send:
         async def sent(message: Message) -> None:
@@ -141,46 +195,34 @@ class Guard:
 
         return sent
 
-    async def _refuse(self, refused: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, refused: RefusedError, scope: Scope, receive: Incoming, send: Send) -> None:
         """Answer with an error; what the client still sends is read first, or it would not look for an answer."""
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 left = MAX_BODY
-                while left > 0:
-                    message = await receive()
-                    left -= len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        break
+                while left > 0 and not receive.ended:
+                    left -= len((await receive()).get("body", b""))
         except TimeoutError:
             pass
         await refused.response()(scope, receive, self._timed(send))
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes | None:
-    """The body of a request; None if the client has left.
+def _is_question(scope: Scope) -> bool:
+    return scope["method"] == "POST" and scope["path"] in POSTED
 
-    Raises:
-        RefusedError: if it is too large or comes too slowly.
-    """
-    too_large = RefusedError(413, f"the request has more than {MAX_BODY // 10**6} MB: use smaller pictures")
-    length = headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > MAX_BODY:
-        raise too_large
-    pieces, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > MAX_BODY:
-                    raise too_large
-                if not message.get("more_body", False):
-                    return b"".join(pieces)
-    except TimeoutError:
-        raise RefusedError(408, f"the request did not arrive within {BODY_SECONDS:.0f} s") from None
+
+def _full(why: str) -> RefusedError:
+    return RefusedError(429, f"{why}: try again in a moment", code="queue_full", headers=RETRY_AFTER)
+
+
+def _preceded(body: bytes, receive: Receive) -> Receive:
+    """`receive` of a request whose body has been read, or is not to be read."""
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def received() -> Message:
+        return first.pop() if first else await receive()
+
+    return received
 
 
 def _name(host: str) -> str:

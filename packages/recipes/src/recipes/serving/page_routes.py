@@ -42,13 +42,14 @@ class CutQuestion(Strict):
     picture: str
 
 
-def add_page(app: FastAPI, workers: Mapping[str, Worker], fetcher: Fetcher) -> None:
+def add_page(app: FastAPI, workers: Mapping[str, Worker], fetcher: Fetcher, preparing: asyncio.Semaphore) -> None:
     """Add the page at `/`, and the route of its views.
 
     Args:
         app: gets the routes.
         workers: by the name of their model.
         fetcher: fetches pictures.
+        preparing: lets so many requests decode their pictures at a time.
     """
     for path, (name, kind) in PAGE.items():
         content = files("recipes.serving").joinpath("page", name).read_bytes()
@@ -60,7 +61,9 @@ def add_page(app: FastAPI, workers: Mapping[str, Worker], fetcher: Fetcher) -> N
         worker = worker_of(workers, asked.model)
         data = await picture_bytes(PictureUrl(asked.picture, "picture"), fetcher)
         with refusing():
-            return await asyncio.to_thread(lambda: cut_of(worker.model, image_size(data)))
+            async with preparing:
+                # Some pictures can only be measured by decoding them.
+                return await asyncio.to_thread(lambda: cut_of(worker.model, image_size(data)))
 
 
 def cut_of(model: VisionLanguageModel, size: Size) -> dict[str, Any]:

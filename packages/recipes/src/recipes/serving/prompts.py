@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from foveal.core import Size
 from foveal.models import BadImageError, Sample, Turn, VisionLanguageModel, image_size
 from foveal.models.generation.generate import COLDEST
 from foveal.models.prompts.fitting import TooLongError
@@ -96,6 +97,17 @@ def settings_of(request: ChatRequest, max_new_tokens: int) -> Settings:
     )
 
 
+def check_number(model: VisionLanguageModel, pictures: int) -> None:
+    """Refuse more pictures than a prompt can have tokens, before one is fetched or opened.
+
+    Raises:
+        RefusedError: naming both.
+    """
+    if pictures > (most := _most_tokens(model)):
+        message = f"the request has {pictures} pictures, a prompt may have {most} tokens: give fewer"
+        raise RefusedError(400, message, param="messages", code=TOO_LONG)
+
+
 def prompt_of(
     model: VisionLanguageModel, turns: Sequence[Turn], pictures: Sequence[tuple[bytes, str]], max_new_tokens: int
 ) -> Sample:
@@ -104,7 +116,7 @@ def prompt_of(
     Args:
         model: answers it.
         turns: as `turns_of` makes them.
-        pictures: encoded pictures, each with the part of the request that has it.
+        pictures: encoded pictures, each with the part of the request that has it; their number is checked.
         max_new_tokens: longest answer.
 
     Raises:
@@ -114,14 +126,10 @@ def prompt_of(
     if not pictures and not shows_user(processor.template):
         raise RefusedError(400, f"the model's template {processor.template} shows it pictures only: give one")
     try:
-        sizes = [_named(image_size, *picture) for picture in pictures]
-        if (pixels := sum(size.area for size in sizes)) > MAX_PIXELS:
-            message = (
-                f"the pictures have {pixels} pixels in all, more than the limit of {MAX_PIXELS}: make them smaller"
-            )
-            raise RefusedError(400, message, param="messages")
+        sizes = _sizes(pictures)
+        _check_tokens(model, sizes)
         length = processor.length(sizes, turns, open_ended=True)
-        context = model.language_model.config.get_text_config().max_position_embeddings
+        context = _context(model)
         if length + max_new_tokens > context:
             message = (
                 f"the prompt's {length} tokens and {max_new_tokens} of the answer exceed the model's context of "
@@ -134,6 +142,52 @@ def prompt_of(
         raise RefusedError(400, str(error), param="messages", code=TOO_LONG) from error
     except ValueError as error:
         raise RefusedError(400, str(error), param="messages") from error
+
+
+def _sizes(pictures: Sequence[tuple[bytes, str]]) -> list[Size]:
+    """The sizes of pictures. The first too many pixels end it: some pictures can only be measured by decoding them.
+
+    Raises:
+        RefusedError: if a picture cannot be used, or they have more pixels than one picture may have.
+    """
+    sizes: list[Size] = []
+    pixels = 0
+    for picture in pictures:
+        sizes.append(_named(image_size, *picture))
+        pixels += sizes[-1].area
+        if pixels > MAX_PIXELS:
+            message = (
+                f"the first {len(sizes)} pictures have {pixels} pixels in all, more than the limit of {MAX_PIXELS}: "
+                "make them smaller"
+            )
+            raise RefusedError(400, message, param="messages")
+    return sizes
+
+
+def _check_tokens(model: VisionLanguageModel, sizes: Sequence[Size]) -> None:
+    """Refuse pictures with more visual tokens than a prompt may have, before their ids are made, which take memory.
+
+    Raises:
+        RefusedError: naming the limit.
+    """
+    most, tokens = _most_tokens(model), 0
+    for number, size in enumerate(model.processor.plan.in_company(sizes)):
+        tokens += sum(item for item in model.processor.count(size) if isinstance(item, int))
+        if tokens > most:
+            message = (
+                f"the first {number + 1} pictures have {tokens} visual tokens, a prompt may have {most} tokens: give "
+                "fewer, or smaller ones"
+            )
+            raise RefusedError(400, message, param="messages", code=TOO_LONG)
+
+
+def _most_tokens(model: VisionLanguageModel) -> int:
+    return min(_context(model), model.processor.max_length)
+
+
+def _context(model: VisionLanguageModel) -> int:
+    tokens: int = model.language_model.config.get_text_config().max_position_embeddings
+    return tokens
 
 
 def _named(read: Callable[[bytes], T], data: bytes, param: str) -> T:

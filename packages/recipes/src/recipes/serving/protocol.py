@@ -1,4 +1,4 @@
-"""HTTP with a time limit for what comes before a request's body."""
+"""HTTP with a time limit for what comes before a request's body, and after its answer."""
 
 import asyncio
 
@@ -6,12 +6,14 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 20.0
-"""Time for the first line and the headers of a request, and until a new connection sends anything."""
+"""Time for the first line and the headers of a request, until a new connection sends anything, and for the rest of a
+request that has been answered."""
 
 
 class Protocol(H11Protocol):
-    """uvicorn's own protocol, which waits forever for the end of headers that have begun: a client that sends them
-    letter by letter would keep its connection, and the server has only so many.
+    """uvicorn's own protocol, which waits forever for the end of headers that have begun, and of a body that it has
+    answered before its end: a client that sends them letter by letter would keep its connection, and the server has
+    only so many.
     """
 
     _late: asyncio.TimerHandle | None = None
@@ -22,10 +24,11 @@ class Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._unwatch()
-        elif self.conn.trailing_data[0]:
+        # At any byte uvicorn stops its own clock, which it starts again after the next answer only.
+        if self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE:
             self._watch()
+        else:
+            self._unwatch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()

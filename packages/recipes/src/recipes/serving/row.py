@@ -24,7 +24,7 @@ class Row:
         token: the last token.
         tokens: how many there are.
         choose: samples a token; None: the likeliest is taken.
-        end: why the answer is over: stop, length or left; empty: it is not.
+        end: why the answer is over: stop, length, left or error; empty: it is not.
     """
 
     def __init__(self, asked: Asked, processor: Processor, device: torch.device) -> None:

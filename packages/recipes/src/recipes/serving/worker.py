@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from threading import Condition, Thread
@@ -14,7 +14,7 @@ import torch
 from foveal.models import SeenPictures, VisionLanguageModel
 from foveal.models.generation.running_batch import RunningBatch
 from recipes.serving.asked import Asked
-from recipes.serving.errors import RefusedError, internal_error, out_of_memory, stopping
+from recipes.serving.errors import RefusedError, internal_error, model_failed, out_of_memory, stopping
 from recipes.serving.in_steps import InSteps
 from recipes.serving.metrics import Metrics
 from recipes.serving.row import Row
@@ -27,7 +27,8 @@ class Worker:
     """Answers the questions to one model in a thread of its own.
 
     Questions that wait are read together and join those that are being answered. Where the language model does not
-    allow that (`foveal.models.generation.running_batch.joins`), they wait until the batch has ended.
+    allow that (`foveal.models.generation.running_batch.joins`), they wait until the batch has ended; where it does not
+    allow others at all (`alone`), they are answered one by one.
 
     Args:
         name: of the model, for metrics.
@@ -35,19 +36,24 @@ class Worker:
         max_batch: questions answered together.
         cache_bytes: memory for visual tokens of pictures that may be asked about again.
         metrics: where everything is counted.
+
+    Attributes:
+        failed: whether the thread has ended by a fault; nobody is answered any more.
     """
 
     def __init__(
         self, name: str, model: VisionLanguageModel, *, max_batch: int, cache_bytes: int, metrics: Metrics
     ) -> None:
-        self.name, self.model, self.max_batch, self.metrics = name, model, max_batch, metrics
+        self.name, self.model, self.metrics = name, model, metrics
         self._seen = SeenPictures(model, cache_bytes)
         self._running = RunningBatch(model.language_model)
+        self.max_batch = 1 if self._running.alone else max_batch
         self._rows: list[Row] = []
         self._waiting: deque[Asked] = deque()
         self._works: deque[InSteps[Any]] = deque()
         self._changed = Condition()
-        self._ends = False
+        self._ends = self.failed = False
+        self._refused: Callable[[], RefusedError] | None = None
         self._thread = Thread(target=self._run, name=f"answers of {name}", daemon=True)
 
     def start(self) -> None:
@@ -62,8 +68,13 @@ class Worker:
         self._thread.join()
 
     def ask(self, asked: Asked) -> None:
-        """Add a question to those that wait."""
+        """Add a question to those that wait.
+
+        Raises:
+            RefusedError: if the thread has ended.
+        """
         with self._changed:
+            self._check()
             self._waiting.append(asked)
             self.metrics.waiting.labels(self.name).set(len(self._waiting))
             self._changed.notify()
@@ -74,26 +85,41 @@ class Worker:
 
         Args:
             steps: yields between two steps, and returns the result. They end if the result is cancelled.
+
+        Raises:
+            RefusedError: if the thread has ended.
         """
         work = InSteps(steps)
         with self._changed:
+            self._check()
             self._works.append(work)
             self._changed.notify()
         return work.result
 
+    def _check(self) -> None:
+        if self._refused is not None:
+            raise self._refused()
+
     def _run(self) -> None:
-        with torch.inference_mode():
-            while (new := self._taken()) is not None:
-                self._work()
-                if new:
-                    self._begin(new)
-                if self._rows:
-                    self._advance()
-        refused = stopping()
-        for asked in (*self._waiting, *(row.asked for row in self._rows)):
-            asked.put(refused)
+        new: list[Asked] | None = []
+        refused = stopping
+        try:
+            with torch.inference_mode():
+                while (new := self._taken()) is not None:
+                    self._work()
+                    if new:
+                        self._begin(new)
+                    if self._rows:
+                        self._advance()
+        except BaseException as error:  # or whoever waits would wait for ever
+            logger.critical("%s: it answers no more, start the server again", self.name, exc_info=error)
+            self.failed, refused = True, model_failed
+        with self._changed:
+            self._refused = refused
+        for asked in (*(new or ()), *self._waiting, *(row.asked for row in self._rows)):
+            asked.put(refused())
         for work in self._works:
-            work.refuse(refused)
+            work.refuse(refused())
 
     def _work(self) -> None:
         """A step of the other work, if it is due."""
@@ -108,20 +134,17 @@ class Worker:
             if self._ends:
                 return None
             self._works = deque(work for work in self._works if not work.over)
+            wait = [asked for asked in self._waiting if not asked.left.is_set()]
+            self.metrics.answers.labels(self.name, "left").inc(len(self._waiting) - len(wait))
             free = self.max_batch - len(self._rows) if self._running.joins or not self._rows else 0
-            new: list[Asked] = []
-            while self._waiting and len(new) < free:
-                asked = self._waiting.popleft()
-                if asked.left.is_set():
-                    self.metrics.answers.labels(self.name, "left").inc()
-                else:
-                    new.append(asked)
+            new, self._waiting = wait[:free], deque(wait[free:])
             self.metrics.waiting.labels(self.name).set(len(self._waiting))
             return new
 
     def _begin(self, new: Sequence[Asked]) -> None:
         """Read prompts and choose the first token of each; one that fails does not harm the others."""
         try:
+            rows = [Row(asked, self.model.processor, self.model.device) for asked in new]
             logits = self._read(new)
         except Exception as error:
             if len(self._running) != len(self._rows):
@@ -135,11 +158,12 @@ class Worker:
             return
         for asked in new:
             self._count_prompt(asked)
-        self._rows += [Row(asked, self.model.processor, self.model.device) for asked in new]
-        self._choose(self._rows[-len(new) :], logits)
-        for asked in new:
-            self.metrics.first.labels(self.name).observe(time.monotonic() - asked.began)
-        self._leave_out()
+        self._rows += rows
+        try:
+            self._choose(rows, logits)
+            self._leave_out()
+        except Exception as error:
+            self._fail_all(error)
 
     def _read(self, new: Sequence[Asked]) -> torch.Tensor:
         """Logits [questions, vocabulary] for the first tokens."""
@@ -160,18 +184,26 @@ class Worker:
         try:
             tokens = torch.tensor([row.token for row in self._rows], device=self.model.device)
             self._choose(self._rows, self._running.step(tokens))
+            self._leave_out()
         except Exception as error:
             self._fail_all(error)
-            return
-        self._leave_out()
 
     def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+        """The next token of each row; one that fails, since its logits are not numbers, does not harm the others."""
         likeliest = logits.argmax(dim=-1).tolist()
         for number, (row, token) in enumerate(zip(rows, likeliest, strict=True)):
-            if not row.over:
+            if row.over:
+                continue
+            try:
                 row.add(token if row.choose is None else int(row.choose(logits[number : number + 1].float())))
-                if row.over:
-                    self._count(row)
+            except Exception as error:
+                row.end = "error"
+                self._fail(row.asked, error)
+                continue
+            if row.tokens == 1:
+                self.metrics.first.labels(self.name).observe(time.monotonic() - row.asked.began)
+            if row.over:
+                self._count(row)
 
     def _leave_out(self) -> None:
         """Free the places of answers that are over; where rows cannot leave, when all are."""
@@ -202,10 +234,7 @@ class Worker:
     def _fail(self, asked: Asked, error: Exception) -> None:
         self.metrics.answers.labels(self.name, "error").inc()
         logger.error("%s: a question was not answered", self.name, exc_info=error)
-        if isinstance(error, torch.OutOfMemoryError):
-            asked.put(out_of_memory())
-        else:
-            asked.put(internal_error())
+        asked.put(out_of_memory() if isinstance(error, torch.OutOfMemoryError) else internal_error())
 
 
 def worker_of(workers: Mapping[str, Worker], name: str) -> Worker:

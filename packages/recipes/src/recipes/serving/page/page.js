@@ -4,6 +4,7 @@ import { drawCut, drawRelevance } from "./drawing.js";
 
 const at = (id) => document.getElementById(id);
 let picture = null; // { url, name }
+let cuts = 0; // what has been asked about cutting pictures: only the last answer is shown
 let asking = null; // the AbortController of the questions under way
 let looking = new AbortController(); // that of what is asked about their answers
 
@@ -42,15 +43,18 @@ async function show(file) {
 
 async function cut() {
   if (!picture) return;
+  const asked = picture;
+  const number = ++cuts;
   say("");
   const shown = [];
   for (const name of chosen()) {
     try {
-      const found = await views(name, picture.url, key());
-      shown.push(drawCut(name, picture, found));
+      const found = await views(name, asked.url, key());
+      shown.push(drawCut(name, asked, found));
     } catch (error) {
-      say(`${name}: ${error.message}`);
+      if (number === cuts) say(`${name}: ${error.message}`);
     }
+    if (number !== cuts) return;
   }
   at("models").replaceChildren(...shown);
 }
