@@ -118,7 +118,7 @@ PARTS = {
     "PLLaVA 7B, 16 frames": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-L 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
     "DeepStack-V 7B": (CLIP_336, CLIP_BEHIND, MLP_7B, VICUNA_7B),
-    "DeepStack-HD 7B": (CLIP_336, CLIP_BEHIND, MLP_7B + 4096, VICUNA_7B),
+    "DeepStack-L-HD 7B": (CLIP_336, CLIP_BEHIND, MLP_7B + 4096, VICUNA_7B),
     "LLaVA-UHD 7B, 64 queries": (CLIP_336, CLIP_BEHIND, resampler(4096, 64), VICUNA_7B),
     "LLaVA-UHD v2 7B": (CLIP_336 + 2 * 6_233 + linear(1024, 1024), CLIP_BEHIND, 162_402_304, VICUNA_7B),
     "LLaVA-UHD v3 7B": (MOONVIT_10 + 3 * COMPRESSION, 0, linear(1152, 3584) + linear(3584, 3584), QWEN2_7B),
@@ -169,7 +169,7 @@ def test_parameters_of_the_parts(name):
         ("DeepStack-L 7B", LLAVA_7B, 0),
         ("DeepStack-V 7B", LLAVA_7B, 0),
         ("DeepStack-L 13B", LLAVA_13B, 0),
-        ("DeepStack-HD 7B", LLAVA_7B, 4096),
+        ("DeepStack-L-HD 7B", LLAVA_7B, 4096),
         ("LLaVA-NeXT 7B", LLAVA_7B, 4096),
         ("DeCo 7B", LLAVA_7B, 0),
         ("MMFuser 7B", LLAVA_7B, MMFUSER),
@@ -227,13 +227,13 @@ def test_language_models():
         pytest.param("PLLaVA 7B, 16 frames", (1000, 3000), [2304], id="PLLaVA, 16 x 12 x 12"),
         pytest.param("DeepStack-L 7B", (1000, 3000), [576], id="DeepStack-L"),
         pytest.param("DeepStack-V 7B", (1000, 3000), [576], id="DeepStack-V"),
-        pytest.param("DeepStack-HD 7B", (672, 672), [2928], id="DeepStack-HD, 2x2"),
-        pytest.param("DeepStack-HD 7B", (336, 672), [1776], id="DeepStack-HD, 1x2"),
-        pytest.param("DeepStack-HD 7B", (336, 1008), [2376], id="DeepStack-HD, 1x3"),
-        pytest.param("DeepStack-HD 7B", (336, 1344), [2976], id="DeepStack-HD, 1x4"),
-        pytest.param("DeepStack-HD 7B", (672, 336), [1752], id="DeepStack-HD, 2x1"),
-        pytest.param("DeepStack-HD 7B", (1008, 336), [2328], id="DeepStack-HD, 3x1"),
-        pytest.param("DeepStack-HD 7B", (1344, 336), [2904], id="DeepStack-HD, 4x1"),
+        pytest.param("DeepStack-L-HD 7B", (672, 672), [2928], id="DeepStack-L-HD, 2x2"),
+        pytest.param("DeepStack-L-HD 7B", (336, 672), [1776], id="DeepStack-L-HD, 1x2"),
+        pytest.param("DeepStack-L-HD 7B", (336, 1008), [2376], id="DeepStack-L-HD, 1x3"),
+        pytest.param("DeepStack-L-HD 7B", (336, 1344), [2976], id="DeepStack-L-HD, 1x4"),
+        pytest.param("DeepStack-L-HD 7B", (672, 336), [1752], id="DeepStack-L-HD, 2x1"),
+        pytest.param("DeepStack-L-HD 7B", (1008, 336), [2328], id="DeepStack-L-HD, 3x1"),
+        pytest.param("DeepStack-L-HD 7B", (1344, 336), [2904], id="DeepStack-L-HD, 4x1"),
         pytest.param("LLaVA-UHD 13B, 64 queries", (336, 336), [64], id="UHD, uncut"),
         pytest.param(
             "LLaVA-UHD 13B, 64 queries", (672, 1008), [64, ",", 64, "\n"] * 3 + [64], id="UHD, 672x1008: 454 in all"
@@ -296,7 +296,7 @@ def test_tokens_at_other_resolutions(name, size, count):
     ("name", "size"),
     [
         ("LLaVA-NeXT 7B", (1920, 1080)),
-        ("DeepStack-HD 7B", (336, 1008)),
+        ("DeepStack-L-HD 7B", (336, 1008)),
         ("PLLaVA 7B, 16 frames", (1000, 3000)),
         ("LLaVA-UHD 13B, 144 queries", (336, 2400)),
         ("LLaVA-UHD v3 7B", (1000, 3000)),
@@ -367,7 +367,7 @@ def test_cost_of_deepstack(name, length, weights, attention, views, encoder, pro
 
 def test_cost_of_deepstack_hd():
     """The published sum, 53.5, is that of rounded parts; unrounded it is closer to 53.6."""
-    found = deepstack_cost("DeepStack-HD 7B")
+    found = deepstack_cost("DeepStack-L-HD 7B")
     encoder, projector = found.flops.encoder + 25 * one_clip_block(), found.flops.connector
     assert (found.views, found.visual, found.stacked) == (25, 2928, 4 * 2928)
     assert (round(encoder / 1e12, 2), round(projector / 1e12, 2)) == (9.55, 0.60)

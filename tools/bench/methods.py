@@ -41,7 +41,7 @@ PAGES = {
     "PLLaVA": "pllava",
     "DeepStack-L": "deepstack",
     "DeepStack-V": "deepstack",
-    "DeepStack-HD": "deepstack",
+    "DeepStack-L-HD": "deepstack",
     "LLaVA-UHD v2": "uhd_v2",
     "LLaVA-UHD v3": "uhd_v3",
     "LLaVA-UHD": "uhd",

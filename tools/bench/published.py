@@ -110,7 +110,7 @@ METHODS: dict[str, Callable[[], VisionLanguageModel]] = {
     "PLLaVA 7B, 16 frames": partial(network, "pllava/7b"),
     "DeepStack-L 7B": partial(network, "deepstack_l/7b"),
     "DeepStack-V 7B": partial(network, "deepstack_v/7b"),
-    "DeepStack-HD 7B": partial(network, "deepstack_hd/7b"),
+    "DeepStack-L-HD 7B": partial(network, "deepstack_hd/7b"),
     # A head for every 128 channels.
     "LLaVA-UHD 7B, 64 queries": partial(network, "uhd/13b", "vicuna_7b", changes={"connector.heads": 32}),
     "LLaVA-UHD v2 7B": partial(network, "uhd_v2/7b"),
