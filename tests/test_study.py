@@ -288,5 +288,5 @@ def test_stopped_and_continued_as_typed(tmp_path):
     assert all(Study(tmp_path / "out", 60).scores(0, name)[-1].step == 60 for name in ("llava", "deco"))
     (tmp_path / "study.md").write_text("# Study\n")
     subprocess.run([*words, "--report"], cwd=tmp_path, env=environment, check=True)
-    assert "| averaging (DeCo) | 16 | 105 | 923, 19 |" in (tmp_path / "study.md").read_text()
+    assert "| averaging (DeCo) | 16 | 105 | 922, 19 |" in (tmp_path / "study.md").read_text()
     assert (tmp_path / "study.png").exists()
