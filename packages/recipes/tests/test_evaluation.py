@@ -136,8 +136,9 @@ def test_answers_of_all_ranks_and_a_cut_line(tmp_path, capsys):
 def test_an_answer_to_another_question_of_that_id(tmp_path):
     """Files of another version, or another folder, may have the same ids, and even ask the same about every picture."""
     asked, words = item("1", "a", answers=["red"]), benchmark(ANLS())
+    first = asked_question(words, asked, "What is it?")
     part = AnswerPart(tmp_path, 0)
-    part.add(asked, asked_question(words, asked, "What is it?"), "It")
+    part.add(asked, first, "It")
     part.close()
     others = [
         (asked, "What was it?"),
@@ -147,8 +148,8 @@ def test_an_answer_to_another_question_of_that_id(tmp_path):
     for other, prompt in others:
         with pytest.raises(ValueError, match=r"line 1: '1' was another question then: give another --output"):
             written_answers(tmp_path, {"1": asked_question(words, other, prompt)})
-        assert questions_hash(words, [other], {"1": prompt}) != questions_hash(words, [asked], {"1": "What is it?"})
-    assert written_answers(tmp_path, {"1": asked_question(words, asked, "What is it?")}) == {"1": "It"}
+        assert questions_hash([asked_question(words, other, prompt)]) != questions_hash([first])
+    assert written_answers(tmp_path, {"1": first}) == {"1": "It"}
 
 
 @pytest.mark.parametrize("answers", [[], "red", None])
@@ -196,12 +197,14 @@ def test_an_answer_that_no_file_can_hold(tmp_path):
 
 def test_llava_answers_there_and_back(tmp_path, capsys):
     answers = {"1": "red", "3": "blue"}
-    write_llava_answers(tmp_path / "a.jsonl", ITEMS, dict.fromkeys("123", "<image>\nP"), answers, model="m")
+    write_llava_answers(
+        tmp_path / "a.jsonl", ITEMS, dict.fromkeys("123", Asked("<image>\nP", "hash")), answers, model="m"
+    )
     row = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])
     assert row == {"question_id": "1", "prompt": "P", "text": "red", "answer_id": "1", "model_id": "m", "metadata": {}}
     assert read_answers(tmp_path / "a.jsonl", ITEMS) == answers
     numbered = [replace(each, values={**each.values, "id": int(each.key)}) for each in ITEMS]
-    write_llava_answers(tmp_path / "b.jsonl", numbered, dict.fromkeys("123", "P"), answers, model="m")
+    write_llava_answers(tmp_path / "b.jsonl", numbered, dict.fromkeys("123", Asked("P", "hash")), answers, model="m")
     assert json.loads((tmp_path / "b.jsonl").read_text().splitlines()[1])["question_id"] == 3
     assert read_answers(tmp_path / "b.jsonl", ITEMS) == answers
     texts = zip(ITEMS, ("x", "y", "z"), strict=True)
@@ -268,7 +271,7 @@ def test_answers_about_videos_are_shown_without_what_reads_videos(tmp_path, monk
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "1.mp4").touch()
     asked = replace(item("1", answers=["red"]), video=FileVideo(("1.mp4",), PictureFolder(tmp_path), "record 1"))
-    results = Results("words", benchmark(ANLS()), [asked], {"1": "Question 1?"}, {"1": "red"}, None, 0)
+    results = Results("words", benchmark(ANLS()), [asked], {"1": Asked("Question 1?", "hash")}, {"1": "red"}, None, 0)
     write_results(results, scores_of(results.benchmark, [asked], results.answers), {}, tmp_path)
     assert json.loads((tmp_path / "scores.json").read_text())["scores"]["ANLS"] == 1
     assert "reading videos needs av: pip install" in (tmp_path / "report.html").read_text()

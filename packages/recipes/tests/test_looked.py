@@ -8,6 +8,7 @@ from PIL import Image
 
 from recipes.benchmarks.item import Item
 from recipes.evaluation import looked
+from recipes.evaluation.asked import Asked
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
 
@@ -22,7 +23,7 @@ class Blank:
 
 
 ITEMS = [Item(key, {}, (Blank(),), where=f"a.json, {key}") for key in "abc"]
-RESULTS = Results("b", None, ITEMS, dict.fromkeys("abc", "Q?"), {"a": "1", "b": "2"}, None, 0)
+RESULTS = Results("b", None, ITEMS, dict.fromkeys("abc", Asked("Q?", "hash")), {"a": "1", "b": "2"}, None, 0)
 
 
 @pytest.fixture

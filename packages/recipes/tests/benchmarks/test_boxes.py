@@ -9,6 +9,7 @@ from packages.recipes.tests.page_reading import PageReader
 
 from foveal.core import Box, Size
 from recipes.benchmarks.rows.plain_pickle import read_plain_pickle
+from recipes.evaluation.asked import Asked
 from recipes.evaluation.page import show
 from recipes.evaluation.results import Results
 from recipes.reading.pictures import read_picture
@@ -57,8 +58,8 @@ def test_refcoco(ask, table):
 
 def test_the_page_marks_the_box_and_shows_it_as_one_answer(ask, table, tmp_path):
     (item, *_) = ask("refcoco", refs(["val"]))
-    prompts = {item.key: DESCRIBES}
-    show(Results("refcoco", table("refcoco"), [item], prompts, {}, None, 0), None, {}, tmp_path / "page.html")
+    questions = {item.key: Asked(DESCRIBES, "hash")}
+    show(Results("refcoco", table("refcoco"), [item], questions, {}, None, 0), None, {}, tmp_path / "page.html")
     (shown,) = PageReader(tmp_path / "page.html").items
     assert shown["references"] == ["[1.0, 2.0, 5.0, 5.0]"]
     assert len(shown["pictures"][0]["boxes"]) == 1

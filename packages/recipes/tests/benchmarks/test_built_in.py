@@ -8,6 +8,7 @@ from packages.recipes.tests.page_reading import PageReader
 from PIL import Image
 
 from foveal.core import Box
+from recipes.evaluation.asked import Asked
 from recipes.evaluation.page import show
 from recipes.evaluation.results import Results
 from recipes.reading.pictures import read_picture
@@ -38,7 +39,7 @@ def test_where_a_receipts_fields_stand(ask, table, tmp_path):
     assert (total, cash) == (Box(10, 80, 60, 95), Box(10, 120, 60, 135))
     page = Image.linear_gradient("L").resize((100, 200))
     page.save(item.pictures[0].find())
-    shown = Results("receipts", table("receipts"), [item], {"588": "?"}, {}, None, 0)
+    shown = Results("receipts", table("receipts"), [item], {"588": Asked("?", "hash")}, {}, None, 0)
     show(shown, None, {}, tmp_path / "page.html")
     (picture,) = PageReader(tmp_path / "page.html").items[0]["pictures"]
     assert picture["boxes"][:2] == [[0.1, 0, 0.5, 0.075], [0.1, 0.1, 0.5, 0.175]]

@@ -8,6 +8,7 @@ from recipes.benchmarks.find import benchmark
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.submissions import MmeFiles
 from recipes.commands.evaluate import items_of
+from recipes.evaluation.asked import Asked
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, scores_of
 from recipes.evaluation.writing import write_results
@@ -137,7 +138,7 @@ def test_a_metric_that_is_given_something_else(mine, old, new):
 def test_labels_are_no_markup(mine, tmp_path, capsys, kind):
     found, items = mine(kind=kind)
     answers = {"1": "a"}
-    results = Results("mine", found, items, {"1": "Q?"}, answers, None, 0)
+    results = Results("mine", found, items, {"1": Asked("Q?", "hash")}, answers, None, 0)
     write_results(results, scores_of(found, items, answers), {}, tmp_path)
     printed = capsys.readouterr().out
     assert "\x1b" not in printed

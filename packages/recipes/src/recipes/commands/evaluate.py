@@ -59,8 +59,7 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
     everything = items_of(asked, options.data)
     items = everything[: options.limit]
     prompt = _prompt(asked, options)
-    prompts = {item.key: asked_text(prompt, item) for item in items}
-    questions = {item.key: asked_question(asked, item, prompts[item.key]) for item in items}
+    questions = {item.key: asked_question(asked, item, asked_text(prompt, item)) for item in items}
     if is_scored(asked, items):
         check_items(asked, items)
     unusable = Unusable(options.on_bad_sample == "skip")
@@ -73,14 +72,14 @@ def _evaluated(options: argparse.Namespace, held: ExitStack) -> int:
             held.enter_context(only_evaluation(options.output))
         if options.answers is not None:
             given = read_answers(options.answers, everything)
-            answers = {key: answer for key, answer in given.items() if key in prompts}
+            answers = {key: answer for key, answer in given.items() if key in questions}
         else:
             settings, model = _answer(options, asked, prompt, items, questions, unusable, world)
             world.wait()
             answers = written_answers(options.output, questions) if world.first else {}
         left_out = world.total(unusable.number)
     if world.first:  # after the ranks have parted: metrics would wait for the states of the others
-        found = Results(options.benchmark.stem, asked, items, prompts, answers, settings, left_out)
+        found = Results(options.benchmark.stem, asked, items, questions, answers, settings, left_out)
         scores = scores_of(asked, items, answers) if is_scored(asked, items) else None
         looked = looked_at(model, found, scores, options.explain) if model is not None and options.explain else {}
         write_results(found, scores, looked, options.output)

@@ -233,8 +233,7 @@ class QuestionCollator:
 
 def _located(records: Records, number: int, error: ValueError) -> str:
     """The error with the record's location, since two records may have one id."""
-    where = records.location(number)
-    key = where.rpartition(" (id ")[2].removesuffix(")")  # the location itself if there is no id
+    where, (key, _) = records.location(number), records.text(number)
     return f"{where}: {str(error).removeprefix(f'{key}: ')}"
 
 

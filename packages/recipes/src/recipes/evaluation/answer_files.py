@@ -145,14 +145,14 @@ def _in_order(rows: Sequence[_Given], items: Sequence[Item]) -> Iterator[tuple[s
 
 
 def write_llava_answers(
-    path: Path, items: Sequence[Item], prompts: Mapping[str, str], answers: Mapping[str, str], *, model: str
+    path: Path, items: Sequence[Item], asked: Mapping[str, Asked], answers: Mapping[str, str], *, model: str
 ) -> None:
     """Write answers in the format of LLaVA's evaluation scripts (llava/eval/model_vqa.py); missing ones are left out.
 
     Args:
         path: JSON lines.
         items: the questions.
-        prompts: text of each prompt, by key.
+        asked: as they were asked, by key.
         answers: by key.
         model: name of the model.
 
@@ -163,7 +163,7 @@ def write_llava_answers(
     with whole_file(path) as file, file.open("w", encoding="utf-8") as stream:
         for item in items:
             if item.key in answers:
-                prompt = prompts[item.key].removeprefix(f"{PLACEHOLDER}\n")
+                prompt = asked[item.key].prompt.removeprefix(f"{PLACEHOLDER}\n")
                 row: dict[str, Any] = {"question_id": _id(item), "prompt": prompt, "text": answers[item.key]}
                 row |= {"answer_id": item.key, "model_id": model, "metadata": {}}
                 print(json.dumps(row, ensure_ascii=False), file=stream)

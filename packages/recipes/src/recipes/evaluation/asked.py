@@ -1,7 +1,7 @@
 """What was asked: an answer counts for this question only, and a score for these questions."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,6 @@ def asked_question(benchmark: Benchmark, item: Item, prompt: str) -> Asked:
     return Asked(prompt, hash_of(json.dumps([prompt, names, held], default=repr)))
 
 
-def questions_hash(benchmark: Benchmark, items: Sequence[Item], prompts: Mapping[str, str]) -> str:
-    """A hash of all questions: scores of different ones are not comparable.
-
-    Args:
-        benchmark: as for `asked_question`.
-        items: the questions.
-        prompts: text of each prompt, by key.
-    """
-    return hash_of([asked_question(benchmark, item, prompts[item.key]).hash for item in items])
+def questions_hash(asked: Iterable[Asked]) -> str:
+    """A hash of all questions: scores of different ones are not comparable."""
+    return hash_of([each.hash for each in asked])

@@ -33,7 +33,7 @@ def looked_at(model: VisionLanguageModel, results: Results, scores: Scores | Non
     found = {}
     for item in shown[:number]:
         try:
-            found[item.key] = _drawn(model, item, results.prompts[item.key], results.answers[item.key])
+            found[item.key] = _drawn(model, item, results.questions[item.key].prompt, results.answers[item.key])
         except (ValueError, NotImplementedError) as error:
             sys.stderr.write(f"not explained: {item.where}: {error}\n")
     return found

@@ -89,7 +89,7 @@ def _shown(results: Results, item: Item, score: float | None, looked: Looked) ->
     frames = () if item.video is None else (_Frame(item.video),)
     return Shown(
         key=item.key,
-        question=results.prompts[item.key],
+        question=results.questions[item.key].prompt,
         references=tuple(each if isinstance(each, str) else _written(each) for each in several),
         answer=results.answers.get(item.key, ""),
         score=score,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from recipes.benchmarks.benchmark import Benchmark
 from recipes.benchmarks.item import Item
+from recipes.evaluation.asked import Asked
 from recipes.evaluation.settings import Settings
 
 
@@ -16,7 +17,7 @@ class Results:
         name: of the benchmark.
         benchmark: the benchmark.
         items: its questions.
-        prompts: text of each prompt, by key.
+        questions: as they are asked, by key.
         answers: by key.
         settings: how they were asked for; None: the answers were given.
         left_out: number of questions that could not be asked.
@@ -25,7 +26,7 @@ class Results:
     name: str
     benchmark: Benchmark
     items: Sequence[Item]
-    prompts: Mapping[str, str]
+    questions: Mapping[str, Asked]
     answers: Mapping[str, str]
     settings: Settings | None
     left_out: int

@@ -33,7 +33,7 @@ def write_scores(path: Path, results: Results, scores: Scores) -> None:
         "benchmark": results.name,
         "split": results.benchmark.split,
         "items": len(scores.single),
-        "questions_hash": questions_hash(results.benchmark, results.items, results.prompts),
+        "questions_hash": questions_hash(results.questions.values()),
         "missing": scores.missing,
         "unparsed": scores.unparsed,
         "could_not_be_asked": results.left_out,

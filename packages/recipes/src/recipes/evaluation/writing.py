@@ -39,7 +39,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
     with whole_file(paths["predictions"]) as file:
         file.write_text("".join(_lines(results, single)), encoding="utf-8")
     model = "" if results.settings is None else results.settings.checkpoint
-    write_llava_answers(paths["in LLaVA's format"], items, results.prompts, results.answers, model=model)
+    write_llava_answers(paths["in LLaVA's format"], items, results.questions, results.answers, model=model)
     paths["page"] = folder / "report.html"
     show(results, scores, looked, paths["page"])
     if scores is None:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from recipes.states.folder import MANIFEST
+from recipes.states.folder import MANIFEST, STATES
 
 RUNS = "runs"
 VERSION = "version_"
-STATES = "states"
 CONFIG = "config.yaml"
 """The whole configuration of a run, in its folder."""
 

@@ -16,7 +16,7 @@ from recipes.data.ranks import Position
 from recipes.module import NonFiniteLossError
 from recipes.progress.throughput import SAVING
 from recipes.states.contents import all_finite, frozen_sum, pieces
-from recipes.states.folder import StateError, newest_state, rewrite_manifest, step_of
+from recipes.states.folder import STATES, StateError, newest_state, rewrite_manifest, step_of
 from recipes.states.randomness import random_state, set_random_state
 from recipes.states.ranks import Ranks
 from recipes.states.resume import conversation_data, optimizer_name, resume
@@ -71,7 +71,7 @@ class TrainingStates(Callback):
     @property
     def states(self) -> Path:
         """The folder of the states."""
-        return self.folder() / "states"
+        return self.folder() / STATES
 
     @property
     def newest(self) -> Path | None:

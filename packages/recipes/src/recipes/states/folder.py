@@ -20,6 +20,8 @@ from recipes.states.entries import wrong_entry
 
 FORMAT = 1
 MANIFEST = "state.json"
+STATES = "states"
+"""The folder of a run that holds its states."""
 NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -59,7 +61,7 @@ def find_state(path: str | Path) -> Path:
             f"{given} is not a training state: a state is a folder such as runs/uhd/version_0/states/step-00000120; "
             "pickled files are not read"
         )
-    newest = newest_state(given / "states") or newest_state(given)
+    newest = newest_state(given / STATES) or newest_state(given)
     if newest is None:
         reason = "is an incomplete state" if step_of(given) >= 0 and given.is_dir() else "holds no training state"
         what = f"{given} {reason}" if given.exists() else f"there is no training state {given}"
