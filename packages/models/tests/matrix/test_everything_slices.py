@@ -1,0 +1,11 @@
+"""Every combination with plans of slices. Each family has a file, which a worker of its own can take."""
+
+import pytest
+from packages.models.tests.matrix.everything import check_everything
+from packages.models.tests.matrix.plans import SLICES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", SLICES)
+def test_everything(workshop, plan):
+    check_everything(workshop, plan)
