@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/lmms_eval.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```\w+\n# ([\w/.]+)(?:: .*?)?\n(.*?)^```$", PAGE, flags=re.S | re.M))
 (COMMAND,) = re.findall(r"^    HF_HUB_OFFLINE=1 python (-m lmms_eval .*\n.*)$", PAGE, flags=re.M)
-(EVALUATE,) = re.findall(r"^    python (-m recipes.evaluate .*)$", PAGE, flags=re.M)
+(EVALUATE,) = re.findall(r"^    uv run python (-m recipes.evaluate .*)$", PAGE, flags=re.M)
 CHECKPOINT = "runs/uhd/version_0/checkpoint"
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
