@@ -95,6 +95,22 @@ def test_all_pictures_of_a_request_have_one_limit(port, monkeypatch):
     assert (refused.value.status, refused.value.param) == (400, "third")
 
 
+def test_seconds_of_all_pictures(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_SECONDS", 0.1)
+    hosts, asked = Fetcher(["pictures.example.com"]), []
+
+    async def slow(url, *_):
+        asked.append(url)
+        await asyncio.sleep(0.06)
+        return b"x"
+
+    monkeypatch.setattr(hosts, "fetch", slow)
+    with pytest.raises(RefusedError, match=r"took more than 0.1 s: give fewer") as refused:
+        asyncio.run(all_picture_bytes([PictureUrl("http://pictures.example.com/a", "a")] * 20, hosts))
+    assert refused.value.status == 400
+    assert len(asked) < 20
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -1,5 +1,6 @@
 """The bytes of a request's pictures: written out as `data:` URLs, or fetched from hosts that were allowed."""
 
+import asyncio
 from collections.abc import Sequence
 
 from recipes.reading.pictures import MAX_BYTES, written_out
@@ -9,6 +10,8 @@ from recipes.serving.prompts import PictureUrl
 
 MAX_FETCHED = 64_000_000
 """Bytes that are fetched for one request: as many as it may bring itself."""
+MAX_SECONDS = 30.0
+"""Seconds that fetching the pictures of one request may take."""
 
 
 async def all_picture_bytes(pictures: Sequence[PictureUrl], fetcher: Fetcher) -> list[tuple[bytes, str]]:
@@ -19,8 +22,18 @@ async def all_picture_bytes(pictures: Sequence[PictureUrl], fetcher: Fetcher) ->
         fetcher: fetches pictures.
 
     Raises:
-        RefusedError: as for `picture_bytes`, or if more than `MAX_FETCHED` bytes are fetched.
+        RefusedError: as for `picture_bytes`, or if more than `MAX_FETCHED` bytes are fetched, or for more than
+            `MAX_SECONDS`.
     """
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            return await _all_bytes(pictures, fetcher)
+    except TimeoutError as error:
+        message = f"fetching the pictures took more than {MAX_SECONDS:g} s: give fewer, or give them as data: URLs"
+        raise RefusedError(400, message, code="invalid_image_url") from error
+
+
+async def _all_bytes(pictures: Sequence[PictureUrl], fetcher: Fetcher) -> list[tuple[bytes, str]]:
     left = MAX_FETCHED
     found: list[tuple[bytes, str]] = []
     for picture in pictures:
