@@ -7,8 +7,8 @@ OPTIONS = {f"choice_{letter}": f"option {letter}" for letter in "abcd"}
 ROWS = {
     "vqav2": (
         "data/validation",
-        {"question_id": 7, "image_id": 3, "answer_type": "other", "answers": [{"answer": "a", "answer_id": 1}]},
-        {"answers": ["a"], "answer_type": "other"},
+        {"question_id": 7, "answer_type": "other", "question_type": "what is", "answers": [{"answer": "a"}]},
+        {"answers": ["a"], "answer_type": "other", "question_type": "what is"},
     ),
     "vizwiz": (
         "data/val",

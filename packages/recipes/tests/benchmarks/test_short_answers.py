@@ -3,6 +3,8 @@
 import pytest
 from packages.recipes.tests.benchmarks.files import embedded, shades
 
+from recipes.evaluation.scoring import scores_of
+
 SHORT = "\nAnswer the question using a single word or phrase."
 UNANSWERABLE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'." + SHORT
 
@@ -44,7 +46,8 @@ def test_infovqa(ask):
 def test_vqav2(ask, table):
     said = [{"answer": f"{number}", "answer_confidence": "yes", "answer_id": number} for number in range(10)]
     questions = {"questions": [{"image_id": 42, "question": "How many?", "question_id": 42001}]}
-    notes = {"annotations": [{"question_id": 42001, "image_id": 42, "answer_type": "number", "answers": said}]}
+    kinds = {"answer_type": "number", "question_type": "how many"}
+    notes = {"annotations": [{"question_id": 42001, "image_id": 42, "answers": said} | kinds]}
     files = {
         "v2_OpenEnded_mscoco_val2014_questions.json": questions,
         "v2_mscoco_val2014_annotations.json": notes,
@@ -52,7 +55,11 @@ def test_vqav2(ask, table):
     }
     (item,) = ask("vqav2", files)
     assert (item.key, item.values["answers"], shades(item)) == ("42001", list("0123456789"), [120])
-    assert item.values["answer_type"] == "number"
+    found = scores_of(table("vqav2"), [item], {"42001": "3"})
+    assert found.groups == {
+        "answer_type": {"number": {"VqaAccuracy": pytest.approx(0.3)}},
+        "question_type": {"how many": {"VqaAccuracy": pytest.approx(0.3)}},
+    }
     assert prompt_of(table, "vqav2", item) == "How many?" + SHORT
 
 
