@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from packages.recipes.tests.benchmarks.files import in_base64
+from packages.recipes.tests.benchmarks.files import in_base64, shades
 
 from recipes.benchmarks.item import Item
 from recipes.benchmarks.judged import judged_scores
@@ -35,6 +35,7 @@ def items(*keys, **values):
     ("name", "wanted"),
     [
         ("vqav2_test", [{"question_id": 7, "answer": "2 it 's"}, {"question_id": 8, "answer": ""}]),
+        ("textvqa_test", [{"question_id": 7, "answer": "2 it 's"}, {"question_id": 8, "answer": ""}]),
         ("vizwiz_test", [{"image": "7", "answer": "2 it 's"}, {"image": "8", "answer": ""}]),
         ("docvqa_test", [{"questionId": 7, "answer": "The two, it's."}, {"questionId": 8, "answer": ""}]),
         (
@@ -106,6 +107,9 @@ def test_questions_without_answers(ask, table):
     files = {"v2_OpenEnded_mscoco_test2015_questions.json": {"questions": [asked]}}
     (item,) = ask("vqav2_test", files | {"test2015/COCO_test2015_000000000004.jpg": 1}, held_back=True)
     assert (item.key, set(item.values)) == ("7", {"question", "id"})
+    signs = {"data": [{"question_id": 5, "image_id": "f0", "question": "what IS this?", "set_name": "test"}]}
+    (item,) = ask("textvqa_test", {"TextVQA_0.5.1_test.json": signs, "test_images/f0.jpg": 66}, held_back=True)
+    assert (item.key, set(item.values), shades(item)) == ("5", {"question", "id", "sentence"}, [66])
     pages = {"data": [{"questionId": 9, "question": "Q?", "page_ids": ["d_p0"], "data_split": "test"}]}
     (item,) = ask("multidocvqa_test", {"test.json": pages, "images/d_p0.jpg": 1}, held_back=True)
     assert item.key == "9"

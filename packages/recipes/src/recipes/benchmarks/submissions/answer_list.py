@@ -21,7 +21,7 @@ NORMAL: Mapping[Normal, Callable[[str], str]] = {"none": str, "evalai": evalai_n
 
 
 class AnswerList(Submission):
-    """`[{id: ..., answer: ...}, ...]`, as VQA v2, VizWiz, DocVQA, InfoVQA, MP-DocVQA and GQA's evaluation take it.
+    """`[{id: ..., answer: ...}, ...]`, for VQA v2, TextVQA, VizWiz, DocVQA, InfoVQA, MP-DocVQA and GQA's evaluation.
 
     A missing answer is an empty text: servers refuse files in which a question is missing.
 
@@ -30,7 +30,7 @@ class AnswerList(Submission):
         answer: name of the answer.
         whole: whether ids are whole numbers.
         normal: how answers are changed: `none`; `evalai`: EvalAI's normaliser, as LLaVA sends answers to VQA v2 and
-            VizWiz; `gqa`: lower case, without full stops at the end.
+            VizWiz, and lmms-eval to TextVQA; `gqa`: lower case, without full stops at the end.
         same: what every object has besides, by name.
         file: name of the file.
     """
