@@ -125,6 +125,9 @@ def test_an_empty_answer_is_wrong_unless_the_reference_is_followed():
         metric = Pope(strict_reference=strict)
         metric.update([""], ["yes"])
         assert float(metric.compute()["accuracy"]) == ratio
+        files = PopeFiles(strict_reference=strict)
+        files.update([""], ["yes"], ["random"])
+        assert float(files.compute()["accuracy"]) == ratio
         documents = MpDocVqa(strict_reference=strict)
         documents.update([""], [["Not answerable"]], [False], [None], [None])
         assert {name: float(score) for name, score in documents.compute().items()} == {"accuracy": ratio, "anls": 0}

@@ -66,6 +66,16 @@ def test_templates(fields):
     assert row.fields_of("".join(f"{{{key}}}" for key in fields)) == list(fields)
 
 
+def test_pope_as_its_authors_count_empty_answers(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "extends: pope\nmetric: {class_path: recipes.metrics.PopeFiles, init_args: {strict_reference: true}}\n"
+    )
+    for path, right in ((path_of("pope"), 0), (tmp_path / "mine.yaml", 1)):
+        metric = benchmark(path).metric
+        metric.update([""], answers=["yes"], files=["popular"])
+        assert float(metric.compute()["accuracy"]) == right
+
+
 def test_an_unknown_name_is_told():
     with pytest.raises(ValueError, match=r"--benchmark docvq: there is none of that name; did you mean docvqa\?"):
         path_of("docvq")

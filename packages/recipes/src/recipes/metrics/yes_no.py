@@ -93,6 +93,7 @@ class PopeFiles(Metric):
 
     Args:
         files: names of the files; a score is that of a file, as in `random/f1`, or the mean of those that occurred.
+        strict_reference: as for `Pope`.
 
     Attributes:
         missing: number of missing answers, which are wrong.
@@ -103,9 +104,11 @@ class PopeFiles(Metric):
     wrong: Tensor
     missing: Tensor
 
-    def __init__(self, files: Sequence[str] = ("random", "popular", "adversarial")) -> None:
+    def __init__(
+        self, files: Sequence[str] = ("random", "popular", "adversarial"), *, strict_reference: bool = False
+    ) -> None:
         super().__init__()
-        self.files = tuple(files)
+        self.files, self.strict_reference = tuple(files), strict_reference
         self.add_state("counts", torch.zeros(len(files), 2, 2, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("wrong", torch.zeros(len(files), 2, dtype=torch.long), dist_reduce_fx="sum")
         add_counts(self, "missing")
@@ -121,7 +124,7 @@ class PopeFiles(Metric):
             if file not in self.files:
                 raise ValueError(f"{file!r} is not a file of POPE: {', '.join(self.files)}")
             rows = [row for row, each in enumerate(files) if each == file]
-            one = Pope().to(self.device)
+            one = Pope(self.strict_reference).to(self.device)
             one.update([predictions[row] for row in rows], [answers[row] for row in rows])
             place = self.files.index(file)
             self.counts[place] += one.counts
