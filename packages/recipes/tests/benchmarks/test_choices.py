@@ -5,6 +5,8 @@ import math
 import pytest
 from packages.recipes.tests.benchmarks.files import embedded, in_base64, shades
 
+from recipes.benchmarks.derived.mmmu import at_marks
+
 LETTER = "\nAnswer with the option's letter from the given choices directly."
 
 
@@ -62,13 +64,31 @@ def test_mmmu(ask, table):
     first, second = ask("mmmu", files | {"Finance/validation-00000-of-00001.parquet": [numeric]})
     assert (first.values["domain"], first.values["subject"]) == ("Art and Design", "Art_Theory")
     assert table("mmmu").prompts["llava"].of(first) == "<image 1> What?\n\n(A) a man\n(B) a dog's\n\n" + LETTER
-    assert table("mmmu").prompts["lmms_eval"].of(first) == "<image 1> What?\nA. a man\nB. a dog's\n" + LETTER
+    assert table("mmmu").prompts["lmms_eval"].of(first) == "<image>\nWhat?\nA. a man\nB. a dog's\n" + LETTER
     assert table("mmmu").prompts["llava"].of(second) == (
         "<image 1> What?\n\nAnswer the question using a single word or phrase."
     )
     assert (shades(first), shades(second), second.values["answers"]) == ([20], [30], ["3", "three"])
     assert float(score(table, "mmmu", [first, second], ["(B)", "It is 3."])) == 1
     assert float(score(table, "mmmu", [first, second], ["(A)", None])) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "pictures", "placed"),
+    [
+        ("<image 1> <image 2> Which?", [1, 2], "<image>\n<image>\nWhich?"),
+        ("Is <image 1> like <image 2> ?", [1, 2], "Is<image>like<image>?"),
+        ("<image 1> and\nA. <image 2>", [1, 2], "<image>\nand\nA.<image>"),
+        ("See <image 1>. In <image 1>, why?", [1], "See<image>. In <image 1>, why?"),
+        ("First <image 2>, then <image 1>.", [1, 2], "First <image 2>, then <image 1>."),
+        ("See <image 1>.", [1, 2], "See <image 1>."),
+        ("See <image 1> and <image 2>.", [1], "See <image 1> and <image 2>."),
+        ("Why?", [], "Why?"),
+    ],
+)
+def test_pictures_of_mmmu_where_lmms_eval_has_them(text, pictures, placed):
+    """A text that does not name its pictures in their order is unchanged: they come before it."""
+    assert at_marks(text, pictures) == placed
 
 
 def test_an_unknown_subject_of_mmmu(ask):
