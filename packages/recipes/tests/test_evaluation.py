@@ -19,7 +19,7 @@ from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import check_items, is_scored, scores_of, why_not_scored
 from recipes.evaluation.settings import Settings
 from recipes.evaluation.writing import write_results
-from recipes.metrics import ANLS, CharacterErrorRate, Choice, CiderD, Mme, PageOcr, Pope
+from recipes.metrics import ANLS, CharacterErrorRate, Choice, CiderD, Mme, PageOcr, Pope, PopeFiles
 from recipes.reading.pictures import PictureFolder
 
 
@@ -92,6 +92,32 @@ def test_scores_of_metrics_with_several_or_none_for_a_single_item():
     pytest.importorskip("nltk")
     captions = benchmark(CiderD(), per_item="none")
     assert scores_of(captions, ITEMS, {"1": "red"}).single == [None, None, None]
+
+
+def test_single_scores_of_metrics_that_need_all_answers():
+    """Alone, a right "no" has the F1 0, half a pair is refused, and every caption has the score 0."""
+    asked = [item("1", truth="no", file="random"), item("2", truth="yes", file="popular")]
+    asked.append(item("3", truth="no", file="popular"))
+    said = {"1": "No.", "2": "no", "3": ""}
+    files = benchmark(PopeFiles(), update={"answers": "truth", "files": "file"})
+    assert scores_of(files, asked, said).single == [1.0, 0.0, 0.0]
+    shown = zip("1234", ("No", "Yes", "No", "Yes"), "aabb", strict=True)
+    pair = [item(key, truth=truth, part="count", shown=picture) for key, truth, picture in shown]
+    mme = benchmark(Mme(), update={"answers": "truth", "subtasks": "part", "pictures": "shown"})
+    assert scores_of(mme, pair, {"1": "no", "2": "no", "3": "perhaps"}).single == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_single_scores_of_captions():
+    pytest.importorskip("nltk")
+    texts = {"1": "a big red dog runs", "2": "two blue birds", "3": "an old car"}
+    asked = [item(key, answers=[text]) for key, text in texts.items()]
+    metric = CiderD()
+    scores = scores_of(benchmark(metric), asked, texts | {"2": "two birds"})
+    whole, part, short = scores.single
+    assert (whole, short) == (pytest.approx(1), pytest.approx(0.75))  # no four words, so nothing for n = 4
+    assert 0 < part < short
+    assert scores.overall["CiderD"] == pytest.approx(10 * sum(scores.single) / 3)
+    assert scores_of(benchmark(metric), asked, {}).single == [0, 0, 0]
 
 
 def test_answers_that_are_not_understood_are_counted():

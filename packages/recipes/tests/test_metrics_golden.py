@@ -27,12 +27,12 @@ from recipes.metrics.documents import document_scores
 from recipes.metrics.exact_match import gqa_match
 from recipes.metrics.grounding import NUMBER, box_iou, written_box
 from recipes.metrics.key_information import tree_accuracy
+from recipes.metrics.mme import mme_label
 from recipes.metrics.mmmu_open import open_answers
 from recipes.metrics.ocrbench import v2_score
 from recipes.metrics.page_text import page_scores
 from recipes.metrics.vqa import evalai_normalised, vqa_normalised
 from recipes.metrics.wups import wups
-from recipes.metrics.yes_no import mme_label
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics"
 

@@ -64,8 +64,8 @@ class Benchmark:
         prompts: how they are asked, by whose evaluation.
         metric: the score.
         update: the arguments of the metric's `update` after the predictions, each with the name of the value it takes.
-        per_item: the score of a single question: `metric` (of this item alone; if it has several, the first), or none
-            if it has no meaning for one.
+        per_item: the score of a single question: `metric` (what its `single` says, if it is a `ScoresSingly`; else its
+            score of this item alone, or the first of several), or none if it has no meaning for one.
         groups: names of values whose classes are scored apart.
         places: name of the value with the box, or the boxes, of the answer in the first picture, in pixels of it; the
             page marks them. None: they are not known.

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from recipes.benchmarks.benchmark import Benchmark
 from recipes.benchmarks.item import Item
+from recipes.metrics.single import ScoresSingly
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,20 @@ def _new(benchmark: Benchmark) -> Metric:
 
 
 def _add(metric: Metric, benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> None:
-    columns = {name: [_value(item, value) for item in items] for name, value in benchmark.update.items()}
-    metric.update([answers.get(item.key) for item in items], **columns)
+    metric.update([answers.get(item.key) for item in items], **_columns(benchmark, items))
+
+
+def _columns(benchmark: Benchmark, items: Sequence[Item]) -> dict[str, list[Any]]:
+    return {name: [_value(item, value) for item in items] for name, value in benchmark.update.items()}
 
 
 def _single(benchmark: Benchmark, items: Sequence[Item], answers: Mapping[str, str]) -> list[float | None]:
     if benchmark.per_item == "none":
         return [None] * len(items)
-    scores: list[float | None] = []
     alone = _new(benchmark)
+    if isinstance(alone, ScoresSingly):
+        return list(alone.single([answers.get(item.key) for item in items], **_columns(benchmark, items)))
+    scores: list[float | None] = []
     for item in items:
         try:
             _add(alone, benchmark, [item], answers)

@@ -9,19 +9,20 @@ from recipes.metrics.documents import MpDocVqa
 from recipes.metrics.exact_match import ExactMatch, GqaAccuracy
 from recipes.metrics.grounding import GroundingAccuracy
 from recipes.metrics.key_information import FieldF1, TreeAccuracy
+from recipes.metrics.mme import Mme
 from recipes.metrics.mmmu import Mmmu
 from recipes.metrics.mmmu_open import MmmuOpen
 from recipes.metrics.ocrbench import OcrBench, OcrBenchV2
 from recipes.metrics.ocrbench_v2_core import OcrBenchV2Core
 from recipes.metrics.page_ocr import PageOcr
 from recipes.metrics.page_text import PageText
+from recipes.metrics.pope import Pope, PopeFiles
 from recipes.metrics.record_answers import KeyInformation
 from recipes.metrics.relaxed_accuracy import RelaxedAccuracy
 from recipes.metrics.video_answers import ActivityNetQa
 from recipes.metrics.vqa import VqaAccuracy
 from recipes.metrics.word_f1 import WordF1
 from recipes.metrics.wups import Wups
-from recipes.metrics.yes_no import Mme, Pope, PopeFiles
 
 __all__ = [
     "ANLS",

@@ -13,7 +13,7 @@ from recipes.metrics.extras import library
 from recipes.metrics.kept_rows import KeptRows
 from recipes.metrics.mean import add_counts
 
-LONGEST = 4
+LONGEST, HIGHEST = 4, 10
 SIGMA = 6.0
 REMOVED = {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"}
 """Tokens that coco-caption removes; tokens are in lower case by then, so "-lrb-" stays."""
@@ -74,10 +74,19 @@ class CiderD(KeptRows):
 
     def compute(self) -> Tensor:
         """The mean over records, 0 to 10."""
+        scores = self._scores()
+        return torch.tensor(sum(scores) / len(scores), dtype=torch.float32)
+
+    def single(self, predictions: Sequence[str | None], references: Sequence[Sequence[str]]) -> list[float]:
+        """The score of each caption, given the references of all, as a share of the highest: 0 to 1."""
+        metric = CiderD()
+        metric.update(predictions, references)
+        return [min(score / HIGHEST, 1.0) for score in metric._scores()]
+
+    def _scores(self) -> list[float]:
         stored = dim_zero_cat(self.texts)
         records = [record.split("\n") for record in bytes(stored.tolist()).decode().split("\x00")[:-1]]
-        scores = cider_d([(record[0].split(), [each.split() for each in record[1:]]) for record in records])
-        return torch.tensor(sum(scores) / len(scores), dtype=torch.float32)
+        return cider_d([(record[0].split(), [each.split() for each in record[1:]]) for record in records])
 
 
 def caption_tokens(text: str) -> list[str]:
@@ -127,7 +136,7 @@ def _score(
         gap = _bigrams(caption) - _bigrams(reference)
         alike = [_cosine(weighted(caption, n), weighted(reference, n)) for n in range(1, LONGEST + 1)]
         total += sum(alike) / LONGEST * exp(-(gap**2) / (2 * SIGMA**2))
-    return 10 * total / len(references)
+    return HIGHEST * total / len(references)
 
 
 def _cosine(caption: Vector, reference: Vector) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recipes.benchmarks.rows.row import NoFileError, Row, Rows
-from recipes.metrics.yes_no import COGNITION, PERCEPTION
+from recipes.metrics.mme import COGNITION, PERCEPTION
 
 PICTURES = (".jpg", ".png", ".jpeg")
 PLACES = (".", "MME_Benchmark_release_version", "MME_Benchmark_release_version/MME_Benchmark")
