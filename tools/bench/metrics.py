@@ -1,7 +1,7 @@
 """Score many answers, all together and one by one: `python -m tools.bench.metrics`.
 
 A third of the answers is wrong. Most are short; of records, captions and pages there are fewer, as in benchmarks.
-One by one is what the page of an evaluation shows; CIDEr-D has no score of one, and MME's are of pairs.
+One by one is what the page of an evaluation shows.
 """
 
 import argparse
@@ -51,14 +51,12 @@ class Case:
         update: names of its arguments, with those of the items' values.
         said: the kind of the answers, among those of `items`.
         share: of the number of items; long answers are fewer.
-        single: whether every item has a score.
     """
 
     metric: Metric
     update: dict[str, str]
     said: str = "word"
     share: float = 1.0
-    single: bool = True
 
 
 CASES = {
@@ -70,10 +68,10 @@ CASES = {
     "Choice": Case(Choice(), {"answers": "letter", "options": "options"}),
     "CircularChoice": Case(CircularChoice(), {"answers": "letter", "options": "options", "indices": "index"}),
     "Pope": Case(Pope(), {"answers": "truth"}),
-    "Mme": Case(Mme(), {"answers": "truth", "subtasks": "subtask", "pictures": "picture"}, single=False),
+    "Mme": Case(Mme(), {"answers": "truth", "subtasks": "subtask", "pictures": "picture"}),
     "OcrBench": Case(OcrBench(), {"references": "answers", "datasets": "dataset"}),
     "GroundingAccuracy": Case(GroundingAccuracy("unit"), {"boxes": "box", "sizes": "size"}, "box"),
-    "CiderD": Case(CiderD(), {"references": "captions"}, "caption", share=0.1, single=False),
+    "CiderD": Case(CiderD(), {"references": "captions"}, "caption", share=0.1),
     "KeyInformation": Case(KeyInformation(), {"answers": "record"}, "record", share=0.1),
     "PageOcr": Case(PageOcr(), {"references": "pages"}, "page", share=0.01),
     "PageText": Case(PageText(), {"references": "page"}, "page", share=0.01),
@@ -128,8 +126,7 @@ def main() -> None:
     print(f"{machine()}\n\n{HEAD}")
     prompts = {"llava": Prompt("{question}")}
     for name, case in CASES.items():
-        per_item = "first" if case.single else "none"
-        asked = Benchmark("", "", PageRecords(1), prompts, case.metric, case.update, per_item=per_item)  # type: ignore[arg-type]
+        asked = Benchmark("", "", PageRecords(1), prompts, case.metric, case.update)  # type: ignore[arg-type]
         some = found[: max(1, round(number * case.share))]
         start = time.process_time()
         scores_of(asked, some, said[case.said])
