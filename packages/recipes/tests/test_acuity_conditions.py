@@ -38,6 +38,24 @@ def test_the_built_in_pages(run):
     assert conditions_of(run({"class_path": "recipes.data.PagesData"})).alphabet == "0123456789"
 
 
+def printed(**printing):
+    return {"class_path": "recipes.data.PrintedData", "init_args": {"pages": 3, "printing": printing}}
+
+
+def test_pages_of_printed_text(run):
+    checkpoint = run(printed(font_sizes=[11, 24]))
+    found = conditions_of(checkpoint)
+    assert found.source == checkpoint.parent / "config.yaml"
+    assert (found.alphabet, found.question) == ("ABCDEFGHJKLMNPRSTUVXYZ0123456789", "Read.")
+    assert (found.sizes, found.fonts) == ((Size(192, 48), Size(256, 96), Size(128, 128)), FONTS)
+    # Capitals are 0.7 of a font's size.
+    assert found.heights == (16, 12, 10, 9, 8, 7, 6, 5, 4, 3)
+    small = conditions_of(run(printed(font_sizes=[11, 16], area=10_000)))
+    assert (small.sizes, small.heights[0]) == ((Size(192, 48),), 11)
+    with pytest.raises(ValueError, match=r"config\.yaml, data\.init_args\.printing: .*area 10"):
+        conditions_of(run(printed(area=10)))
+
+
 @pytest.mark.parametrize(
     "data",
     [

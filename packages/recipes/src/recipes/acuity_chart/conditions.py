@@ -19,10 +19,9 @@ HEIGHTS = (48.0, 32.0, 24.0, 16.0, 12.0, 10.0, 8.0, 6.0, 4.0)
 SIZES = (Size(448, 448), Size(896, 224), Size(224, 896))
 CONTRASTS = (1.0, 0.5)
 """Heights of characters and sizes of pages in pixels, and contrasts, if nothing is known; and all fonts."""
-PRINTED: FontName = "aileron"
-"""The font of the built-in pages, which are black on white."""
-SMALLEST = 3
-"""Lowest height in pixels of a chart that begins at what a run trained on: digits need five rows to differ."""
+CLOSE, SMALLEST = 10, 3
+"""Heights in pixels of a chart that begins at what a run trained on: all whole ones up to `CLOSE`, and none below
+`SMALLEST`, since digits need five rows to differ."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,11 @@ def conditions_of(checkpoint: Path) -> Conditions:
     if found is None:
         question = ASKED if is_published(checkpoint) else READ
         return Conditions(None, PageSettings().characters, question, HEIGHTS, SIZES, FONTS, CONTRASTS)
-    tallest = floor(found.settings.font_sizes[1] * relative_height(PRINTED, found.alphabet))
-    heights = tuple(float(height) for height in range(max(tallest, SMALLEST), SMALLEST - 1, -1))
-    return Conditions(found.source, found.alphabet, found.question, heights, found.sizes, (PRINTED,), (1.0,))
+    tallest = max(floor(found.font_size * relative_height(found.fonts[0], found.alphabet)), SMALLEST)
+    close = range(SMALLEST, min(tallest, CLOSE) + 1)
+    heights = {float(tallest), *map(float, close), *(height for height in HEIGHTS if CLOSE < height < tallest)}
+    ordered = tuple(sorted(heights, reverse=True))
+    return Conditions(found.source, found.alphabet, found.question, ordered, found.sizes, found.fonts, (1.0,))
 
 
 def common(conditions: Sequence[Conditions], values: Sequence[T], option: str) -> T:
