@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from recipes.command_line.console_script import commands
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("core", "encoders", "connectors", "models", "lmms_eval", "recipes", "reader")
 HEAVY = {"transformers", "lightning", "torchvision", "jsonargparse"}
@@ -142,24 +144,7 @@ def test_the_commands_of_an_installation(installed, tmp_path):
     assert command("quantize", "run/checkpoint", "small").startswith("14 layers as nf4-dq:")
     assert "holds its parts" in command("export", "run/checkpoint", "parts")
     listed = run(installed.with_name("foveal"), cwd=tmp_path)
-    for name in (
-        "fit",
-        "validate",
-        "cost",
-        "predict",
-        "chat",
-        "acuity",
-        "compare",
-        "evaluate",
-        "explain",
-        "merge",
-        "merge_shards",
-        "quantize",
-        "export",
-        "convert",
-        "serve",
-        "shard",
-    ):
+    for name in commands():
         assert f"python -m recipes.{name} " in command(name, "--help")
         assert f"  {name} " in listed
     assert (tmp_path / "run/checkpoint/config.yaml").is_file()
