@@ -276,13 +276,25 @@ def test_answers_that_belong_to_nothing(tmp_path, lines, said):
 
 
 def test_answers_to_other_settings_are_not_mixed(tmp_path):
+    hashes = ("1", "2", "3", "4")
     settings = Settings(
-        "b", "val", "m", "llava", "{question}", "vicuna_v1", "1", "2", "3", "4", 16, 0.0, ("\n",), 8, ""
+        *("b", "val", "m", "llava", "{question}", "vicuna_v1"),
+        *hashes,
+        16,
+        0.0,
+        ("\n",),
+        8,
+        "",
+        "float32",
+        "cpu",
+        "sdpa",
     )
     settings.keep(tmp_path / "settings.json")
     settings.keep(tmp_path / "settings.json")
     with pytest.raises(ValueError, match=r"answers to other settings: max_new_tokens \(16, now 8\): give another"):
         replace(settings, max_new_tokens=8).keep(tmp_path / "settings.json")
+    with pytest.raises(ValueError, match=r"answers to other settings: dtype, device \('float32', now 'bfloat16'\)"):
+        replace(settings, dtype="bfloat16", device="cuda").keep(tmp_path / "settings.json")
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(ValueError, match=r"settings.json: not JSON"):
         settings.keep(tmp_path / "settings.json")

@@ -165,6 +165,9 @@ def _answer(
         stop=tuple(prompt.stop),
         frames=frames,
         quantize=options.quantize or "",
+        dtype=str(model.language_model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        attention=model.language_model.config._attn_implementation,
     )
     answered: frozenset[str] = frozenset()
     if world.first:

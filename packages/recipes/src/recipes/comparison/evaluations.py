@@ -11,7 +11,7 @@ from recipes.reading.json_value import read_object
 SCORES = "scores.json"
 MUST_AGREE = ("prompt_hash", "metric", "items", "questions_hash")
 """What makes scores incomparable if it differs."""
-TOLD = ("preprocessing_hash", "template_hash", "temperature", "frames", "quantize", "prompts")
+TOLD = ("preprocessing_hash", "template_hash", "temperature", "frames", "quantize", "dtype", "prompts")
 """Settings that are told if they differ."""
 
 

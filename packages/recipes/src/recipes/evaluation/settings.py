@@ -1,9 +1,11 @@
 """Everything besides the data that can change a score."""
 
 import json
+import platform
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from foveal.models.views.cut_views import views_of
 from recipes.benchmarks.benchmark import Prompt, Prompts
 from recipes.reading.json_value import read_object
 
-LIBRARIES = ("torch", "transformers", "pillow", "torchmetrics", "foveal-models", "foveal-recipes")
+LIBRARIES = ("torch", "transformers", "pillow", "numpy", "torchmetrics", "rapidfuzz", "foveal-models", "foveal-recipes")
+EXTRAS = ("nltk", "zss", "av", "bitsandbytes", "xformers")
+"""Libraries of some metrics, of videos, of quantised layers and of attention, where they are installed."""
 SIZES = (Size(640, 480), Size(300, 900), Size(1000, 200), Size(37, 41))
 """Sizes of the pictures that stand for all in the hash of the preprocessing."""
 HASHED = 1024
@@ -45,6 +49,9 @@ class Settings:
         stop: texts before which an answer ends.
         frames: of a video.
         quantize: bits of the decoder; empty: as saved.
+        dtype: of the decoder's input.
+        device: kind of device, such as `cuda`.
+        attention: the decoder's attention kernel.
     """
 
     benchmark: str
@@ -62,6 +69,9 @@ class Settings:
     stop: tuple[str, ...]
     frames: int
     quantize: str
+    dtype: str
+    device: str
+    attention: str
 
     def keep(self, path: Path) -> None:
         """Write them, or, if the file is there, check that they are the same.
@@ -88,8 +98,12 @@ class Settings:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that can change a score."""
-    return {name: version(name) for name in LIBRARIES}
+    """Versions of Python and of the libraries that can change a score."""
+    found = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    for name in EXTRAS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def prompt_hash(prompt: Prompt) -> str:
