@@ -21,15 +21,15 @@ from recipes.serving.server import Server
 from recipes.serving.service import Service
 
 
-def tiny_model(seed=5, language_model=None, **options):
-    """A LLaVA-UHD with random weights, four tokens for each view."""
+def tiny_model(seed=5, language_model=None, plan=None, **options):
+    """A LLaVA-UHD with random weights, or a model with another plan; four tokens for each view."""
     torch.manual_seed(seed)
     model = VisionLanguageModel(
         VisionTransformer(16, 1, 2, 24, 7, 28),
         lambda i, o: PerceiverResampler(i, o, queries=4, heads=2),
         language_model or llama(260, width=32, depth=2, heads=2, mlp_width=48, context=600),
         byte_tokenizer(),
-        UhdPlan(28, 7, 4),
+        plan or UhdPlan(28, 7, 4),
         **({"system": "", "max_length": 500} | options),
     )
     for weight in model.parameters():

@@ -2,10 +2,10 @@
 
 import pytest
 from tests.browser import reports, screenshot
-from tests.serving import picture, running, tiny_model, until
+from tests.serving import Gate, picture, running, tiny_model, until
 
 from foveal.core import Size
-from foveal.models import IMAGE_TOKEN_ID, answer
+from foveal.models import IMAGE_TOKEN_ID, AnyResPlan, answer
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def models():
-    return {"uhd": tiny_model(), "other": tiny_model(seed=9)}
+    return {"uhd": tiny_model(), "other": tiny_model(seed=9), "padded": tiny_model(plan=AnyResPlan(28, [(1, 1)]))}
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,36 @@ def file(tmp_path):
     return tmp_path / "page.png"
 
 
-def asked(page, file, question="What is it?"):
+@pytest.fixture
+def gate(monkeypatch):
+    """Holds answers back; at the end it lets them go, for the server is that of all tests."""
+    held = Gate(monkeypatch)
+    yield held
+    held.open()
+
+
+def ask(page, file, question):
     page.get_by_label("Choose a picture").set_input_files(file)
     page.locator("svg.cut").first.wait_for()
     page.get_by_label("What do you want to know?").fill(question)
     page.get_by_role("button", name="Ask").click()
+
+
+def asked(page, file, question="What is it?"):
+    ask(page, file, question)
     page.get_by_text("visual and").first.wait_for()
+
+
+def transfer(page, file):
+    """What the browser hands over when this picture is pasted or dropped."""
+    return page.evaluate_handle(
+        """(bytes) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "moved.png", { type: "image/png" }));
+            return data;
+        }""",
+        list(file.read_bytes()),
+    )
 
 
 def test_how_a_picture_is_cut_and_what_is_answered(open_page, file, models):
@@ -71,6 +95,59 @@ def test_how_a_picture_is_cut_and_what_is_answered(open_page, file, models):
     assert page.locator(".answer").text_content() == expected
     assert f"{visual} visual and" in page.locator(".hint").last.text_content()
     screenshot(page, "serve")
+
+
+def test_what_padding_and_squashing_cost_is_said(open_page, file, tmp_path):
+    page, said = open_page(), "{} views, {} visual tokens{}. In the prompt: "
+    square = tmp_path / "square.png"
+    picture(60, 60).save(square)
+    page.get_by_label("Choose a picture").set_input_files(square)
+    # A square is cut into squares of its own shape: nothing is lost, so nothing is said.
+    page.get_by_text(said.format(5, 20, "")).wait_for()
+    picture(90, 45).save(file)
+    page.get_by_label("Choose a picture").set_input_files(file)
+    page.get_by_label("Model").select_option("padded")
+    # The overview is stretched to a square, and the only tile is as large and half empty.
+    lost = "; 25 % of the encoded pixels are padding; sides are squashed up to 2.00 times"
+    page.get_by_text(said.format(2, 8, lost)).wait_for()
+
+
+def test_an_answer_is_shown_while_it_is_written(open_page, file, models, gate):
+    page = open_page()
+    ask(page, file, "What is it?")
+    gate.let(5)
+    until(lambda: page.locator(".answer").text_content())
+    part = page.locator(".answer").text_content()
+    assert page.get_by_role("button", name="Ask").is_disabled()
+    gate.open()
+    page.get_by_text("visual and").wait_for()
+    whole = answer(models["uhd"], picture(90, 60), "What is it?", max_new_tokens=8)
+    assert page.locator(".answer").text_content() == whole
+    assert whole.startswith(part)
+    assert len(part) < len(whole)
+    assert page.get_by_role("button", name="Ask").is_enabled()
+
+
+def test_an_answer_that_is_stopped(open_page, file, served, models, gate):
+    page = open_page()
+    stop = page.get_by_role("button", name="Stop")
+    assert stop.is_disabled()
+    ask(page, file, "What is it?")
+    gate.let(5)
+    until(lambda: page.locator(".answer").text_content())
+    stop.click()
+    page.get_by_text("stopped", exact=True).wait_for()
+    part = page.locator(".answer").text_content()
+    gate.open()
+    until(lambda: served.service.state.active == 0)
+    whole = answer(models["uhd"], picture(90, 60), "What is it?", max_new_tokens=8)
+    assert page.locator(".answer").text_content() == part
+    assert len(part) < len(whole)
+    assert stop.is_disabled()
+    # The next question is not stopped with it.
+    page.get_by_role("button", name="Ask").click()
+    page.get_by_text("visual and").wait_for()
+    assert page.locator(".answer").text_content() == whole
 
 
 def test_a_late_answer_is_not_drawn_over_a_newer_picture(open_page, file, tmp_path):
@@ -96,7 +173,9 @@ def test_two_models_side_by_side(open_page, file, models):
     asked(page, file)
     page.get_by_text("visual and").nth(1).wait_for()
     answers = page.locator(".answer").all_text_contents()
-    expected = [answer(model, picture(90, 60), "What is it?", max_new_tokens=8) for model in models.values()]
+    expected = [
+        answer(model, picture(90, 60), "What is it?", max_new_tokens=8) for model in (models["uhd"], models["other"])
+    ]
     assert sorted(answers) == sorted(expected)
     assert page.locator("svg.cut").count() == 2
 
@@ -114,15 +193,49 @@ def test_where_the_model_looked(open_page, file):
     screenshot(page, "serve_where_it_looked")
 
 
+def test_words_are_chosen_by_keyboard(open_page, file):
+    page = open_page()
+    asked(page, file, "Where is that?")
+    page.get_by_role("button", name="Where did it look?").press("Enter")
+    first, second = (page.locator(".answer button").nth(number) for number in (0, 1))
+    second.wait_for()
+    relevance = page.locator("svg.cut .relevance")
+    # The button that was pressed is gone: without a new place, Tab would start at the top of the page.
+    assert first.evaluate("button => button === document.activeElement")
+    shown = []
+    for word, key in ((first, "Space"), (second, "Enter")):
+        page.keyboard.press(key)
+        assert word.get_attribute("aria-pressed") == "true"
+        assert relevance.get_attribute("data-word") == word.text_content().removesuffix(" ")
+        shown.append(relevance.get_attribute("href"))
+        page.keyboard.press("Tab")
+    assert first.get_attribute("aria-pressed") == "false"
+    assert shown[0] != shown[1]
+
+
+def test_dropping(open_page, file):
+    """Anywhere on the page: a browser that is not told otherwise leaves the page to show the picture."""
+    page = open_page()
+    data = transfer(page, file)
+
+    def drag(event):
+        """Whether the browser is told that the page takes the picture itself, and whether the field is marked."""
+        made = f"new DragEvent('{event}', {{ dataTransfer: data, bubbles: true, cancelable: true }})"
+        taken = not page.evaluate(f"(data) => document.querySelector('h1').dispatchEvent({made})", data)
+        return taken, page.locator("#drop.over").count() == 1
+
+    assert drag("dragover") == (True, True)
+    assert drag("dragleave") == (True, False)
+    assert drag("dragover") == (True, True)
+    assert drag("drop") == (True, False)
+    page.locator("svg.cut").wait_for()
+    assert page.locator("svg.cut").get_attribute("aria-label").startswith("moved.png, 90 by 60 pixels")
+
+
 def test_by_keyboard_and_pasting(open_page, file):
     page = open_page()
     page.evaluate(
-        """(bytes) => {
-            const data = new DataTransfer();
-            data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
-            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
-        }""",
-        list(file.read_bytes()),
+        "(data) => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))", transfer(page, file)
     )
     page.locator("svg.cut").wait_for()
     page.get_by_label("What do you want to know?").focus()
@@ -164,11 +277,18 @@ def test_an_explanation_that_is_refused_can_be_asked_again(chromium, served, fil
 def test_anybody_can_use_it(open_page, file, scheme, size):
     from axe_playwright_python.sync_playwright import Axe
 
+    def faults():
+        found = Axe().run(page).response["violations"]
+        return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+
     page = open_page(viewport=size, color_scheme=scheme)
     page.get_by_label("Beside it").select_option("other")
     asked(page, file)
-    found = Axe().run(page).response["violations"]
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
+    assert faults() == []
+    page.get_by_role("button", name="Where did it look?").first.click()
+    page.locator(".answer button").first.click()
+    page.locator("svg.cut .relevance[data-word]").wait_for(state="attached")
+    assert faults() == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     screenshot(page, f"serve_{scheme}_{size['width']}")
 
