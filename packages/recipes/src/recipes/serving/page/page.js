@@ -115,7 +115,7 @@ function offerWords(name, asked, question, text, counted) {
     counted.classList.remove("wrong");
     try {
       const found = await explain(name, asked.url, question, text.textContent, key(), looking.signal);
-      text.removeAttribute("role");
+      text.setAttribute("role", "group");
       text.replaceChildren(...found.words.map((word) => wordButton(name, asked, word, text)));
       button.remove();
       text.querySelector("button")?.focus();
