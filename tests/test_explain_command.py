@@ -61,8 +61,9 @@ def test_figures_and_numbers(asked, tmp_path, capsys):
     for each in (numbers["whole_answer"], *numbers["words"]):
         assert 0 < each["in_box"] < 1
         assert 0 < each["peak"]["x"] < 60
+        assert [len(tokens) for tokens in each["text_to_query"]] == [4] * len(numbers["query_to_patch"])
     assert {each["tokens"] for each in numbers["query_to_patch"]} == {4}
-    for name in ("answer", "words", "queries"):
+    for name in ("answer", "words", "tokens", "queries"):
         with Image.open(tmp_path / f"explained/{name}.png") as drawn:
             assert min(drawn.size) > 100
     said = capsys.readouterr().out
@@ -84,12 +85,12 @@ def test_tokens_that_are_patches_need_no_sheet(asked, tmp_path, capsys):
         "explain.json",
         "words.png",
     ]
-    assert "queries.png" not in capsys.readouterr().out
+    assert "tokens.png" not in capsys.readouterr().out
 
 
 def test_a_model_that_does_not_look_is_said_to(asked, tmp_path, capsys):
     numbers = asked(saved(tmp_path / "model", blind=True), "--answer=12", "--box", "0", "0", "9", "9")
-    assert numbers["whole_answer"] == {"relevance": 0, "peak": None, "in_box": 0}
+    assert numbers["whole_answer"] == {"relevance": 0, "peak": None, "in_box": 0, "text_to_query": [[0] * 16]}
     assert "the answer does not depend on it" in capsys.readouterr().out
 
 

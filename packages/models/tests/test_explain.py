@@ -64,6 +64,32 @@ def test_every_word_is_explained():
     assert not np.allclose(first, second, rtol=1e-2)
 
 
+def test_text_to_query_is_what_the_maps_are_made_of():
+    """Tokens that are patches: the map of a square picture has their relevance, in their places."""
+    explained = explain(model_of(), picture(56, 56), "What?", "Two words")
+    (table,) = explained.query_to_patch[0].tables
+    torch.testing.assert_close(table, torch.eye(16, dtype=table.dtype))
+    for (tokens,), (found,) in (
+        (explained.text_to_query, explained.over_answer),
+        *((word.text_to_query, word.maps) for word in explained.per_word),
+    ):
+        assert tokens.shape == (16,)
+        assert tokens.min() >= 0
+        assert float(tokens.sum()) == pytest.approx(float(found.sum()), rel=1e-4)
+        of_cells = found.reshape(4, 14, 4, 14).sum(axis=(1, 3)).ravel()
+        assert of_cells.argmax() == int(tokens.argmax())
+
+
+def test_text_to_query_of_every_set_of_views():
+    explained = explain(
+        model_of(partial(PerceiverResampler, queries=4, heads=2), UhdPlan(28, 7, 4)), picture(), "A?", "B"
+    )
+    assert len(explained.query_to_patch) > 1
+    for found in (explained.text_to_query, explained.per_word[0].text_to_query):
+        assert [len(tokens) for tokens in found] == [len(each.tables[0]) for each in explained.query_to_patch]
+        assert sum(tokens.sum() for tokens in found) > 0
+
+
 def test_the_answer_is_the_models_own_if_none_is_given():
     model = model_of()
     own = answer(model, picture(), "What?", max_new_tokens=5)

@@ -14,7 +14,7 @@ from foveal.models import Explanation, explain
 from recipes.answering.model import opened
 from recipes.command_line.console import calm, interrupts_end, short_errors
 from recipes.reading.pictures import picture_at, picture_size, read_picture
-from recipes.reports.relevance import WORDS, draw_answer, draw_queries, draw_words
+from recipes.reports.relevance import WORDS, draw_answer, draw_queries, draw_tokens, draw_words
 from recipes.reports.relevance_numbers import numbers_of
 
 
@@ -45,6 +45,7 @@ def _explain(options: argparse.Namespace) -> None:
     drawn = [
         draw_answer(pictures, explained, box, folder / "answer.png"),
         draw_words(pictures, explained, box, folder / "words.png"),
+        draw_tokens(explained, folder / "tokens.png"),
         draw_queries(explained, folder / "queries.png"),
     ]
     numbers = numbers_of(explained, box)

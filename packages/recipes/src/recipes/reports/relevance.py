@@ -88,7 +88,7 @@ def draw_queries(explained: Explanation, path: Path) -> Path | None:
     """
     from matplotlib import colormaps
 
-    chosen = max(explained.query_to_patch, key=lambda each: each.grids[0].cells)
+    chosen = explained.query_to_patch[_drawn_set(explained)]
     table = torch.cat(chosen.tables, dim=1)
     if all(_is_own_patch(each) for each in chosen.tables):
         return None
@@ -112,6 +112,39 @@ def draw_queries(explained: Explanation, path: Path) -> Path | None:
         axes.imshow(plane, cmap="viridis", vmin=0)
         frame(axes, frames.get(query, "#d0d7de"), 3 if query in frames else 0.5)
     return write_figure(figure, path, dpi=100)
+
+
+def draw_tokens(explained: Explanation, path: Path) -> Path | None:
+    """Draw the relevance of every visual token of one set of views for each word, of at most `WORDS`: text to query.
+
+    The set is that of `draw_queries`. Nothing is drawn if every token is a patch of its own, which the maps show.
+
+    Args:
+        explained: what was explained; each word is coloured by its own largest value.
+        path: PNG to write.
+
+    Returns:
+        `path`, or None if nothing was drawn.
+    """
+    number = _drawn_set(explained)
+    chosen, words = explained.query_to_patch[number], explained.per_word[:WORDS]
+    if all(_is_own_patch(each) for each in chosen.tables) or not words:
+        return None
+    rows = torch.stack([word.text_to_query[number] for word in words])
+    shares = rows / rows.amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    figure = figure_of(max(3.2, min(0.12 * rows.shape[1], 12)) + 1, 0.22 * len(words) + 1.2)
+    axes = figure.add_subplot()
+    axes.imshow(shares.numpy(), cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(words)), [plain_text(word.word) for word in words], fontsize=8)
+    axes.set_xlabel(f"visual tokens of picture {chosen.picture + 1}, views {chosen.number + 1}", fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
+    return write_figure(figure, path, dpi=100)
+
+
+def _drawn_set(explained: Explanation) -> int:
+    """The number of the set of views with the most patches."""
+    cells = [each.grids[0].cells for each in explained.query_to_patch]
+    return cells.index(max(cells))
 
 
 def _draw(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from foveal.core import Box, Size
 from foveal.models import Explanation, QueryToPatch
@@ -35,8 +36,18 @@ def numbers_of(explained: Explanation, box: Box | None = None) -> dict[str, Any]
         "pictures": [list(size) for size in explained.sizes],
         "box": None if box is None else list(box),
         "box_area": None if box is None else localisation(even, box, first),
-        "whole_answer": _of_maps(explained.over_answer, explained.sizes, box),
-        "words": [{"word": word.word, **_of_maps(word.maps, explained.sizes, box)} for word in explained.per_word],
+        "whole_answer": {
+            **_of_maps(explained.over_answer, explained.sizes, box),
+            "text_to_query": _of_tokens(explained.text_to_query),
+        },
+        "words": [
+            {
+                "word": word.word,
+                **_of_maps(word.maps, explained.sizes, box),
+                "text_to_query": _of_tokens(word.text_to_query),
+            }
+            for word in explained.per_word
+        ],
         "query_to_patch": [_of_views(each) for each in explained.query_to_patch],
     }
 
@@ -54,6 +65,11 @@ def _of_maps(maps: Sequence[np.ndarray[Any, Any]], sizes: Sequence[Size], box: B
     if box is not None:
         numbers["in_box"] = localisation(maps[0], box, sizes[0])
     return numbers
+
+
+def _of_tokens(sets: Sequence[Tensor]) -> list[list[float]]:
+    """The relevance of the visual tokens of every set of views, to four digits."""
+    return [[float(f"{value:.4g}") for value in tokens.tolist()] for tokens in sets]
 
 
 def _of_views(each: QueryToPatch) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def looked_at(explainer: Explainer) -> Generator[None, None, dict[str, Any]]:
         explainer.read()
         for word in explainer.words:
             yield
-            words.append({"word": word.text, "map": _small(explainer.maps(word.places)[0])})
+            words.append({"word": word.text, "map": _small(explainer.relevance(word.places).maps[0])})
     return {"words": words}
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from foveal.connectors import Chain, Connector, Parallel
 from foveal.core import Size
 from foveal.models.generation.answer import Given
@@ -22,10 +24,12 @@ class WordRelevance:
     Attributes:
         word: its text.
         maps: one for each picture.
+        text_to_query: as in `Explanation`.
     """
 
     word: str
     maps: tuple[Map, ...]
+    text_to_query: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,10 @@ class Explanation:
         sizes: size of each picture.
         over_answer: for each picture, the map of the whole answer; of a video that the plan keeps whole, one map for
             all of its frames together.
+        text_to_query: for each set of views, the relevance of its visual tokens for the whole answer, [tokens], not
+            below 0; with several levels of tokens, one level after another.
         per_word: the words of the answer, or its tokens, with their maps; empty if they were not asked for.
-        query_to_patch: for each set of views.
+        query_to_patch: for each set of views, in the same order.
     """
 
     question: str
@@ -54,6 +60,7 @@ class Explanation:
     by_rules: bool
     sizes: tuple[Size, ...]
     over_answer: tuple[Map, ...]
+    text_to_query: tuple[Tensor, ...]
     per_word: tuple[WordRelevance, ...]
     query_to_patch: tuple[QueryToPatch, ...]
 
@@ -98,12 +105,17 @@ def explain(
         raise ValueError("the model answers nothing: give an answer to explain")
     explainer = Explainer(model, read, question, text, each or "word")
     explainer.read()
-    over_answer = explainer.maps([place for word in explainer.words for place in word.places])
-    of_words = tuple(WordRelevance(word.text, explainer.maps(word.places)) for word in explainer.words if each)
+    whole = explainer.relevance([place for word in explainer.words for place in word.places])
+    of_words = []
+    for word in explainer.words if each else ():
+        found = explainer.relevance(word.places)
+        of_words.append(WordRelevance(word.text, found.maps, found.text_to_query))
     tables, by_rules = explainer.query_to_patch()
     sizes = tuple(Size(*size) for size in explainer.sample.sizes)
     name = _named(model.connector)
-    return Explanation(question, text.strip(), name, by_rules, sizes, over_answer, of_words, tables)
+    return Explanation(
+        question, text.strip(), name, by_rules, sizes, whole.maps, whole.text_to_query, tuple(of_words), tables
+    )
 
 
 def _named(connector: Connector) -> str:

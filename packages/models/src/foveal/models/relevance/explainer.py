@@ -43,6 +43,20 @@ class QueryToPatch:
     tables: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Relevance:
+    """What made the model write some tokens.
+
+    Attributes:
+        maps: text to patch: one for each picture.
+        text_to_query: for each set of views, the relevance of its visual tokens, [tokens], not below 0, before the
+            connector shares it out to patches; with several levels of tokens, one level after another.
+    """
+
+    maps: tuple[Map, ...]
+    text_to_query: tuple[Tensor, ...]
+
+
 class Explainer:
     """Explains one answer, as `explain` does, in steps that take about as long as a pass of the model.
 
@@ -89,8 +103,8 @@ class Explainer:
         with _recording(self.model):
             self._recorded = recorded_answer(self.model, self.sample)
 
-    def maps(self, places: Sequence[int]) -> tuple[Map, ...]:
-        """The maps of the tokens at these positions of the sample, for each picture; after `read`.
+    def relevance(self, places: Sequence[int]) -> Relevance:
+        """What made the model write the tokens at these positions of the sample; after `read`.
 
         Raises:
             NotImplementedError: as for `explain`.
@@ -99,13 +113,14 @@ class Explainer:
         with _recording(model):
             gradients = recorded.gradients(places)
             rows = rows_by_layer(gradients.language, places, (0, *(() if merge is None else merge.layers)))
-            relevance = token_relevance(model, recorded.sample, self._sets, rows)
+            tokens = token_relevance(model, recorded.sample, self._sets, rows)
             prefix = model.connector.prefix_tokens
             cells = [
                 [patches[prefix:] for patches in _patches(model, recorded, gradients, of_set, of_tokens)]
-                for of_set, of_tokens in zip(self._sets, relevance, strict=True)
+                for of_set, of_tokens in zip(self._sets, tokens, strict=True)
             ]
-        return tuple(each.float().numpy() for each in maps_of(self._sets, cells, recorded.sample.sizes))
+        maps = tuple(each.float().numpy() for each in maps_of(self._sets, cells, recorded.sample.sizes))
+        return Relevance(maps, tuple(each.detach().float() for each in tokens))
 
     def query_to_patch(self) -> tuple[tuple[QueryToPatch, ...], bool]:
         """Which patches the tokens of each set of views look at, and whether the connector says so; after `read`."""
