@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.receipts import drawn
 from torch import nn
 
 from foveal.connectors import MlpProjector
@@ -42,9 +44,9 @@ def checkpoint(tmp_path):
 def data(tmp_path):
     """DocVQA's files: three questions on each of four pictures, not one after the other."""
     (tmp_path / "docvqa" / "documents").mkdir(parents=True)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(4):
-        pixels = random.integers(0, 255, (30 + 10 * number, 60, 3), dtype=np.uint8)
+        pixels = rng.integers(0, 255, (30 + 10 * number, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "docvqa" / "documents" / f"{number}.png")
     rows = [
         {
@@ -65,6 +67,42 @@ def lines(path):
 
 
 TYPED = ("--benchmark", "docvqa", "--data", "docvqa", "--max_new_tokens", "5", "--batch_size", "3")
+
+
+@pytest.fixture
+def annotated(tmp_path):
+    """Drawn receipts with their fields and the boxes of their lines."""
+    rng, rows = random.Random(0), []
+    (tmp_path / "receipts" / "images").mkdir(parents=True)
+    for number in range(3):
+        image, texts, total = drawn(rng)
+        image.save(tmp_path / "receipts" / "images" / f"{number}.jpg")
+        placed = [
+            {"box": [10, 10 + 40 * place, 140, 30 + 40 * place], "text": text} for place, text in enumerate(texts)
+        ]
+        fields = {"company": texts[0], "total": total}
+        rows.append({"id": f"r{number}", "image": f"images/{number}.jpg", "key": fields, "lines": placed})
+    (tmp_path / "receipts" / "val_annotations.json").write_text(json.dumps(rows))
+
+
+@pytest.mark.slow
+def test_built_in_benchmarks(command, checkpoint, annotated, tmp_path):
+    typed = ("--max_new_tokens", "5", "--explain", "2")
+    command("evaluate", "model", "--benchmark", "pages", "--limit", "3", *typed)
+    command("evaluate", "model", "--benchmark", "receipts", "--data", "receipts", *typed)
+    for name, metrics in (("pages", {"ANLS"}), ("receipts", {"f1", "tree_accuracy"})):
+        folder = tmp_path / "evaluations" / name
+        scores = json.loads((folder / "scores.json").read_text())
+        assert (set(scores["scores"]), scores["items"], scores["missing"]) == (metrics, 3, 0)
+        # Three pictures, and two of them with what the model looked at.
+        assert (folder / "report.html").read_text().count('id="picture-') >= 5
+        explained = json.loads((folder / "explained.json").read_text())
+        assert len(explained["items"]) == 2
+        for numbers in (explained["mean"], *explained["items"].values()):
+            assert numbers["effective_queries"] >= 1
+            # The pages do not say where their answers stand.
+            assert ("in_boxes" in numbers) == (name == "receipts")
+            assert name == "pages" or 0 < numbers["boxes_area"] < 0.5
 
 
 @pytest.mark.slow

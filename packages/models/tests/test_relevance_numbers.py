@@ -13,6 +13,7 @@ from foveal.models.relevance.numbers import (
     duplicates,
     effective_queries,
     localisation,
+    localisation_in_any,
     peak,
 )
 from foveal.models.relevance.on_picture import laid_on, map_grid
@@ -55,6 +56,12 @@ def test_localisation_is_the_share_in_a_box():
     assert localisation(found, Box(12, 2, 14, 4), picture) == pytest.approx(0.75)
     assert localisation(found, Box(13, 2, 16, 4), picture) == pytest.approx(0.375)
     assert localisation(found, Box.whole(picture), picture) == pytest.approx(1)
+    # Boxes that lie over each other count once.
+    twice = [Box(12, 2, 14, 4), Box(12, 2, 14, 4), Box(13, 2, 14, 4)]
+    assert localisation_in_any(found, twice, picture) == pytest.approx(0.75)
+    halves = [Box(0, 0, picture.width, 4), Box(0, 4, picture.width, picture.height)]
+    assert localisation_in_any(found, halves, picture) == pytest.approx(1)
+    assert localisation_in_any(found, [], picture) == 0
     assert localisation(np.zeros_like(found), Box.whole(picture), picture) == 0
     assert peak(found, picture) == (13, 3)
 

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from foveal.core import Box, Size
 from recipes.benchmarks.item import Item
 from recipes.evaluation import looked
 from recipes.evaluation.asked import Asked
@@ -23,7 +25,8 @@ class Blank:
 
 
 ITEMS = [Item(key, {}, (Blank(),), where=f"a.json, {key}") for key in "abc"]
-RESULTS = Results("b", None, ITEMS, dict.fromkeys("abc", Asked("Q?", "hash")), {"a": "1", "b": "2"}, None, 0)
+BENCHMARK = SimpleNamespace(places_of=lambda item: (Box(0, 0, 1, 1),))
+RESULTS = Results("b", BENCHMARK, ITEMS, dict.fromkeys("abc", Asked("Q?", "hash")), {"a": "1", "b": "2"}, None, 0)
 
 
 @pytest.fixture
@@ -45,11 +48,21 @@ def explaining(monkeypatch):
 
 @pytest.mark.parametrize(("number", "worst"), [(1, ["b"]), (3, ["b", "a"])])
 def test_the_worst_answers_are_explained(explaining, number, worst):
-    asked = explaining(lambda answer: SimpleNamespace(over_answer=[np.ones((1, 2), np.float32)]))
+    table = torch.eye(2)
+    asked = explaining(
+        lambda answer: SimpleNamespace(
+            over_answer=[np.ones((1, 2), np.float32)],
+            sizes=[Size(2, 1)],
+            query_to_patch=[SimpleNamespace(tables=(table,)), SimpleNamespace(tables=(table[:1],))],
+        )
+    )
     found = looked.looked_at(None, RESULTS, Scores({}, single=[1.0, 0.5, 0.0]), number)
     assert list(found) == worst
     assert asked == [RESULTS.answers[key] for key in worst]
-    assert all(opener().size == (2, 1) for openers in found.values() for opener in openers)
+    assert all(opener().size == (2, 1) for each in found.values() for opener in each.pictures)
+    expected = {"relevance": 2, "duplicates": 0, "coverage": 0.75, "effective_queries": pytest.approx(1.5)}
+    expected |= {"in_boxes": 0.5, "boxes_area": 0.5}
+    assert [each.numbers for each in found.values()] == [expected] * len(worst)
 
 
 @pytest.mark.parametrize("error", [ValueError, NotImplementedError])

@@ -8,16 +8,16 @@ from PIL.Image import Image, fromarray
 
 from foveal.models import VisionLanguageModel, explain
 from recipes.benchmarks.item import Item
-from recipes.evaluation.page import Looked
+from recipes.evaluation.page import Looked, LookedAt
 from recipes.evaluation.results import Results
 from recipes.evaluation.scoring import Scores
 from recipes.reading.pictures import read_picture
-from recipes.reports.evaluation_page import Opener
 from recipes.reports.relevance import heated
+from recipes.reports.relevance_numbers import summary_of
 
 
 def looked_at(model: VisionLanguageModel, results: Results, scores: Scores | None, number: int) -> Looked:
-    """Pictures with the relevance of the whole answer over them, for the worst answers.
+    """Pictures with the relevance of the whole answer over them, and its numbers, for the worst answers.
 
     Items without a picture or an answer are passed over; what cannot be explained is told on standard error.
 
@@ -33,15 +33,17 @@ def looked_at(model: VisionLanguageModel, results: Results, scores: Scores | Non
     found = {}
     for item in shown[:number]:
         try:
-            found[item.key] = _drawn(model, item, results.questions[item.key].prompt, results.answers[item.key])
+            found[item.key] = _looked_at(model, results, item)
         except (ValueError, NotImplementedError) as error:
             sys.stderr.write(f"not explained: {item.where}: {error}\n")
     return found
 
 
-def _drawn(model: VisionLanguageModel, item: Item, prompt: str, answer: str) -> tuple[Opener, ...]:
+def _looked_at(model: VisionLanguageModel, results: Results, item: Item) -> LookedAt:
+    prompt, answer = results.questions[item.key].prompt, results.answers[item.key]
     pictures = [read_picture(picture.find()) for picture in item.pictures]
     explained = explain(model, pictures, prompt, answer, each=None)
     pixels = (heated(picture, found) for picture, found in zip(pictures, explained.over_answer, strict=True))
     drawn = [fromarray((255 * each).round().astype(np.uint8)) for each in pixels]
-    return tuple(partial(Image.copy, picture) for picture in drawn)
+    openers = tuple(partial(Image.copy, picture) for picture in drawn)
+    return LookedAt(openers, summary_of(explained, results.benchmark.places_of(item)))

@@ -18,8 +18,22 @@ from recipes.evaluation.scoring import Scores
 from recipes.reading.pictures import read_picture
 from recipes.reports.evaluation_page import Opener, Shown, write_page
 
-Looked = Mapping[str, tuple[Opener, ...]]
-"""Pictures of items with what the model looked at, by key of the item."""
+
+@dataclass(frozen=True)
+class LookedAt:
+    """Where the model looked for an answer.
+
+    Attributes:
+        pictures: of the item, with the relevance over them.
+        numbers: see `summary_of`.
+    """
+
+    pictures: tuple[Opener, ...]
+    numbers: Mapping[str, float]
+
+
+Looked = Mapping[str, LookedAt]
+"""By key of the item."""
 
 UNSEEN = (ValueError, ImportError)
 """Why the page has a sentence in the place of a picture: answers can be scored without what reads videos or PDFs."""
@@ -58,7 +72,7 @@ def show(results: Results, scores: Scores | None, looked: Looked, path: Path) ->
     Args:
         results: the answers.
         scores: None: nothing is scored.
-        looked: for some items, their pictures with what the model looked at, by key.
+        looked: for some items, where the model looked.
         path: HTML file to write.
     """
     single = [None] * len(results.items) if scores is None else scores.single
@@ -86,6 +100,7 @@ def _shown(results: Results, item: Item, score: float | None, looked: Looked) ->
     accepted = next((item.values[name] for name in benchmark.update.values() if name in item.values), ())
     several = accepted if isinstance(accepted, list | tuple) and not isinstance(accepted, Box) else [accepted]
     pictures = tuple(_Opened(picture.name, picture) for picture in item.pictures)
+    explained = looked[item.key].pictures if item.key in looked else ()
     frames = () if item.video is None else (_Frame(item.video),)
     return Shown(
         key=item.key,
@@ -93,7 +108,7 @@ def _shown(results: Results, item: Item, score: float | None, looked: Looked) ->
         references=tuple(each if isinstance(each, str) else _written(each) for each in several),
         answer=results.answers.get(item.key, ""),
         score=score,
-        pictures=(*pictures, *frames, *looked.get(item.key, ())),
+        pictures=(*pictures, *frames, *explained),
         boxes=benchmark.places_of(item),
         group=str(item.values.get(benchmark.groups[0], "")) if benchmark.groups else "",
     )

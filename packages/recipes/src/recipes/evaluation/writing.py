@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -25,7 +26,7 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
     Args:
         results: the answers.
         scores: None: nothing is scored.
-        looked: further pictures of some items, see `show`.
+        looked: where the model looked for some answers.
         folder: where to write; it exists.
 
     Raises:
@@ -42,6 +43,9 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
     write_llava_answers(paths["in LLaVA's format"], items, results.questions, results.answers, model=model)
     paths["page"] = folder / "report.html"
     show(results, scores, looked, paths["page"])
+    if looked:
+        paths["where it looked"] = folder / "explained.json"
+        _write_looked(looked, paths["where it looked"])
     if scores is None:
         sys.stderr.write(f"{results.name}, {benchmark.split}: {why_not_scored(benchmark, items)}\n")
     else:
@@ -54,6 +58,15 @@ def write_results(results: Results, scores: Scores | None, looked: Looked, folde
         benchmark.submission.write(items, [results.answers.get(item.key) for item in items], paths["for the server"])
     for name, path in paths.items():
         print(f"{name}: {path}")
+
+
+def _write_looked(looked: Looked, path: Path) -> None:
+    """The numbers of all explained answers, and the mean of each over those that have it."""
+    numbers = {key: dict(each.numbers) for key, each in looked.items()}
+    names = dict.fromkeys(name for each in numbers.values() for name in each)
+    means = {name: fmean(each[name] for each in numbers.values() if name in each) for name in names}
+    with whole_file(path) as file:
+        file.write_text(json.dumps({"mean": means, "items": numbers}, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _lines(results: Results, single: Sequence[float | None]) -> Iterator[str]:

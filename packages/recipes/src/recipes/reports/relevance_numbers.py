@@ -1,6 +1,7 @@
 """The numbers of relevance maps as plain types, for JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from foveal.models.relevance.numbers import (
     duplicates,
     effective_queries,
     localisation,
+    localisation_in_any,
     peak,
 )
 
@@ -50,6 +52,27 @@ def numbers_of(explained: Explanation, box: Box | None = None) -> dict[str, Any]
         ],
         "query_to_patch": [_of_views(each) for each in explained.query_to_patch],
     }
+
+
+def summary_of(explained: Explanation, boxes: Sequence[Box]) -> Mapping[str, float]:
+    """The numbers of an explanation that are worth a mean over many.
+
+    `relevance` on all pictures; `duplicates`, `coverage` and `effective_queries`, means over sets of views; with boxes
+    also `in_boxes`, the share of the first picture's relevance in them, and `boxes_area`, their share of the picture.
+
+    Args:
+        explained: what was explained.
+        boxes: on the first picture, where the answer stands.
+    """
+    tables = [torch.cat(each.tables, dim=1) for each in explained.query_to_patch]
+    found = {"relevance": float(sum(each.sum() for each in explained.over_answer))}
+    for number in (duplicates, coverage, effective_queries):
+        found[number.__name__] = mean(map(number, tables))
+    if boxes:
+        relevance, size = explained.over_answer[0], explained.sizes[0]
+        found["in_boxes"] = localisation_in_any(relevance, boxes, size)
+        found["boxes_area"] = localisation_in_any(np.ones_like(relevance), boxes, size)
+    return found
 
 
 def _of_maps(maps: Sequence[np.ndarray[Any, Any]], sizes: Sequence[Size], box: Box | None) -> dict[str, Any]:

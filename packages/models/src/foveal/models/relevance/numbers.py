@@ -1,5 +1,7 @@
 """Numbers of relevance maps that are worth logging: how much queries repeat each other, and where relevance lies."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -71,13 +73,27 @@ def localisation(relevance: "np.ndarray[tuple[int, int], np.dtype[np.float32]]",
         box: in pixels of the picture.
         picture: its size.
     """
+    return localisation_in_any(relevance, [box], picture)
+
+
+def localisation_in_any(
+    relevance: "np.ndarray[tuple[int, int], np.dtype[np.float32]]", boxes: Sequence[Box], picture: Size
+) -> float:
+    """Share of the relevance on a picture that lies in any of some boxes; 0 if there is no relevance at all.
+
+    Args:
+        relevance: a map over the whole picture, [rows, columns].
+        boxes: in pixels of the picture; of a value that several cut, the largest part counts.
+        picture: its size.
+    """
     rows, columns = relevance.shape
-    down, across = (
-        _inside(rows, box.top, box.bottom, picture.height),
-        _inside(columns, box.left, box.right, picture.width),
-    )
+    inside = np.zeros(relevance.shape)
+    for box in boxes:
+        down = _inside(rows, box.top, box.bottom, picture.height)
+        across = _inside(columns, box.left, box.right, picture.width)
+        inside = np.maximum(inside, np.outer(down, across))
     total = relevance.sum(dtype=np.float64)
-    return float(down @ relevance @ across / total) if total else 0.0
+    return float((inside * relevance).sum() / total) if total else 0.0
 
 
 def peak(relevance: "np.ndarray[tuple[int, int], np.dtype[np.float32]]", picture: Size) -> tuple[float, float]:
