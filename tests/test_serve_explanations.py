@@ -28,14 +28,14 @@ class Words:
 
     def __init__(self, monkeypatch):
         self.begun, self._let = 0, threading.Semaphore(0)
-        maps = Explainer.maps
+        relevance = Explainer.relevance
 
         def waiting(explainer, places):
             self.begun += 1
             assert self._let.acquire(timeout=20)
-            return maps(explainer, places)
+            return relevance(explainer, places)
 
-        monkeypatch.setattr(Explainer, "maps", waiting)
+        monkeypatch.setattr(Explainer, "relevance", waiting)
 
     def let(self, words):
         self._let.release(words)
@@ -49,9 +49,9 @@ def test_answers_go_on_between_the_words(model, monkeypatch):
     """An explanation takes a step between two tokens, and disturbs neither."""
     with running({"uhd": model}) as server:
         expected = server.ask("?", picture(), max_tokens=200).choices[0].message.content
-    events, step, maps = [], RunningBatch.step, Explainer.maps
+    events, step, relevance = [], RunningBatch.step, Explainer.relevance
     monkeypatch.setattr(RunningBatch, "step", lambda *given: events.append("token") or step(*given))
-    monkeypatch.setattr(Explainer, "maps", lambda *given: events.append("word") or maps(*given))
+    monkeypatch.setattr(Explainer, "relevance", lambda *given: events.append("word") or relevance(*given))
     gate = Gate(monkeypatch)
     with running({"uhd": model}) as server, ThreadPoolExecutor(1) as pool:
         stream = server.ask("?", picture(), max_tokens=200, stream=True)
